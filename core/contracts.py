@@ -1,0 +1,59 @@
+"""The facts every stage agrees on: sizes, feature names, dtypes and model inputs.
+
+Feast views, Triton configurations, Milvus collections and models repeat some of these facts in their own
+language; `tests/contract` proves that they agree. Shapes are per row, without the batch dimension.
+"""
+
+from dataclasses import dataclass
+
+PAD = 0  # row 0 of every vocabulary: nothing here
+UNKNOWN = 1  # row 1: something never seen in training
+FIRST_ID = 2  # the first real id
+
+HISTORY = 20  # L, items before the target, newest last, padded on the left
+CATEGORIES = 6  # C, categories an item keeps
+EXAMPLES = 4  # K, in-context examples a request sees
+WIDTH = 32  # D, embedding width of the ranking stage, width of the ICT decoder
+RETRIEVAL_WIDTH = 64
+TEXT_WIDTH = 384  # E of the default text encoder, all-MiniLM-L6-v2
+
+ORDERS = ("shuffled-ties", "published", "global-time")
+RECIPES = ("strict", "paper", "best")
+FRAMEWORKS = ("none", "llm-cf")
+SPLITS = ("train", "valid", "test")
+
+# As-of numeric features, joined by Feast, in the order of the model's `dense` input. Read by the `best` recipe.
+DENSE = ("activity", "popularity", "popularity_30d")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One named model input or output: NumPy dtype name and per-row shape (() is a scalar)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+
+RANKER_INPUTS = (
+    Tensor("user", "int64"),
+    Tensor("item", "int64"),
+    Tensor("history", "int64", (HISTORY,)),
+    Tensor("dense", "float32", (len(DENSE),)),
+    Tensor("examples", "int64", (EXAMPLES,)),  # 1-based rows of the release's CoT set; 0 is "no example"
+    Tensor("similarity", "float32", (EXAMPLES,)),
+)
+RANKER_OUTPUTS = (Tensor("score", "float32"),)  # P(click), after the sigmoid
+
+USER_VECTOR_INPUTS = (
+    Tensor("user", "int64"),
+    Tensor("history", "int64", (HISTORY,)),
+    Tensor("examples", "int64", (EXAMPLES,)),
+    Tensor("similarity", "float32", (EXAMPLES,)),
+)
+USER_VECTOR_OUTPUTS = (Tensor("vector", "float32", (RETRIEVAL_WIDTH,)),)
+
+TRITON_MODELS = {
+    "ranker": (RANKER_INPUTS, RANKER_OUTPUTS),
+    "user_vector": (USER_VECTOR_INPUTS, USER_VECTOR_OUTPUTS),
+}

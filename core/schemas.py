@@ -1,0 +1,78 @@
+"""Arrow schemas of the tables that pass between stages. Written and read through `core.storage`.
+
+Ids are vocabulary rows (`contracts.PAD`, `UNKNOWN`, then real ids); days are counted since 1970-01-01 UTC.
+"""
+
+import pyarrow as pa
+
+INTERACTIONS = pa.schema(
+    [
+        ("user", pa.int64()),
+        ("item", pa.int64()),
+        ("position", pa.int32()),  # 0-based place in the user's sequence, under the workspace's order
+        ("timestamp", pa.int64()),  # Unix seconds
+        ("day", pa.int32()),
+        ("rating", pa.float32()),  # null where the source has none; never a feature
+    ]
+)
+
+ITEMS = pa.schema(
+    [
+        ("item", pa.int64()),
+        ("raw_id", pa.string()),
+        ("title", pa.string()),
+        ("brand", pa.string()),  # MovieLens has no brand: the year of release takes its field
+        ("categories", pa.list_(pa.string())),
+        ("brand_id", pa.int64()),
+        ("category_ids", pa.list_(pa.int64())),  # at most contracts.CATEGORIES
+        ("text", pa.string()),  # cleaned; what encoders and prompts see
+    ]
+)
+
+USERS = pa.schema(
+    [
+        ("user", pa.int64()),
+        ("raw_id", pa.string()),
+        ("age", pa.int32()),
+        ("gender", pa.string()),
+        ("occupation", pa.string()),
+        ("profile", pa.string()),  # one cleaned sentence fragment for prompts; empty where nothing is known
+    ]
+)
+
+# Two rows an interaction: the positive at 2i, its frozen uniform negative at 2i+1, same user, position and time.
+ROWS = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("split", pa.string()),
+        ("user", pa.int64()),
+        ("item", pa.int64()),
+        ("label", pa.int8()),
+        ("position", pa.int32()),
+        ("timestamp", pa.int64()),
+        ("day", pa.int32()),
+    ]
+)
+
+# ROWS joined point in time by Feast: what ranking and retrieval train on, ordered by `row`.
+TRAINING_ROWS = pa.schema(
+    [
+        *ROWS,
+        ("history", pa.list_(pa.int64())),  # exactly contracts.HISTORY, padded on the left
+        ("activity", pa.float32()),  # log1p of the user's earlier interactions
+        ("popularity", pa.float32()),  # log1p of the item's interactions on strictly earlier days
+        ("popularity_30d", pa.float32()),
+    ]
+)
+
+COT_TEXTS = pa.schema(
+    [
+        ("row", pa.int64()),  # the training row it reasons about
+        ("prompt_hash", pa.string()),
+        ("text", pa.string()),
+        ("tokens", pa.int32()),
+        ("finish", pa.string()),  # stop or length
+        ("model", pa.string()),
+        ("engine", pa.string()),
+    ]
+)

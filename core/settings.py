@@ -1,0 +1,88 @@
+"""Where things are. The only reader of os.environ; every variable is named LLMCF_*.
+
+Verbs of one stage pass data through a `Workspace`: one folder for one (dataset, order, as-of).
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from core.contracts import ORDERS
+from core.errors import UsageError, check_choice
+
+PROJECT = Path(__file__).resolve().parents[1]
+LATEST = "latest"
+
+
+def _path(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable, default)).expanduser().resolve()
+
+
+def home() -> Path:
+    """Everything the product makes (LLMCF_HOME)."""
+    return _path("LLMCF_HOME", PROJECT / "var")
+
+
+def runs() -> Path:
+    """Reports and logs of runs (LLMCF_RUNS)."""
+    return _path("LLMCF_RUNS", PROJECT / "runs")
+
+
+def shared() -> Path:
+    """Optional local data: Amazon sets, general instructions, MMLU (LLMCF_SHARED)."""
+    return _path("LLMCF_SHARED", PROJECT.parent / "shared")
+
+
+def triton_models() -> Path:
+    """The Triton model repository that `llmcf export` fills (LLMCF_TRITON_MODELS)."""
+    return _path("LLMCF_TRITON_MODELS", PROJECT / "triton_models")
+
+
+def environments() -> Path:
+    """Environments beside the main one (LLMCF_ENVS)."""
+    return _path("LLMCF_ENVS", PROJECT / ".envs")
+
+
+def milvus_uri() -> str | None:
+    """A Milvus server's address (LLMCF_MILVUS_URI), or None for Milvus Lite in the workspace."""
+    return os.environ.get("LLMCF_MILVUS_URI")
+
+
+def milvus_token() -> str:
+    """The Milvus server's credential (LLMCF_MILVUS_TOKEN); never logged."""
+    return os.environ.get("LLMCF_MILVUS_TOKEN", "")
+
+
+def redis_connection() -> str | None:
+    """Feast's Redis online store (LLMCF_REDIS, `host:port[,options]`), or None for SQLite."""
+    return os.environ.get("LLMCF_REDIS")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folder of one (dataset, order, as-of); `as_of` is "latest" or an ISO date (data before that day only)."""
+
+    dataset: str
+    order: str
+    as_of: str = LATEST
+
+    def __post_init__(self) -> None:
+        check_choice("order", self.order, ORDERS)
+        if self.as_of != LATEST:
+            try:
+                date.fromisoformat(self.as_of)
+            except ValueError:
+                raise UsageError(f"--as-of {self.as_of!r} is neither {LATEST!r} nor a date like 2026-01-31") from None
+
+    @property
+    def root(self) -> Path:
+        return home() / self.dataset / self.order / self.as_of
+
+    def path(self, *parts: str) -> Path:
+        return self.root.joinpath(*parts)
+
+    @property
+    def collection_prefix(self) -> str:
+        """Prefix of this workspace's Milvus collections and aliases: letters, digits and underscores."""
+        return f"{self.dataset}_{self.order}_{self.as_of}".replace("-", "_")

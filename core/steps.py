@@ -1,0 +1,139 @@
+"""Steps that are skipped when their inputs have not changed, and safe to kill and run again.
+
+A step fills one folder. When it is done, `step.json` inside says what it was made from (configuration, digests of the
+input files, digest of the step's own source) and what it holds. The folder appears whole or not at all.
+"""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from core import storage
+from core.errors import LlmcfError
+from core.settings import PROJECT
+
+STAMP = "step.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a step's result depends on.
+
+    Args:
+        folder: what it fills.
+        config: a dataclass or a JSON-serialisable value.
+        inputs: files, or folders of other steps, that it reads.
+        code: source files or folders, relative to the project, whose change makes the result stale.
+    """
+
+    folder: Path
+    config: Any
+    inputs: Sequence[Path] = ()
+    code: Sequence[str] = ()
+
+    @property
+    def key(self) -> str:
+        config = dataclasses.asdict(self.config) if dataclasses.is_dataclass(self.config) else self.config  # pyright: ignore[reportArgumentType]
+        return storage.digest(config, [_input_digest(path) for path in self.inputs], _code_digest(tuple(self.code)))
+
+    def stamp(self) -> dict[str, Any] | None:
+        """The stamp of the last finished run, or None if there is none or its outputs are not all there."""
+        try:
+            stamp = storage.read_json(self.folder / STAMP)
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        whole = all(
+            (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
+            for name, size in stamp["outputs"].items()
+        )
+        return stamp if whole else None
+
+    def current(self) -> dict[str, Any] | None:
+        """The stamp if nothing has changed since, else None."""
+        stamp = self.stamp()
+        return stamp if stamp and stamp["key"] == self.key else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What `run` found or did: `summary` is the step's own JSON-serialisable account of its result."""
+
+    folder: Path
+    skipped: bool
+    seconds: float
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def run(step: Step, work: Callable[[Path], dict[str, Any]], *, force: bool = False) -> Outcome:
+    """Run `work(empty folder) -> summary` unless the step is current; two processes never run the same step at once.
+
+    `key` is taken before the work starts, so an input that changes meanwhile makes the result stale, not wrong.
+    """
+    step.folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(step.folder.with_name(f".{step.folder.name}.lock")):
+        if not force and (stamp := step.current()):
+            return Outcome(step.folder, True, stamp["seconds"], stamp["summary"])
+        for left_over in step.folder.parent.glob(f".{step.folder.name}.*"):  # of a killed run
+            if left_over.is_dir():
+                shutil.rmtree(left_over)
+        key, start = step.key, time.monotonic()
+        with storage.atomic_folder(step.folder) as folder:
+            summary = work(folder)
+            seconds = round(time.monotonic() - start, 3)
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            stamp = {
+                "key": key,
+                "config": dataclasses.asdict(step.config) if dataclasses.is_dataclass(step.config) else step.config,  # pyright: ignore[reportArgumentType]
+                "content": storage.digest([(str(f.relative_to(folder)), storage.sha256(f)) for f in files]),
+                "outputs": {str(f.relative_to(folder)): f.stat().st_size for f in files},
+                "seconds": seconds,
+                "summary": summary,
+            }
+            storage.write_json(folder / STAMP, stamp)
+        return Outcome(step.folder, False, seconds, summary)
+
+
+def require(folder: Path, remedy: str) -> dict[str, Any]:
+    """The stamp of a finished step's folder.
+
+    Raises:
+        LlmcfError: if the step has not run; `remedy` is the verb that runs it.
+    """
+    stamp = Step(folder=folder, config=None).stamp()
+    if stamp is None:
+        raise LlmcfError(f"{folder} is missing or incomplete; run `{remedy}` first")
+    return stamp
+
+
+def _input_digest(path: Path) -> str:
+    """The content digest of a finished step's folder, or of a plain file."""
+    if path.is_file():
+        return storage.sha256(path)
+    try:
+        return storage.read_json(path / STAMP)["content"]
+    except (FileNotFoundError, json.JSONDecodeError):
+        raise LlmcfError(f"{path} is missing or incomplete; run the step that makes it first") from None
+
+
+_code_digests: dict[tuple[str, ...], str] = {}
+
+
+def _code_digest(code: tuple[str, ...]) -> str:
+    if code not in _code_digests:
+        files = sorted({f for name in code for f in _sources(PROJECT / name)})
+        _code_digests[code] = storage.digest([(str(f.relative_to(PROJECT)), storage.sha256(f)) for f in files])
+    return _code_digests[code]
+
+
+def _sources(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [f for f in path.rglob("*") if f.suffix in {".py", ".yaml", ".pbtxt"} and "__pycache__" not in f.parts]
+    assert path.is_file(), f"{path} is named as a step's source and does not exist"
+    return [path]

@@ -1,0 +1,103 @@
+"""Atomic files and folders. Nothing is written in place: write beside, then rename."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.errors import LlmcfError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a sibling path to write to; on success it replaces `path`, on failure it is removed.
+
+    Raises:
+        LlmcfError: if the disk is full; `path` is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise LlmcfError(f"no space left on the disk while writing {path}; free some and run again") from error
+        raise
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty sibling folder to fill; on success it replaces the folder `path`, on failure it is removed.
+
+    Raises:
+        LlmcfError: if the disk is full; `path` is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        if path.exists():
+            path.replace(old)
+        beside.replace(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise LlmcfError(f"no space left on the disk while writing {path}; free some and run again") from error
+        raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
+    """Write `table` as Parquet, cast to `schema` (same column names; a missing or extra column is an error)."""
+    with atomic_path(path) as beside:
+        pq.write_table(table.select(schema.names).cast(schema), beside, compression="zstd")
+
+
+def read_table(path: Path, schema: pa.Schema, remedy: str) -> pa.Table:
+    """Read a Parquet table of `schema`.
+
+    Raises:
+        LlmcfError: if it is missing or has other columns; `remedy` is the verb that makes it.
+    """
+    if not path.exists():
+        raise LlmcfError(f"{path} is missing; run `{remedy}` first")
+    table = pq.read_table(path)
+    if not table.schema.equals(schema):
+        raise LlmcfError(f"{path} was written by another version; run `{remedy}` again")
+    return table
+
+
+def write_json(path: Path, value: Any) -> None:
+    with atomic_path(path) as beside:
+        beside.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(*parts: object) -> str:
+    """Hex digest of JSON-serialisable values; equal values give equal digests on every machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
