@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` (the main job on real data) and `make test`.
+SHELL := /bin/bash
+LOCKS := requirements
+DATASET ?= movielens-100k
+TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
+
+.PHONY: help env env-main env-triton env-openvino env-vllm demo test lint unit bench clean
+
+help: ## what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+env: ## build all four environments (.venv and .envs/{triton,openvino,vllm})
+	@$(MAKE) --no-print-directory -j4 env-main env-triton env-openvino env-vllm
+
+env-main: .venv/.built ## the main environment alone
+env-triton: .envs/triton/.built ## the Triton server
+env-openvino: .envs/openvino/.built ## fast generation on a CPU
+env-vllm: .envs/vllm/.built ## vLLM, CPU build
+
+.venv/.built: $(LOCKS)/main.lock.txt pyproject.toml
+	@$(LOCKS)/build.sh main .venv
+
+.envs/%/.built: $(LOCKS)/%.lock.txt
+	@$(LOCKS)/build.sh $* .envs/$*
+
+demo: ## LLM-CF on MovieLens-100K, from raw bytes to served recommendations
+	$(TIMED) environments $(MAKE) --no-print-directory -j3 env-main env-triton env-openvino
+	@.venv/bin/llmcf demo --dataset $(DATASET)
+
+test: ## every check: lint, types, imports, unit, contract, golden, data, integration
+	$(TIMED) environments $(MAKE) --no-print-directory env
+	@$(MAKE) --no-print-directory lint unit
+
+lint: env-main
+	$(TIMED) ruff .venv/bin/ruff check .
+	$(TIMED) format .venv/bin/ruff format --check .
+	$(TIMED) imports .venv/bin/lint-imports --no-cache
+	$(TIMED) types .venv/bin/pyright
+
+unit: env-main
+	$(TIMED) pytest .venv/bin/pytest --durations=15
+
+bench: env-main env-triton ## latency of the served models on this machine
+	@.venv/bin/python benchmarks/latency.py
+
+clean: ## remove what the product made (var, runs); environments stay
+	rm -rf var runs

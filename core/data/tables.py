@@ -1,0 +1,42 @@
+"""The prepared tables of a workspace, each with the verb that makes it."""
+
+import pyarrow as pa
+
+from core import schemas, storage
+from core.settings import LATEST, Workspace
+
+
+def remedy(ws: Workspace, verb: str) -> str:
+    """The command line that runs `verb` in this workspace."""
+    as_of = "" if ws.as_of == LATEST else f" --as-of {ws.as_of}"
+    return f"llmcf {verb} --dataset {ws.dataset} --order {ws.order}{as_of}"
+
+
+def interactions(ws: Workspace) -> pa.Table:
+    """`schemas.INTERACTIONS`, sorted by user and position."""
+    return _prepared(ws, "interactions", schemas.INTERACTIONS)
+
+
+def items(ws: Workspace) -> pa.Table:
+    """`schemas.ITEMS`, sorted by item: row i is item i + FIRST_ID."""
+    return _prepared(ws, "items", schemas.ITEMS)
+
+
+def users(ws: Workspace) -> pa.Table:
+    """`schemas.USERS`, sorted by user: row i is user i + FIRST_ID."""
+    return _prepared(ws, "users", schemas.USERS)
+
+
+def rows(ws: Workspace) -> pa.Table:
+    """`schemas.ROWS`, sorted by row: the positive of interaction i at 2i, its negative at 2i + 1."""
+    return _prepared(ws, "rows", schemas.ROWS)
+
+
+def training_rows(ws: Workspace) -> pa.Table:
+    """`schemas.TRAINING_ROWS`: `rows` with the features that Feast joined, sorted by row."""
+    path = ws.path("training", "rows.parquet")
+    return storage.read_table(path, schemas.TRAINING_ROWS, remedy(ws, "features join"))
+
+
+def _prepared(ws: Workspace, name: str, schema: pa.Schema) -> pa.Table:
+    return storage.read_table(ws.path("data", f"{name}.parquet"), schema, remedy(ws, "data prepare"))

@@ -1,0 +1,76 @@
+"""The daily refresh of LLM-CF: data, features, chain of thought, both recommenders, release.
+
+Every task is one `llmcf` verb, the same that an analyst runs by hand. A task whose inputs have not changed answers at
+once, so clearing or re-running the DAG is cheap and safe. `as_of` bounds what a run may see: interactions before that
+day, 00:00 UTC. Left empty it is the end of the run's data interval; "latest" takes everything there is.
+
+Pools: `llm` keeps one language-model job at a time on a machine, `milvus` one writer of a Milvus Lite file. Create
+them once with `airflow pools import dags/pools.json`. Retries are the deployment's choice: every task is safe to
+repeat, so set AIRFLOW__CORE__DEFAULT_TASK_RETRIES=2 in production; a local `airflow dags test` still fails at once.
+"""
+
+import pendulum
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import Param, chain, dag
+
+AS_OF = "{{ params.as_of or (data_interval_end or logical_date or dag_run.run_after).date() }}"
+
+
+def verb(name: str, *arguments: str, pool: str = "default_pool", task: str | None = None) -> BashOperator:
+    """One `llmcf` verb as a task; parameters reach the shell through the environment, never as part of the command."""
+    return BashOperator(
+        task_id=task or name.replace(" ", "_"),
+        bash_command=" ".join(
+            [
+                "llmcf",
+                name,
+                '--dataset "$LLMCF_DAG_DATASET" --order "$LLMCF_DAG_ORDER" --as-of "$LLMCF_DAG_AS_OF"',
+                *arguments,
+            ]
+        ),
+        env={
+            "LLMCF_DAG_DATASET": "{{ params.dataset }}",
+            "LLMCF_DAG_ORDER": "{{ params.order }}",
+            "LLMCF_DAG_AS_OF": AS_OF,
+        },
+        append_env=True,
+        pool=pool,
+    )
+
+
+@dag(
+    schedule="0 2 * * *",
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    params={
+        "dataset": Param("movielens-100k", type="string"),
+        "order": Param("shuffled-ties", enum=["shuffled-ties", "published", "global-time"]),
+        "as_of": Param("", type="string", pattern=r"^(|latest|\d{4}-\d{2}-\d{2})$"),
+    },
+    tags=["llmcf"],
+    doc_md=__doc__,
+)
+def llmcf_daily() -> None:
+    prepare = verb("data prepare")
+    features = [verb(f"features {name}") for name in ("build", "apply", "join", "materialize")]
+    recgen = verb("recgen train", pool="llm")
+    generate = verb("cot generate", pool="llm")
+    embed = verb("cot embed", pool="llm")
+    index = verb("cot index", pool="milvus")
+    rankers = [
+        verb("rank train", f"--framework {framework}", task=f"rank_train_{framework.replace('-', '_')}")
+        for framework in ("none", "llm-cf")
+    ]
+    retrievers = [
+        verb("retrieve train", f"--framework {framework}", task=f"retrieve_train_{framework.replace('-', '_')}")
+        for framework in ("none", "llm-cf")
+    ]
+    export = verb("export", pool="milvus")
+    canary = verb("serve", "--check")
+
+    chain(prepare, *features, recgen, generate, embed, index)
+    chain(index, [rankers[0], retrievers[0]], [rankers[1], retrievers[1]], export, canary)
+
+
+llmcf_daily()

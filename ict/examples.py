@@ -1,0 +1,156 @@
+"""Which examples exist, and which of them a request may see.
+
+The CoT set is a sample of training rows, each with a chain of thought. Examples are numbered from 1; index 0 is "no
+example", so every tensor below has a first row that stands for nothing.
+
+Suffixes: B requests, M examples + 1, L history length, E text-embedding width, V items.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from core import schemas, steps, storage
+from core.contracts import RECIPES
+from core.data import tables
+from core.errors import check_choice
+from core.settings import Workspace
+
+NEVER = torch.iinfo(torch.int64).max  # the day of "no example": later than every request
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Training rows, or live requests, as tensors: all (B,), `history_BL` newest last and padded on the left."""
+
+    user_B: Tensor
+    item_B: Tensor
+    position_B: Tensor
+    day_B: Tensor
+    history_BL: Tensor
+
+    def __len__(self) -> int:
+        return len(self.user_B)
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> "Requests":
+        """From a table with the columns of `schemas.TRAINING_ROWS`."""
+        return cls(*(_integers(rows, name) for name in ("user", "item", "position", "day")), _histories(rows))
+
+    def slice(self, start: int, stop: int) -> "Requests":
+        parts = (self.user_B, self.item_B, self.position_B, self.day_B, self.history_BL)
+        return Requests(*(part[start:stop] for part in parts))
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleSet:
+    """The CoT set, row 0 meaning "no example". Vectors are L2-normalised; `row_M` is the training row (-1 for none)."""
+
+    row_M: Tensor
+    user_M: Tensor
+    item_M: Tensor
+    position_M: Tensor
+    day_M: Tensor
+    label_M: Tensor
+    history_ML: Tensor
+    cot_ME: Tensor
+    item_vectors_VE: Tensor
+
+    @property
+    def count(self) -> int:
+        """Real examples, without "no example"."""
+        return len(self.row_M) - 1
+
+    @classmethod
+    def load(cls, ws: Workspace) -> "ExampleSet":
+        """Read the CoT set of a workspace.
+
+        Raises:
+            LlmcfError: if a step that makes it has not run, naming the verb.
+        """
+        remedy = "llmcf cot embed"
+        steps.require(ws.path("cot", "vectors"), remedy)
+        vectors = load_file(ws.path("cot", "vectors", "vectors.safetensors"))
+        texts = storage.read_table(ws.path("cot", "texts", "texts.parquet"), schemas.COT_TEXTS, "llmcf cot generate")
+        return cls.of(tables.training_rows(ws), _integers(texts, "row"), vectors["cot"], vectors["items"])
+
+    @classmethod
+    def of(cls, rows: pa.Table, sample_N: Tensor, cot_NE: Tensor, item_vectors_VE: Tensor) -> "ExampleSet":
+        """The examples of the training rows numbered `sample_N`; `cot_NE` are their vectors, in the same order."""
+        at_N = torch.searchsorted(_integers(rows, "row"), sample_N)
+        sampled = rows.take(pa.array(at_N.numpy()))
+        assert torch.equal(_integers(sampled, "row"), sample_N), "the CoT set names rows that do not exist"
+        requests = Requests.of(sampled)
+        return cls(
+            row_M=_with_none(sample_N, -1),
+            user_M=_with_none(requests.user_B, 0),
+            item_M=_with_none(requests.item_B, 0),
+            position_M=_with_none(requests.position_B, 0),
+            day_M=_with_none(requests.day_B, NEVER),
+            label_M=_with_none(_integers(sampled, "label"), 0),
+            history_ML=_with_none(requests.history_BL, 0),
+            cot_ME=_with_none(cot_NE, 0),
+            item_vectors_VE=item_vectors_VE,
+        )
+
+    def keys(self) -> Tensor:
+        """The key of every example, (M, 2E): what Milvus stores and a query is compared with."""
+        return keys(self.item_vectors_VE, self.history_ML, self.item_M)
+
+
+def history_vectors(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
+    """The normalised mean of each history's item vectors, (B, E); zero for an empty history."""
+    sums_BE = F.embedding_bag(history_BL, item_vectors_VE, mode="sum")  # pad and unknown items are zero rows
+    return F.normalize(sums_BE, dim=-1)
+
+
+def keys(item_vectors_VE: Tensor, history_BL: Tensor, item_B: Tensor) -> Tensor:
+    """Factorised keys, (B, 2E): inner product = 0.5 cos(history, history) + 0.5 cos(item, item)."""
+    history_BE = history_vectors(item_vectors_VE, history_BL)
+    return sqrt(0.5) * torch.cat([history_BE, item_vectors_VE[item_B]], dim=-1)
+
+
+def history_keys(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
+    """Queries of the retrieval stage, (B, 2E): inner product with a key = cos(history, history)."""
+    history_BE = history_vectors(item_vectors_VE, history_BL)
+    return torch.cat([history_BE / sqrt(0.5), torch.zeros_like(history_BE)], dim=-1)
+
+
+def eligible(recipe: str, examples: ExampleSet, user_B: Tensor, position_B: Tensor, day_B: Tensor) -> Tensor:
+    """The one rule of who may see what: True where a request may be shown an example, (B, M).
+
+    `strict` and `best`: examples of strictly earlier days, which excludes the row itself, its paired negative and
+    every other row of the same user and position. `paper`: all but the same user's strictly later positions, so a
+    row may find itself, label and all (the flaw is the published protocol's).
+    """
+    check_choice("recipe", recipe, RECIPES)
+    if recipe == "paper":
+        later_BM = (examples.user_M == user_B[:, None]) & (examples.position_M > position_B[:, None])
+        return ~later_BM & (examples.row_M >= 0)
+    return examples.day_M < day_B[:, None]
+
+
+def milvus_filter(recipe: str, *, user: int, position: int, day: int, label: int) -> str:
+    """The same rule for one request, and one label, in Milvus's filter language."""
+    check_choice("recipe", recipe, RECIPES)
+    if recipe == "paper":
+        return f"label == {label} and (user != {user} or position <= {position})"
+    return f"label == {label} and day < {day}"
+
+
+def _with_none(values_N: Tensor, none: int) -> Tensor:
+    return torch.cat([torch.full_like(values_N[:1], none), values_N])
+
+
+def _integers(table: pa.Table, name: str) -> Tensor:
+    return torch.from_numpy(table[name].to_numpy().astype("int64"))
+
+
+def _histories(table: pa.Table) -> Tensor:
+    column = table["history"].combine_chunks()
+    return torch.from_numpy(column.flatten().to_numpy().reshape(len(table), -1).copy())

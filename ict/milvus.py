@@ -1,0 +1,220 @@
+"""Milvus: opening it, and publishing a new version of a collection behind an alias.
+
+Milvus Lite is a folder that one process owns at a time, so a connection is held as briefly as possible: open it, read
+what is needed into memory, leave. LLMCF_MILVUS_URI names a server instead, which many processes share.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core import settings
+from core.errors import LlmcfError
+from core.settings import Workspace
+
+if TYPE_CHECKING:
+    from pymilvus import CollectionSchema, MilvusClient
+
+_INSERT = 2000  # rows a call: 768 floats each stay far below gRPC's 64 MiB
+_TEXT_BYTES = 8192
+_PROBES = 16  # stored vectors searched for themselves before a version goes live
+_KEEP = 2  # versions, so that the last one can be rolled back to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What a collection holds, column by column, each of the same length as `ids`.
+
+    Args:
+        ids: primary keys, int64, positive.
+        vectors: float32 (n, width) by field name; indexed for inner product.
+        scalars: int64 arrays, or lists of strings, by field name.
+        index: Milvus index type of every vector field.
+    """
+
+    ids: np.ndarray
+    vectors: Mapping[str, np.ndarray]
+    scalars: Mapping[str, np.ndarray | Sequence[str]] = field(default_factory=dict)
+    index: str = "FLAT"
+
+
+@contextmanager
+def connect(ws: Workspace) -> "Iterator[MilvusClient]":
+    """Open the workspace's Milvus and close it, letting other processes in, at the end of the block.
+
+    Blocks of one process must not be nested over the same workspace: hand the client on instead.
+
+    Raises:
+        LlmcfError: if another process holds the file, or the server does not answer.
+    """
+    from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
+
+    for name in ("pymilvus", "milvus_lite"):  # both log a traceback for what is raised anyway
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    server = settings.milvus_uri()
+    path = ws.path("milvus.db")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client = MilvusClient(server or str(path), token=settings.milvus_token(), timeout=30)
+    except MilvusException as error:
+        raise LlmcfError(_unreachable(ws, server)) from error
+    try:
+        yield client
+    finally:
+        client.close()
+        if server is None:
+            _release(str(path))
+
+
+def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) -> str:
+    """Make a new version of the collection `kind`, prove it, and flip the alias to it; return its name.
+
+    Readers of the alias see the old version until the flip. The version before it is kept, older ones are dropped.
+
+    Raises:
+        LlmcfError: if the stored rows do not answer as they must; the alias then stays where it was.
+    """
+    live = live_version(client, ws, kind)
+    for leftover in [name for name in versions(client, ws, kind) if live is None or number(name) > number(live)]:
+        client.drop_collection(leftover)  # of a run that was killed before its flip
+    name = f"{alias(ws, kind)}_v{number(live) + 1 if live else 1}"
+    try:
+        _fill(client, name, records)
+        _verify(client, name, records)
+    except BaseException:
+        client.drop_collection(name)
+        raise
+    if live:
+        client.alter_alias(name, alias(ws, kind))
+    else:
+        client.create_alias(name, alias(ws, kind))
+    for old in versions(client, ws, kind)[:-_KEEP]:
+        client.drop_collection(old)
+    return name
+
+
+def alias(ws: Workspace, kind: str) -> str:
+    """The name under which readers find the live version."""
+    return f"{ws.collection_prefix}_{kind}"
+
+
+def versions(client: "MilvusClient", ws: Workspace, kind: str) -> list[str]:
+    """Every stored version, oldest first."""
+    pattern = re.compile(re.escape(alias(ws, kind)) + r"_v\d+")
+    return sorted((name for name in client.list_collections() if pattern.fullmatch(name)), key=number)
+
+
+def number(version: str) -> int:
+    return int(version.rsplit("_v", 1)[1])
+
+
+def live_version(client: "MilvusClient", ws: Workspace, kind: str) -> str | None:
+    """The collection behind the alias, or None."""
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        return client.describe_alias(alias(ws, kind))["collection_name"]
+    except MilvusException as error:
+        if error.code in _NO_SUCH_ALIAS:
+            return None
+        raise
+
+
+_NO_SUCH_ALIAS = (100, 1600)  # Milvus Lite's and the server's code
+
+
+def load(client: "MilvusClient", ws: Workspace, kind: str, remedy: str) -> str:
+    """Make the live version searchable and return its name.
+
+    Raises:
+        LlmcfError: if there is none; `remedy` is the verb that publishes it.
+    """
+    name = live_version(client, ws, kind)
+    if name is None:
+        raise LlmcfError(f"Milvus holds no collection {alias(ws, kind)!r}; run `{remedy}` first")
+    client.load_collection(name)
+    return name
+
+
+def read(client: "MilvusClient", collection: str, fields: Sequence[str]) -> dict[str, np.ndarray]:
+    """Every row's `fields` as columns, ordered by the primary key `id`, which is always among them."""
+    rows = []
+    iterator = client.query_iterator(collection, batch_size=1000, filter="", output_fields=["id", *fields])
+    while batch := iterator.next():
+        rows.extend(batch)
+    iterator.close()
+    rows.sort(key=lambda row: row["id"])
+    return {name: np.array([row[name] for row in rows]) for name in ("id", *fields)}
+
+
+def _fill(client: "MilvusClient", name: str, records: Records) -> None:
+    index = client.prepare_index_params()
+    for vector in records.vectors:
+        index.add_index(vector, index_type=records.index, metric_type="IP")
+    client.create_collection(
+        name, schema=_schema(client, records), index_params=index, consistency_level="Strong"
+    )
+    columns = {"id": records.ids, **records.vectors, **records.scalars}
+    for start in range(0, len(records.ids), _INSERT):
+        part = {key: _plain(values[start : start + _INSERT]) for key, values in columns.items()}
+        client.insert(name, [dict(zip(part, row, strict=True)) for row in zip(*part.values(), strict=True)])
+    client.flush(name)
+    client.load_collection(name)
+
+
+def _schema(client: "MilvusClient", records: Records) -> "CollectionSchema":
+    from pymilvus import DataType
+
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    for name, values in records.vectors.items():
+        schema.add_field(name, DataType.FLOAT_VECTOR, dim=values.shape[1])
+    for name, values in records.scalars.items():
+        if isinstance(values, np.ndarray):
+            schema.add_field(name, DataType.INT64)
+        else:
+            schema.add_field(name, DataType.VARCHAR, max_length=_TEXT_BYTES)
+    return schema
+
+
+def _plain(values: np.ndarray | Sequence[str]) -> list[object]:
+    """Integers and texts as Python values, vectors as rows; a text too long for its field is cut."""
+    if isinstance(values, np.ndarray):
+        return list(values) if values.ndim == 2 else values.tolist()
+    return [text.encode()[:_TEXT_BYTES].decode(errors="ignore") for text in values]
+
+
+def _verify(client: "MilvusClient", name: str, records: Records) -> None:
+    """Count the rows, and compare the best score of a few stored vectors with the exact one."""
+    stored = client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
+    if stored != len(records.ids):
+        raise LlmcfError(f"Milvus stored {stored} of {len(records.ids)} rows in {name}; run the verb again")
+    probes = np.linspace(0, len(records.ids) - 1, min(_PROBES, len(records.ids)), dtype=np.int64)
+    for field_name, vectors in records.vectors.items():
+        queries = vectors[probes]
+        exact = (queries @ vectors.T).max(axis=1)
+        found = client.search(name, data=list(queries), anns_field=field_name, limit=1)
+        best = np.array([hits[0]["distance"] for hits in found])
+        if not np.allclose(best, exact, rtol=1e-3, atol=1e-3):
+            raise LlmcfError(f"Milvus answers wrongly on {name}.{field_name}; the old version stays live, run again")
+
+
+def _release(path: str) -> None:
+    from milvus_lite.server_manager import server_manager_instance
+
+    server_manager_instance.release_server(path)
+
+
+def _unreachable(ws: Workspace, server: str | None) -> str:
+    if server:
+        return f"no Milvus answers at {server.rsplit('@', 1)[-1]} (LLMCF_MILVUS_URI); start it, or unset the variable"
+    return (
+        f"{ws.path('milvus.db')} is held by another process (a running service, or a `cot`, `retrieve` or `export` "
+        "verb); run again when it has ended, or share a Milvus server by LLMCF_MILVUS_URI"
+    )

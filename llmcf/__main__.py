@@ -1,0 +1,5 @@
+"""`python -m llmcf` is the `llmcf` command."""
+
+from llmcf.cli import main
+
+main()

@@ -1,0 +1,32 @@
+"""Options that verbs share, so that each reads and is explained the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.contracts import FRAMEWORKS, ORDERS, RECIPES
+
+
+def _choices(values: tuple[str, ...]) -> str:
+    return " | ".join(values)
+
+
+Dataset = Annotated[str, typer.Option(help="Which data set.")]
+Order = Annotated[str, typer.Option(help=f"How interactions are ordered and split: {_choices(ORDERS)}.")]
+AsOf = Annotated[str, typer.Option(help="Use only data before this day, 00:00 UTC (2026-01-31), or all: latest.")]
+Recipe = Annotated[str, typer.Option(help=f"Under which rules: {_choices(RECIPES)}.")]
+Framework = Annotated[str, typer.Option(help=f"How the LLM's knowledge enters: {_choices(FRAMEWORKS)}.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random in this verb.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only estimate time, memory and disk.")]
+Source = Annotated[
+    Path | None, typer.Option(help="Folder with the official raw files, instead of the package that carries them.")
+]
+Epochs = Annotated[int | None, typer.Option(help="At most so many epochs; the recipe's number if not given.", min=1)]
+
+DATASET = "movielens-100k"
+ORDER = ORDERS[0]
+AS_OF = "latest"
+RECIPE = RECIPES[0]
+SEED = 2023
