@@ -28,7 +28,8 @@ class IctConfig:
     heads: int = 2
     hidden: int = 64  # of the SwiGLU
     text_hidden: int = 256  # of the text projection and the reconstruction head
-    alpha: float = 1.0  # weight of the reconstruction loss; 0 leaves the head out
+    alpha: float = 1.0  # weight of the reconstruction loss
+    predictions: int = 1024  # of a batch, that the reconstruction loss averages over: an unbiased sample of all
     use_similarity: bool = False  # add each example's similarity to its r token (recipe best)
 
 
@@ -51,7 +52,6 @@ class InContext(nn.Module):
         self.no_example = nn.Parameter(torch.randn(config.width) * 0.02)
         self.similarity = nn.Linear(1, config.width) if config.use_similarity else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width)
         self.reconstruct = nn.Sequential(
             nn.Linear(config.width, config.text_hidden), nn.ReLU(), nn.Linear(config.text_hidden, config.text_width)
         )
@@ -69,50 +69,73 @@ class InContext(nn.Module):
 
         `slots_BK` are rows of `tokens_U3W`; 0 is masked. `similarity_BK` is read where the configuration uses it.
         """
-        count = slots_BK.shape[1]
-        shown_BK3W = F.embedding(slots_BK, tokens_U3W.flatten(1)).unflatten(-1, (_PER_EXAMPLE, -1))
-        if self.similarity is not None:
-            assert similarity_BK is not None, "this configuration reads the similarity"
-            r_BK1W = shown_BK3W[:, :, :1] + self.similarity(similarity_BK.unsqueeze(-1)).unsqueeze(2)
-            shown_BK3W = torch.cat([r_BK1W, shown_BK3W[:, :, 1:]], dim=2)
-        hidden_BTW = torch.cat([shown_BK3W.flatten(1, 2), r_BW.unsqueeze(1)], dim=1)
+        hidden_BTW = self._sequence(r_BW, tokens_U3W, slots_BK, similarity_BK)
         mask_B1TT = attention_mask(slots_BK)
-        for block in self.blocks:
-            hidden_BTW = block(hidden_BTW, mask_B1TT)
-        # Only the r tokens are read: each predicts the c token after it, the last one is w.
-        out_BRW = self.norm(hidden_BTW[:, ::_PER_EXAMPLE])
-        return out_BRW[:, count], out_BRW[:, :count]
+        turn_2TP = rotation(hidden_BTW.shape[1], self.config.width // self.config.heads)
+        for block in self.blocks[:-1]:
+            hidden_BTW = block(hidden_BTW, mask_B1TT, turn_2TP)
+        # Only r tokens are read: each predicts the c token after it, and the last is w.
+        out_BRW = rms_norm(self.blocks[-1](hidden_BTW, mask_B1TT, turn_2TP, every=_PER_EXAMPLE))
+        return out_BRW[:, -1], out_BRW[:, :-1]
 
     def reconstruction_loss(self, predict_BKW: Tensor, slots_BK: Tensor, cot_UE: Tensor) -> Tensor:
-        """Mean of 1 - cos(prediction, raw frozen CoT vector) over the examples that are there; 0 if none is."""
-        there = slots_BK > 0
-        predicted_XE = self.reconstruct(predict_BKW[there])
-        distance_X = 1 - F.cosine_similarity(predicted_XE, cot_UE[slots_BK[there]], dim=-1)
-        return distance_X.sum() / max(len(distance_X), 1)
+        """Mean of 1 - cos(prediction, raw frozen CoT vector) over the examples that are there; 0 if none is.
+
+        Averages over the first rows of the batch only, as many as make `predictions`: batches come shuffled, and the
+        head costs more than the decoder.
+        """
+        rows = max(1, self.config.predictions // slots_BK.shape[1])
+        slots_BK, predict_BKW = slots_BK[:rows], predict_BKW[:rows]
+        there_BK = slots_BK > 0
+        predicted_XE = self.reconstruct(predict_BKW[there_BK])
+        cosine_X = F.cosine_similarity(predicted_XE, cot_UE[slots_BK[there_BK]], dim=-1)
+        return (1 - cosine_X).sum() / max(len(cosine_X), 1)
+
+    def _sequence(
+        self, r_BW: Tensor, tokens_U3W: Tensor, slots_BK: Tensor, similarity_BK: Tensor | None
+    ) -> Tensor:
+        """r1 c1 l1 ... rK cK lK r, (B, T, W)."""
+        shown_BKX = F.embedding(slots_BK, tokens_U3W.flatten(1))
+        if self.similarity is not None:
+            assert similarity_BK is not None, "this configuration reads the similarity"
+            added_BKW = self.similarity(similarity_BK.unsqueeze(-1))
+            shown_BKX = shown_BKX + F.pad(added_BKW, (0, shown_BKX.shape[-1] - added_BKW.shape[-1]))
+        return torch.cat([shown_BKX.unflatten(-1, (_PER_EXAMPLE, -1)).flatten(1, 2), r_BW.unsqueeze(1)], dim=1)
 
 
 class Block(nn.Module):
-    """Pre-norm attention with RoPE, then pre-norm SwiGLU."""
+    """Pre-norm attention with RoPE, then pre-norm SwiGLU. The norms have no gain: the next matrix absorbs it."""
 
     def __init__(self, config: IctConfig) -> None:
         super().__init__()
         width = config.width
         self.heads = config.heads
-        self.attention_norm = nn.RMSNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.mlp_norm = nn.RMSNorm(width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.mix = nn.Linear(width, width, bias=False)
         self.gate_up = nn.Linear(width, 2 * config.hidden, bias=False)
         self.down = nn.Linear(config.hidden, width, bias=False)
 
-    def forward(self, hidden_BTW: Tensor, mask_B1TT: Tensor) -> Tensor:
-        """Return the new hidden states, (B, T, W)."""
-        qkv_BTW = self.qkv(self.attention_norm(hidden_BTW))
-        q_BHTP, k_BHTP, v_BHTP = qkv_BTW.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed_BHTP = F.scaled_dot_product_attention(rotate(q_BHTP), rotate(k_BHTP), v_BHTP, attn_mask=mask_B1TT)
-        hidden_BTW = hidden_BTW + self.out(mixed_BHTP.transpose(1, 2).flatten(2))
-        gate_BTX, up_BTX = self.gate_up(self.mlp_norm(hidden_BTW)).chunk(2, dim=-1)
-        return hidden_BTW + self.down(F.silu(gate_BTX) * up_BTX)
+    def forward(self, hidden_BTW: Tensor, mask_B1TT: Tensor, turn_2TP: Tensor, every: int = 1) -> Tensor:
+        """Return the new hidden states of every `every`-th token from the first on, (B, R, W)."""
+        normed_BTW = rms_norm(hidden_BTW)
+        q_BRHP = self.query(normed_BTW[:, ::every]).unflatten(-1, (self.heads, -1))
+        k_BTHP, v_BTHP = self.key_value(normed_BTW).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        mixed_BHRP = F.scaled_dot_product_attention(
+            rotate(q_BRHP, turn_2TP[:, ::every]).transpose(1, 2),
+            rotate(k_BTHP, turn_2TP).transpose(1, 2),
+            v_BTHP.transpose(1, 2),
+            attn_mask=mask_B1TT[:, :, ::every],
+        )
+        hidden_BRW = hidden_BTW[:, ::every] + self.mix(mixed_BHRP.transpose(1, 2).flatten(2))
+        gate_BRX, up_BRX = self.gate_up(rms_norm(hidden_BRW)).chunk(2, dim=-1)
+        return hidden_BRW + self.down(F.silu(gate_BRX) * up_BRX)
+
+
+def distinct(examples_BK: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct example numbers of a batch, 0 first, and where each request's examples stand among them."""
+    ids_U, slots_X = torch.unique(F.pad(examples_BK.flatten(), (1, 0)), return_inverse=True)
+    return ids_U, slots_X[1:].view_as(examples_BK)
 
 
 def attention_mask(slots_BK: Tensor) -> Tensor:
@@ -123,12 +146,19 @@ def attention_mask(slots_BK: Tensor) -> Tensor:
     return (causal_TT & there_BT[:, None, None, :]) | torch.eye(length, dtype=torch.bool)
 
 
-def rotate(x_BHTP: Tensor) -> Tensor:
-    """Rotary position embedding (arXiv:2104.09864), halves convention."""
-    length, width = x_BHTP.shape[-2:]
-    frequency_P = 10_000.0 ** (-torch.arange(0, width, 2) / width)
-    angle_TP = torch.arange(length)[:, None] * frequency_P
-    first, second = x_BHTP.chunk(2, dim=-1)
-    return torch.cat(
-        [first * angle_TP.cos() - second * angle_TP.sin(), second * angle_TP.cos() + first * angle_TP.sin()], dim=-1
-    )
+def rms_norm(x_BTW: Tensor) -> Tensor:
+    """Scale every vector to a root mean square of 1."""
+    return x_BTW * ((x_BTW * x_BTW).mean(dim=-1, keepdim=True) + 1e-6).rsqrt()
+
+
+def rotation(length: int, width: int) -> Tensor:
+    """Cosines and signed sines of rotary position embedding (arXiv:2104.09864), (2, T, P)."""
+    angle_TP = torch.arange(length)[:, None] * 10_000.0 ** (-torch.arange(0, width, 2) / width)
+    cos_TP, sin_TP = angle_TP.cos(), angle_TP.sin()
+    return torch.stack([torch.cat([cos_TP, cos_TP], dim=-1), torch.cat([-sin_TP, sin_TP], dim=-1)])
+
+
+def rotate(x_BTHP: Tensor, turn_2TP: Tensor) -> Tensor:
+    """Turn each pair (x_i, x_{i + P/2}) by its position's angle."""
+    cos_TP, sin_TP = turn_2TP.unsqueeze(2)
+    return torch.addcmul(x_BTHP * cos_TP, x_BTHP.roll(x_BTHP.shape[-1] // 2, dims=-1), sin_TP)

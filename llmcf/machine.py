@@ -1,0 +1,43 @@
+"""What a figure was measured on; it goes beside every figure the product writes down."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "torchrec", "feast", "pymilvus", "milvus-lite", "transformers", "deepspeed", "onnxruntime")
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, memory (GiB), system, library versions and the time (UTC)."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory, 1),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def sentence() -> str:
+    """The same in one line."""
+    here = describe()
+    return (
+        f"{here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB, {here['system']}, "
+        f"Python {here['python']}, torch {here['libraries']['torch']}, {here['date']}"
+    )
+
+
+def _processor() -> str:
+    """The model name, completed by family and flags where a virtual machine hides it."""
+    facts: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip(), value.strip())
+    widest = next((flag for flag in ("avx512f", "avx2", "avx") if flag in facts.get("flags", "").split()), "")
+    return " ".join(filter(None, [facts.get("model name", platform.machine()), widest]))

@@ -1,0 +1,83 @@
+"""Steps: skipped when nothing changed, whole or absent, stale when an input or the configuration changes."""
+
+from pathlib import Path
+
+import pytest
+
+from core import steps, storage
+from core.errors import LlmcfError
+from core.steps import Step
+
+
+def make(folder: Path, text: str = "a", config: object = 1, inputs: tuple[Path, ...] = ()) -> steps.Outcome:
+    def work(inside: Path) -> dict:
+        (inside / "out.txt").write_text(text)
+        return {"text": text}
+
+    return steps.run(Step(folder=folder, config=config, inputs=inputs), work)
+
+
+def test_the_second_run_is_skipped_and_keeps_its_summary(tmp_path: Path) -> None:
+    assert not make(tmp_path / "a").skipped
+    again = make(tmp_path / "a", text="b")
+    assert again.skipped
+    assert again.summary == {"text": "a"}
+
+
+def test_another_configuration_or_input_makes_it_stale(tmp_path: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_text("1")
+    make(tmp_path / "a", inputs=(source,))
+    assert not make(tmp_path / "a", config=2, inputs=(source,)).skipped
+    source.write_text("2")
+    assert not make(tmp_path / "a", config=2, inputs=(source,)).skipped
+
+
+def test_equal_content_upstream_leaves_downstream_current(tmp_path: Path) -> None:
+    make(tmp_path / "up")
+    make(tmp_path / "down", inputs=(tmp_path / "up",))
+    make(tmp_path / "up", config="other, but the same bytes")
+    assert make(tmp_path / "down", inputs=(tmp_path / "up",)).skipped
+
+
+def test_a_failed_run_leaves_the_old_result(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+
+    def fails(inside: Path) -> dict:
+        (inside / "half.txt").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        steps.run(Step(folder=tmp_path / "a", config=2), fails)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"out.txt", "step.json"}
+    assert not any(path.is_dir() and path.name.startswith(".") for path in tmp_path.iterdir())
+
+
+def test_left_overs_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    left_over = tmp_path / ".a.12345.tmp"
+    left_over.mkdir()
+    make(tmp_path / "a")
+    assert not left_over.exists()
+
+
+def test_a_lost_output_is_made_again(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    (tmp_path / "a" / "out.txt").unlink()
+    assert not make(tmp_path / "a").skipped
+
+
+def test_a_missing_step_names_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(LlmcfError, match="llmcf data prepare"):
+        steps.require(tmp_path / "data", "llmcf data prepare")
+
+
+def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path: Path) -> None:
+    import errno
+
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(LlmcfError, match="no space left"), storage.atomic_path(path) as beside:
+        beside.write_text("new")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
