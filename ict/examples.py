@@ -40,11 +40,29 @@ class Requests:
     @classmethod
     def of(cls, rows: pa.Table) -> "Requests":
         """From a table with the columns of `schemas.TRAINING_ROWS`."""
-        return cls(*(_integers(rows, name) for name in ("user", "item", "position", "day")), _histories(rows))
+        user_B, item_B, position_B, day_B = (integers(rows, name) for name in ("user", "item", "position", "day"))
+        return cls(user_B, item_B, position_B, day_B, _histories(rows))
 
     def slice(self, start: int, stop: int) -> "Requests":
-        parts = (self.user_B, self.item_B, self.position_B, self.day_B, self.history_BL)
-        return Requests(*(part[start:stop] for part in parts))
+        return Requests(
+            self.user_B[start:stop],
+            self.item_B[start:stop],
+            self.position_B[start:stop],
+            self.day_B[start:stop],
+            self.history_BL[start:stop],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What choosing examples needs to know of them; row 0 means "no example". `key_MX` is (M, 2E)."""
+
+    row_M: Tensor
+    user_M: Tensor
+    position_M: Tensor
+    day_M: Tensor
+    label_M: Tensor
+    key_MX: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +91,18 @@ class ExampleSet:
         Raises:
             LlmcfError: if a step that makes it has not run, naming the verb.
         """
-        remedy = "llmcf cot embed"
-        steps.require(ws.path("cot", "vectors"), remedy)
+        steps.require(ws.path("cot", "vectors"), tables.remedy(ws, "cot embed"))
         vectors = load_file(ws.path("cot", "vectors", "vectors.safetensors"))
-        texts = storage.read_table(ws.path("cot", "texts", "texts.parquet"), schemas.COT_TEXTS, "llmcf cot generate")
-        return cls.of(tables.training_rows(ws), _integers(texts, "row"), vectors["cot"], vectors["items"])
+        path = ws.path("cot", "texts", "texts.parquet")
+        texts = storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
+        return cls.of(tables.training_rows(ws), integers(texts, "row"), vectors["cot"], vectors["items"])
 
     @classmethod
     def of(cls, rows: pa.Table, sample_N: Tensor, cot_NE: Tensor, item_vectors_VE: Tensor) -> "ExampleSet":
         """The examples of the training rows numbered `sample_N`; `cot_NE` are their vectors, in the same order."""
-        at_N = torch.searchsorted(_integers(rows, "row"), sample_N)
+        at_N = torch.searchsorted(integers(rows, "row"), sample_N)
         sampled = rows.take(pa.array(at_N.numpy()))
-        assert torch.equal(_integers(sampled, "row"), sample_N), "the CoT set names rows that do not exist"
+        assert torch.equal(integers(sampled, "row"), sample_N), "the CoT set names rows that do not exist"
         requests = Requests.of(sampled)
         return cls(
             row_M=_with_none(sample_N, -1),
@@ -92,15 +110,16 @@ class ExampleSet:
             item_M=_with_none(requests.item_B, 0),
             position_M=_with_none(requests.position_B, 0),
             day_M=_with_none(requests.day_B, NEVER),
-            label_M=_with_none(_integers(sampled, "label"), 0),
+            label_M=_with_none(integers(sampled, "label"), 0),
             history_ML=_with_none(requests.history_BL, 0),
             cot_ME=_with_none(cot_NE, 0),
             item_vectors_VE=item_vectors_VE,
         )
 
-    def keys(self) -> Tensor:
-        """The key of every example, (M, 2E): what Milvus stores and a query is compared with."""
-        return keys(self.item_vectors_VE, self.history_ML, self.item_M)
+    def candidates(self) -> Candidates:
+        """The examples with their keys, which are what Milvus stores and a query is compared with."""
+        key_MX = keys(self.item_vectors_VE, self.history_ML, self.item_M)
+        return Candidates(self.row_M, self.user_M, self.position_M, self.day_M, self.label_M, key_MX)
 
 
 def history_vectors(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
@@ -121,7 +140,7 @@ def history_keys(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
     return torch.cat([history_BE / sqrt(0.5), torch.zeros_like(history_BE)], dim=-1)
 
 
-def eligible(recipe: str, examples: ExampleSet, user_B: Tensor, position_B: Tensor, day_B: Tensor) -> Tensor:
+def eligible(recipe: str, examples: Candidates, requests: Requests) -> Tensor:
     """The one rule of who may see what: True where a request may be shown an example, (B, M).
 
     `strict` and `best`: examples of strictly earlier days, which excludes the row itself, its paired negative and
@@ -130,14 +149,16 @@ def eligible(recipe: str, examples: ExampleSet, user_B: Tensor, position_B: Tens
     """
     check_choice("recipe", recipe, RECIPES)
     if recipe == "paper":
-        later_BM = (examples.user_M == user_B[:, None]) & (examples.position_M > position_B[:, None])
-        return ~later_BM & (examples.row_M >= 0)
-    return examples.day_M < day_B[:, None]
+        same_user_BM = examples.user_M == requests.user_B[:, None]
+        later_BM = examples.position_M > requests.position_B[:, None]
+        return ~(same_user_BM & later_BM) & (examples.row_M >= 0)
+    return examples.day_M < requests.day_B[:, None]
 
 
-def milvus_filter(recipe: str, *, user: int, position: int, day: int, label: int) -> str:
-    """The same rule for one request, and one label, in Milvus's filter language."""
+def milvus_filter(recipe: str, request: Requests, label: int) -> str:
+    """The same rule for a single request, and examples of one label, in Milvus's filter language."""
     check_choice("recipe", recipe, RECIPES)
+    user, position, day = (int(part[0]) for part in (request.user_B, request.position_B, request.day_B))
     if recipe == "paper":
         return f"label == {label} and (user != {user} or position <= {position})"
     return f"label == {label} and day < {day}"
@@ -147,7 +168,8 @@ def _with_none(values_N: Tensor, none: int) -> Tensor:
     return torch.cat([torch.full_like(values_N[:1], none), values_N])
 
 
-def _integers(table: pa.Table, name: str) -> Tensor:
+def integers(table: pa.Table, name: str) -> Tensor:
+    """A column as an int64 tensor of its own memory."""
     return torch.from_numpy(table[name].to_numpy().astype("int64"))
 
 

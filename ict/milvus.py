@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _INSERT = 2000  # rows a call: 768 floats each stay far below gRPC's 64 MiB
 _TEXT_BYTES = 8192
 _PROBES = 16  # stored vectors searched for themselves before a version goes live
+_TIMEOUT_S = 10
 _KEEP = 2  # versions, so that the last one can be rolled back to
+_NO_SUCH_ALIAS = (100, 1600)  # error codes of Milvus Lite and of the server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def connect(ws: Workspace) -> "Iterator[MilvusClient]":
     path = ws.path("milvus.db")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        client = MilvusClient(server or str(path), token=settings.milvus_token(), timeout=30)
+        client = MilvusClient(server or str(path), token=settings.milvus_token(), timeout=_TIMEOUT_S)
     except MilvusException as error:
         raise LlmcfError(_unreachable(ws, server)) from error
     try:
@@ -107,7 +109,8 @@ def alias(ws: Workspace, kind: str) -> str:
 def versions(client: "MilvusClient", ws: Workspace, kind: str) -> list[str]:
     """Every stored version, oldest first."""
     pattern = re.compile(re.escape(alias(ws, kind)) + r"_v\d+")
-    return sorted((name for name in client.list_collections() if pattern.fullmatch(name)), key=number)
+    stored: list[str] = client.list_collections()  # pyright: ignore[reportAssignmentType]
+    return sorted((name for name in stored if pattern.fullmatch(name)), key=number)
 
 
 def number(version: str) -> int:
@@ -124,9 +127,6 @@ def live_version(client: "MilvusClient", ws: Workspace, kind: str) -> str | None
         if error.code in _NO_SUCH_ALIAS:
             return None
         raise
-
-
-_NO_SUCH_ALIAS = (100, 1600)  # Milvus Lite's and the server's code
 
 
 def load(client: "MilvusClient", ws: Workspace, kind: str, remedy: str) -> str:
@@ -157,9 +157,7 @@ def _fill(client: "MilvusClient", name: str, records: Records) -> None:
     index = client.prepare_index_params()
     for vector in records.vectors:
         index.add_index(vector, index_type=records.index, metric_type="IP")
-    client.create_collection(
-        name, schema=_schema(client, records), index_params=index, consistency_level="Strong"
-    )
+    client.create_collection(name, schema=_schema(client, records), index_params=index, consistency_level="Strong")
     columns = {"id": records.ids, **records.vectors, **records.scalars}
     for start in range(0, len(records.ids), _INSERT):
         part = {key: _plain(values[start : start + _INSERT]) for key, values in columns.items()}

@@ -91,9 +91,7 @@ class InContext(nn.Module):
         cosine_X = F.cosine_similarity(predicted_XE, cot_UE[slots_BK[there_BK]], dim=-1)
         return (1 - cosine_X).sum() / max(len(cosine_X), 1)
 
-    def _sequence(
-        self, r_BW: Tensor, tokens_U3W: Tensor, slots_BK: Tensor, similarity_BK: Tensor | None
-    ) -> Tensor:
+    def _sequence(self, r_BW: Tensor, tokens_U3W: Tensor, slots_BK: Tensor, similarity_BK: Tensor | None) -> Tensor:
         """r1 c1 l1 ... rK cK lK r, (B, T, W)."""
         shown_BKX = F.embedding(slots_BK, tokens_U3W.flatten(1))
         if self.similarity is not None:

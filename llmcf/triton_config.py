@@ -49,9 +49,12 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def write(repository: Path) -> None:
-    """Write every model's config.pbtxt into `repository`."""
+    """Write every model's config.pbtxt into `repository`, where it is not there yet or says something else."""
     for name in TRITON_MODELS:
-        with storage.atomic_path(repository / name / "config.pbtxt") as beside:
+        path = repository / name / "config.pbtxt"
+        if path.is_file() and path.read_text(encoding="utf-8") == render(name):
+            continue
+        with storage.atomic_path(path) as beside:
             beside.write_text(render(name), encoding="utf-8")
 
 

@@ -128,7 +128,7 @@ def user_snapshots(user: Ints, item: Ints, day: Ints) -> pa.Table:
         {
             "user": snap_user,
             "event_timestamp": _times(snap_day, position * POSITION_US),
-            "history": _lists(histories(snap_user, snap_item, position)),
+            "history": as_lists(histories(snap_user, snap_item, position)),
             "activity": np.log1p(position).astype(np.float32),
         }
     )
@@ -164,7 +164,8 @@ def _repeat(time: pa.Array, table: pa.Table) -> pa.Array:
     return pa.repeat(time[0], table.num_rows)
 
 
-def _lists(values_SL: NDArray[np.int64]) -> pa.Array:
+def as_lists(values_SL: NDArray[np.int64]) -> pa.Array:
+    """A matrix as a column of lists."""
     width = values_SL.shape[1]
     return pa.FixedSizeListArray.from_arrays(pa.array(values_SL.ravel()), width).cast(pa.list_(pa.int64()))
 

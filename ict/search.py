@@ -1,0 +1,99 @@
+"""`cot search`: the examples that a request would see now, asked of Milvus itself, with what they say."""
+
+import datetime
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from safetensors.torch import load_file
+
+from core import steps
+from core.contracts import HISTORY, PAD, RECIPES
+from core.data import tables
+from core.data.tables import remedy
+from core.errors import UsageError, check_choice
+from core.runs import Result
+from core.settings import Workspace
+from ict import milvus
+from ict.examples import Requests, keys
+from ict.index import INDEX_VERB, KIND, nearest, request
+from ict.neighbours import NeighbourConfig
+
+_EVIDENCE = ["user", "item", "label", "day", "text"]
+
+
+def search(ws: Workspace, *, user: str, item: str, recipe: str = "strict", seed: int = 1) -> Result:
+    """Show the examples of the request "would `user` like `item`?", made on the day after the last interaction.
+
+    Args:
+        user: raw id, as in the source.
+        item: raw id.
+        recipe: whose eligibility rule applies.
+        seed: of the examples' order.
+
+    Raises:
+        UsageError: for an id that the data set does not have.
+        LlmcfError: if the index is missing, or Milvus is held or unreachable.
+    """
+    check_choice("recipe", recipe, RECIPES)
+    start = time.monotonic()
+    users, items = tables.users(ws), tables.items(ws)
+    asked = now(ws, _row(users, "user", user), _row(items, "item", item))
+    steps.require(ws.path("cot", "vectors"), remedy(ws, "cot embed"))
+    vectors_VE = load_file(ws.path("cot", "vectors", "vectors.safetensors"))["items"]
+    key_X = keys(vectors_VE, asked.history_BL, asked.item_B)[0]
+    config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed)
+    with milvus.connect(ws) as client:
+        collection = milvus.load(client, ws, KIND, remedy(ws, INDEX_VERB))
+        numbers_1K, similarity_1K = nearest(client, collection, key_X, asked, config)
+        found = [number for number in numbers_1K[0].tolist() if number]
+        stored = {row["id"]: row for row in client.get(collection, ids=found, output_fields=_EVIDENCE)}
+    similarities = dict(zip(numbers_1K[0].tolist(), similarity_1K[0].tolist(), strict=True))
+    shown = [_evidence(stored[number], similarities[number], users, items) for number in found]
+    return Result(
+        verb="cot search",
+        workspace=ws,
+        recipe=recipe,
+        seed=seed,
+        seconds=time.monotonic() - start,
+        details={"user": user, "item": item, "title": _title(items, int(asked.item_B[0])), "examples": shown},
+    )
+
+
+def now(ws: Workspace, user: int, item: int) -> Requests:
+    """The request of `user` for `item` on the day after the workspace's last interaction."""
+    interactions = tables.interactions(ws)
+    own = interactions.filter(pa.array(interactions["user"].to_numpy() == user))
+    history = np.full(HISTORY, PAD, dtype=np.int64)
+    latest = own["item"].to_numpy()[-HISTORY:]
+    history[HISTORY - len(latest) :] = latest
+    day = int(interactions["day"].to_numpy().max()) + 1
+    return request(user, len(own), day, torch.from_numpy(history), torch.tensor([item]))
+
+
+def _row(table: pa.Table, kind: str, raw_id: str) -> int:
+    at = pc.index(table["raw_id"], raw_id).as_py()
+    if at < 0:
+        some = ", ".join(table["raw_id"][:3].to_pylist())
+        raise UsageError(f"unknown {kind} {raw_id!r}; this data set has {len(table)} {kind} ids such as {some}")
+    return table[kind][at].as_py()
+
+
+def _evidence(row: dict[str, Any], similarity: float, users: pa.Table, items: pa.Table) -> dict[str, Any]:
+    who = pc.index(users["user"], row["user"]).as_py()
+    return {
+        "example": row["id"],
+        "similarity": round(similarity, 4),
+        "label": "liked" if row["label"] else "not taken",
+        "user": users["raw_id"][who].as_py(),
+        "title": _title(items, row["item"]),
+        "date": (datetime.date(1970, 1, 1) + datetime.timedelta(days=row["day"])).isoformat(),
+        "text": row["text"],
+    }
+
+
+def _title(items: pa.Table, item: int) -> str:
+    return items["title"][pc.index(items["item"], item).as_py()].as_py()

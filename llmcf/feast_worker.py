@@ -1,0 +1,89 @@
+"""Feast's jobs, each in a process of its own: `python -m llmcf.feast_worker JOB [ARGUMENT ...]`.
+
+It runs with a workspace's feast/ as working folder, because Feast's DuckDB store resolves paths against it, and alone,
+because Feast imports feature_repo as top-level modules and takes seconds to import. Progress goes to stdout, a line at
+a time; `llmcf.feature_store` is the only caller.
+"""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+REPO = Path()
+PAIRS_A_CHUNK = 4_000_000  # Feast's join first makes all (row, state) pairs of an entity: about 100 bytes each
+
+
+def apply() -> None:
+    """Register what the folder defines and drop what it no longer defines."""
+    from feast.repo_operations import apply_total_with_repo_instance, parse_repo
+
+    store = _store()
+    contents = parse_repo(REPO.absolute())
+    apply_total_with_repo_instance(store, store.project, store.registry, contents, skip_source_validation=False)
+
+
+def teardown() -> None:
+    """Remove the registry and everything in the online store that belongs to it."""
+    _store().teardown()
+
+
+def join(service: str, entities: str, joined: str) -> None:
+    """The point-in-time join of the entity rows in one Parquet file, written to another in any order."""
+    store = _store()
+    features = store.get_feature_service(service)
+    rows = pq.read_table(entities)
+    parts = []
+    for chunk in chunks(rows["pairs"].to_numpy(), PAIRS_A_CHUNK):
+        part = rows.drop_columns("pairs").slice(chunk.start, chunk.stop - chunk.start)
+        parts.append(store.get_historical_features(entity_df=part.to_pandas(), features=features).to_arrow())
+        print(f"joined {chunk.stop:,} of {rows.num_rows:,} rows", flush=True)
+    pq.write_table(pa.concat_tables(parts), joined)
+
+
+def materialize(start: str, end: str) -> None:
+    """Bring the newest state of every entity in [start, end] into the online store."""
+    _store().materialize(datetime.fromisoformat(start), datetime.fromisoformat(end))
+
+
+def push(source: str, states: str) -> None:
+    """Write new states into the online store through a push source."""
+    from feast.data_source import PushMode
+
+    _store().push(source, pq.read_table(states).to_pandas(), to=PushMode.ONLINE)
+
+
+def chunks(pairs: np.ndarray, limit: int) -> Iterator[slice]:
+    """Slices of rows whose `pairs` sum to about `limit`; at least one row each."""
+    group = (np.cumsum(pairs) - pairs) // limit
+    edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(pairs)]
+    for start, stop in zip(edges, edges[1:], strict=False):
+        yield slice(start, stop)
+
+
+def _store() -> "FeatureStore":
+    from feast import FeatureStore
+
+    return FeatureStore(repo_path=str(REPO.absolute()))
+
+
+JOBS = {"apply": apply, "teardown": teardown, "join": join, "materialize": materialize, "push": push}
+
+
+def main() -> None:
+    sys.path.insert(0, str(REPO.absolute()))  # feature_repo's modules import each other flat
+    warnings.simplefilter("ignore")
+    JOBS[sys.argv[1]](*sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Finding, in the triton environment, what a Triton server needs to start.
+
+The environment holds PyTriton, whose wheel carries the server; its Python backend lacks the files' usual places, so a
+backend folder is put together once, under `settings.home()`.
+"""
+
+import ctypes.util
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from core import environments, settings, storage
+from core.errors import LlmcfError
+
+_GLIBC = (2, 35)
+_QUESTION = """
+import json, sysconfig
+from importlib.metadata import version
+names = ("LIBDIR", "MULTIARCH", "INSTSONAME", "py_version_short")
+facts = {name: sysconfig.get_config_var(name) for name in names}
+print(json.dumps({**facts, "packages": sysconfig.get_path("platlib"), "version": version("nvidia-pytriton")}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What `tritonserver` is started with."""
+
+    binary: Path
+    backends: Path
+    environment: dict[str, str]
+
+
+def find() -> Installation:
+    """The Triton of the triton environment, ready to start.
+
+    Raises:
+        LlmcfError: if the environment, or something it needs of the system, is missing; names the remedy.
+    """
+    _check_system()
+    python = environments.python("triton")
+    facts = _ask(python)
+    packages = Path(facts["packages"])
+    server = packages / "pytriton" / "tritonserver"
+    libraries = [packages / "nvidia_pytriton.libs", _libpython_folder(facts)]
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
+        "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONDONTWRITEBYTECODE": "1",  # else a stub leaves __pycache__ in the version folder
+        "PYTHONNOUSERSITE": "1",
+    }
+    environment.pop("PYTHONPATH", None)  # the stub's packages are those of its own environment
+    environment.pop("PYTHONHOME", None)
+    return Installation(server / "bin" / "tritonserver", _backends(server, facts), environment)
+
+
+def _check_system() -> None:
+    """The binaries are for Linux with a recent glibc; `setpriv` ties the server's life to that of its starter."""
+    library, _, release = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    if library != "glibc" or tuple(map(int, release.split("."))) < _GLIBC:
+        raise LlmcfError(f"Triton needs Linux with glibc 2.35 or newer, here is {library or 'no glibc'} {release}")
+    if shutil.which("setpriv") is None:
+        raise LlmcfError("`setpriv` is missing; run `apt-get install util-linux` first")
+
+
+def _ask(python: Path) -> dict[str, str]:
+    """Where the environment's interpreter keeps its libraries and packages, and PyTriton's version."""
+    answer = subprocess.run([python, "-I", "-c", _QUESTION], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise LlmcfError(
+            f"the triton environment is damaged ({answer.stderr.strip().splitlines()[-1]}); "
+            "remove its folder and run `make env-triton`"
+        )
+    return json.loads(answer.stdout)
+
+
+def _libpython_folder(facts: dict[str, str]) -> Path:
+    """The folder of the shared libpython that the backend's stub is linked to."""
+    name = f"libpython{facts['py_version_short']}.so.1.0"
+    own = Path(facts["LIBDIR"])
+    for folder in (own, own / (facts["MULTIARCH"] or ""), Path("/usr/lib") / (facts["MULTIARCH"] or "")):
+        if (folder / name).exists():
+            return folder
+    if ctypes.util.find_library(f"python{facts['py_version_short']}"):
+        return own  # the dynamic linker knows a place of its own
+    package = f"libpython{facts['py_version_short']}"
+    raise LlmcfError(f"Triton's Python backend needs {name}; run `apt-get install {package}` first")
+
+
+def _backends(server: Path, facts: dict[str, str]) -> Path:
+    """The backend folder, put together at the first start: library, utilities and this Python's stub side by side."""
+    folder = settings.home() / "triton-backends" / f"{facts['version']}-python{facts['py_version_short']}"
+    source = server / "backends" / "python"
+    stub = server / "python_backend_stubs" / facts["py_version_short"] / "triton_python_backend_stub"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.exists():
+            with storage.atomic_folder(folder) as beside:
+                (beside / "python").mkdir()
+                for file in (source / "libtriton_python.so", source / "triton_python_backend_utils.py", stub):
+                    shutil.copy2(file, beside / "python")
+    return folder

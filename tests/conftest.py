@@ -1,0 +1,69 @@
+"""Fixtures every test may use. Tests never write into the project's own var/ or runs/."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.official_files import write
+
+from core import schemas, settings, steps, storage
+from core.data import asof, features, tables
+from core.data.prepare import prepare
+from core.settings import Workspace
+
+REAL_HOME = settings.home()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of the session's own; verified carriers and converted models are shared with the real one."""
+    folder = tmp_path_factory.mktemp("home")
+    for name in ("wheels", "models"):
+        (REAL_HOME / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(REAL_HOME / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMCF_HOME", str(folder))
+        patch.setenv("LLMCF_RUNS", str(folder / "runs"))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `--source` folder in MovieLens' official format: 40 users, 60 items."""
+    return write(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="session")
+def tiny(home: Path, source: Path) -> Workspace:
+    """A small workspace with data/, features/ and training/. Training rows come from the reference, not from Feast:
+    tests/integration/test_feast.py proves that the two are equal."""
+    ws = Workspace("movielens-100k", "shuffled-ties")
+    prepare(ws, source=source, seed=7)
+    features.build(ws)
+
+    def work(folder: Path) -> dict[str, int]:
+        joined = asof.attach(tables.rows(ws), tables.interactions(ws))
+        storage.write_table(folder / "rows.parquet", joined, schemas.TRAINING_ROWS)
+        return {"rows": joined.num_rows}
+
+    steps.run(steps.Step(folder=ws.path("training"), config={}, inputs=[ws.path("data")]), work)
+    return ws
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The real MovieLens-100K under the project's own home, data/ and features/ prepared; to be read only."""
+    monkeypatch.setenv("LLMCF_HOME", str(REAL_HOME))
+    ws = Workspace("movielens-100k", "shuffled-ties")
+    if not ws.path("features", steps.STAMP).exists():
+        pytest.skip("the demo's data is not prepared here; run `make demo` or `llmcf features build`")
+    return ws
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of optional local data."""
+    folder = settings.shared()
+    if not (folder / "data").is_dir():
+        pytest.skip("no local data: LLMCF_SHARED names no folder with data/")
+    return folder

@@ -1,0 +1,64 @@
+"""Triton's configurations say what core.contracts says, read as Triton reads them."""
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from core.contracts import TRITON_MODELS, Tensor
+from core.settings import PROJECT
+from llmcf.triton_config import MAX_BATCH, render, write
+
+DTYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
+
+
+def tracked(name: str) -> str:
+    return (PROJECT / "triton_models" / name / "config.pbtxt").read_text(encoding="utf-8")
+
+
+def parsed(name: str) -> model_config_pb2.ModelConfig:  # pyright: ignore[reportAttributeAccessIssue]
+    return text_format.Parse(tracked(name), model_config_pb2.ModelConfig())  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def facts(tensor: Tensor) -> tuple[str, str, list[int], bool]:
+    return tensor.name, DTYPES[tensor.dtype], list(tensor.shape or (1,)), not tensor.shape
+
+
+@pytest.mark.parametrize("name", TRITON_MODELS)
+def test_inputs_and_outputs_are_the_contract(name: str) -> None:
+    config = parsed(name)
+    inputs, outputs = TRITON_MODELS[name]
+    for stated, wanted in ((config.input, inputs), (config.output, outputs)):
+        said = [
+            (
+                tensor.name,
+                model_config_pb2.DataType.Name(tensor.data_type),  # pyright: ignore[reportAttributeAccessIssue]
+                list(tensor.dims),
+                tensor.HasField("reshape") and list(tensor.reshape.shape) == [],
+            )
+            for tensor in stated
+        ]
+        assert said == [facts(tensor) for tensor in wanted]
+
+
+@pytest.mark.parametrize("name", TRITON_MODELS)
+def test_a_hundred_candidates_fit_and_requests_are_batched(name: str) -> None:
+    config = parsed(name)
+    assert (config.name, config.backend, config.max_batch_size) == (name, "python", MAX_BATCH)
+    assert MAX_BATCH >= 100
+    assert config.HasField("dynamic_batching")
+    assert config.version_policy.latest.num_versions == 1
+
+
+@pytest.mark.parametrize("name", TRITON_MODELS)
+def test_the_tracked_file_is_what_is_rendered(name: str) -> None:
+    assert tracked(name) == render(name), "run `python -m llmcf.triton_config`"
+
+
+def test_only_what_differs_is_written(tmp_path) -> None:
+    write(tmp_path)
+    kept, changed = (tmp_path / name / "config.pbtxt" for name in ("ranker", "user_vector"))
+    changed.write_text("stale")
+    before = kept.stat().st_mtime_ns
+    write(tmp_path)
+    assert kept.stat().st_mtime_ns == before
+    assert changed.read_text() == render("user_vector")

@@ -1,0 +1,70 @@
+"""An invented workspace in memory: training rows, item vectors and a CoT set, for tests of ict and ranking."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from core import schemas, steps, storage
+from core.contracts import FIRST_ID, HISTORY
+from core.settings import Workspace
+from ict.examples import ExampleSet
+
+
+def training_rows(users: int = 12, items: int = 30, length: int = 8, days: int = 10, seed: int = 0) -> pa.Table:
+    """Rows as Feast would join them: `length` positives a user and a negative each; several of a user share a day."""
+    generator = np.random.default_rng(seed)
+    columns: dict[str, list[object]] = {name: [] for name in schemas.TRAINING_ROWS.names}
+    for user in range(FIRST_ID, FIRST_ID + users):
+        taken = generator.choice(items, length, replace=False) + FIRST_ID
+        day = np.sort(generator.integers(0, days, length))
+        others = np.setdiff1d(np.arange(FIRST_ID, FIRST_ID + items), taken)
+        for position in range(length):
+            history = np.zeros(HISTORY, dtype=np.int64)
+            history[HISTORY - position :] = taken[:position]
+            split = {length - 1: "test", length - 2: "valid"}.get(position, "train")
+            for label, item in ((1, taken[position]), (0, generator.choice(others))):
+                row = (len(columns["row"]), split, user, item, label, position, int(day[position]) * 86400)
+                values = (*row, int(day[position]), history, np.log1p(position), generator.random(), 0.0)
+                for name, value in zip(schemas.TRAINING_ROWS.names, values, strict=True):
+                    columns[name].append(value)
+    return pa.table(columns).cast(schemas.TRAINING_ROWS)
+
+
+def item_vectors(items: int = 30, width: int = 16, seed: int = 0) -> torch.Tensor:
+    """Random unit vectors, (items + 2, width); rows 0 and 1 are zero."""
+    vectors = F.normalize(torch.randn(items + FIRST_ID, width, generator=torch.Generator().manual_seed(seed)), dim=-1)
+    vectors[:FIRST_ID] = 0
+    return vectors
+
+
+def example_set(rows: pa.Table, count: int = 60, items: int = 30, width: int = 16, seed: int = 0) -> ExampleSet:
+    """A CoT set over a random sample of the training rows, with random unit vectors."""
+    generator = torch.Generator().manual_seed(seed)
+    candidates = torch.from_numpy(np.flatnonzero(rows["split"].to_numpy() == "train"))
+    sample = candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
+    cot = F.normalize(torch.randn(count, width, generator=generator), dim=-1)
+    return ExampleSet.of(rows, sample, cot, item_vectors(items, width, seed))
+
+
+def write_cot_set(ws: Workspace, examples: ExampleSet) -> list[str]:
+    """The workspace's cot/texts and cot/vectors folders, as finished steps; returns the texts."""
+    texts = [f"text {number}" for number in range(1, examples.count + 1)]
+
+    def write_texts(folder: Path) -> dict[str, object]:
+        same = {name: ["invented"] * len(texts) for name in ("prompt_hash", "finish", "model", "engine")}
+        columns = {"row": examples.row_M[1:].numpy(), "text": texts, "tokens": [2] * len(texts), **same}
+        storage.write_table(folder / "texts.parquet", pa.table(columns), schemas.COT_TEXTS)
+        return {}
+
+    def write_vectors(folder: Path) -> dict[str, object]:
+        vectors = {"items": examples.item_vectors_VE, "cot": examples.cot_ME[1:].contiguous()}
+        save_file(vectors, folder / "vectors.safetensors")
+        return {"encoder": "invented"}
+
+    steps.run(steps.Step(folder=ws.path("cot", "texts"), config={}), write_texts)
+    steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={}), write_vectors)
+    return texts

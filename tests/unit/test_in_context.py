@@ -1,0 +1,133 @@
+"""The ICT decoder: what it may look at, that sharing examples changes nothing, and its losses by hand."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ict.module import IctConfig, InContext, attention_mask, distinct, rms_norm, rotate, rotation
+
+WIDTH, TEXT, K = 8, 12, 2
+
+
+@pytest.fixture
+def ict() -> InContext:
+    torch.manual_seed(0)
+    return InContext(IctConfig(width=WIDTH, text_width=TEXT, hidden=16, text_hidden=16)).eval()
+
+
+@pytest.fixture
+def tokens(ict: InContext) -> torch.Tensor:
+    cot = F.normalize(torch.randn(6, TEXT), dim=-1)
+    return ict.tokens(torch.randn(6, WIDTH), cot, torch.tensor([0, 1, 0, 1, 0, 1])).detach()
+
+
+def test_w_depends_on_the_request_on_every_example_and_on_their_order(ict: InContext, tokens: torch.Tensor) -> None:
+    r = torch.randn(1, WIDTH)
+    base, _ = ict(r, tokens, torch.tensor([[1, 2]]))
+    for slots in ([3, 2], [1, 3], [2, 1], [1, 0]):
+        assert not torch.allclose(base, ict(r, tokens, torch.tensor([slots]))[0], atol=1e-5), slots
+    assert not torch.allclose(base, ict(r + 1, tokens, torch.tensor([[1, 2]]))[0], atol=1e-5)
+
+
+def test_a_prediction_sees_nothing_after_its_own_token(ict: InContext, tokens: torch.Tensor) -> None:
+    changed = tokens.clone()
+    changed[1, 1:] += 1  # c and l of the first example, which its own prediction must not see
+    changed[2] += 1
+    slots = torch.tensor([[1, 2]])
+    before, after = (ict(torch.randn(1, WIDTH), table, slots)[1] for table in (tokens, changed))
+    torch.testing.assert_close(before[:, 0], after[:, 0])
+    assert not torch.allclose(before[:, 1], after[:, 1], atol=1e-4)
+
+
+def test_missing_examples_are_never_looked_at(ict: InContext, tokens: torch.Tensor) -> None:
+    changed = tokens.clone()
+    changed[0] += 5
+    r = torch.randn(3, WIDTH)
+    slots = torch.tensor([[0, 1], [2, 0], [0, 0]])
+    torch.testing.assert_close(ict(r, tokens, slots)[0], ict(r, changed, slots)[0])
+    assert torch.isfinite(ict(r, tokens, slots)[1]).all()
+
+
+def test_requests_of_one_batch_do_not_touch_each_other(ict: InContext, tokens: torch.Tensor) -> None:
+    r, slots = torch.randn(4, WIDTH), torch.tensor([[1, 2], [3, 0], [5, 4], [2, 2]])
+    together = ict(r, tokens, slots)[0]
+    alone = torch.cat([ict(r[i : i + 1], tokens, slots[i : i + 1])[0] for i in range(4)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_distinct_examples_give_the_same_as_the_whole_table(ict: InContext) -> None:
+    examples = torch.tensor([[4, 2], [2, 0], [9, 4]])
+    r_MW, cot_ME, label_M = torch.randn(10, WIDTH), torch.randn(10, TEXT), torch.randint(0, 2, (10,))
+    ids, slots = distinct(examples)
+    assert ids.tolist() == [0, 2, 4, 9]
+    assert torch.equal(ids[slots], examples)
+    r_BW = torch.randn(3, WIDTH)
+    whole = ict(r_BW, ict.tokens(r_MW, cot_ME, label_M), examples)
+    part = ict(r_BW, ict.tokens(r_MW[ids], cot_ME[ids], label_M[ids]), slots)
+    torch.testing.assert_close(whole[0], part[0])
+
+
+def test_distinct_keeps_no_example_first_even_if_unused() -> None:
+    ids, slots = distinct(torch.tensor([[3, 5]]))
+    assert ids.tolist() == [0, 3, 5]
+    assert slots.tolist() == [[1, 2]]
+
+
+def test_similarity_is_read_only_where_configured(ict: InContext) -> None:
+    torch.manual_seed(0)
+    reading = InContext(IctConfig(width=WIDTH, text_width=TEXT, use_similarity=True))
+    tokens = reading.tokens(torch.randn(3, WIDTH), torch.randn(3, TEXT), torch.tensor([0, 1, 0]))
+    r, slots = torch.randn(1, WIDTH), torch.tensor([[1, 2]])
+    near, far = (reading(r, tokens, slots, torch.tensor([[s, s]]))[0] for s in (0.9, 0.1))
+    assert not torch.allclose(near, far, atol=1e-5)
+    assert torch.equal(ict(r, tokens, slots)[0], ict(r, tokens, slots, torch.ones(1, 2))[0])
+
+
+def test_reconstruction_loss_by_hand(ict: InContext) -> None:
+    cot = torch.eye(3, TEXT)
+    slots = torch.tensor([[1, 0], [2, 1]])
+    predict = torch.randn(2, K, WIDTH)
+    heads = ict.reconstruct(predict)
+    cosines = [F.cosine_similarity(heads[b, k], cot[slots[b, k]], dim=0) for b, k in ((0, 0), (1, 0), (1, 1))]
+    torch.testing.assert_close(ict.reconstruction_loss(predict, slots, cot), 1 - sum(cosines) / 3)
+
+
+def test_reconstruction_loss_without_any_example_is_zero_and_has_a_gradient(ict: InContext) -> None:
+    predict = torch.randn(2, K, WIDTH, requires_grad=True)
+    loss = ict.reconstruction_loss(predict, torch.zeros(2, K, dtype=torch.int64), torch.eye(3, TEXT))
+    loss.backward()
+    assert loss.item() == 0
+
+
+def test_the_loss_of_the_first_rows_is_the_loss_of_all_when_they_fit() -> None:
+    torch.manual_seed(1)
+    small = InContext(IctConfig(width=WIDTH, text_width=TEXT, predictions=4))
+    predict, slots, cot = torch.randn(6, K, WIDTH), torch.randint(1, 3, (6, K)), torch.eye(3, TEXT)
+    first_two = small.reconstruction_loss(predict[:2], slots[:2], cot)
+    torch.testing.assert_close(small.reconstruction_loss(predict, slots, cot), first_two)
+
+
+def test_mask_by_hand() -> None:
+    mask = attention_mask(torch.tensor([[0, 7]]))[0, 0]
+    assert mask[6].tolist() == [False, False, False, True, True, True, True]  # the request: all but the missing
+    assert mask[1].tolist() == [False, True, False, False, False, False, False]  # a missing one sees itself only
+    assert mask[4].tolist() == [False, False, False, True, True, False, False]
+
+
+def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
+    turn = rotation(13, 8)
+    q, k = torch.randn(8), torch.randn(8)
+    turned_q, turned_k = (rotate(x.expand(1, 13, 1, 8), turn)[0, :, 0] for x in (q, k))
+    torch.testing.assert_close(turned_q.norm(dim=-1), q.norm().expand(13))
+    scores = turned_q @ turned_k.T
+    torch.testing.assert_close(scores[5, 2], scores[12, 9], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(scores[5, 2], scores[5, 4], atol=1e-3)
+
+
+def test_rms_norm_by_hand() -> None:
+    torch.testing.assert_close(rms_norm(torch.tensor([3.0, 4.0])), torch.tensor([3.0, 4.0]) / 12.5**0.5)
+
+
+def test_uneven_heads_are_refused() -> None:
+    with pytest.raises(ValueError, match="width 10 does not split into 4 heads"):
+        InContext(IctConfig(width=10, text_width=4, heads=4))
