@@ -41,7 +41,7 @@ unit: env-main
 	$(TIMED) pytest .venv/bin/pytest --durations=15
 
 bench: env-main env-triton ## latency of the served models on this machine
-	@.venv/bin/python benchmarks/latency.py
+	@.venv/bin/python -m benchmarks.latency
 
 clean: ## remove what the product made (var, runs); environments stay
 	rm -rf var runs

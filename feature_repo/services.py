@@ -14,8 +14,10 @@ retrieval = FeatureService(
     name="retrieval", features=[user_history], description="Inputs of the user tower: history and activity."
 )
 
-serving = FeatureService(
-    name="serving",
-    features=[user_profile, item_attributes],
-    description="What an answer shows and a prompt may say: profile, title, brand, categories.",
+user_request = FeatureService(
+    name="user_request", features=[user_history, user_profile], description="What a request reads about its user."
+)
+
+item_request = FeatureService(
+    name="item_request", features=[item_attributes, item_popularity], description="What a request reads about items."
 )

@@ -109,16 +109,20 @@ class Block(nn.Module):
         width = config.width
         self.heads = config.heads
         self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
         self.mix = nn.Linear(width, width, bias=False)
-        self.gate_up = nn.Linear(width, 2 * config.hidden, bias=False)
+        self.gate = nn.Linear(width, config.hidden, bias=False)
+        self.up = nn.Linear(width, config.hidden, bias=False)
         self.down = nn.Linear(config.hidden, width, bias=False)
 
     def forward(self, hidden_BTW: Tensor, mask_B1TT: Tensor, turn_2TP: Tensor, every: int = 1) -> Tensor:
         """Return the new hidden states of every `every`-th token from the first on, (B, R, W)."""
         normed_BTW = rms_norm(hidden_BTW)
-        q_BRHP = self.query(normed_BTW[:, ::every]).unflatten(-1, (self.heads, -1))
-        k_BTHP, v_BTHP = self.key_value(normed_BTW).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        q_BRHP, k_BTHP, v_BTHP = (
+            projected.unflatten(-1, (self.heads, -1))
+            for projected in (self.query(normed_BTW[:, ::every]), self.key(normed_BTW), self.value(normed_BTW))
+        )
         mixed_BHRP = F.scaled_dot_product_attention(
             rotate(q_BRHP, turn_2TP[:, ::every]).transpose(1, 2),
             rotate(k_BTHP, turn_2TP).transpose(1, 2),
@@ -126,8 +130,8 @@ class Block(nn.Module):
             attn_mask=mask_B1TT[:, :, ::every],
         )
         hidden_BRW = hidden_BTW[:, ::every] + self.mix(mixed_BHRP.transpose(1, 2).flatten(2))
-        gate_BRX, up_BRX = self.gate_up(rms_norm(hidden_BRW)).chunk(2, dim=-1)
-        return hidden_BRW + self.down(F.silu(gate_BRX) * up_BRX)
+        normed_BRW = rms_norm(hidden_BRW)
+        return hidden_BRW + self.down(F.silu(self.gate(normed_BRW)) * self.up(normed_BRW))
 
 
 def distinct(examples_BK: Tensor) -> tuple[Tensor, Tensor]:

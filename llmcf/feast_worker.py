@@ -1,14 +1,16 @@
 """Feast's jobs, each in a process of its own: `python -m llmcf.feast_worker JOB [ARGUMENT ...]`.
 
 It runs with a workspace's feast/ as working folder, because Feast's DuckDB store resolves paths against it, and alone,
-because Feast imports feature_repo as top-level modules and takes seconds to import. Progress goes to stdout, a line at
-a time; `llmcf.feature_store` is the only caller.
+because Feast imports feature_repo as top-level modules. Progress goes to stdout, a line at a time, everything else to
+stderr; `llmcf.feast_release.run` is the only caller.
 """
 
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +48,7 @@ def join(service: str, entities: str, joined: str) -> None:
     for chunk in chunks(rows["pairs"].to_numpy(), PAIRS_A_CHUNK):
         part = rows.drop_columns("pairs").slice(chunk.start, chunk.stop - chunk.start)
         parts.append(store.get_historical_features(entity_df=part.to_pandas(), features=features).to_arrow())
-        print(f"joined {chunk.stop:,} of {rows.num_rows:,} rows", flush=True)
+        print(f"joined {chunk.stop:,} of {rows.num_rows:,} rows", file=sys.__stdout__, flush=True)
     pq.write_table(pa.concat_tables(parts), joined)
 
 
@@ -66,8 +68,7 @@ def chunks(pairs: np.ndarray, limit: int) -> Iterator[slice]:
     """Slices of rows whose `pairs` sum to about `limit`; at least one row each."""
     group = (np.cumsum(pairs) - pairs) // limit
     edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(pairs)]
-    for start, stop in zip(edges, edges[1:], strict=False):
-        yield slice(start, stop)
+    yield from (slice(start, stop) for start, stop in pairwise(edges))
 
 
 def _store() -> "FeatureStore":
@@ -82,7 +83,8 @@ JOBS = {"apply": apply, "teardown": teardown, "join": join, "materialize": mater
 def main() -> None:
     sys.path.insert(0, str(REPO.absolute()))  # feature_repo's modules import each other flat
     warnings.simplefilter("ignore")
-    JOBS[sys.argv[1]](*sys.argv[2:])
+    with redirect_stdout(sys.stderr):  # Feast prints in colours
+        JOBS[sys.argv[1]](*sys.argv[2:])
 
 
 if __name__ == "__main__":

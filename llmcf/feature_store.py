@@ -1,53 +1,43 @@
-"""Feast for a workspace: apply, point-in-time join, materialize, push, and online reads.
+"""Feast for a workspace: apply, point-in-time join, materialize, push, and online reads."""
 
-Feast runs in `llmcf.feast_worker`, a process of its own, except for online reads.
-"""
-
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
 
-from core import schemas, settings, steps, storage
+from core import schemas, steps, storage
 from core.data import asof, features, tables
 from core.errors import LlmcfError
-from core.progress import say
 from core.runs import Result
 from core.settings import Workspace
+from llmcf import feast_release as feast
+from llmcf import pushes
+from llmcf.online_features import OnlineFeatures
 
-REPO = settings.PROJECT / "feature_repo"
-APPLIED, MATERIALIZED = "applied.json", "materialized.json"
+__all__ = ["OnlineFeatures", "apply", "join", "materialize", "push"]
+
+LEDGER = "pushed.parquet"  # accepted events, in the workspace's feast/
 
 
 def apply(ws: Workspace) -> Result:
     """Copy `feature_repo/` into the workspace's feast/ and register it there. Skipped when nothing has changed."""
-    wanted = _release(ws)
-    folder = ws.path("feast")
     start = time.monotonic()
-    with _locked(ws):
-        skipped = _marker(folder, APPLIED) == wanted
+    with feast.locked(ws):
+        wanted = feast.release(ws)
+        skipped = feast.marker(ws, feast.APPLIED) == wanted
         if not skipped:
-            _remove_old(folder)
-            _copy_repo(ws, wanted)
-            _feast(ws, "apply")
-            storage.write_json(folder / APPLIED, wanted)
-    return Result(
-        verb="features apply",
-        workspace=ws,
-        skipped=skipped,
-        seconds=time.monotonic() - start,
-        artifacts={"feast": str(folder)},
-        details={"project": wanted["project"], "online_store": wanted["online_store"]},
-    )
+            feast.remove_old(ws)
+            feast.copy_repo(ws, wanted)
+            feast.run(ws, "apply")
+            storage.write_json(ws.path("feast", feast.APPLIED), wanted)
+    details = {"project": wanted["project"], "online_store": wanted["online_store"]}
+    return _result(ws, "features apply", start, skipped=skipped, details=details)
 
 
 def join(ws: Workspace) -> Result:
@@ -56,7 +46,7 @@ def join(ws: Workspace) -> Result:
     Raises:
         LlmcfError: if a joined feature is not what the interactions before the row say.
     """
-    _require_applied(ws)
+    feast.require_applied(ws)
     step = steps.Step(
         folder=ws.path("training"),
         config={"service": "ranking"},
@@ -82,104 +72,142 @@ def join(ws: Workspace) -> Result:
     )
 
 
+def materialize(ws: Workspace) -> Result:
+    """Bring the newest states into the online store. Skipped when nothing has changed.
+
+    Pushed states are written into the offline history first, so that no newer one is overwritten by an older one:
+    Feast's SQLite store does not compare event times.
+    """
+    feast.require_applied(ws)
+    start = time.monotonic()
+    with feast.locked(ws):
+        wanted = _contents(ws)
+        skipped = feast.marker(ws, feast.MATERIALIZED) == wanted
+        if not skipped:
+            _compose_history(ws, _replayed(ws))
+            feast.run(ws, "materialize", *_span(ws.path("feast", "data")))
+            storage.write_json(ws.path("feast", feast.MATERIALIZED), wanted)
+    details = {"online_store": wanted["release"]["online_store"], "pushed_events": wanted["events"]}
+    return _result(ws, "features materialize", start, skipped=skipped, details=details)
+
+
+def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Result:
+    """Take new interactions (JSON lines of raw ids) into the offline and the online history.
+
+    Safe to repeat: an event that is known, late (older than the user's newest), in the future or about someone unknown
+    is counted and left out. `now` is a Unix time.
+
+    Raises:
+        UsageError: for a line that is no event; then nothing is taken.
+    """
+    feast.require_applied(ws)
+    events, start = pushes.parse(lines), time.monotonic()
+    with feast.locked(ws):
+        current = feast.marker(ws, feast.MATERIALIZED) == _contents(ws)
+        timelines = _replayed(ws)
+        accepted, left_out = timelines.append(events, now=time.time() if now is None else now)
+        _write_ledger(ws, _ledger(ws) + accepted)
+        states = _compose_history(ws, timelines)
+        _push_online(ws, states.filter(pa.array(np.isin(states["user"], list(timelines.ids(events))))))
+        if current:
+            storage.write_json(ws.path("feast", feast.MATERIALIZED), _contents(ws))
+    details = {"events": len(events), "accepted": len(accepted), "left_out": dict(left_out)}
+    return _result(ws, "features push", start, skipped=False, details=details)
+
+
+def _result(ws: Workspace, verb: str, start: float, *, skipped: bool, details: dict[str, Any]) -> Result:
+    return Result(
+        verb=verb,
+        workspace=ws,
+        skipped=skipped,
+        seconds=time.monotonic() - start,
+        artifacts={"feast": str(ws.path("feast"))},
+        details=details,
+    )
+
+
 def _joined(ws: Workspace, rows: pa.Table, interactions: pa.Table) -> pa.Table:
     with tempfile.TemporaryDirectory(dir=ws.root, prefix=".join.") as scratch:
         entities, joined = Path(scratch, "entities.parquet"), Path(scratch, "joined.parquet")
         pq.write_table(_entities(rows, interactions), entities)
-        _feast(ws, "join", "ranking", str(entities), str(joined))
+        feast.run(ws, "join", "ranking", str(entities), str(joined))
         found = pq.read_table(joined).sort_by("row")
     if not found["row"].equals(rows["row"]):
-        raise LlmcfError(f"Feast's join returned {found.num_rows} rows for {rows.num_rows}; run `features apply` again")
+        raise LlmcfError(f"Feast's join gave {found.num_rows} rows for {rows.num_rows}; run `features apply` again")
     for name in asof.FEATURES:
         rows = rows.append_column(name, found[name])
     return rows.cast(schemas.TRAINING_ROWS)
 
 
 def _entities(rows: pa.Table, interactions: pa.Table) -> pa.Table:
-    """Who, what and when, and how many states the join will look at for each row."""
-    user, item, day, position = (rows[name].to_numpy().astype(np.int64) for name in ("user", "item", "day", "position"))
-    states = sum(np.bincount(interactions[name], minlength=ids.max() + 1)[ids] for name, ids in (("user", user), ("item", item)))
-    return rows.select(["row", "user", "item"]).append_column(
-        "event_timestamp", features.event_times(day, position, rows["label"].to_numpy() == 0)
-    ).append_column("pairs", pa.array(states + 1))
+    """Who, what and when; `pairs` is about how many dated states the join will look at for each row."""
+    day, position = (rows[name].to_numpy().astype(np.int64) for name in ("day", "position"))
+    times = features.event_times(day, position, rows["label"].to_numpy() == 0)
+    pairs = 1 + _counts(rows, interactions, "user") + _counts(rows, interactions, "item")
+    return rows.select(["row", "user", "item"]).append_column("event_timestamp", times).append_column("pairs", [pairs])
+
+
+def _counts(rows: pa.Table, interactions: pa.Table, name: str) -> np.ndarray:
+    """How many interactions each row's user or item has."""
+    ids = rows[name].to_numpy()
+    return np.bincount(interactions[name].to_numpy(), minlength=ids.max() + 1)[ids]
 
 
 def _check(joined: pa.Table, expected: pa.Table) -> None:
     for name, wrong in asof.differences(joined, expected).items():
         raise LlmcfError(
-            f"the joined {name} breaks the leak rule on {len(wrong)} of {expected.num_rows} rows, first row {wrong[0]}: "
+            f"the joined {name} is wrong on {len(wrong)} of {expected.num_rows} rows; row {wrong[0]}: "
             f"{joined[name][wrong[0]]} instead of {expected[name][wrong[0]]}; run `features build` and `features apply`"
         )
 
 
-def _release(ws: Workspace) -> dict[str, Any]:
-    """What decides whether Feast must be applied again. The project name changes with the features' content."""
-    stamp = steps.require(ws.path("features"), tables.remedy(ws, "features build"))
-    redis = settings.redis_connection()
-    return {
-        "project": f"{ws.collection_prefix}_{stamp['content'][:8]}",
-        "repo": storage.digest([(f.name, storage.sha256(f)) for f in _repo_files()]),
-        "online_store": "redis" if redis else "sqlite",
-        "connection": storage.digest(redis) if redis else None,
-    }
+def _contents(ws: Workspace) -> dict[str, Any]:
+    """What the online store should hold."""
+    ledger = ws.path("feast", LEDGER)
+    digest = storage.sha256(ledger) if ledger.exists() else None
+    return {"release": feast.release(ws), "events": len(_ledger(ws)), "ledger": digest}
 
 
-def _repo_files() -> list[Path]:
-    return sorted(f for f in REPO.iterdir() if f.suffix in {".py", ".yaml"})
+def _ledger(ws: Workspace) -> list[pushes.Event]:
+    path = ws.path("feast", LEDGER)
+    return [pushes.Event(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
 
 
-def _copy_repo(ws: Workspace, release: dict[str, Any]) -> None:
-    import yaml
-
-    folder = ws.path("feast")
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    for source in _repo_files():
-        shutil.copy(source, folder / source.name)
-    config = yaml.safe_load((REPO / "feature_store.yaml").read_text(encoding="utf-8")) | {"project": release["project"]}
-    if release["online_store"] == "redis":  # Feast expands the variable, so no credential is written
-        config["online_store"] = {"type": "redis", "connection_string": "${LLMCF_REDIS}"}
-    (folder / "feature_store.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    for name in features.SCHEMAS:
-        with storage.atomic_path(folder / "data" / f"{name}.parquet") as beside:
-            shutil.copy(ws.path("features", f"{name}.parquet"), beside)
+def _write_ledger(ws: Workspace, events: list[pushes.Event]) -> None:
+    table = pa.Table.from_pylist([asdict(event) for event in events], schema=pushes.EVENTS)
+    storage.write_table(ws.path("feast", LEDGER), table, pushes.EVENTS)
 
 
-def _remove_old(folder: Path) -> None:
-    """Forget an older release: registry, online store, markers."""
-    for name in (APPLIED, MATERIALIZED, "registry.db", "online.db"):
-        (folder / name).unlink(missing_ok=True)
+def _replayed(ws: Workspace) -> pushes.Timelines:
+    """Timelines with the ledger's events, save those that the prepared data has caught up with."""
+    timelines = pushes.Timelines(tables.interactions(ws), tables.users(ws), tables.items(ws))
+    timelines.append(_ledger(ws), now=float("inf"))
+    return timelines
 
 
-def _require_applied(ws: Workspace) -> None:
-    if _marker(ws.path("feast"), APPLIED) != _release(ws):
-        raise LlmcfError(f"the feature store does not match the features; run `{tables.remedy(ws, 'features apply')}` first")
+def _compose_history(ws: Workspace, timelines: pushes.Timelines) -> pa.Table:
+    """Write the offline history: the built states, then the pushed ones. Returns the pushed ones."""
+    states = timelines.states()
+    built = pq.read_table(ws.path("features", "user_history.parquet"))
+    path = ws.path("feast", "data", "user_history.parquet")
+    storage.write_table(path, pa.concat_tables([built, states]), features.USER_HISTORY)
+    return states
 
 
-def _marker(folder: Path, name: str) -> Any:
-    path = folder / name
-    return storage.read_json(path) if path.exists() else None
+def _push_online(ws: Workspace, states: pa.Table) -> None:
+    """Write each user's newest state; `states` has a user's states together, oldest first."""
+    if states.num_rows == 0:
+        return
+    user = states["user"].to_numpy()
+    newest = states.filter(pa.array(np.append(user[1:] != user[:-1], True)))
+    with tempfile.TemporaryDirectory(dir=ws.root, prefix=".push.") as scratch:
+        path = Path(scratch, "states.parquet")
+        pq.write_table(newest, path)
+        feast.run(ws, "push", "interactions", str(path))
 
 
-def _locked(ws: Workspace) -> FileLock:
-    ws.root.mkdir(parents=True, exist_ok=True)
-    return FileLock(ws.path(".feast.lock"))
-
-
-def _feast(ws: Workspace, *job: str) -> None:
-    """Run one job of the worker in the workspace's feast/.
-
-    Raises:
-        LlmcfError: with the end of what it printed, if it fails.
-    """
-    command = [sys.executable, "-m", "llmcf.feast_worker", *job]
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
-        subprocess.Popen(command, cwd=ws.path("feast"), stdout=subprocess.PIPE, stderr=errors, text=True) as process,
-    ):
-        assert process.stdout
-        for line in process.stdout:
-            say(f"feast: {line.rstrip()}") if line.strip() else None
-        if process.wait() != 0:
-            errors.seek(0)
-            lines = [line for line in errors.read().splitlines() if not line.startswith((" - leaked", "nanobind"))]
-            raise LlmcfError(f"Feast's {job[0]} failed: " + "\n".join(lines[-5:]))
+def _span(data: Path) -> tuple[str, str]:
+    """From the first to the last event time of the feature files, as ISO text."""
+    files = [pq.read_table(data / f"{name}.parquet", columns=["event_timestamp"]) for name in features.SCHEMAS]
+    times = pa.concat_tables(files).sort_by("event_timestamp")["event_timestamp"]
+    return times[0].as_py().isoformat(), times[-1].as_py().isoformat()

@@ -7,6 +7,7 @@ The server ends with the thread that started it, even if that is killed: the ker
 import http.client
 import itertools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ _POLL_S = 0.05
 _TRIES = 3
 _LOGS = 20  # kept
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the backend and its stubs exchange tensors
+_COMPLAINT = re.compile(r"E\d{4} |error|Failed")
 _counter = itertools.count()
 
 
@@ -59,7 +61,7 @@ def run_triton(
 
     Raises:
         LlmcfError: if a model or the environment is missing, a requested port is busy, or the server does not get
-            ready (with the end of its log).
+            ready (with what its log says).
     """
     installation = triton_install.find()
     view = _view(repository)
@@ -143,7 +145,7 @@ def _launch(
             raise
         _stop(process)
         if tries == _TRIES or not _logged(server, "already in use"):
-            raise LlmcfError(f"Triton did not get ready; the end of {server.log}:\n{tail(server.log)}")
+            raise LlmcfError(f"Triton did not get ready; its log {server.log} says:\n{complaints(server.log)}")
         tries += 1
 
 
@@ -198,10 +200,11 @@ def _logged(server: Server, words: str) -> bool:
     return words in server.log.read_text(encoding="utf-8", errors="replace")
 
 
-def tail(log: Path, lines: int = 15) -> str:
-    """The last lines that say something: Triton also prints its settings as wide tables."""
-    text = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join([line[:300] for line in text if line.strip() and line[0] not in "|+"][-lines:])
+def complaints(log: Path) -> str:
+    """The last lines in which the server complains; if there are none, its last lines."""
+    lines = [line[:400] for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if _COMPLAINT.match(line) and "CudaDriverHelper" not in line]  # no GPU, no matter
+    return "\n".join((errors or lines)[-8:])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

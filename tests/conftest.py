@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.official_files import write
 
 from core import schemas, settings, steps, storage
 from core.data import asof, features, tables
 from core.data.prepare import prepare
 from core.settings import Workspace
+from tests.official_files import write
 
 REAL_HOME = settings.home()
 

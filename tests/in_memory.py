@@ -12,6 +12,9 @@ from core import schemas, steps, storage
 from core.contracts import FIRST_ID, HISTORY
 from core.settings import Workspace
 from ict.examples import ExampleSet
+from ict.neighbours import NeighbourConfig, Neighbours, find
+from ranking.batch import BatchBuilder, Catalogue, Context, Rows
+from ranking.registry import Shape
 
 
 def training_rows(users: int = 12, items: int = 30, length: int = 8, days: int = 10, seed: int = 0) -> pa.Table:
@@ -68,3 +71,34 @@ def write_cot_set(ws: Workspace, examples: ExampleSet) -> list[str]:
     steps.run(steps.Step(folder=ws.path("cot", "texts"), config={}), write_texts)
     steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={}), write_vectors)
     return texts
+
+
+def items_table(items: int = 30, seed: int = 0) -> pa.Table:
+    """Items with one of five brands, the fifth missing, and none to three of six categories."""
+    generator = np.random.default_rng(seed)
+    columns = {
+        "item": np.arange(FIRST_ID, FIRST_ID + items),
+        "raw_id": [f"i{item}" for item in range(items)],
+        "title": [f"Title {item}" for item in range(items)],
+        "brand": ["brand"] * items,
+        "categories": [["category"]] * items,
+        "brand_id": [(0, 2, 3, 4, 5)[item % 5] for item in range(items)],
+        "category_ids": [
+            (generator.choice(6, generator.integers(0, 4), replace=False) + 2).tolist() for _ in range(items)
+        ],
+        "text": [f"text {item}" for item in range(items)],
+    }
+    return pa.table(columns).cast(schemas.ITEMS)
+
+
+def batches(*, framework: str = "none", recipe: str = "strict", seed: int = 1) -> tuple[BatchBuilder, Shape]:
+    """The invented world as the training loop takes it, and the sizes of its model."""
+    table = training_rows()
+    rows, catalogue = Rows.of(table), Catalogue.of(items_table())
+    sizes = catalogue.sizes(users=14)
+    if framework == "none":
+        return BatchBuilder(rows, catalogue, None), Shape(tables=sizes)
+    examples = example_set(table)
+    config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed)
+    found = Neighbours(Path(), *find(examples, rows.requests, config))
+    return BatchBuilder(rows, catalogue, Context.of(rows, examples, found)), Shape(tables=sizes, text_width=16)

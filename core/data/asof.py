@@ -24,9 +24,7 @@ def attach(rows: pa.Table, interactions: pa.Table) -> pa.Table:
         "history": as_lists(history),
         "activity": _log1p(np.repeat(position, 2)),
         "popularity": _log1p(_earlier(item, day, target, row_day)),
-        "popularity_30d": _log1p(
-            _earlier(item, day, target, row_day) - _earlier(item, day, target, row_day - WINDOW)
-        ),
+        "popularity_30d": _log1p(_earlier(item, day, target, row_day) - _earlier(item, day, target, row_day - WINDOW)),
     }
     for name, values in columns.items():
         rows = rows.append_column(name, pa.array(values))

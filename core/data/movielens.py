@@ -121,7 +121,7 @@ def _lines(path: Path, separator: str, count: int, parse: Callable[[list[str]], 
     """
     number = 0
     with path.open(encoding="latin-1", newline="\n") as lines:
-        for number, line in enumerate(lines, start=1):  # noqa: B007 (read after the loop)
+        for number, line in enumerate(lines, start=1):
             fields = line.rstrip("\r\n").split(separator)
             try:
                 if len(fields) != count:

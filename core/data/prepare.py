@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from core import schemas, steps, storage
 from core.contracts import CATEGORIES, FIRST_ID, PAD, SPLITS
@@ -103,7 +102,7 @@ def _before(events: pa.Table, ws: Workspace) -> pa.Table:
     """Interactions before the start of `as_of`, each (user, item, timestamp) once."""
     if ws.as_of != LATEST:
         end = int(datetime.fromisoformat(ws.as_of).replace(tzinfo=UTC).timestamp())
-        events = events.filter(pc.less(events["timestamp"], end))
+        events = events.filter(pa.array(events["timestamp"].to_numpy() < end))
     if events.num_rows == 0:
         raise UsageError(f"{ws.dataset} has no interaction before --as-of {ws.as_of}")
     numbered = events.append_column("index", pa.array(np.arange(events.num_rows)))
@@ -138,7 +137,7 @@ def _interactions(user: splits.Ints, item: splits.Ints, events: pa.Table) -> pa.
 
 
 def _items(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
-    found = known.take(pc.index_in(raw_ids, known["raw_id"].combine_chunks()))
+    found = _take(known, raw_ids)
     titles = [texts.clean(title, texts.TITLE_LIMIT) for title in found["title"].to_pylist()]
     brands = [texts.clean(brand, texts.LABEL_LIMIT) for brand in found["brand"].to_pylist()]
     labels = [
@@ -161,6 +160,12 @@ def _items(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
     )
 
 
+def _take(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
+    """The rows of `known` that `raw_ids` name, in their order."""
+    places = {raw_id: place for place, raw_id in enumerate(known["raw_id"].to_pylist())}
+    return known.take(pa.array([places[raw_id] for raw_id in raw_ids.to_pylist()], pa.int64()))
+
+
 def _label_rows(labels: list[list[str]]) -> dict[str, int]:
     """Vocabulary rows of brands or categories, in order of first use."""
     names = dict.fromkeys(name for group in labels for name in group)
@@ -168,7 +173,7 @@ def _label_rows(labels: list[list[str]]) -> dict[str, int]:
 
 
 def _users(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
-    found = known.take(pc.index_in(raw_ids, known["raw_id"].combine_chunks()))
+    found = _take(known, raw_ids)
     columns = [found[name].to_pylist() for name in ("age", "gender", "occupation")]
     profiles = [texts.user_profile(*parts) for parts in zip(*columns, strict=True)]
     ids = pa.array(range(FIRST_ID, FIRST_ID + len(raw_ids)), pa.int64())

@@ -19,7 +19,7 @@ from core import settings
 from core.contracts import TRITON_MODELS
 from core.errors import LlmcfError
 from core.settings import PROJECT, Workspace
-from llmcf import triton
+from llmcf import triton, triton_server
 from llmcf.triton_client import Client, canary, open_locally
 from llmcf.triton_server import Server, run_triton
 
@@ -163,6 +163,23 @@ def test_a_busy_port_is_named_with_the_remedy(repository: Path) -> None:
             pass
 
 
+def test_a_port_lost_to_another_process_is_replaced(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find, lost = triton_server._ports, []
+
+    def lose_the_first(wanted: tuple[int | None, ...]) -> tuple[int, int, int]:
+        http_port, grpc_port, metrics_port = find(wanted)
+        if not lost:
+            taken.bind(("127.0.0.1", http_port))
+            taken.listen()
+            lost.append(http_port)
+        return http_port, grpc_port, metrics_port
+
+    monkeypatch.setattr(triton_server, "_ports", lose_the_first)
+    with socket.socket() as taken, run_triton(repository) as server:
+        assert lost != [server.http_port]
+        canary(server, repository)
+
+
 def test_two_ports_of_one_number_are_refused(repository: Path) -> None:
     with pytest.raises(LlmcfError, match="need a port each"), run_triton(repository, http_port=9, grpc_port=9):
         pass
@@ -179,7 +196,7 @@ def test_a_broken_model_gives_the_end_of_the_log_and_leaves_nothing(
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     write_release(tmp_path / "models", WS)
     (tmp_path / "models" / "ranker" / "1" / "model.onnx").write_bytes(b"not ONNX")
-    with pytest.raises(LlmcfError, match="Protobuf parsing failed"), run_triton(tmp_path / "models"):
+    with pytest.raises(LlmcfError, match=r"failed to load .ranker. version 1"), run_triton(tmp_path / "models"):
         pass
     assert not processes_of(tmp_path)
 

@@ -1,0 +1,98 @@
+"""`llmcf cot embed`: the texts of items and the chains of thought as unit vectors of a frozen sentence encoder."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import schemas, steps, storage
+from core.contracts import FIRST_ID
+from core.data import tables
+from core.errors import LlmcfError
+from core.progress import say
+from core.runs import Estimate, Result
+from core.settings import Workspace
+from llm import models
+
+_BATCH = 64
+_TEXTS_A_SECOND = 90  # all-MiniLM-L6-v2, short texts, 2 cores
+
+
+class Encoder:
+    """A frozen sentence-transformers encoder on local files.
+
+    Raises:
+        UsageError: if `name` is not a known encoder or a model folder.
+        LlmcfError: if it is not fetched yet.
+    """
+
+    def __init__(self, name: str) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self.model = SentenceTransformer(str(models.encoder_path(name)), device=None, local_files_only=True)
+        self.model.eval()
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        """Return unit vectors, float32 (len(texts), E); an empty text gives a zero vector."""
+        vectors = self.model.encode(texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
+        vectors = np.asarray(vectors, dtype=np.float32)
+        vectors[[not text for text in texts]] = 0
+        return vectors
+
+
+def embed(ws: Workspace, *, encoder: str = models.ENCODER) -> Result:
+    """Fill cot/vectors: `items` (V, E), rows 0 and 1 zero, and `cot` (M, E) in the order of cot/texts.
+
+    Raises:
+        LlmcfError: if the texts or the encoder are missing, naming the verb that makes them.
+    """
+    steps.require(ws.path("cot", "texts"), tables.remedy(ws, "cot generate"))
+    path = models.encoder_path(encoder)
+    step = steps.Step(
+        folder=ws.path("cot", "vectors"),
+        config={"encoder": encoder, "hash": models.model_hash(path)},
+        inputs=[ws.path("data", "items.parquet"), ws.path("cot", "texts")],
+        code=["llm/embed.py"],
+    )
+    done = steps.run(step, lambda folder: _work(ws, encoder, folder))
+    return Result(
+        verb="cot embed",
+        workspace=ws,
+        skipped=done.skipped,
+        seconds=done.seconds,
+        artifacts={"vectors": str(done.folder / "vectors.safetensors")},
+        details=done.summary,
+    )
+
+
+def estimate_embed(ws: Workspace) -> Estimate:
+    """What `embed` would take on two cores with the carried encoder."""
+    count = tables.items(ws).num_rows + _texts(ws).num_rows
+    return Estimate(
+        seconds=15 + count / _TEXTS_A_SECOND,
+        memory_mib=900,
+        disk_mib=count * 384 * 4 / 2**20,
+        basis=f"{count:,} texts at {_TEXTS_A_SECOND} a second, 15 s to start; 384 float32 numbers a text",
+    )
+
+
+def _work(ws: Workspace, encoder: str, folder: Path) -> dict[str, Any]:
+    from safetensors.numpy import save_file
+
+    items, texts = tables.items(ws), _texts(ws)
+    encode = Encoder(encoder)
+    say(f"cot embed: {items.num_rows:,} item texts")
+    of_items = encode(items["text"].to_pylist())
+    say(f"cot embed: {texts.num_rows:,} chains of thought")
+    of_texts = encode(texts["text"].to_pylist())
+    table = np.zeros((items.num_rows + FIRST_ID, of_items.shape[1]), dtype=np.float32)
+    table[items["item"].to_numpy()] = of_items
+    if not np.isfinite(table).all() or not np.isfinite(of_texts).all():
+        raise LlmcfError(f"the encoder {encoder!r} answered with numbers that are not finite")
+    save_file({"items": table, "cot": of_texts}, folder / "vectors.safetensors")
+    return {"encoder": encoder, "width": table.shape[1], "items": items.num_rows, "texts": texts.num_rows}
+
+
+def _texts(ws: Workspace) -> Any:
+    path = ws.path("cot", "texts", "texts.parquet")
+    return storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))

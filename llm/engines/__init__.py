@@ -1,0 +1,33 @@
+"""One interface over the engines that write text: vLLM in production, OpenVINO on a CPU, transformers as reference."""
+
+from pathlib import Path
+
+from core.errors import check_choice
+from llm.engines.base import Engine, Generation, Sampling
+
+NAMES = ("vllm", "openvino", "transformers")
+
+__all__ = ["NAMES", "Engine", "Generation", "Sampling", "open_engine"]
+
+
+def open_engine(name: str, model: Path, sampling: Sampling | None = None) -> Engine:
+    """The engine `name` over the Hugging Face folder `model`; use it in a `with` statement. Nothing starts yet.
+
+    Raises:
+        UsageError: for an unknown name.
+        LlmcfError: if the engine's environment is not built.
+    """
+    sampling = sampling or Sampling()
+    match check_choice("engine", name, NAMES):
+        case "vllm":
+            from llm.engines.vllm_engine import VllmEngine
+
+            return VllmEngine(model, sampling)
+        case "openvino":
+            from llm.engines.openvino_engine import OpenvinoEngine
+
+            return OpenvinoEngine(model, sampling)
+        case _:
+            from llm.engines.transformers_engine import TransformersEngine
+
+            return TransformersEngine(model, sampling)

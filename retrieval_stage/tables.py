@@ -1,0 +1,56 @@
+"""Embedding tables: through TorchRec in training, as plain nn.Embedding in the exported graph."""
+
+import torch
+from torch import Tensor, nn
+from torchrec import EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor
+
+from core.contracts import PAD
+
+_SPREAD = 0.05  # standard deviation of new rows
+
+
+class Table(nn.Module):
+    """One TorchRec table. Padding is never looked up: it is the zero vector."""
+
+    def __init__(self, name: str, rows: int, width: int) -> None:
+        super().__init__()
+        self.name = name
+        table = EmbeddingConfig(
+            name=name, feature_names=[name], num_embeddings=rows, embedding_dim=width, init_fn=_scattered
+        )
+        self.collection = EmbeddingCollection(tables=[table])
+
+    @property
+    def weight(self) -> Tensor:
+        """(rows, D); the row of PAD is never read."""
+        return self.collection.embeddings[self.name].weight  # pyright: ignore[reportReturnType]
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """The vectors of ids of shape (B,) or (B, L), in a new last dimension."""
+        there = ids != PAD
+        lengths_B = there.long() if ids.dim() == 1 else there.sum(dim=1)
+        bags = KeyedJaggedTensor(keys=[self.name], values=ids[there], lengths=lengths_B)
+        vectors = self.collection(bags)[self.name].values()
+        return vectors.new_zeros(*ids.shape, vectors.shape[-1]).masked_scatter(there.unsqueeze(-1), vectors)
+
+
+class DenseTable(nn.Module):
+    """The same lookup for a graph with a dynamic batch; ids beyond the table are `unknown`."""
+
+    def __init__(self, table: Table, unknown: int) -> None:
+        super().__init__()
+        weight = table.weight.detach().clone()
+        weight[PAD] = 0
+        self.unknown = unknown
+        self.embedding = nn.Embedding.from_pretrained(weight)
+
+    @property
+    def weight(self) -> Tensor:
+        return self.embedding.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.embedding(torch.where(ids < self.embedding.num_embeddings, ids, self.unknown))
+
+
+def _scattered(weight: Tensor) -> Tensor:
+    return nn.init.normal_(weight, std=_SPREAD)

@@ -1,0 +1,105 @@
+"""The user's side of retrieval: a backbone, the user's own embedding, and the in-context feature where there is one.
+
+    vector = state [+ user] [+ 0.1 w],     score of an item = vector . its row of the item table
+
+Suffixes: B requests, X positions of windows, L history length, D width, K examples, M examples + 1, U users, V items.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from core.contracts import FIRST_ID, HISTORY, PAD, UNKNOWN
+from ict.examples import ExampleSet
+from retrieval_stage.in_context import InContextFeature
+from retrieval_stage.models.sasrec import SASRec
+from retrieval_stage.recipes import RetrievalConfig
+from retrieval_stage.tables import DenseTable, Table
+
+BACKBONES = {"sasrec": SASRec}
+_CHUNK = 1024
+
+
+class UserTower(nn.Module):
+    """User vectors from user ids, histories and, in framework llm-cf, in-context examples.
+
+    Args:
+        known_U: which users had training rows; the others share the UNKNOWN row.
+        examples: the CoT set, or None for framework none.
+    """
+
+    known_U: Tensor
+    user: Table | DenseTable
+    item: Table | DenseTable
+
+    def __init__(
+        self, config: RetrievalConfig, *, known_U: Tensor, items: int, examples: ExampleSet | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("known_U", known_U)
+        self.user = Table("user", len(known_U), config.width)
+        self.item = Table("item", items, config.width)
+        self.backbone = BACKBONES[config.model](
+            width=config.width,
+            length=HISTORY,
+            layers=config.layers,
+            heads=config.heads,
+            dropout=config.dropout,
+        )
+        self.context = InContextFeature(examples, use_similarity=config.use_similarity) if examples else None
+        self.gate = nn.Linear(2 * config.width, config.width) if examples and config.gate else None
+
+    def states(self, history_BL: Tensor) -> Tensor:
+        """The backbone's state after each position, (B, L, D)."""
+        return self.backbone(self.item(history_BL), history_BL != PAD)
+
+    def users(self, user_B: Tensor) -> Tensor:
+        """(B, D). Ids without training rows, or beyond the vocabulary, are the UNKNOWN user."""
+        inside_B = torch.where(user_B < len(self.known_U), user_B, UNKNOWN)
+        return self.user(torch.where(self.known_U[inside_B], inside_B, UNKNOWN))
+
+    def combine(self, state_XD: Tensor, user_XD: Tensor) -> Tensor:
+        """The user vector without w."""
+        return state_XD + user_XD if self.config.user_id else state_XD
+
+    def add_feature(self, vector_XD: Tensor, w_XD: Tensor) -> Tensor:
+        """The user vector with w: 0.1 w as published, or through a learned gate."""
+        if self.gate is None:
+            return vector_XD + self.config.scale * w_XD
+        return vector_XD + torch.sigmoid(self.gate(torch.cat([vector_XD, w_XD], dim=-1))) * w_XD
+
+    def forward(
+        self,
+        user_B: Tensor,
+        history_BL: Tensor,
+        examples_BK: Tensor | None = None,
+        similarity_BK: Tensor | None = None,
+    ) -> Tensor:
+        """User vectors, (B, D), after `freeze_examples`. Examples are read by llm-cf, similarity by recipe best."""
+        state_BD, user_BD = self.states(history_BL)[:, -1], self.users(user_B)
+        vector_BD = self.combine(state_BD, user_BD)
+        if self.context is None:
+            return vector_BD
+        assert examples_BK is not None, "llm-cf reads in-context examples"
+        r_BD = self.context.represent_requests(user_BD, state_BD, history_BL)
+        return self.add_feature(vector_BD, self.context(r_BD, examples_BK, similarity_BK))
+
+    def item_vectors(self) -> Tensor:
+        """What user vectors are scored against, (V - FIRST_ID, D): row i is item i + FIRST_ID."""
+        return self.item.weight[FIRST_ID:]
+
+    @torch.no_grad()
+    def encode_examples(self) -> None:
+        """Bring the examples' states up to date with the backbone."""
+        if self.context is not None:
+            training = self.training
+            self.eval()
+            parts = [self.states(part_BL)[:, -1] for part_BL in self.context.history_ML.split(_CHUNK)]
+            self.context.state_MD = torch.cat(parts)
+            self.train(training)
+
+    def freeze_examples(self) -> None:
+        """Encode the examples and their tokens with the weights as they are now."""
+        if self.context is not None:
+            self.encode_examples()
+            self.context.freeze(self.users, self.item)

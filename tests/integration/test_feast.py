@@ -1,0 +1,157 @@
+"""Feast on DuckDB and SQLite, through its own processes: join, materialize, push, online reads."""
+
+import json
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from core.contracts import HISTORY
+from core.data import asof, features, tables
+from core.data.prepare import prepare
+from core.errors import LlmcfError, UsageError
+from core.settings import Workspace
+from llmcf import feast_release, feature_store
+from llmcf.feast_worker import chunks
+from tests import official_files
+
+pytestmark = pytest.mark.integration
+
+NOW = 1_000_000_000
+LATER = 900_000_000  # after the data's last day
+
+
+@pytest.fixture(scope="module")
+def applied(home, tmp_path_factory) -> Workspace:
+    ws = Workspace("movielens-100k", "published")
+    prepare(ws, source=official_files.write(tmp_path_factory.mktemp("feast"), users=12, items=40, seed=1), seed=7)
+    features.build(ws)
+    feature_store.apply(ws)
+    return ws
+
+
+@pytest.fixture(scope="module")
+def filled(applied) -> Workspace:
+    feature_store.materialize(applied)
+    return applied
+
+
+def event(user: str, item: str, timestamp: int) -> str:
+    return json.dumps({"user": user, "item": item, "timestamp": timestamp})
+
+
+def test_a_join_before_apply_names_the_remedy(tiny):
+    with pytest.raises(LlmcfError, match="llmcf features apply --dataset movielens-100k --order shuffled-ties"):
+        feature_store.join(tiny)
+
+
+def test_feast_joins_what_the_reference_says(applied):
+    done = feature_store.join(applied)
+    expected = asof.attach(tables.rows(applied), tables.interactions(applied))
+    assert not done.skipped
+    assert tables.training_rows(applied).equals(expected)
+    assert feature_store.join(applied).skipped
+
+
+def test_a_join_that_breaks_the_leak_rule_is_refused(applied, monkeypatch):
+    """A store that answers with states one position too late."""
+
+    def leaky(ws, job, service, entities, joined):
+        expected = asof.attach(tables.rows(ws), tables.interactions(ws))
+        late = np.log1p(expected["position"].to_numpy() + 1).astype(np.float32)
+        pq.write_table(expected.set_column(expected.schema.get_field_index("activity"), "activity", [late]), joined)
+
+    monkeypatch.setattr(feast_release, "run", leaky)
+    monkeypatch.setattr(feature_store.steps.Step, "current", lambda self: None)
+    before = tables.training_rows(applied)
+    with pytest.raises(
+        LlmcfError, match=f"the joined activity is wrong on {before.num_rows} of {before.num_rows} rows"
+    ):
+        feature_store.join(applied)
+    assert tables.training_rows(applied).equals(before)
+
+
+def test_apply_and_materialize_are_skipped_when_nothing_changed(filled):
+    start = time.monotonic()
+    assert feature_store.apply(filled).skipped
+    assert feature_store.materialize(filled).skipped
+    assert time.monotonic() - start < 1
+
+
+def test_online_states_are_the_newest(filled):
+    online = feature_store.OnlineFeatures(filled)
+    interactions = tables.interactions(filled).to_pylist()
+    for user in tables.users(filled)["user"].to_pylist():
+        taken = [row["item"] for row in interactions if row["user"] == user]
+        state = online.user(user)
+        assert state and state["history"] == ([0] * HISTORY + taken)[-HISTORY:]
+        assert state["activity"] == pytest.approx(np.log1p(len(taken)))
+        assert "years old" in state["profile"]
+    counts = np.bincount([row["item"] for row in interactions])
+    items = tables.items(filled)
+    for item, state in zip(items.to_pylist(), online.items(items["item"].to_pylist()), strict=True):
+        assert state and state["title"] == item["title"]
+        assert state["popularity"] == pytest.approx(np.log1p(counts[item["item"]]))
+    assert online.user(10_000) is None
+    assert online.items([10_000]) == [None]
+    recent = [state["popularity_30d"] for state in online.items(online.popular(5)) if state]
+    assert recent == sorted(recent, reverse=True)
+
+
+def test_a_push_reaches_the_online_store_and_survives_materialize(filled):
+    user, other = tables.users(filled)["raw_id"].to_pylist()[:2]
+    lines = [event(user, "3", LATER), event(user, "4", LATER + 1), event(other, "5", NOW + 5)]
+    done = feature_store.push(filled, lines, now=NOW)
+    assert done.details["accepted"] == 2
+    assert done.details["left_out"]["future"] == 1
+    row = {raw: place for place, raw in enumerate(tables.items(filled)["raw_id"].to_pylist(), start=2)}
+    pushed = [row["3"], row["4"]]
+    assert history(filled, 2)[-2:] == pushed
+    assert feature_store.materialize(filled).skipped  # the push has kept the account
+
+    filled.path("feast", feast_release.MATERIALIZED).unlink()
+    feature_store.materialize(filled)
+    assert history(filled, 2)[-2:] == pushed
+
+
+def test_a_repeated_push_writes_the_same_states_again(filled, monkeypatch):
+    """A push that was killed before its states were online is mended by sending it again."""
+    sent = []
+    monkeypatch.setattr(feast_release, "run", lambda ws, *job: sent.append(pq.read_table(job[2]).to_pylist()))
+    user = tables.users(filled)["raw_id"][2].as_py()
+    lines = [event(user, "3", LATER), event(user, "4", LATER + 1)]
+    first, again = (feature_store.push(filled, lines, now=NOW).details for _ in range(2))
+    assert (first["accepted"], again["accepted"], again["left_out"]["duplicate"]) == (2, 0, 2)
+    assert sent[0] == sent[1]
+    assert [state["user"] for state in sent[0]] == [4]  # the newest state only
+
+
+def test_a_push_of_something_else_takes_nothing(filled):
+    before = feature_store._ledger(filled)
+    with pytest.raises(UsageError, match="line 2"):
+        feature_store.push(filled, [event("1", "2", LATER), "{"], now=NOW)
+    assert feature_store._ledger(filled) == before
+
+
+def test_a_failed_job_says_why(applied):
+    with pytest.raises(LlmcfError, match="(?s)Feast's nonsense failed:.*KeyError: 'nonsense'"):
+        feast_release.run(applied, "nonsense")
+
+
+def test_an_empty_online_store_names_the_remedy(tiny):
+    with pytest.raises(LlmcfError, match="features materialize"):
+        feature_store.OnlineFeatures(tiny)
+
+
+def test_chunks_cover_every_row_once():
+    pairs = np.array([5, 1, 1, 9, 9, 2, 1])
+    found = list(chunks(pairs, 10))
+    assert [place for part in found for place in range(part.start, part.stop)] == list(range(7))
+    assert max(pairs[part].sum() for part in found) <= 18
+
+
+def history(ws: Workspace, user: int) -> list[int]:
+    state = feature_store.OnlineFeatures(ws).user(user)
+    assert state
+    return state["history"]

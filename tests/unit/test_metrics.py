@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss, roc_auc_score
+
+from core import metrics
+
+clicks = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 1), st.sampled_from([0.1, 0.25, 0.5, 0.9])), min_size=1, max_size=60
+)
+
+
+def columns(rows):
+    return (np.array(column) for column in zip(*rows, strict=True))
+
+
+def test_auc_counts_a_tie_half():
+    # positives 0.5, 0.9; negatives 0.5, 0.1: pairs won 1, 1, 1 and one tie
+    assert metrics.auc(np.array([1, 1, 0, 0]), np.array([0.5, 0.9, 0.5, 0.1])) == 3.5 / 4
+
+
+@given(clicks)
+def test_gauc_is_the_weighted_mean_of_the_users_aucs(rows):
+    user, label, score = columns(rows)
+    mixed = [one for one in set(user) if len(set(label[user == one])) == 2]
+    weights = [(user == one).sum() for one in mixed]
+    own = [roc_auc_score(label[user == one], score[user == one]) for one in mixed]
+    expected = np.average(own, weights=weights) if mixed else float("nan")
+    assert metrics.gauc(label, score, user) == pytest.approx(expected, nan_ok=True)
+
+
+@given(clicks)
+def test_gauc_of_one_user_is_auc(rows):
+    _, label, score = columns(rows)
+    same = np.zeros(len(label), dtype=int)
+    assert metrics.gauc(label, score, same) == pytest.approx(metrics.auc(label, score), nan_ok=True)
+
+
+@given(clicks)
+def test_logloss_agrees_with_scikit_learn(rows):
+    _, label, score = columns(rows)
+    assert metrics.logloss(label, score) == pytest.approx(log_loss(label, score, labels=[0, 1]))
+
+
+def test_logloss_of_a_certain_mistake_is_finite():
+    assert 15 < metrics.logloss(np.array([1]), np.array([0.0])) < 17
+
+
+def test_rel_impr_is_in_percent_above_chance():
+    assert metrics.rel_impr(0.82, 0.81) == pytest.approx(100 * 0.01 / 0.31)
+    assert np.isnan(metrics.rel_impr(0.6, 0.5))
+
+
+def test_full_ranking_by_hand():
+    found = metrics.full_ranking(np.array([1, 3, 6, 11]), ks=(5, 10))
+    assert found["hit@5"] == 0.5
+    assert found["hit@10"] == 0.75
+    assert found["ndcg@5"] == pytest.approx((1 + 1 / 2) / 4)
+    assert found["ndcg@10"] == pytest.approx((1 + 1 / 2 + 1 / np.log2(7)) / 4)
+
+
+def test_binary_metrics_names():
+    found = metrics.binary_metrics(np.array([1, 0]), np.array([0.9, 0.1]), np.array([2, 2]))
+    assert found == {"auc": 1.0, "logloss": pytest.approx(-np.log(0.9)), "gauc": 1.0}

@@ -1,0 +1,81 @@
+import pytest
+
+from core.contracts import FIRST_ID
+from core.data import tables
+from core.data.prepare import prepare
+from core.errors import UsageError
+from core.settings import Workspace
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    return Workspace("movielens-100k", "published")
+
+
+def test_a_negative_follows_its_positive_in_the_same_moment(tiny):
+    rows, interactions = tables.rows(tiny), tables.interactions(tiny)
+    for name in ("user", "position", "timestamp", "day"):
+        positive, negative = (rows[name].to_numpy()[start::2] for start in (0, 1))
+        assert (positive == negative).all()
+        assert (positive == interactions[name].to_numpy()).all()
+    assert rows["label"].to_pylist() == [1, 0] * interactions.num_rows
+    assert (rows["item"].to_numpy()[::2] == interactions["item"].to_numpy()).all()
+
+
+def test_ids_are_table_places(tiny):
+    for table, name in ((tables.items(tiny), "item"), (tables.users(tiny), "user")):
+        assert table[name].to_pylist() == list(range(FIRST_ID, FIRST_ID + table.num_rows))
+        assert table["raw_id"].null_count == 0
+
+
+def test_interactions_are_what_the_source_says(tiny, source):
+    users, items = (tables.users(tiny)["raw_id"].to_pylist(), tables.items(tiny)["raw_id"].to_pylist())
+    found = {
+        (users[row["user"] - FIRST_ID], items[row["item"] - FIRST_ID], row["timestamp"], row["rating"])
+        for row in tables.interactions(tiny).to_pylist()
+    }
+    lines = [line.split("\t") for line in (source / "u.data").read_text().splitlines()]
+    assert found == {(user, item, int(time), float(rating)) for user, item, rating, time in lines}
+
+
+def test_an_earlier_as_of_keeps_the_ids(fresh, source):
+    prepare(fresh, source=source, seed=1)
+    early = Workspace(fresh.dataset, fresh.order, "1997-11-20")
+    prepare(early, source=source, seed=1)
+    times = tables.interactions(early)["timestamp"].to_numpy()
+    assert 0 < len(times) < tables.interactions(fresh).num_rows
+    assert times.max() < 879_984_000  # 1997-11-20 00:00 UTC
+    for load in (tables.items, tables.users):
+        kept, all_ids = load(early)["raw_id"].to_pylist(), load(fresh)["raw_id"].to_pylist()
+        assert kept == all_ids[: len(kept)]
+
+
+def test_nothing_before_as_of_is_an_error(fresh, source):
+    with pytest.raises(UsageError, match="no interaction before --as-of 1990-01-01"):
+        prepare(Workspace(fresh.dataset, fresh.order, "1990-01-01"), source=source, seed=1)
+    assert not Workspace(fresh.dataset, fresh.order, "1990-01-01").path("data").exists()
+
+
+def test_an_unknown_dataset_names_the_choices(fresh):
+    with pytest.raises(UsageError, match="'netflix'; choose one of: movielens-100k"):
+        prepare(Workspace("netflix", "published"), source=None, seed=1)
+
+
+def test_a_second_run_is_skipped_and_another_seed_is_not(fresh, source):
+    assert not prepare(fresh, source=source, seed=1).skipped
+    assert prepare(fresh, source=source, seed=1).skipped
+    first = tables.rows(fresh)["item"].to_pylist()
+    assert not prepare(fresh, source=source, seed=2).skipped
+    assert tables.rows(fresh)["item"].to_pylist() != first
+
+
+def test_a_repeated_line_counts_once(fresh, source, tmp_path):
+    again = tmp_path / "again"
+    again.mkdir()
+    for name in ("u.data", "u.item", "u.user"):
+        (again / name).write_bytes((source / name).read_bytes())
+    lines = (source / "u.data").read_text().splitlines(keepends=True)
+    (again / "u.data").write_text("".join([*lines, lines[3]]))
+    prepare(fresh, source=again, seed=1)
+    assert tables.interactions(fresh).num_rows == len(lines)

@@ -1,0 +1,95 @@
+"""Batches against a slow reference, row by row, and the sharing of examples."""
+
+from dataclasses import replace
+
+import torch
+
+from core.contracts import UNKNOWN
+from ranking.batch import BatchBuilder, Catalogue, padded_fields, sparse_fields
+from ranking.layers import FIELDS, Sizes
+from tests import in_memory
+
+ITEMS = in_memory.items_table()
+CATALOGUE = Catalogue.of(ITEMS)
+
+
+def bags(batch_sparse: object, field: str) -> list[list[int]]:
+    jagged = batch_sparse[field]  # pyright: ignore[reportIndexIssue]
+    return [bag.tolist() for bag in jagged.to_dense()]
+
+
+def test_catalogue_keeps_brands_and_categories() -> None:
+    for line in ITEMS.to_pylist():
+        assert CATALOGUE.brand_V[line["item"]] == line["brand_id"]
+        kept = CATALOGUE.categories_VC[line["item"]]
+        assert kept[kept > 0].tolist() == line["category_ids"]
+    assert CATALOGUE.brand_V[:2].tolist() == [0, 0]
+    assert CATALOGUE.sizes(users=9) == Sizes(user=9, item=32, brand=6, category=8)
+
+
+def test_sparse_fields_are_what_a_loop_over_rows_would_give() -> None:
+    builder, _ = in_memory.batches()
+    at_B = torch.tensor([0, 5, 17, 190])
+    requests = builder.rows.requests
+    sparse = builder(at_B, training=False).sparse
+    assert sparse.keys() == list(FIELDS)
+    by_item = {line["item"]: line for line in ITEMS.to_pylist()}
+    for place, row in enumerate(at_B.tolist()):
+        user, item = int(requests.user_B[row]), int(requests.item_B[row])
+        history = [int(i) for i in requests.history_BL[row] if i]
+        brand = by_item[item]["brand_id"]
+        expected = {
+            "user": [user],
+            "item": [item],
+            "history": history,
+            "brand": [brand] if brand else [],
+            "history_brand": [by_item[i]["brand_id"] for i in history if by_item[i]["brand_id"]],
+            "category": by_item[item]["category_ids"],
+            "history_category": [c for i in history for c in by_item[i]["category_ids"]],
+        }
+        for field, ids in expected.items():
+            assert bags(sparse, field)[place] == ids, field
+
+
+def test_an_empty_history_is_an_empty_bag() -> None:
+    user, item = torch.tensor([2]), torch.tensor([3])
+    sparse = sparse_fields(padded_fields(CATALOGUE, user, item, torch.zeros(1, 20, dtype=torch.int64)))
+    assert bags(sparse, "history") == [[]]
+    assert bags(sparse, "history_category") == [[]]
+
+
+def test_examples_follow_the_rows_and_slots_point_at_them() -> None:
+    builder, _ = in_memory.batches(framework="llm-cf")
+    at_B = builder.rows.of_split("test")[:3]  # 12 places < 61 examples: only the distinct ones are in the batch
+    batch = builder(at_B, training=False)
+    context, shown = builder.context, batch.context
+    assert context is not None
+    assert shown is not None
+    numbers = context.neighbours.examples_NK[at_B]
+    distinct = sorted({0, *numbers.flatten().tolist()})
+    users = [bag[0] if bag else 0 for bag in bags(batch.sparse, "user")]
+    assert users[3:] == context.examples.user_M[distinct].tolist()
+    assert torch.equal(context.examples.cot_ME[numbers], shown.cot_UE[shown.slots_BK])
+    items = torch.cat([builder.rows.requests.item_B[at_B], context.examples.item_M[distinct]])
+    assert torch.equal(shown.item_text_GE[shown.item_X], context.examples.item_vectors_VE[items])
+
+
+def test_a_large_batch_simply_takes_all_examples() -> None:
+    builder, _ = in_memory.batches(framework="llm-cf")
+    shown = builder(torch.arange(100), training=False).context
+    assert shown is not None
+    assert len(shown.cot_UE) == 61
+
+
+def test_ids_are_dropped_in_training_only() -> None:
+    builder, _ = in_memory.batches()
+    dropping = BatchBuilder(builder.rows, builder.catalogue, None, id_dropout=0.5)
+    at_B = torch.arange(192)
+    torch.manual_seed(0)
+    trained = dropping(at_B, training=True).sparse
+    for field in ("user", "item"):
+        share = trained[field].values().eq(UNKNOWN).float().mean()
+        assert 0.4 < share < 0.6
+        assert not dropping(at_B, training=False).sparse[field].values().eq(UNKNOWN).any()
+    never = replace(dropping, id_dropout=0.0)
+    assert torch.equal(never(at_B, training=True).sparse.values(), never(at_B, training=False).sparse.values())
