@@ -57,6 +57,8 @@ def neighbours(ws: Workspace, *, stage: str, recipe: str, seed: int) -> Neighbou
 
 
 def neighbours_step(ws: Workspace, config: NeighbourConfig) -> steps.Step:
+    for folder, verb in (("texts", "cot generate"), ("vectors", "cot embed")):
+        steps.require(ws.path("cot", folder), tables.remedy(ws, verb))
     return steps.Step(
         folder=ws.path("neighbours", f"{config.stage}-{config.recipe}-s{config.seed}"),
         config=config,

@@ -1,17 +1,26 @@
 """What a prompt may know about a training row: the user, the items before the target, the target."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.contracts import PAD
 from core.data import tables, texts
 from core.settings import Workspace
 
-ITEM_LIMIT = 120  # characters of an item's text in a prompt
+TITLE_LIMIT = 80  # characters of a title, a kind and a profile in a prompt
+KIND_LIMIT = 60
 PROFILE_LIMIT = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """An item in words: `kind` is its categories, and `brand` may be empty, as may `kind`."""
+
+    title: str
+    brand: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,25 +29,21 @@ class Context:
 
     row: int
     profile: str
-    history: tuple[str, ...]
-    target: str
-    title: str
+    history: tuple[Item, ...]
+    target: Item
     label: int
 
 
 def contexts(ws: Workspace, rows: pa.Table) -> list[Context]:
     """The rows of a `schemas.TRAINING_ROWS` table in words, in their order."""
-    items = {item["item"]: item for item in tables.items(ws).select(["item", "title", "text"]).to_pylist()}
-    text = {item: quotable(entry["text"], ITEM_LIMIT) for item, entry in items.items()}
-    title = {item: quotable(entry["title"], ITEM_LIMIT) or text[item] for item, entry in items.items()}
-    profile = {user["user"]: quotable(user["profile"], PROFILE_LIMIT) for user in tables.users(ws).to_pylist()}
+    items = {item["item"]: _item(item) for item in tables.items(ws).to_pylist()}
+    profiles = {user["user"]: quotable(user["profile"], PROFILE_LIMIT) for user in tables.users(ws).to_pylist()}
     return [
         Context(
             row=row["row"],
-            profile=profile.get(row["user"], ""),
-            history=_known(row["history"], text),
-            target=text.get(row["item"], "unknown item"),
-            title=title.get(row["item"], "unknown item"),
+            profile=profiles.get(row["user"], ""),
+            history=tuple(items[item] for item in row["history"] if item in items),
+            target=items.get(row["item"], _UNKNOWN),
             label=row["label"],
         )
         for row in rows.select(["row", "user", "item", "history", "label"]).to_pylist()
@@ -48,7 +53,7 @@ def contexts(ws: Workspace, rows: pa.Table) -> list[Context]:
 def training_split(ws: Workspace) -> pa.Table:
     """The rows that a language model may see or reason about: the training split, ordered by row."""
     rows = tables.training_rows(ws)
-    return rows.filter(pc.equal(rows["split"], "train"))
+    return rows.filter(pc.field("split") == "train")
 
 
 def quotable(text: str | None, limit: int) -> str:
@@ -56,5 +61,12 @@ def quotable(text: str | None, limit: int) -> str:
     return texts.clean(text, limit).replace('"', "'")
 
 
-def _known(history: Iterable[int], text: dict[int, str]) -> tuple[str, ...]:
-    return tuple(text[item] for item in history if item != PAD and item in text)
+_UNKNOWN = Item(title="an unknown item", brand="", kind="")
+
+
+def _item(row: dict[str, Any]) -> Item:
+    return Item(
+        title=quotable(row["title"], TITLE_LIMIT) or _UNKNOWN.title,
+        brand=quotable(row["brand"], KIND_LIMIT),
+        kind=quotable(", ".join(row["categories"]), KIND_LIMIT),
+    )

@@ -235,7 +235,7 @@ def _table(asked: Sequence[Asked], cache: TextCache, config: GenerateConfig, nam
             {
                 "row": one.context.row,
                 "prompt_hash": one.hash,
-                "text": _finish(one.opening, entry.text, strip_decision=config.recipe != "paper"),
+                "text": quality.finish(one.opening, entry.text, strip_decision=config.recipe != "paper"),
                 "tokens": entry.tokens,
                 "finish": entry.finish,
                 "model": f"{name}@{config.model[:12]}",
@@ -243,10 +243,3 @@ def _table(asked: Sequence[Asked], cache: TextCache, config: GenerateConfig, nam
             }
         )
     return pa.Table.from_pylist(rows, schema=schemas.COT_TEXTS)
-
-
-def _finish(opening: str, text: str, *, strip_decision: bool) -> str:
-    """The kept text: opening and answer, cleaned; the cleaned opening alone if nothing else may stay."""
-    whole = quality.tidy(opening + text)
-    kept = quality.without_decision(whole) if strip_decision else whole
-    return kept or quality.tidy(opening)

@@ -80,7 +80,7 @@ def local_folder(kind: str, name: str) -> Path | None:
         UsageError: if it is a folder without a model in it.
     """
     path = Path(name).expanduser()
-    if not path.is_dir() or name in CARRIERS[kind]:
+    if not name or name in CARRIERS[kind] or not path.is_dir():
         return None
     for choice in _MUST_HAVE[kind]:
         if not any((path / file).is_file() for file in choice.split("|")):

@@ -8,7 +8,7 @@ TEXT_LIMIT = 2000
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _WHO = r"(?:the|this) (?:person|user|viewer|customer|reader)|he|she|they"
-_VERB = r"(?:like|enjoy|love|choose|pick|watch|buy|take|purchase|click|accept|reject|dislike|hate|skip)"
+_VERB = r"(?:like|enjoy|love|choose|pick|watch|buy|take|purchase|click|accept|appreciate|reject|dislike|hate|skip)"
 _PAST = r"(?:liked|enjoyed|loved|chose|picked|watched|bought|took|purchased|clicked|accepted|rejected|disliked|skipped)"
 _ITEM = r"(?:it\b|this\b|the (?:new )?(?:film|movie|product|item)\b)"
 _DECISION = re.compile(
@@ -20,13 +20,31 @@ _DECISION = re.compile(
 )
 
 
-def tidy(text: str) -> str:
-    """`text` as one clean line without the sentence that the length cap cut off, if something is left before it."""
-    whole = texts.clean(text, TEXT_LIMIT)
-    ends = [match.end() for match in re.finditer(r"[.!?]['\")]*(?=\s|$)", whole)]
-    return whole[: ends[-1]] if ends else whole
+def finish(opening: str, answer: str, *, strip_decision: bool) -> str:
+    """The text to keep: the opening and what the model went on to write, cleaned, without a torn last sentence.
+
+    Args:
+        strip_decision: drop the sentences that say whether the person chose the item; if that leaves nothing, the
+            opening alone remains.
+    """
+    start, sentences = texts.clean(opening, TEXT_LIMIT), _sentences(_whole(answer))
+    kept = [s for s in sentences if not (strip_decision and states_decision(s))]
+    if not kept or kept[0] != sentences[0]:
+        return " ".join([f"{start}.", *kept])
+    glue = "" if kept[0][0] in ",.;:!?)'" else " "
+    return glue.join([start, " ".join(kept)])
 
 
-def without_decision(text: str) -> str:
-    """`text` without the sentences that say whether the person chose the item; possibly empty."""
-    return " ".join(sentence for sentence in _SENTENCE.split(text) if not _DECISION.search(sentence))
+def states_decision(sentence: str) -> bool:
+    return bool(_DECISION.search(sentence))
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence for sentence in _SENTENCE.split(text) if sentence]
+
+
+def _whole(answer: str) -> str:
+    """`answer` on one clean line up to its last full sentence, or all of it if there is none."""
+    line = texts.clean(answer, TEXT_LIMIT)
+    ends = [match.end() for match in re.finditer(r"[.!?]['\")]*(?=\s|$)", line)]
+    return line[: ends[-1]] if ends else line

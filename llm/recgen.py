@@ -11,8 +11,6 @@ import re
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +37,8 @@ LICENCES = {
 }
 _TOKENS_A_SECOND = 900  # trained, forward and backward, 135M parameters in float32 on 2 cores
 _FIRST_BUILD_S = 150  # DeepSpeed compiles an operator the first time
+BUILD = "build"  # what the worker is given instead of a job
+_BUILT = "built"  # marks a finished build
 _TEXT_LIMIT = 4000  # characters of one general text; the worker cuts to tokens
 
 
@@ -73,7 +73,7 @@ def train(ws: Workspace, *, recipe: str, seed: int, steps: int | None = None, pr
         seed=seed,
         skipped=done.skipped,
         seconds=done.seconds,
-        artifacts={"model": str(done.folder), "losses": str(done.folder / "losses.json")},
+        artifacts={"model": str(done.folder), "losses.json": str(done.folder / "losses.json")},
         details=done.summary,
     )
 
@@ -198,8 +198,7 @@ def launch(config: RecGenConfig, samples: list[dict[str, Any]], *, model: Path, 
     )
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(config.processes)]
     try:
-        with _extensions() as extensions:
-            _watch([sys.executable, *torchrun, "-m", "llm.recgen_worker", str(job)], _environment(extensions))
+        _watch([sys.executable, *torchrun, "-m", "llm.recgen_worker", str(job)], _environment(_extensions()))
     finally:
         job.unlink(missing_ok=True)
 
@@ -245,12 +244,11 @@ def _environment(extensions: Path) -> dict[str, str]:
     return out | {"PATH": f"{path}{os.pathsep}{out.get('PATH', '')}"}
 
 
-@contextmanager
-def _extensions() -> Iterator[Path]:
-    """The folder of DeepSpeed's compiled operators, which one run at a time may build.
+def _extensions() -> Path:
+    """The folder of DeepSpeed's compiled operators; the first run on a machine compiles them, one process at a time.
 
-    A build that was killed leaves a lock file that later ones would wait for without end. Whoever holds our own lock
-    knows that no build is running, and removes it.
+    A build that was killed leaves a lock file that later ones would wait for without end. Nobody else builds while we
+    hold our own lock, so it is removed.
     """
     import torch
 
@@ -258,6 +256,10 @@ def _extensions() -> Iterator[Path]:
     folder = settings.home() / "torch-extensions" / version
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{version}.lock")):
-        for left_over in folder.rglob("lock"):
-            left_over.unlink()
-        yield folder
+        if not (folder / _BUILT).exists():
+            for left_over in folder.rglob("lock"):
+                left_over.unlink()
+            say("recgen: compiling DeepSpeed's operators, once on this machine")
+            _watch([sys.executable, "-m", "llm.recgen_worker", BUILD], _environment(folder))
+            (folder / _BUILT).touch()
+    return folder

@@ -1,4 +1,4 @@
-"""One process of a RecGen run, started by torchrun: `-m llm.recgen_worker JOB.json`.
+"""One process of a RecGen run, started by torchrun: `-m llm.recgen_worker JOB.json`, or `build` to compile only.
 
 Full-parameter fine-tuning with DeepSpeed ZeRO-2; the loss covers the response only. bf16 where the hardware has it,
 float32 on a CPU. Rank 0 writes the model, the tokenizer and `losses.json`.
@@ -22,7 +22,24 @@ Example = tuple[list[int], list[int]]  # token ids and labels
 
 
 def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    if sys.argv[1] == "build":
+        build()
+    else:
+        run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+
+
+def build() -> None:
+    """Compile the operator that DeepSpeed's communication loads on a CPU, where there is one."""
+    from deepspeed.accelerator import get_accelerator
+
+    accelerator = get_accelerator()
+    assert accelerator is not None
+    builder = accelerator.create_op_builder("ShareMemCommBuilder") if accelerator.device_name() == "cpu" else None
+    if builder is not None:
+        builder.load()
+
+
+def run(job: dict[str, Any]) -> None:
     torch.manual_seed(job["seed"])
     import deepspeed
     from transformers import AutoModelForCausalLM, AutoTokenizer

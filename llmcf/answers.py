@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_SHOWN = 2  # examples an item in the text; the JSON object holds all
 _TEXT = 110  # characters of a chain of thought in the text
 
 
@@ -54,11 +53,18 @@ def _lines(answer: Answer) -> list[str]:
     for place, item in enumerate(answer.items, start=1):
         score = "" if item.score is None else f"  {item.score:.3f}"
         lines.append(f"  {place:2}. {item.title}{score}")
-        lines += [f"        {_evidence_line(evidence)}" for evidence in item.evidence[:_SHOWN]]
+        lines += [f"        {_evidence_line(evidence)}" for evidence in _nearest(item.evidence)]
     if answer.milliseconds:
         stages = ", ".join(f"{stage} {taken:.1f}" for stage, taken in answer.milliseconds.items())
         lines.append(f"  milliseconds: {stages}; together {sum(answer.milliseconds.values()):.1f}")
     return lines
+
+
+def _nearest(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """The most similar example of either outcome; a program gets them all."""
+    return [
+        next(each for each in evidence if each.liked is liked) for liked in dict.fromkeys(e.liked for e in evidence)
+    ]
 
 
 def _evidence_line(evidence: Evidence) -> str:

@@ -242,12 +242,17 @@ def cot_embed(
     as_of: opt.AsOf = opt.AS_OF,
     encoder: Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")] = "all-minilm-l6-v2",
     as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
 ) -> None:
     """Embed item texts and chains of thought."""
     from llm import embed
 
     place = _workspace(dataset, order, as_of)
-    run(lambda: embed.embed(place, encoder=encoder), as_json=as_json)
+    run(
+        lambda: embed.embed(place, encoder=encoder),
+        as_json=as_json,
+        estimate=(lambda: embed.estimate_embed(place)) if dry_run else None,
+    )
 
 
 @cot.command("index")
@@ -271,13 +276,16 @@ def cot_search(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
+    recipe: opt.Recipe = opt.RECIPE,
+    seed: opt.Seed = opt.SEED,
     as_json: opt.Json = False,
 ) -> None:
     """Show the in-context examples that a request for this user and item would see."""
-    from ict import index
+    from ict import search
 
+    _check(recipe=recipe)
     place = _workspace(dataset, order, as_of)
-    run(lambda: index.search(place, user=user, item=item), as_json=as_json)
+    run(lambda: search.search(place, user=user, item=item, recipe=recipe, seed=seed), as_json=as_json)
 
 
 @rank.command("train")

@@ -12,14 +12,12 @@ from contextlib import redirect_stdout
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-if TYPE_CHECKING:
-    from feast import FeatureStore
+from llmcf.feast_open import open_store
 
 REPO = Path()
 PAIRS_A_CHUNK = 4_000_000  # Feast's join first makes all (row, state) pairs of an entity: about 100 bytes each
@@ -27,21 +25,21 @@ PAIRS_A_CHUNK = 4_000_000  # Feast's join first makes all (row, state) pairs of 
 
 def apply() -> None:
     """Register what the folder defines and drop what it no longer defines."""
+    store = open_store(REPO)
     from feast.repo_operations import apply_total_with_repo_instance, parse_repo
 
-    store = _store()
     contents = parse_repo(REPO.absolute())
     apply_total_with_repo_instance(store, store.project, store.registry, contents, skip_source_validation=False)
 
 
 def teardown() -> None:
     """Remove the registry and everything in the online store that belongs to it."""
-    _store().teardown()
+    open_store(REPO).teardown()
 
 
 def join(service: str, entities: str, joined: str) -> None:
     """The point-in-time join of the entity rows in one Parquet file, written to another in any order."""
-    store = _store()
+    store = open_store(REPO)
     features = store.get_feature_service(service)
     rows = pq.read_table(entities)
     parts = []
@@ -54,14 +52,15 @@ def join(service: str, entities: str, joined: str) -> None:
 
 def materialize(start: str, end: str) -> None:
     """Bring the newest state of every entity in [start, end] into the online store."""
-    _store().materialize(datetime.fromisoformat(start), datetime.fromisoformat(end))
+    open_store(REPO).materialize(datetime.fromisoformat(start), datetime.fromisoformat(end))
 
 
 def push(source: str, states: str) -> None:
     """Write new states into the online store through a push source."""
+    store = open_store(REPO)
     from feast.data_source import PushMode
 
-    _store().push(source, pq.read_table(states).to_pandas(), to=PushMode.ONLINE)
+    store.push(source, pq.read_table(states).to_pandas(), to=PushMode.ONLINE)
 
 
 def chunks(pairs: np.ndarray, limit: int) -> Iterator[slice]:
@@ -69,12 +68,6 @@ def chunks(pairs: np.ndarray, limit: int) -> Iterator[slice]:
     group = (np.cumsum(pairs) - pairs) // limit
     edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(pairs)]
     yield from (slice(start, stop) for start, stop in pairwise(edges))
-
-
-def _store() -> "FeatureStore":
-    from feast import FeatureStore
-
-    return FeatureStore(repo_path=str(REPO.absolute()))
 
 
 JOBS = {"apply": apply, "teardown": teardown, "join": join, "materialize": materialize, "push": push}

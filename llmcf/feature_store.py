@@ -1,6 +1,5 @@
 """Feast for a workspace: apply, point-in-time join, materialize, push, and online reads."""
 
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -127,8 +126,8 @@ def _result(ws: Workspace, verb: str, start: float, *, skipped: bool, details: d
 
 
 def _joined(ws: Workspace, rows: pa.Table, interactions: pa.Table) -> pa.Table:
-    with tempfile.TemporaryDirectory(dir=ws.root, prefix=".join.") as scratch:
-        entities, joined = Path(scratch, "entities.parquet"), Path(scratch, "joined.parquet")
+    with storage.scratch_folder(ws.path(".join")) as scratch:
+        entities, joined = scratch / "entities.parquet", scratch / "joined.parquet"
         pq.write_table(_entities(rows, interactions), entities)
         feast.run(ws, "join", "ranking", str(entities), str(joined))
         found = pq.read_table(joined).sort_by("row")
@@ -200,8 +199,8 @@ def _push_online(ws: Workspace, states: pa.Table) -> None:
         return
     user = states["user"].to_numpy()
     newest = states.filter(pa.array(np.append(user[1:] != user[:-1], True)))
-    with tempfile.TemporaryDirectory(dir=ws.root, prefix=".push.") as scratch:
-        path = Path(scratch, "states.parquet")
+    with storage.scratch_folder(ws.path(".push")) as scratch:
+        path = scratch / "states.parquet"
         pq.write_table(newest, path)
         feast.run(ws, "push", "interactions", str(path))
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from core.contracts import HISTORY
+from core.contracts import HISTORY, PAD
 from core.data import tables
 from core.errors import LlmcfError
 from core.settings import Workspace
+from llmcf.feast_open import open_store
 
 USER = ("user_history:history", "user_history:activity", "user_profile:profile", "user_profile:age",
         "user_profile:gender", "user_profile:occupation")  # fmt: skip
@@ -27,11 +28,8 @@ class OnlineFeatures:
     def __init__(self, ws: Workspace) -> None:
         if not ws.path("feast", "materialized.json").exists():
             raise LlmcfError(f"the online store is empty; run `{tables.remedy(ws, 'features materialize')}` first")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Feast's own classes
-            from feast import FeatureStore
-
-            self._store = FeatureStore(repo_path=str(ws.path("feast")))
+        self._store = open_store(ws.path("feast"))
+        self._warm()
         self._popularity = ws.path("feast", "data", "item_popularity.parquet")
 
     def user(self, user: int) -> dict[str, Any] | None:
@@ -52,6 +50,12 @@ class OnlineFeatures:
         )
         keys = [("popularity_30d_last", "descending"), ("popularity_last", "descending"), ("item", "ascending")]
         return newest.sort_by(keys)["item"][:count].to_pylist()
+
+    def _warm(self) -> None:
+        """Feast imports its online stores at the first read; better now than in a request."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of stores that are not ours
+            self.user(PAD)
 
     def _read(self, refs: Sequence[str], key: str, ids: Sequence[int]) -> list[dict[str, Any]]:
         rows = [{key: one} for one in ids]

@@ -53,10 +53,13 @@ class SparseFields(nn.Module):
         """Return embeddings (X, F, D), fields in the order of `FIELDS`, and first-order sums (X,)."""
         return split_first_order(self.tables(sparse).values().unflatten(1, (len(FIELDS), -1)), self.width)
 
-    def weights(self) -> dict[str, nn.Parameter]:
-        """The tables by name, (rows, D + first-order columns)."""
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the tables by name, (rows, D + first-order columns), with zeros for padding."""
         bags = self.tables.embedding_bags.named_children()
-        return {name: nn.Parameter(bag.get_parameter("weight").detach()) for name, bag in bags}
+        copies = {name: bag.get_parameter("weight").detach().clone() for name, bag in bags}
+        for table in copies.values():
+            table[PAD] = 0
+        return copies
 
 
 def split_first_order(pooled_XFY: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -76,9 +79,9 @@ def _table(name: str, rows: int, width: int) -> EmbeddingBagConfig:
 
 
 def mean_bag(table_VY: Tensor, ids_XN: Tensor) -> Tensor:
-    """The mean of the rows that are no padding, (X, Y), zero where all are: a pooled bag of padded ids."""
-    there_XN1 = (ids_XN != PAD).unsqueeze(2).to(table_VY.dtype)
-    return (F.embedding(ids_XN, table_VY) * there_XN1).sum(dim=1) / there_XN1.sum(dim=1).clamp(min=1)
+    """A pooled bag of padded ids, (X, Y): the mean of the rows that are no padding, which itself must be a zero row."""
+    count_X1 = (ids_XN != PAD).sum(dim=1, keepdim=True).clamp(min=1)
+    return F.embedding(ids_XN, table_VY).sum(dim=1) / count_X1
 
 
 class Mlp(nn.Sequential):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from core import metrics, storage
@@ -89,7 +89,7 @@ def fit(model: Ranker, batches: BatchBuilder, config: RankerConfig) -> dict[str,
     return {"best_epoch": best_epoch, "epochs": epochs, "losses": losses, "parameters": parameters(model)}
 
 
-def train_step(model: Ranker, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
     """One update; return the loss.
 
     Raises:
@@ -141,7 +141,7 @@ def seed_everything(seed: int) -> None:
     torch.set_flush_denormal(True)
 
 
-def parameters(model: torch.nn.Module) -> int:
+def parameters(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 

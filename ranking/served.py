@@ -25,7 +25,7 @@ class GatherFields(nn.Module):
     def __init__(self, fields: SparseFields, catalogue: Catalogue) -> None:
         super().__init__()
         self.width = fields.width
-        self.tables = nn.ParameterDict(fields.weights())
+        self.tables = nn.ParameterDict({name: nn.Parameter(table) for name, table in fields.weights().items()})
         self.brand_V: Tensor
         self.categories_VC: Tensor
         self.register_buffer("brand_V", catalogue.brand_V)

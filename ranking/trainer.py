@@ -1,5 +1,6 @@
 """The verb `rank train`: which inputs a run has, whether it must run, and its account. The loop is in ranking.loop."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def train(
         return fit_and_measure(ws, config, folder)
 
     outcome = steps.run(ranker_step(ws, config), work)
-    return Result(
+    result = Result(
         verb="rank train",
         workspace=ws,
         recipe=recipe,
@@ -45,9 +46,10 @@ def train(
         skipped=outcome.skipped,
         seconds=outcome.seconds,
         artifacts={name: str(outcome.folder / name) for name in ("model.safetensors", "losses.json", "scores.parquet")},
-        metrics=_with_rel_impr(ws, config, outcome.summary["metrics"]),
+        metrics=outcome.summary["metrics"],
         details={"model": model, "framework": framework, **outcome.summary["training"]},
     )
+    return _compared(ws, config, result)
 
 
 def estimate_train(
@@ -70,10 +72,11 @@ def estimate_train(
 def ranker_step(ws: Workspace, config: RankerConfig) -> steps.Step:
     """The step of one run; the neighbours of an in-context run are found first, as they are among its inputs."""
     inputs, code = [ws.path("data"), ws.path("training")], list(_SOURCES)
+    for folder, verb in zip(inputs, ("data prepare", "features join"), strict=True):
+        steps.require(folder, remedy(ws, verb))
     if config.in_context:
         from ict.neighbours import neighbours
 
-        steps.require(ws.path("training"), remedy(ws, "features join"))
         found = neighbours(ws, stage="ranking", recipe=config.recipe, seed=config.seed)
         inputs += [ws.path("cot", "texts"), ws.path("cot", "vectors"), found.folder]
         code += _IN_CONTEXT_SOURCES
@@ -84,14 +87,17 @@ def run_folder(ws: Workspace, config: RankerConfig) -> Path:
     return ws.path(FOLDER, f"{config.model}-{config.framework}-{config.recipe}-s{config.seed}")
 
 
-def _with_rel_impr(
-    ws: Workspace, config: RankerConfig, measured: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Add the relative improvement over the same run without a framework; null if that run is not there."""
+def _compared(ws: Workspace, config: RankerConfig, result: Result) -> Result:
+    """Add the relative improvement over the same run without a framework; null, with a note, if it is not there."""
     if not config.in_context:
-        return measured
+        return result
     plain = resolve(ws, model=config.model, framework="none", recipe=config.recipe, seed=config.seed)
     stamp = steps.Step(folder=run_folder(ws, plain), config=None).stamp()
-    base = stamp["summary"]["metrics"]["test"]["auc"] if stamp else None
-    gain = None if base is None else metrics.rel_impr(measured["test"]["auc"], base)
-    return {**measured, "test": {**measured["test"], "rel_impr": gain}}
+    test, details = dict(result.metrics["test"]), dict(result.details)
+    if stamp is None:
+        test["rel_impr"] = None
+        verb = f"rank train --model {config.model} --framework none --recipe {config.recipe} --seed {config.seed}"
+        details["note"] = f"RelImpr needs the plain run: `{remedy(ws, verb)}`"
+    else:
+        test["rel_impr"] = metrics.rel_impr(test["auc"], stamp["summary"]["metrics"]["test"]["auc"])
+    return replace(result, metrics={**result.metrics, "test": test}, details=details)

@@ -15,7 +15,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from core.contracts import RETRIEVAL_WIDTH
 from ict.examples import ExampleSet, history_vectors
 from ict.module import IctConfig, InContext, distinct
 
@@ -36,7 +35,7 @@ class InContextFeature(nn.Module):
     state_MD: Tensor
     tokens_M3D: Tensor
 
-    def __init__(self, examples: ExampleSet, *, use_similarity: bool, width: int = RETRIEVAL_WIDTH) -> None:
+    def __init__(self, examples: ExampleSet, *, width: int, use_similarity: bool) -> None:
         super().__init__()
         text_width = examples.cot_ME.shape[1]
         self.ict = InContext(IctConfig(width=width, text_width=text_width, alpha=0.0, use_similarity=use_similarity))

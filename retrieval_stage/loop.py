@@ -36,8 +36,7 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
     for split in SPLITS:
         if not len(sequences.of_split(split)):
             raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
-    torch.set_flush_denormal(True)
-    torch.manual_seed(config.seed)
+    seed_everything(config.seed)
     shown = checkpoint.shown_examples(ws, config, sequences)
     tower = checkpoint.new_tower(ws, config, sequences)
     log = fit(tower, sequences, shown)
@@ -53,6 +52,13 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
         "parameters": sum(weight.numel() for weight in tower.parameters()),
         "popularity": floor,
     }
+
+
+def seed_everything(seed: int) -> None:
+    """Make a run repeatable on one machine, and keep decayed weights out of the slow denormal range."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.set_flush_denormal(True)
 
 
 def fit(tower: UserTower, sequences: Sequences, shown: Shown) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Softmax losses over the catalogue. Suffixes: X positions, C one slice of them, V items, D width, S sampled negatives.
 
-Tables come without the rows of PAD and UNKNOWN, and targets are rows of what is left.
+Tables come without the rows of PAD and UNKNOWN, and targets are rows of what is left. Repeated rows are looked up with
+F.embedding, whose gradient is the same bit for bit in every run; that of indexing is not.
 """
 
 import torch
@@ -28,8 +29,8 @@ def sampled_softmax(
     A negative that is the position's own target is left out.
     """
     drawn_S = torch.randint(len(item_VD), (negatives,), generator=generator)
-    of_target_X1 = (vector_XD * item_VD[target_X]).sum(dim=1, keepdim=True)
-    of_drawn_XS = (vector_XD @ item_VD[drawn_S].T).masked_fill(target_X[:, None] == drawn_S, -torch.inf)
+    of_target_X1 = (vector_XD * F.embedding(target_X, item_VD)).sum(dim=1, keepdim=True)
+    of_drawn_XS = (vector_XD @ F.embedding(drawn_S, item_VD).T).masked_fill(target_X[:, None] == drawn_S, -torch.inf)
     scores_XS = torch.cat([of_target_X1, of_drawn_XS], dim=1)
     return F.cross_entropy(scores_XS, torch.zeros_like(target_X))
 

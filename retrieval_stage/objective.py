@@ -48,9 +48,10 @@ def step_loss(
     there_BL = target_BL != PAD
     user_B = hide(sequences.user_N[index_B], config.unknown_user, UNKNOWN, generator)
     history_BL = hide(sequences.history_NL[index_B], config.unknown_item, UNKNOWN, generator)
+    state_BLD = tower.states(history_BL)
     positions = Positions(
-        tower.states(history_BL)[there_BL],
-        tower.users(user_B)[torch.nonzero(there_BL)[:, 0]],
+        state_BLD[there_BL],
+        tower.users(user_B)[:, None].expand_as(state_BLD)[there_BL],
         sequences.rows_of_window(index_B)[there_BL],
     )
     vector_XD = tower.combine(positions.state_XD, positions.user_XD)

@@ -45,12 +45,13 @@ class UserVectorGraph(nn.Module):
 
     def __init__(self, tower: UserTower) -> None:
         super().__init__()
-        self.tower = copy.deepcopy(tower).eval()
+        self.tower = copy.deepcopy(tower)
         for name, table in (("user", tower.user), ("item", tower.item)):
             assert isinstance(table, Table)
             self.tower.set_submodule(name, DenseTable(table, UNKNOWN))
         if self.tower.context is not None:
             self.tower.context.pool = gathered_history_vectors
+        self.eval()
 
     def forward(
         self, user: Tensor, history: Tensor, examples: Tensor | None = None, similarity: Tensor | None = None

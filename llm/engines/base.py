@@ -11,12 +11,14 @@ from typing import Protocol, Self
 class Sampling:
     """How the next token is drawn. Temperature and top-k are the authors'; temperature 0 is greedy.
 
-    A small model falls into loops without a mild `repetition_penalty` (1 is none).
+    A small model falls into loops without a mild `repetition_penalty` (1 is none), and is content with half a sentence
+    without `min_new_tokens`.
     """
 
     temperature: float = 0.6
     top_k: int = 50
     repetition_penalty: float = 1.05
+    min_new_tokens: int = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

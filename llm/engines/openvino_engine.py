@@ -1,101 +1,24 @@
 """OpenVINO GenAI: continuous batching over 8-bit weights, the fast engine on a CPU."""
 
-import json
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
-from core import environments, settings, steps, storage
-from core.errors import LlmcfError
-from core.progress import say
-from llm import models
-from llm.engines.base import Generation, Sampling
-from llm.engines.process import WORKER, WorkerProcess
+from core import environments
+from llm.engines.base import Sampling
+from llm.engines.openvino_export import convert
+from llm.engines.process import WorkerProcess, command
 
 BATCH = 64
 CACHE_GIB = 4
 BATCHED_TOKENS = 1024
 
 
-class OpenvinoEngine:
-    """Converts the model once, then serves it from a worker in the openvino environment."""
+def openvino_engine(model: Path, sampling: Sampling) -> WorkerProcess:
+    """Converts `model` once, then serves it from a worker in the openvino environment."""
+    python = environments.python("openvino")
+    options = {"batch": BATCH, "cache_gib": CACHE_GIB, "batched_tokens": BATCHED_TOKENS, "seed": 0}
 
-    name = "openvino"
+    def prepare() -> list[str | Path]:
+        return command(python, "openvino", convert(model, python), asdict(sampling) | options)
 
-    def __init__(self, model: Path, sampling: Sampling) -> None:
-        self._python = environments.python("openvino")
-        self._model = model
-        self._sampling = sampling
-        self._worker: WorkerProcess | None = None
-
-    def __enter__(self) -> Self:
-        folder = convert(self._model, self._python)
-        options = {"batch": BATCH, "cache_gib": CACHE_GIB, "batched_tokens": BATCHED_TOKENS, "seed": 0}
-        command = [self._python, "-P", WORKER, self.name, folder, json.dumps({**asdict(self._sampling), **options})]
-        self._worker = WorkerProcess(self.name, command).__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._worker:
-            self._worker.__exit__(kind, error, trace)
-            self._worker = None
-
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, seed: int) -> Iterator[Generation]:
-        assert self._worker, "use the engine in a with statement"
-        return self._worker.generate(prompts, max_new_tokens=max_new_tokens, seed=seed)
-
-
-def convert(model: Path, python: Path) -> Path:
-    """The OpenVINO form of `model` with int8 weights, made once for each content of the model.
-
-    Raises:
-        LlmcfError: if the exporter fails.
-    """
-    step = steps.Step(
-        folder=settings.home() / "models" / "openvino" / models.model_hash(model)[:16],
-        config={"model": models.model_hash(model), "weights": "int8"},
-        code=("llm/engines/openvino_engine.py",),
-    )
-    return steps.run(step, lambda folder: _export(model, folder, python)).folder
-
-
-def _export(model: Path, folder: Path, python: Path) -> dict[str, Any]:
-    say("converting the model for OpenVINO (once, about a minute)")
-    readable = folder / "transformers4"
-    _as_transformers_4(model, readable)
-    options = ["--task", "text-generation-with-past", "--weight-format", "int8"]
-    done = subprocess.run(
-        [python.with_name("optimum-cli"), "export", "openvino", "--model", readable, *options, folder],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENVINO_TELEMETRY": "0"},
-    )
-    shutil.rmtree(readable)
-    if done.returncode or not (folder / "openvino_model.bin").exists():
-        raise LlmcfError(f"OpenVINO could not convert {model}; it said:\n{done.stderr.strip()[-1500:]}")
-    return {"model": str(model), "weights": "int8"}
-
-
-def _as_transformers_4(model: Path, target: Path) -> None:
-    """The same model with its configuration in the words of transformers 4, which the exporter needs."""
-    target.mkdir()
-    for file in model.iterdir():
-        if file.suffix in {".safetensors", ".json", ".jinja", ".model", ".txt"}:
-            (target / file.name).symlink_to(file.resolve())
-    config = storage.read_json(model / "config.json")
-    if "dtype" in config:
-        config["torch_dtype"] = config.pop("dtype")
-    rope = config.pop("rope_parameters", None) or {}
-    config.update({key: rope[key] for key in ("rope_theta",) if key in rope})
-    if rope.get("rope_type", "default") != "default":
-        config["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
-    (target / "config.json").unlink()
-    storage.write_json(target / "config.json", config)
+    return WorkerProcess("openvino", prepare)

@@ -1,10 +1,11 @@
 """Our side of an engine that runs in another environment: start its worker, talk JSON lines, explain its death."""
 
+import contextlib
 import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -12,25 +13,37 @@ from typing import IO, Any, Self
 from core.errors import LlmcfError
 from llm.engines.base import Generation, prompt_seed
 
-WORKER = Path(__file__).with_name("worker.py")
+_WORKER = Path(__file__).with_name("worker.py")
 _TAIL_BYTES = 2000
 _GRACE_S = 10
 
 
-class WorkerProcess:
-    """A worker of engine `name`; `command` starts it and `variables` are added to its environment."""
+def command(python: Path, engine: str, model: Path, options: dict[str, Any]) -> list[str | Path]:
+    """The command line of `engine`'s worker over the folder `model`; `options` are the worker's `Options`."""
+    return [python, "-P", _WORKER, engine, model, json.dumps(options)]
 
-    def __init__(self, name: str, command: Sequence[str | Path], variables: dict[str, str] | None = None) -> None:
+
+class WorkerProcess:
+    """The `Engine` over a worker. `prepare` is called on entry, does what must precede it and returns its command.
+
+    Args:
+        variables: added to the worker's environment.
+    """
+
+    def __init__(
+        self, name: str, prepare: Callable[[], Sequence[str | Path]], variables: dict[str, str] | None = None
+    ) -> None:
         self.name = name
-        self._command = [str(part) for part in command]
+        self._prepare = prepare
         self._variables = variables or {}
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by __exit__
+        command = [str(part) for part in self._prepare()]
+        self._log = tempfile.TemporaryFile()  # closed by __exit__
         self._process = subprocess.Popen(
-            self._command,
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -118,10 +131,8 @@ class WorkerProcess:
 
 def _close(stream: IO[str] | None) -> None:
     if stream:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # unsent input of a worker that is gone
             stream.close()
-        except BrokenPipeError:  # unsent input of a worker that is gone
-            pass
 
 
 def _short(text: str) -> str:

@@ -32,6 +32,7 @@ class Options:
     temperature: float
     top_k: int
     repetition_penalty: float
+    min_new_tokens: int
     batch: int
     cache_gib: int
     batched_tokens: int
@@ -40,7 +41,7 @@ class Options:
 
 def openvino(model: str, options: Options) -> Write:
     """Continuous batching; a prompt's text depends on its own seed only, up to the rounding of a batch."""
-    import openvino_genai as genai
+    import openvino_genai as genai  # pyright: ignore[reportMissingImports] -- of another environment
 
     scheduler = genai.SchedulerConfig()
     scheduler.cache_size = options.cache_gib
@@ -55,6 +56,7 @@ def openvino(model: str, options: Options) -> Write:
         config = genai.GenerationConfig()
         config.eos_token_id = tokenizer.get_eos_token_id()
         config.max_new_tokens = job.max_new_tokens
+        config.min_new_tokens = min(options.min_new_tokens, job.max_new_tokens)
         config.repetition_penalty = options.repetition_penalty
         if options.temperature > 0:
             config.do_sample, config.temperature, config.top_k = True, options.temperature, options.top_k
@@ -87,7 +89,7 @@ def openvino(model: str, options: Options) -> Write:
 
 def vllm(model: str, options: Options) -> Write:
     """Paged attention. A seed a request kills the CPU engine, so only the engine itself has one."""
-    from vllm import EngineArgs, LLMEngine, SamplingParams
+    from vllm import EngineArgs, LLMEngine, SamplingParams  # pyright: ignore[reportMissingImports]
 
     engine = LLMEngine.from_engine_args(
         EngineArgs(
@@ -108,6 +110,7 @@ def vllm(model: str, options: Options) -> Write:
             top_k=options.top_k,
             repetition_penalty=options.repetition_penalty,
             max_tokens=job.max_new_tokens,
+            min_tokens=min(options.min_new_tokens, job.max_new_tokens),
         )
         tokenizer = engine.get_tokenizer()
         for index, prompt in enumerate(job.prompts):

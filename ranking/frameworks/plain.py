@@ -1,6 +1,6 @@
 """No framework: the backbone on its own fields. Suffixes: B rows, F fields, D embedding width, J dense features."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,12 @@ from ranking.layers import SparseFields, Standardise, join
 from ranking.models.deepfm import DeepFM
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What training needs of a batch: logits (B,), and what is added to their loss."""
+class Scored(NamedTuple):
+    """What training needs of a batch: logits (B,), and what is added to their loss.
+
+    A tuple, because DistributedDataParallel looks for output tensors in tuples only, and leaves the gradients of every
+    process as they are, silently, if it finds none.
+    """
 
     logits_B: Tensor
     added_loss: Tensor

@@ -36,7 +36,7 @@ def arrow(dtype: Any) -> pa.DataType:
     from feast.types import Array, Float32, Int32, Int64, String
 
     known = {Int32: pa.int32(), Int64: pa.int64(), Float32: pa.float32(), String: pa.string()}
-    return pa.list_(known[dtype.base_type]) if isinstance(dtype, Array) else known[dtype]
+    return pa.list_(arrow(dtype.base_type)) if isinstance(dtype, Array) else known[dtype]
 
 
 @pytest.mark.parametrize("name", features.SCHEMAS)

@@ -1,7 +1,10 @@
-"""The losses of the first 20 steps are what they were. After a wanted change: `python -m tests.golden.test_ranking_losses`
-writes them anew."""
+"""The losses of the first 20 steps are what they were.
+
+After a wanted change, `python -m tests.golden.test_ranking_losses` writes them anew.
+"""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,12 @@ from tests import in_memory
 GOLDEN = Path(__file__).with_name("ranking_losses.json")
 RUNS = [("none", "strict"), ("none", "best"), ("llm-cf", "strict"), ("llm-cf", "paper"), ("llm-cf", "best")]
 STEPS, BATCH = 20, 32
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def losses(framework: str, recipe: str) -> list[float]:

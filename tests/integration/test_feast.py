@@ -135,7 +135,7 @@ def test_a_push_of_something_else_takes_nothing(filled):
 
 
 def test_a_failed_job_says_why(applied):
-    with pytest.raises(LlmcfError, match="(?s)Feast's nonsense failed:.*KeyError: 'nonsense'"):
+    with pytest.raises(LlmcfError, match=r"(?s)Feast's nonsense failed:.*KeyError: 'nonsense'"):
         feast_release.run(applied, "nonsense")
 
 

@@ -84,7 +84,7 @@ def test_a_file_held_by_another_process_is_a_clear_error(ws: Workspace) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LlmcfError, match="held by another process.*LLMCF_MILVUS_URI"), milvus.connect(ws):
+        with pytest.raises(LlmcfError, match=r"held by another process.*LLMCF_MILVUS_URI"), milvus.connect(ws):
             pass
         holder.communicate("")
     with milvus.connect(ws) as client:  # and nothing is left locked

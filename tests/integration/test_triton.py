@@ -19,7 +19,7 @@ from core import settings
 from core.contracts import TRITON_MODELS
 from core.errors import LlmcfError
 from core.settings import PROJECT, Workspace
-from llmcf import triton, triton_server
+from llmcf import releases, triton, triton_server
 from llmcf.triton_client import Client, canary, open_locally
 from llmcf.triton_server import Server, run_triton
 
@@ -244,6 +244,8 @@ def test_a_kept_server_is_found_and_a_signal_ends_it(kept: subprocess.Popen[byte
     assert running is not None
     assert (running.release, running.repository) == (1, repository)
     canary(running.server, repository)
+    with triton.connect(releases.require(WS)) as used:
+        assert used == running.server
     with pytest.raises(LlmcfError, match="already served"):
         triton.serve(WS)
     kept.send_signal(signal.SIGINT)

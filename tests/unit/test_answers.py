@@ -9,10 +9,9 @@ def evidence(number: int, *, liked: bool = True, words: str = "It fits.") -> Evi
     )
 
 
-def test_an_answer_shows_rank_title_score_and_the_first_two_examples() -> None:
-    item = Recommendation(
-        item="7", title="Fargo", score=0.91234, evidence=[evidence(1), evidence(2, liked=False), evidence(3)]
-    )
+def test_an_answer_shows_rank_title_score_and_the_nearest_example_of_either_outcome() -> None:
+    examples = [evidence(1), evidence(3), evidence(2, liked=False)]
+    item = Recommendation(item="7", title="Fargo", score=0.91234, evidence=examples)
     shown = text([Answer(user="42", items=[item], milliseconds={"ranker": 1.25, "features": 0.5})])
     assert "user 42" in shown
     assert "1. Fargo  0.912" in shown

@@ -4,16 +4,30 @@ import pytest
 import torch
 
 from core.errors import UsageError
-from ict.examples import Candidates, ExampleSet, Requests, eligible, history_keys, history_vectors, keys, milvus_filter
+from ict.examples import (
+    NEVER,
+    Candidates,
+    ExampleSet,
+    Requests,
+    eligible,
+    history_keys,
+    history_vectors,
+    keys,
+    milvus_filter,
+)
 from tests import in_memory
 
 
 def candidates(*, user: list[int], position: list[int], day: list[int]) -> Candidates:
     """Candidates 1..n; number 0 is "no example"."""
-    none_first = [torch.tensor([first, *rest]) for first, rest in ((0, user), (0, position), (2**63 - 1, day))]
     count = len(user) + 1
     return Candidates(
-        torch.arange(-1, count - 1), *none_first, torch.zeros(count, dtype=torch.int64), torch.zeros(count, 4)
+        row_M=torch.arange(-1, count - 1),
+        user_M=torch.tensor([0, *user]),
+        position_M=torch.tensor([0, *position]),
+        day_M=torch.tensor([NEVER, *day]),
+        label_M=torch.zeros(count, dtype=torch.int64),
+        key_MX=torch.zeros(count, 4),
     )
 
 

@@ -1,0 +1,70 @@
+"""The losses of the first 20 steps are what they were. After a wanted change: `python -m
+tests.golden.test_retrieval_losses` writes them anew."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.contracts import FIRST_ID
+from ict.examples import Requests
+from ict.neighbours import NeighbourConfig, find
+from retrieval_stage.objective import Shown, step_loss
+from retrieval_stage.recipes import resolve
+from retrieval_stage.sequences import Sequences
+from retrieval_stage.user_tower import UserTower
+from tests import in_memory
+
+GOLDEN = Path(__file__).with_name("retrieval_losses.json")
+RUNS = [("none", "strict"), ("none", "paper"), ("llm-cf", "strict"), ("llm-cf", "paper"), ("llm-cf", "best")]
+USERS, ITEMS, STEPS = 12, 40, 20
+
+
+def losses(framework: str, recipe: str) -> list[float]:
+    config = resolve(model="sasrec", framework=framework, recipe=recipe, seed=1)
+    config = replace(config, width=16, negatives=min(config.negatives, 8))
+    rows = in_memory.training_rows(users=USERS, items=ITEMS, length=30)
+    sequences, examples = Sequences.of(rows), in_memory.example_set(rows, items=ITEMS)
+    found = find(examples, Requests.of(rows), NeighbourConfig(stage="retrieval", recipe=recipe, seed=1))
+    shown = Shown(*(values[sequences.row_N] for values in found))
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)
+    tower = UserTower(
+        config, known_U=known, items=ITEMS + FIRST_ID, examples=examples if framework == "llm-cf" else None
+    )
+    optimizer = torch.optim.Adam(tower.parameters(), lr=0.01, fused=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tiny tensors
+    curve = []
+    for _ in range(STEPS):
+        tower.encode_examples()
+        loss = step_loss(tower, sequences, shown, sequences.windows(generator), generator)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(loss.item())
+    torch.set_num_threads(threads)
+    return curve
+
+
+@pytest.mark.parametrize(("framework", "recipe"), RUNS)
+def test_losses_are_golden(framework: str, recipe: str) -> None:
+    golden = json.loads(GOLDEN.read_text())[f"{framework} {recipe}"]
+    assert losses(framework, recipe) == pytest.approx(golden, rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_losses_bit_for_bit() -> None:
+    assert losses("llm-cf", "best") == losses("llm-cf", "best")
+
+
+def test_losses_go_down() -> None:
+    for curve in json.loads(GOLDEN.read_text()).values():
+        assert sum(curve[-5:]) < sum(curve[:5])
+
+
+if __name__ == "__main__":
+    curves = {f"{framework} {recipe}": losses(framework, recipe) for framework, recipe in RUNS}
+    GOLDEN.write_text(json.dumps(curves, indent=1) + "\n")

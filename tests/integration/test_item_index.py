@@ -1,0 +1,68 @@
+"""The item replica answers as Milvus does, seen items left out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.contracts import FIRST_ID, PAD
+from core.errors import LlmcfError
+from core.settings import Workspace
+from ict import milvus
+from retrieval_stage import items
+
+pytestmark = pytest.mark.integration
+
+ITEMS, WIDTH = 300, 64
+IDS = np.arange(FIRST_ID, FIRST_ID + ITEMS)
+VECTORS = np.random.default_rng(0).normal(size=(ITEMS, WIDTH)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def ws() -> Workspace:
+    return Workspace("movielens-100k", "published", "2001-02-03")
+
+
+@pytest.fixture
+def published(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    items.publish(ws, IDS, VECTORS)
+    return ws
+
+
+def test_replica_equals_milvus(published: Workspace) -> None:
+    generator = np.random.default_rng(1)
+    users = generator.normal(size=(8, WIDTH)).astype(np.float32)
+    exclude = [generator.choice(IDS, count, replace=False).tolist() for count in (0, 1, 5, 50, 100, 200, 280, 295)]
+    with milvus.connect(published) as client:
+        replica = items.ItemReplica.read(client, milvus.load(client, published, items.KIND, "llmcf export"))
+        ids, scores = replica.search(users, 10, exclude)
+        for number, unwanted in enumerate(exclude):
+            assert not set(ids[number].tolist()) & set(unwanted)
+            milvus_ids, milvus_scores = items.search(client, replica.collection, users[number], 10, unwanted)
+            assert milvus_ids.tolist() == [item for item in ids[number].tolist() if item != PAD]
+            np.testing.assert_allclose(milvus_scores, scores[number][: len(milvus_ids)], rtol=1e-4)
+
+
+def test_fewer_items_than_asked_for_are_filled_up_with_padding(published: Workspace) -> None:
+    replica = items.ItemReplica.load(published)
+    ids, scores = replica.search(VECTORS[:1], 10, [IDS[3:].tolist()])
+    assert sorted(ids[0, :3].tolist()) == IDS[:3].tolist()
+    assert ids[0, 3:].tolist() == [PAD] * 7
+    assert np.isneginf(scores[0, 3:]).all()
+    ids, scores = replica.search(VECTORS[:2], ITEMS + 2)
+    assert ids.shape == scores.shape == (2, ITEMS + 2)
+    assert (ids[:, -2:] == PAD).all()
+
+
+def test_a_release_can_hold_on_to_the_version_before(published: Workspace) -> None:
+    first = items.ItemReplica.load(published)
+    second = items.publish(published, IDS[:5], VECTORS[:5])
+    assert items.ItemReplica.load(published).collection == second
+    np.testing.assert_array_equal(items.ItemReplica.load(published, first.collection).ids_V, IDS)
+
+
+def test_before_any_export_the_verb_is_named(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    with pytest.raises(LlmcfError, match=r"llmcf export --dataset movielens-100k --order published --as-of 2001-02-03"):
+        items.ItemReplica.load(ws)

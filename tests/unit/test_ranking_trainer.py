@@ -1,0 +1,206 @@
+"""`rank train` on a small real workspace: what it leaves, when it runs again, and how it fails."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from core import metrics, steps
+from core.data import tables
+from core.errors import LlmcfError, UsageError
+from core.settings import Workspace
+from ranking import loop
+from ranking.recipes import resolve
+from ranking.registry import build
+from ranking.served import ServedRanker
+from ranking.serving import check, export_onnx, request_of
+from ranking.trainer import estimate_train, train
+from tests import in_memory
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def ws(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A copy of the tiny workspace with a CoT set of random vectors."""
+    home = tmp_path_factory.mktemp("ranking")
+    for name in ("data", "training"):
+        shutil.copytree(tiny.path(name), home / tiny.dataset / tiny.order / tiny.as_of / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMCF_HOME", str(home))
+        rows, items = tables.training_rows(tiny), len(tables.items(tiny))
+        in_memory.write_cot_set(tiny, in_memory.example_set(rows, items=items))
+        yield tiny
+
+
+@pytest.mark.parametrize(("framework", "recipe"), [("none", "strict"), ("llm-cf", "strict"), ("llm-cf", "best")])
+def test_a_run_leaves_weights_losses_scores_and_metrics(ws: Workspace, framework: str, recipe: str) -> None:
+    result = train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=2)
+    folder = ws.path("ranking", f"deepfm-{framework}-{recipe}-s1")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "losses.json", "model.safetensors", "scores.parquet", "step.json",
+    ]  # fmt: skip
+    scores = pq.read_table(folder / "scores.parquet").to_pandas()
+    of_test = scores[scores["split"] == "test"]
+    assert metrics.auc(of_test["label"].to_numpy(), of_test["score"].to_numpy()) == result.metrics["test"]["auc"]
+    assert scores["score"].between(0, 1).all()
+    assert set(result.metrics["valid"]) == {"auc", "logloss", "gauc"}
+    losses = json.loads((folder / "losses.json").read_text())
+    assert len(losses["epochs"]) == 2
+    assert all(math.isfinite(loss) for loss in losses["steps"])
+    again = train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=2)
+    assert again.skipped
+    assert again.metrics == result.metrics
+
+
+def test_rel_impr_is_against_the_same_run_without_a_framework(ws: Workspace) -> None:
+    lonely = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
+    assert lonely.metrics["test"]["rel_impr"] is None
+    assert "rank train" in lonely.details["note"]
+    base = train(ws, model="deepfm", framework="none", recipe="strict", seed=2, epochs=1)
+    assert "rel_impr" not in base.metrics["test"]
+    compared = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
+    assert compared.skipped
+    expected = metrics.rel_impr(compared.metrics["test"]["auc"], base.metrics["test"]["auc"])
+    assert compared.metrics["test"]["rel_impr"] == pytest.approx(expected)
+
+
+def test_the_same_seed_repeats_and_another_does_not(ws: Workspace) -> None:
+    def scores(seed: int) -> np.ndarray:
+        train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=seed, epochs=1)
+        folder = ws.path("ranking", f"deepfm-llm-cf-strict-s{seed}")
+        values = pq.read_table(folder / "scores.parquet")["score"].to_numpy()
+        shutil.rmtree(folder)
+        return values
+
+    first = scores(3)
+    assert np.array_equal(first, scores(3))
+    assert not np.array_equal(first, scores(4))
+
+
+def test_the_best_epoch_is_kept_and_training_stops(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    aucs = iter([0.6, 0.8, 0.7, 0.9, 0.5])
+    kept: list[np.ndarray] = []
+    original = loop.predict
+
+    def watched(model: loop.Ranker, batches: loop.BatchBuilder, at_N: torch.Tensor) -> np.ndarray:
+        kept.append(original(model, batches, at_N))
+        return kept[-1]
+
+    monkeypatch.setattr(loop, "predict", watched)
+    monkeypatch.setattr(loop.metrics, "auc", lambda *_: next(aucs))
+    result = train(ws, model="deepfm", framework="none", recipe="strict", seed=5, epochs=5)
+    assert [line["valid_auc"] for line in result.details["epochs"]] == [0.6, 0.8, 0.7]
+    assert result.details["best_epoch"] == 2
+    np.testing.assert_array_equal(kept[3], kept[1])  # validation scores measured at the end are epoch 2's
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_leaves_nothing(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "binary_cross_entropy_with_logits", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(LlmcfError, match="training loss is nan"):
+        train(ws, model="deepfm", framework="none", recipe="strict", seed=6, epochs=1)
+    assert not ws.path("ranking", "deepfm-none-strict-s6").exists()
+
+
+def test_missing_inputs_name_their_verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    empty = Workspace("movielens-100k", "shuffled-ties")
+    for framework in ("none", "llm-cf"):
+        with pytest.raises(LlmcfError, match=r"run `llmcf (data prepare|features join)"):
+            train(empty, model="deepfm", framework=framework)
+    with pytest.raises(LlmcfError, match="run `llmcf data prepare"):
+        estimate_train(empty, model="deepfm", framework="none")
+    with pytest.raises(UsageError, match="unknown model 'dcn'"):
+        train(empty, model="dcn", framework="none")
+
+
+def test_the_estimate_grows_with_rows_epochs_and_framework(ws: Workspace) -> None:
+    def seconds(framework: str, epochs: int) -> float:
+        return estimate_train(ws, model="deepfm", framework=framework, epochs=epochs).seconds
+
+    assert seconds("none", 1) < seconds("none", 4) < seconds("llm-cf", 4)
+
+
+@pytest.mark.parametrize(("framework", "recipe"), [("llm-cf", "strict"), ("llm-cf", "best")])
+def test_the_exported_graph_is_the_model_at_any_batch(
+    ws: Workspace, tmp_path: Path, framework: str, recipe: str
+) -> None:
+    """Equality with the model is the export's own check; here: the contract's names, any batch, missing examples."""
+    import onnxruntime
+
+    train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=2)
+    path = tmp_path / "model.onnx"
+    manifest = export_onnx(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, path=path)
+    reads = {
+        "strict": ["user", "item", "history", "examples"],
+        "best": ["user", "item", "history", "dense", "examples", "similarity"],
+    }
+    assert manifest["inputs"] == reads[recipe]
+    session = onnxruntime.InferenceSession(path)
+    assert [node.name for node in session.get_inputs()] == manifest["inputs"]
+    assert [node.name for node in session.get_outputs()] == ["score"]
+    table = tables.training_rows(ws).slice(3, 7)
+    feed = {
+        "user": table["user"].to_numpy(),
+        "item": table["item"].to_numpy(),
+        "history": np.stack(table["history"].to_numpy(zero_copy_only=False)),
+        "dense": np.zeros((7, 3), dtype=np.float32),
+        "examples": np.array([[1, 2, 3, 4], [0, 0, 0, 0], [60, 0, 5, 0]] * 3, dtype=np.int64)[:7],
+        "similarity": np.full((7, 4), 0.3, dtype=np.float32),
+    }
+    wanted = {name: feed[name] for name in manifest["inputs"]}
+    together = np.asarray(session.run(None, wanted)[0])
+    assert together.shape == (7,)
+    alone = [np.asarray(session.run(None, {name: v[i : i + 1] for name, v in wanted.items()})[0]) for i in range(7)]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize(("framework", "recipe"), [("none", "strict"), ("none", "best"), ("llm-cf", "paper")])
+def test_the_graph_to_be_exported_scores_like_the_model(ws: Workspace, framework: str, recipe: str) -> None:
+    config = resolve(ws, model="deepfm", framework=framework, recipe=recipe, seed=1)
+    batches, shape = loop.load(ws, config)
+    model = build(config, shape).eval()
+    served = ServedRanker(model, batches.catalogue, batches.context.examples if batches.context else None).eval()
+    at_N = torch.arange(0, len(batches.rows.label_N), 11)
+    request = {name: torch.from_numpy(values) for name, values in request_of(batches, config, at_N).items()}
+    with torch.no_grad():
+        scores = served(**request).numpy()
+    np.testing.assert_allclose(scores, loop.predict(model, batches, at_N), atol=1e-6)
+
+
+def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    import onnx
+
+    node = onnx.helper.make_node("Sigmoid", ["x"], ["score"])
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch"]) for name in ("x", "score")]
+    graph = onnx.helper.make_graph([node], "graph", [value[0]], [value[1]])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "m.onnx")
+    request = {"x": np.zeros(3, dtype=np.float32)}
+    check(tmp_path / "m.onnx", request, np.full(3, 0.5, dtype=np.float32))
+    with pytest.raises(LlmcfError, match="away from the model"):
+        check(tmp_path / "m.onnx", request, np.full(3, 0.6, dtype=np.float32))
+
+
+def test_a_run_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: Path) -> None:
+    train(ws, model="deepfm", framework="none", recipe="strict", seed=7, epochs=1)
+    stamp = ws.path("data", steps.STAMP)
+    before = stamp.read_text()
+    stamp.write_text(before.replace('"content": "', '"content": "other'))
+    with pytest.raises(LlmcfError, match="older than its inputs or its code; run `llmcf rank train --model deepfm"):
+        export_onnx(ws, model="deepfm", framework="none", recipe="strict", seed=7, path=tmp_path / "m.onnx")
+    stamp.write_text(before)
+    with pytest.raises(LlmcfError, match="--seed 8"):
+        export_onnx(ws, model="deepfm", framework="none", recipe="strict", seed=8, path=tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()

@@ -1,0 +1,122 @@
+"""User vectors: equal treatment of both frameworks, unknown users, and what the in-context feature depends on."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from core.contracts import FIRST_ID, PAD, UNKNOWN
+from core.errors import UsageError
+from ict.examples import Requests
+from ict.neighbours import NeighbourConfig, find
+from retrieval_stage.objective import Shown, step_loss
+from retrieval_stage.recipes import RetrievalConfig, resolve
+from retrieval_stage.sequences import Sequences
+from retrieval_stage.user_tower import UserTower
+from tests import in_memory
+
+USERS, ITEMS = 12, 30
+ROWS = in_memory.training_rows(users=USERS, items=ITEMS, length=10)
+SEQUENCES = Sequences.of(ROWS)
+EXAMPLES = in_memory.example_set(ROWS)
+
+
+def config_of(framework: str, recipe: str = "strict") -> RetrievalConfig:
+    config = resolve(model="sasrec", framework=framework, recipe=recipe, seed=1)
+    return replace(config, width=16, dropout=0.0, positions=1.0)
+
+
+def tower_of(config: RetrievalConfig) -> UserTower:
+    torch.manual_seed(3)
+    known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)
+    known[5] = False
+    examples = EXAMPLES if config.framework == "llm-cf" else None
+    return UserTower(config, known_U=known, items=ITEMS + FIRST_ID, examples=examples)
+
+
+@pytest.fixture(scope="module")
+def shown() -> Shown:
+    config = NeighbourConfig(stage="retrieval", recipe="strict", seed=1)
+    examples, similarity = find(EXAMPLES, Requests.of(ROWS), config)
+    return Shown(examples[SEQUENCES.row_N], similarity[SEQUENCES.row_N])
+
+
+def vectors(tower: UserTower, shown: Shown, index: torch.Tensor) -> torch.Tensor:
+    tower.eval()
+    tower.freeze_examples()
+    rows = (SEQUENCES.user_N, SEQUENCES.history_NL, shown.examples_NK, shown.similarity_NK)
+    with torch.no_grad():
+        return tower(*(values[index] for values in rows))
+
+
+def test_without_w_both_frameworks_minimise_the_same_loss(shown: Shown) -> None:
+    plain, enhanced = tower_of(config_of("none")), tower_of(replace(config_of("llm-cf"), scale=0.0))
+    enhanced.load_state_dict(plain.state_dict(), strict=False)
+    ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
+    losses = [step_loss(t, SEQUENCES, shown, ends, torch.Generator().manual_seed(5)) for t in (plain, enhanced)]
+    assert_close(losses[0], losses[1])
+
+
+@pytest.mark.parametrize("recipe", ["strict", "paper", "best"])
+def test_the_feature_learns_through_the_loss(shown: Shown, recipe: str) -> None:
+    tower = tower_of(config_of("llm-cf", recipe))
+    tower.encode_examples()
+    ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
+    step_loss(tower, SEQUENCES, shown, ends, torch.Generator().manual_seed(5)).backward()
+    idle = {name for name, weight in tower.named_parameters() if weight.grad is None or not weight.grad.any()}
+    rests = {name for name in idle if "reconstruct" not in name}  # the head of L_r rests: alpha is 0
+    assert rests == {"context.ict.no_example"}, "masked wherever it stands"
+
+
+def test_a_user_without_training_rows_is_the_unknown_user(shown: Shown) -> None:
+    tower = tower_of(config_of("none")).eval()
+    same = tower.users(torch.tensor([5, UNKNOWN, USERS + FIRST_ID, 10**9]))
+    assert_close(same, same[1].expand(4, -1))
+    assert not torch.allclose(tower.users(torch.tensor([6])), same[1])
+
+
+def test_every_position_of_a_window_is_shown_strictly_earlier_examples_only(shown: Shown) -> None:
+    ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
+    rows = SEQUENCES.rows_of_window(ends)[SEQUENCES.targets(ends) != PAD]
+    day = torch.from_numpy(ROWS["day"].to_numpy().astype("int64"))[SEQUENCES.row_N[rows]]
+    examples = shown.examples_NK[rows]
+    assert (examples > 0).any()
+    assert (EXAMPLES.day_M[examples] < day[:, None])[examples > 0].all()
+
+
+def test_w_reads_the_examples_and_frozen_tokens_follow_the_weights(shown: Shown) -> None:
+    tower, index = tower_of(config_of("llm-cf")), SEQUENCES.of_split("test")
+    assert (shown.examples_NK[index] > 0).any(dim=1).all()
+    before = vectors(tower, shown, index)
+    assert tower.context is not None
+    tower.context.cot_ME = tower.context.cot_ME.roll(1, dims=1)
+    after = vectors(tower, shown, index)
+    assert not torch.isclose(before, after, atol=1e-6).all(dim=1).any()
+
+
+def test_the_similarity_is_read_by_best_only(shown: Shown) -> None:
+    index = SEQUENCES.of_split("test")
+    other = Shown(shown.examples_NK, shown.similarity_NK + 1)
+    for recipe, moves in (("strict", False), ("best", True)):
+        tower = tower_of(config_of("llm-cf", recipe))
+        assert torch.allclose(vectors(tower, shown, index), vectors(tower, other, index)) is not moves
+
+
+def test_vectors_do_not_depend_on_the_batch(shown: Shown) -> None:
+    tower, index = tower_of(config_of("llm-cf", "best")), SEQUENCES.of_split("valid")
+    alone = torch.cat([vectors(tower, shown, index[i : i + 1]) for i in range(len(index))])
+    assert_close(vectors(tower, shown, index), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_plain_twin_of_the_paper_differs_as_published_and_that_of_strict_does_not() -> None:
+    for recipe, same in (("strict", True), ("best", True), ("paper", False)):
+        plain, enhanced = (resolve(model="sasrec", framework=f, recipe=recipe, seed=1) for f in ("none", "llm-cf"))
+        assert (replace(plain, framework="llm-cf") == enhanced) is same
+
+
+@pytest.mark.parametrize(("name", "value"), [("model", "bert"), ("framework", "kd"), ("recipe", "fast")])
+def test_unknown_names_list_the_choices(name: str, value: str) -> None:
+    names = {"model": "sasrec", "framework": "none", "recipe": "strict", name: value}
+    with pytest.raises(UsageError, match=f"unknown .*'{value}'; choose one of"):
+        resolve(model=names["model"], framework=names["framework"], recipe=names["recipe"], seed=1)
