@@ -33,7 +33,7 @@ from llmcf.triton_server import run_triton
 BATCHES = (1, 100)
 TRITON, LOCAL, EMPTY = "Triton", "ONNX Runtime in process", "HTTP call without a model"
 RESULTS = PROJECT / "benchmarks" / "results"
-_WARM_UP = 100
+_WARM_UP = 20
 _POOL = 200  # different questions
 
 
@@ -51,12 +51,12 @@ class Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=2000, help="calls a figure (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.5, help="time for each of 9 figures (default: %(default)s)")
     parser.add_argument("--synthetic", action="store_true", help="time invented weights even where a release is there")
     arguments = parser.parse_args()
     with _repository(arguments.synthetic) as (repository, release):
-        figures, server_version = measure(repository, release, arguments.requests)
-    write(RESULTS, figures, release, server_version, f"python -m benchmarks.latency --requests {arguments.requests}")
+        figures, server_version = measure(repository, release, arguments.seconds)
+    write(RESULTS, figures, release, server_version, f"python -m benchmarks.latency --seconds {arguments.seconds:g}")
     say((RESULTS / "latency.md").read_text(encoding="utf-8"))
 
 
@@ -72,7 +72,7 @@ def _repository(synthetic: bool) -> Iterator[tuple[Path, Release]]:
         yield Path(folder), synthetic_release.write_release(Path(folder), Workspace("synthetic", "shuffled-ties"))
 
 
-def measure(repository: Path, release: Release, requests: int) -> tuple[list[Figure], str]:
+def measure(repository: Path, release: Release, seconds: float) -> tuple[list[Figure], str]:
     """All figures, and the version of the server."""
     figures = []
     with run_triton(repository) as server, Client(server) as client:
@@ -82,8 +82,8 @@ def measure(repository: Path, release: Release, requests: int) -> tuple[list[Fig
             for batch in BATCHES:
                 pool = _questions(release, batch)
                 for what, call in ((TRITON, partial(client.infer, model)), (LOCAL, local)):
-                    figures.append(_figure(what, model, batch, [partial(call, arrays) for arrays in pool], requests))
-        figures.append(_figure(EMPTY, "", 0, [client.server_version], requests))
+                    figures.append(_figure(what, model, batch, [partial(call, arrays) for arrays in pool], seconds))
+        figures.append(_figure(EMPTY, "", 0, [client.server_version], seconds))
         return figures, client.server_version()
 
 
@@ -118,16 +118,16 @@ def _limits(release: Release) -> dict[str, int]:
     return dict(zip(names, (users, items, items, examples), strict=True))
 
 
-def _figure(what: str, model: str, batch: int, calls: list[Callable[[], object]], requests: int) -> Figure:
+def _figure(what: str, model: str, batch: int, calls: list[Callable[[], object]], seconds: float) -> Figure:
     for number in range(_WARM_UP):
         calls[number % len(calls)]()
-    taken = np.empty(requests)
-    for number in range(requests):
-        start = time.perf_counter()
-        calls[number % len(calls)]()
-        taken[number] = time.perf_counter() - start
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end:
+        calls[len(taken) % len(calls)]()
+        taken.append(time.perf_counter() - start)
     p50, p99 = np.percentile(taken, [50, 99]) * 1e3
-    return Figure(what=what, model=model, batch=batch, requests=requests, p50_ms=round(p50, 3), p99_ms=round(p99, 3))
+    return Figure(what=what, model=model, batch=batch, requests=len(taken), p50_ms=round(p50, 3), p99_ms=round(p99, 3))
 
 
 def write(folder: Path, figures: list[Figure], release: Release, server_version: str, command: str) -> None:

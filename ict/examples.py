@@ -18,7 +18,7 @@ from torch import Tensor
 from core import schemas, steps, storage
 from core.contracts import RECIPES
 from core.data import tables
-from core.errors import check_choice
+from core.errors import LlmcfError, check_choice
 from core.settings import Workspace
 
 NEVER = torch.iinfo(torch.int64).max  # the day of "no example": later than every request
@@ -89,12 +89,14 @@ class ExampleSet:
         """Read the CoT set of a workspace.
 
         Raises:
-            LlmcfError: if a step that makes it has not run, naming the verb.
+            LlmcfError: if a step that makes it has not run, or the texts have changed since; names the verb.
         """
         steps.require(ws.path("cot", "vectors"), tables.remedy(ws, "cot embed"))
         vectors = load_file(ws.path("cot", "vectors", "vectors.safetensors"))
         path = ws.path("cot", "texts", "texts.parquet")
         texts = storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
+        if len(texts) != len(vectors["cot"]):
+            raise LlmcfError(f"{path} has changed since it was embedded; run `{tables.remedy(ws, 'cot embed')}` again")
         return cls.of(tables.training_rows(ws), integers(texts, "row"), vectors["cot"], vectors["items"])
 
     @classmethod

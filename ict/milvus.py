@@ -57,7 +57,7 @@ def connect(ws: Workspace) -> "Iterator[MilvusClient]":
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 
-    for name in ("pymilvus", "milvus_lite"):  # both log a traceback for what is raised anyway
+    for name in ("pymilvus", "milvus_lite", "grpc._server"):  # they log a traceback for what is raised, or no matter
         logging.getLogger(name).setLevel(logging.CRITICAL)
     server = settings.milvus_uri()
     path = ws.path("milvus.db")

@@ -219,7 +219,7 @@ def _watch(command: list[str], environment: dict[str, str]) -> None:
         try:
             for line in process.stdout:
                 last.append(line.rstrip())
-                if line.startswith("recgen:") or "built successfully" in line:
+                if line.startswith("recgen:"):
                     say(line.rstrip())
             code = process.wait()
         except BaseException:

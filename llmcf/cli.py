@@ -3,6 +3,7 @@
 Each verb only parses, calls one function of its stage and prints the result; heavy libraries load inside the verbs.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -431,6 +432,8 @@ def demo(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2, never a traceback."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are core.progress
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads sleep: spinning starves whoever shares the cores
     try:
         app()
     except LlmcfError as error:

@@ -3,6 +3,7 @@
 The item vectors go first: whoever serves the last release goes on with the collection that its manifest names.
 """
 
+import logging
 import tempfile
 import time
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ def _current(ws: Workspace, repository: Path, source: str) -> Release | None:
 
 
 def _make(ws: Workspace, config: ExportConfig, repository: Path, source: str, collections: dict[str, str]) -> Release:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of every library that is not installed
     with tempfile.TemporaryDirectory(dir=settings.home(), prefix=".export.") as scratch:
         say(f"exporting {config.model} as ranker")
         ranker = Graph(Path(scratch, "ranker.onnx"), _export_ranker(ws, config, Path(scratch, "ranker.onnx")))

@@ -51,12 +51,9 @@ def find() -> Installation:
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
+        # The stub embeds Python, heeds no PYTHON* variable, and finds its packages by the first python3 on PATH.
         "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]),
-        "PYTHONDONTWRITEBYTECODE": "1",  # else a stub leaves __pycache__ in the version folder
-        "PYTHONNOUSERSITE": "1",
     }
-    environment.pop("PYTHONPATH", None)  # the stub's packages are those of its own environment
-    environment.pop("PYTHONHOME", None)
     return Installation(server / "bin" / "tritonserver", _backends(server, facts), environment)
 
 

@@ -2,7 +2,7 @@
 
 Suffixes: N rows, B rows of a batch, U distinct examples + 1 (row 0 is "no example"), X = B + U rows whose fields are
 looked up together, G distinct items among these, L history length, C categories an item, K examples, J dense features,
-E text width, V items.
+E text width, V items, P histories.
 """
 
 from dataclasses import dataclass
@@ -82,21 +82,27 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the ICT module needs beyond the rows: examples, each row's neighbours, and every row's history text."""
+    """What the ICT module needs beyond the rows: examples, each row's neighbours, and the text of histories.
+
+    A row and its negative follow each other and share one of the P histories.
+    """
 
     examples: ExampleSet
     neighbours: Neighbours
-    history_text_NE: Tensor
+    history_text_PE: Tensor
+    history_N: Tensor  # rows of `history_text_PE`
     example_text_ME: Tensor
 
     @classmethod
     def of(cls, rows: Rows, examples: ExampleSet, neighbours: Neighbours) -> "Context":
         vectors_VE = examples.item_vectors_VE
+        history_PL, history_N = torch.unique_consecutive(rows.requests.history_BL, dim=0, return_inverse=True)
         return cls(
             examples,
             neighbours,
-            history_vectors(vectors_VE, rows.requests.history_BL),
-            history_vectors(vectors_VE, examples.history_ML),
+            history_text_PE=history_vectors(vectors_VE, history_PL),
+            history_N=history_N,
+            example_text_ME=history_vectors(vectors_VE, examples.history_ML),
         )
 
 
@@ -171,7 +177,9 @@ class BatchBuilder:
             similarity_BK=context.neighbours.similarity_NK[at_B],
             item_text_GE=examples.item_vectors_VE[distinct_G],
             item_X=item_X,
-            history_text_XE=torch.cat([context.history_text_NE[at_B], context.example_text_ME[ids_U]]),
+            history_text_XE=torch.cat(
+                [context.history_text_PE[context.history_N[at_B]], context.example_text_ME[ids_U]]
+            ),
             cot_UE=examples.cot_ME[ids_U],
             label_U=examples.label_M[ids_U],
         )

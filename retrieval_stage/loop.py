@@ -75,6 +75,8 @@ def fit(tower: UserTower, sequences: Sequences, shown: Shown) -> list[dict[str, 
     best, best_epoch, weights = -1.0, 0, {}
     for epoch in range(1, config.epochs + 1):
         start = time.monotonic()
+        if config.decay:
+            optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (epoch - 1) / config.epochs)
         loss = _epoch(tower, sequences, shown, optimizer, generator, what=f"epoch {epoch}, steps")
         valid = _ranked(tower, sequences, shown, sequences.of_split("valid"))[0]["masked"]
         log.append({"epoch": epoch, "loss": loss, "valid": valid, "seconds": round(time.monotonic() - start, 3)})

@@ -33,9 +33,10 @@ class RetrievalConfig:
     negatives: int = 0  # uniform negatives of the sampled softmax; 0 is the softmax over the whole catalogue
     # training
     batch: int = 128  # windows
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
+    decay: bool = True  # the rate falls linearly, to nothing after the last epoch
     weight_decay: float = 0.0
-    epochs: int = 30
+    epochs: int = 15
     patience: int = 5  # epochs without a better HIT@10 on validation
     # in-context feature
     scale: float = 0.1  # of w, when it is added to the user vector
@@ -63,5 +64,14 @@ def resolve(*, model: str, framework: str, recipe: str, seed: int, epochs: int |
 
 
 def _as_published(config: RetrievalConfig) -> RetrievalConfig:
-    config = replace(config, user_id=False, negatives=128, learning_rate=1e-3, weight_decay=1e-5, epochs=50, patience=2)
-    return replace(config, batch=256 if config.framework == "none" else 128)
+    return replace(
+        config,
+        user_id=False,
+        negatives=128,
+        learning_rate=1e-3,
+        decay=False,
+        weight_decay=1e-5,
+        batch=256 if config.framework == "none" else 128,
+        epochs=50,
+        patience=2,
+    )

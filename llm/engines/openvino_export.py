@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from core import settings, steps, storage
 from core.errors import LlmcfError
 from core.progress import say
 from llm import models
+
+_MADE = ("openvino_model.bin", "openvino_tokenizer.xml", "openvino_detokenizer.xml")
 
 
 def convert(model: Path, python: Path) -> Path:
@@ -39,7 +42,7 @@ def _export(model: Path, folder: Path, python: Path) -> dict[str, Any]:
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENVINO_TELEMETRY": "0"},
     )
     shutil.rmtree(readable)
-    if done.returncode or not (folder / "openvino_model.bin").exists():
+    if done.returncode or not all((folder / file).exists() for file in _MADE):
         raise LlmcfError(f"OpenVINO could not convert {model}; it said:\n{done.stderr.strip()[-1500:]}")
     return {"model": str(model), "weights": "int8"}
 
@@ -50,12 +53,31 @@ def _as_transformers_4(model: Path, target: Path) -> None:
     for file in model.iterdir():
         if file.suffix in {".safetensors", ".json", ".jinja", ".model", ".txt"}:
             (target / file.name).symlink_to(file.resolve())
-    config = storage.read_json(model / "config.json")
+    _rewrite(target / "config.json", _config_4)
+    _rewrite(target / "tokenizer_config.json", _tokenizer_4)
+
+
+def _config_4(config: dict[str, Any]) -> dict[str, Any]:
+    rope = config.pop("rope_parameters", None) or {}
     if "dtype" in config:
         config["torch_dtype"] = config.pop("dtype")
-    rope = config.pop("rope_parameters", None) or {}
-    config.update({key: rope[key] for key in ("rope_theta",) if key in rope})
+    if "rope_theta" in rope:
+        config["rope_theta"] = rope["rope_theta"]
     if rope.get("rope_type", "default") != "default":
         config["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
-    (target / "config.json").unlink()
-    storage.write_json(target / "config.json", config)
+    return config
+
+
+def _tokenizer_4(config: dict[str, Any]) -> dict[str, Any]:
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config.pop("backend", None)
+    return config
+
+
+def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Replace the link `path` by a changed copy of what it points to."""
+    if path.exists():
+        config = change(storage.read_json(path))
+        path.unlink()
+        storage.write_json(path, config)

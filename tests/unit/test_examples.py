@@ -1,9 +1,15 @@
 """The eligibility rule: planted leaks must be refused, and the vectors must be what METHOD says."""
 
+from pathlib import Path
+
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from core.errors import UsageError
+from core import schemas, storage
+from core.data import tables
+from core.errors import LlmcfError, UsageError
+from core.settings import Workspace
 from ict.examples import (
     NEVER,
     Candidates,
@@ -100,3 +106,15 @@ def test_examples_carry_their_rows_facts_and_start_with_nothing() -> None:
         assert column[1:].tolist() == rows[name].take([4, 9, 30]).to_pylist()
     assert examples.cot_ME[0].sum() == 0
     assert examples.item_M[0] == 0
+
+
+def test_vectors_of_other_texts_are_refused(tiny: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tables.training_rows(tiny)
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    storage.write_table(tiny.path("training", "rows.parquet"), rows, schemas.TRAINING_ROWS)
+    in_memory.write_cot_set(tiny, in_memory.example_set(rows, count=5))
+    assert ExampleSet.load(tiny).count == 5
+    path = tiny.path("cot", "texts", "texts.parquet")
+    storage.write_table(path, pq.read_table(path).slice(1), schemas.COT_TEXTS)
+    with pytest.raises(LlmcfError, match="changed since it was embedded; run `llmcf cot embed"):
+        ExampleSet.load(tiny)
