@@ -18,10 +18,9 @@ def tiny_tokenizer() -> Any:
     vocabulary = {word: number for number, word in enumerate([*special, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[unk]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
-    fast = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="[unk]", pad_token="[pad]", eos_token="[eos]", chat_template=TEMPLATE
     )
-    return fast
 
 
 def write(folder: Path) -> Path:
