@@ -73,7 +73,7 @@ def train(ws: Workspace, *, recipe: str, seed: int, steps: int | None = None, pr
         seed=seed,
         skipped=done.skipped,
         seconds=done.seconds,
-        artifacts={"model": str(done.folder), "losses.json": str(done.folder / "losses.json")},
+        artifacts={"model": str(done.folder), "losses": str(done.folder / "losses.json")},
         details=done.summary,
     )
 

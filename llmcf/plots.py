@@ -21,7 +21,7 @@ def _result(results: list[dict[str, Any]], title: str) -> dict[str, Any] | None:
 
 
 def _losses(result: dict[str, Any] | None) -> Any:
-    return json.loads(Path(result["artifacts"]["losses.json"]).read_text(encoding="utf-8")) if result else None
+    return json.loads(Path(result["artifacts"]["losses"]).read_text(encoding="utf-8")) if result else None
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -62,7 +62,7 @@ def scores(results: list[dict[str, Any]], path: Path) -> None:
     for axis, framework in zip(axes, FRAMEWORKS, strict=True):
         result = _result(results, f"rank train {framework}")
         if result:
-            table = pq.read_table(result["artifacts"]["scores.parquet"], filters=[("split", "=", "test")])
+            table = pq.read_table(result["artifacts"]["scores"], filters=[("split", "=", "test")])
             label, score = table["label"].to_numpy(), table["score"].to_numpy()
             axis.hist(score[label == 0], edges, alpha=0.6, color="#7f8c9b", label="negatives")
             axis.hist(score[label == 1], edges, alpha=0.6, color="#2e8b57", label="positives")

@@ -13,9 +13,10 @@ from core.settings import Workspace
 from ranking.recipes import RankerConfig, resolve
 
 FOLDER = "ranking"
+_FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
 _SOURCES = ["ranking/batch.py", "ranking/layers.py", "ranking/loop.py", "ranking/models", "ranking/registry.py"]
 _IN_CONTEXT_SOURCES = ["ict/examples.py", "ict/module.py", "ict/neighbours.py"]
-# Measured on 2 busy Cascade Lake cores: microseconds a training row, seconds to import, load and evaluate, MiB.
+# Measured on 2 shared x86 cores: microseconds a training row, seconds to import, load and evaluate, MiB.
 _ROW_US = {"none": 60.0, "llm-cf": 200.0}
 _FIXED_S = {"none": 14.0, "llm-cf": 24.0}
 _MEMORY_MIB = {"none": 900.0, "llm-cf": 1300.0}
@@ -45,7 +46,7 @@ def train(
         seed=seed,
         skipped=outcome.skipped,
         seconds=outcome.seconds,
-        artifacts={name: str(outcome.folder / name) for name in ("model.safetensors", "losses.json", "scores.parquet")},
+        artifacts={name: str(outcome.folder / file) for name, file in _FILES.items()},
         metrics=outcome.summary["metrics"],
         details={"model": model, "framework": framework, **outcome.summary["training"]},
     )
