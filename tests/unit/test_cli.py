@@ -1,6 +1,7 @@
 """The command line: mistakes are answered with the value and the choices, exit code 2, no traceback."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,8 +9,6 @@ import pytest
 
 
 def llmcf(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", "llmcf", *arguments], capture_output=True, text=True, env={**os.environ, **environment}
     )
@@ -53,22 +52,27 @@ def test_a_verb_out_of_order_names_the_verb_to_run_first(tmp_path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_json_is_the_only_thing_on_stdout_even_when_a_library_prints(capfd: pytest.CaptureFixture[str]) -> None:
-    import os
+NOISY = """
+import os
+from core.runs import Result
+from llmcf.show import run
 
-    from core.runs import Result
-    from llmcf.show import run
+def noisy():
+    print("from Python")
+    os.write(1, b"from C")
+    return Result(verb="test", seed=7, metrics={"test": {"auc": 0.5}})
 
-    def noisy() -> Result:
-        print("from Python")
-        os.write(1, b"from C\n")
-        return Result(verb="test", seed=7, metrics={"test": {"auc": 0.5}})
+run(noisy, as_json=True)
+"""
 
-    run(noisy, as_json=True)
-    out, err = capfd.readouterr()
-    assert json.loads(out)["metrics"] == {"test": {"auc": 0.5}}
-    assert "from C" in err
-    assert "from Python" in err
+
+def test_json_is_the_only_thing_on_stdout_even_when_a_library_prints() -> None:
+    done = subprocess.run([sys.executable, "-c", NOISY], capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    assert result["metrics"] == {"test": {"auc": 0.5}}
+    assert {"verb", "dataset", "recipe", "order", "seed", "artifacts", "metrics"} <= set(result)
+    assert "from C" in done.stderr
+    assert "from Python" in done.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:
