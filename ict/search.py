@@ -59,8 +59,22 @@ def search(ws: Workspace, *, user: str, item: str, recipe: str = "strict", seed:
         recipe=recipe,
         seed=seed,
         seconds=time.monotonic() - start,
-        details={"user": user, "item": item, "title": _title(items, int(asked.item_B[0])), "examples": shown},
+        details={
+            "user": user,
+            "item": item,
+            "title": _title(items, int(asked.item_B[0])),
+            "examples": shown,
+            "text": "\n".join(map(_line, shown)) or "  no example is old enough for this request",
+        },
     )
+
+
+def _line(shown: dict[str, Any]) -> str:
+    """One example for people; its text is data, shown quoted."""
+    head = (
+        f"  user {shown['user']}, {shown['date']}, {shown['title']}: {shown['label']}, similarity {shown['similarity']}"
+    )
+    return f"{head}\n      {shown['text']!r}"
 
 
 def now(ws: Workspace, user: int, item: int) -> Requests:

@@ -52,6 +52,8 @@ def result_text(result: Result) -> str:
         lines += _metric_lines(split, values)
     details = dict(result.details)
     text = details.pop("text", None)
+    if text:  # says in words what lists and objects hold
+        details = {name: value for name, value in details.items() if not isinstance(value, (dict, list))}
     lines += [f"  {name}: {_short(value)}" for name, value in details.items()]
     lines += [f"  {name}: {path}" for name, path in result.artifacts.items()]
     return "\n".join([*lines, text] if text else lines)
