@@ -173,11 +173,16 @@ def llm_fetch(
     llm: Annotated[str, typer.Option(help="Language model: a name, a hub id or a folder.")] = "smollm2-135m-instruct",
     encoder: Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")] = "all-minilm-l6-v2",
     as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
 ) -> None:
     """Bring the language model and the text encoder to this machine."""
     from llm import fetch
 
-    run(lambda: fetch.fetch(llm=llm, encoder=encoder), as_json=as_json)
+    run(
+        lambda: fetch.fetch(llm=llm, encoder=encoder),
+        as_json=as_json,
+        estimate=(lambda: fetch.estimate_fetch(llm=llm, encoder=encoder)) if dry_run else None,
+    )
 
 
 @recgen.command("train")
