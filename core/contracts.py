@@ -10,6 +10,8 @@ PAD = 0  # row 0 of every vocabulary: nothing here
 UNKNOWN = 1  # row 1: something never seen in training
 FIRST_ID = 2  # the first real id
 
+DAY = 86_400  # seconds
+
 HISTORY = 20  # L, items before the target, newest last, padded on the left
 CATEGORIES = 6  # C, categories an item keeps
 EXAMPLES = 4  # K, in-context examples a request sees
@@ -21,9 +23,15 @@ ORDERS = ("shuffled-ties", "published", "global-time")
 RECIPES = ("strict", "paper", "best")
 FRAMEWORKS = ("none", "llm-cf")
 SPLITS = ("train", "valid", "test")
+ON_SALE = "test_on_sale"  # a second test set: the same positives, negatives that were on sale by the day of the row
+
+NEIGHBOURS = 20  # items in the dated list of those most often taken together with an item
 
 # As-of numeric features, joined by Feast, in the order of the model's `dense` input. Read by the `best` recipe.
-DENSE = ("activity", "popularity", "popularity_30d")
+USER_DENSE = ("activity", "taste_popularity", "brand_affinity", "category_affinity")
+ITEM_DENSE = ("popularity", "popularity_7d", "popularity_30d", "popularity_90d", "trend")
+CROSS_DENSE = ("recency", "age", "brand_count", "category_count", "days_since_category", "cooccurrence")
+DENSE = USER_DENSE + ITEM_DENSE + CROSS_DENSE
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from core import settings
 from core.errors import LlmcfError, check_choice
 
-NAMES = ("main", "triton", "openvino", "vllm")
+NAMES = ("main", "triton", "openvino", "vllm", "spark")
 
 
 def python(name: str) -> Path:

@@ -5,6 +5,8 @@ Ids are vocabulary rows (`contracts.PAD`, `UNKNOWN`, then real ids); days are co
 
 import pyarrow as pa
 
+from core import contracts
+
 INTERACTIONS = pa.schema(
     [
         ("user", pa.int64()),
@@ -40,7 +42,8 @@ USERS = pa.schema(
     ]
 )
 
-# Two rows an interaction: the positive at 2i, its frozen uniform negative at 2i+1, same user, position and time.
+# Two rows an interaction: the positive at 2i, its frozen uniform negative at 2i+1, same user, position and time. After
+# them further negatives of training rows (draw 1 and up), and the pairs of split test_on_sale; odd rows are negatives.
 ROWS = pa.schema(
     [
         ("row", pa.int64()),
@@ -51,6 +54,7 @@ ROWS = pa.schema(
         ("position", pa.int32()),
         ("timestamp", pa.int64()),
         ("day", pa.int32()),
+        ("draw", pa.int32()),  # which of its training positive's negatives; 0 elsewhere
     ]
 )
 
@@ -59,9 +63,7 @@ TRAINING_ROWS = pa.schema(
     [
         *ROWS,
         ("history", pa.list_(pa.int64())),  # exactly contracts.HISTORY, padded on the left
-        ("activity", pa.float32()),  # log1p of the user's earlier interactions
-        ("popularity", pa.float32()),  # log1p of the item's interactions on strictly earlier days
-        ("popularity_30d", pa.float32()),
+        *((name, pa.float32()) for name in contracts.DENSE),
     ]
 )
 

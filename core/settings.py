@@ -59,6 +59,11 @@ def redis_connection() -> str | None:
     return os.environ.get("LLMCF_REDIS")
 
 
+def spark_master() -> str:
+    """Where `data prepare --engine spark` runs (LLMCF_SPARK_MASTER); this machine's cores unless set."""
+    return os.environ.get("LLMCF_SPARK_MASTER", "local[*]")
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """The folder of one (dataset, order, as-of); `as_of` is "latest" or an ISO date (data before that day only)."""

@@ -80,7 +80,7 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
 
 
 def read_table(path: Path, schema: pa.Schema, remedy: str) -> pa.Table:
-    """Read a Parquet table of `schema`.
+    """Read a Parquet table of `schema`: a file, or a folder of files in order.
 
     Raises:
         LlmcfError: if it is missing or has other columns; `remedy` is the verb that makes it.
@@ -88,9 +88,9 @@ def read_table(path: Path, schema: pa.Schema, remedy: str) -> pa.Table:
     if not path.exists():
         raise LlmcfError(f"{path} is missing; run `{remedy}` first")
     table = pq.read_table(path)
-    if not table.schema.equals(schema):
+    if [(field.name, field.type) for field in table.schema] != [(field.name, field.type) for field in schema]:
         raise LlmcfError(f"{path} was written by another version; run `{remedy}` again")
-    return table
+    return table.cast(schema)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -51,9 +51,9 @@ def contexts(ws: Workspace, rows: pa.Table) -> list[Context]:
 
 
 def training_split(ws: Workspace) -> pa.Table:
-    """The rows that a language model may see or reason about: the training split, ordered by row."""
+    """The rows that a language model may see or reason about: the training split, one negative each, ordered by row."""
     rows = tables.training_rows(ws)
-    return rows.filter(pc.field("split") == "train")
+    return rows.filter((pc.field("split") == "train") & (pc.field("draw") == 0))
 
 
 def quotable(text: str | None, limit: int) -> str:

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.data import tables
+from core.data import tables, vocabulary
 from core.settings import Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Raw ids and titles by vocabulary row, and what each user has taken."""
+    """Raw ids and titles by vocabulary row, and what each user has taken.
+
+    `users` is the whole vocabulary, with users who came after the data was prepared.
+    """
 
     users: Mapping[str, int]
     user_ids: Mapping[int, str]
@@ -27,7 +30,7 @@ class Catalogue:
         taker, item = interactions["user"].to_numpy(), interactions["item"].to_numpy()
         who, first = np.unique(taker, return_index=True)  # the table is sorted by user
         return cls(
-            users={raw: user for user, raw in user_ids.items()},
+            users=vocabulary.rows(ws.dataset, "users"),
             user_ids=user_ids,
             item_ids=dict(zip(rows, items["raw_id"].to_pylist(), strict=True)),
             titles=dict(zip(rows, items["title"].to_pylist(), strict=True)),

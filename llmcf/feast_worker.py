@@ -7,20 +7,17 @@ stderr; `llmcf.feast_release.run` is the only caller.
 
 import sys
 import warnings
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmcf.feast_open import open_store
 
 REPO = Path()
-PAIRS_A_CHUNK = 4_000_000  # Feast's join first makes all (row, state) pairs of an entity: about 100 bytes each
+ROWS_A_CHUNK = 65_536  # with the sources of the on-demand view a row takes about 3 KB
 
 
 def apply() -> None:
@@ -41,12 +38,14 @@ def join(service: str, entities: str, joined: str) -> None:
     """The point-in-time join of the entity rows in one Parquet file, written to another in any order."""
     store = open_store(REPO)
     features = store.get_feature_service(service)
+    wanted = [field.name for view in features.feature_view_projections for field in view.features]
     rows = pq.read_table(entities)
     parts = []
-    for chunk in chunks(rows["pairs"].to_numpy(), PAIRS_A_CHUNK):
-        part = rows.drop_columns("pairs").slice(chunk.start, chunk.stop - chunk.start)
-        parts.append(store.get_historical_features(entity_df=part.to_pandas(), features=features).to_arrow())
-        print(f"joined {chunk.stop:,} of {rows.num_rows:,} rows", file=sys.__stdout__, flush=True)
+    for start in range(0, rows.num_rows, ROWS_A_CHUNK):
+        part = rows.slice(start, ROWS_A_CHUNK)
+        found = store.get_historical_features(entity_df=part.to_pandas(), features=features).to_arrow()
+        parts.append(found.select(["row", *wanted]))  # the on-demand view's sources come along and are large
+        print(f"joined {start + len(part):,} of {rows.num_rows:,} rows", file=sys.__stdout__, flush=True)
     pq.write_table(pa.concat_tables(parts), joined)
 
 
@@ -61,13 +60,6 @@ def push(source: str, states: str) -> None:
     from feast.data_source import PushMode
 
     store.push(source, pq.read_table(states).to_pandas(), to=PushMode.ONLINE)
-
-
-def chunks(pairs: np.ndarray, limit: int) -> Iterator[slice]:
-    """Slices of rows whose `pairs` sum to about `limit`; at least one row each."""
-    group = (np.cumsum(pairs) - pairs) // limit
-    edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(pairs)]
-    yield from (slice(start, stop) for start, stop in pairwise(edges))
 
 
 JOBS = {"apply": apply, "teardown": teardown, "join": join, "materialize": materialize, "push": push}

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core import schemas, steps, storage
-from core.data import asof, features, tables
+from core.data import asof, dated, features, tables, vocabulary
 from core.errors import LlmcfError
 from core.runs import Result
 from core.settings import Workspace
@@ -56,7 +56,7 @@ def join(ws: Workspace) -> Result:
     def work(folder: Path) -> dict[str, Any]:
         rows, interactions = tables.rows(ws), tables.interactions(ws)
         joined = _joined(ws, rows, interactions)
-        _check(joined, asof.attach(rows, interactions))
+        _check(joined, asof.attach(rows, interactions, tables.items(ws)))
         storage.write_table(folder / "rows.parquet", joined, schemas.TRAINING_ROWS)
         return {"rows": joined.num_rows, "checked": asof.FEATURES}
 
@@ -93,8 +93,9 @@ def materialize(ws: Workspace) -> Result:
 def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Result:
     """Take new interactions (JSON lines of raw ids) into the offline and the online history.
 
-    Safe to repeat: an event that is known, late (older than the user's newest), in the future or about someone unknown
-    is counted and left out. `now` is a Unix time.
+    Safe to repeat: an event that is known, in the future, or late (older than the user's newest in the prepared data)
+    is counted and left out; others may come in any order. New users and items get rows of the vocabulary, so that they
+    are served at once. `now` is a Unix time.
 
     Raises:
         UsageError: for a line that is no event; then nothing is taken.
@@ -103,14 +104,22 @@ def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Re
     events, start = pushes.parse(lines), time.monotonic()
     with feast.locked(ws):
         current = feast.marker(ws, feast.MATERIALIZED) == _contents(ws)
+        latest = time.time() if now is None else now
+        grown = _grow(ws, [event for event in events if event.timestamp <= latest])
         timelines = _replayed(ws)
-        accepted, left_out = timelines.append(events, now=time.time() if now is None else now)
-        _write_ledger(ws, _ledger(ws) + accepted)
+        account = timelines.append(events, now=latest)
+        _write_ledger(ws, _ledger(ws) + account.accepted)
         states = _compose_history(ws, timelines)
         _push_online(ws, states.filter(pa.array(np.isin(states["user"], list(timelines.ids(events))))))
         if current:
             storage.write_json(ws.path("feast", feast.MATERIALIZED), _contents(ws))
-    details = {"events": len(events), "accepted": len(accepted), "left_out": dict(left_out)}
+    details = {
+        "events": len(events),
+        "accepted": len(account.accepted),
+        "out_of_order": account.out_of_order,
+        **grown,
+        "left_out": dict(account.left_out),
+    }
     return _result(ws, "features push", start, skipped=False, details=details)
 
 
@@ -139,17 +148,12 @@ def _joined(ws: Workspace, rows: pa.Table, interactions: pa.Table) -> pa.Table:
 
 
 def _entities(rows: pa.Table, interactions: pa.Table) -> pa.Table:
-    """Who, what and when; `pairs` is about how many dated states the join will look at for each row."""
-    day, position = (rows[name].to_numpy().astype(np.int64) for name in ("day", "position"))
-    times = features.event_times(day, position, rows["label"].to_numpy() == 0)
-    pairs = 1 + _counts(rows, interactions, "user") + _counts(rows, interactions, "item")
-    return rows.select(["row", "user", "item"]).append_column("event_timestamp", times).append_column("pairs", [pairs])
-
-
-def _counts(rows: pa.Table, interactions: pa.Table, name: str) -> np.ndarray:
-    """How many interactions each row's user or item has."""
-    ids = rows[name].to_numpy()
-    return np.bincount(interactions[name].to_numpy(), minlength=ids.max() + 1)[ids]
+    """Who, what and when."""
+    day, position, number = (rows[name].to_numpy().astype(np.int64) for name in ("day", "position", "row"))
+    block = number // (2 * interactions.num_rows)  # of rows that share a moment with their positive
+    times = dated.row_times(day, position, 2 * block + number % 2)
+    entities = rows.select(["row", "user", "item"]).append_column("day", pa.array(day))
+    return entities.append_column("event_timestamp", times)
 
 
 def _check(joined: pa.Table, expected: pa.Table) -> None:
@@ -179,9 +183,19 @@ def _write_ledger(ws: Workspace, events: list[pushes.Event]) -> None:
 
 def _replayed(ws: Workspace) -> pushes.Timelines:
     """Timelines with the ledger's events, save those that the prepared data has caught up with."""
-    timelines = pushes.Timelines(tables.interactions(ws), tables.users(ws), tables.items(ws))
+    rows = [vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")]
+    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), *rows)
     timelines.append(_ledger(ws), now=float("inf"))
     return timelines
+
+
+def _grow(ws: Workspace, events: list[pushes.Event]) -> dict[str, int]:
+    """Give rows to users and items that were never seen; how many."""
+    found = {}
+    for kind, raw_ids in (("users", [event.user for event in events]), ("items", [event.item for event in events])):
+        before = len(vocabulary.rows(ws.dataset, kind))
+        found[f"new_{kind}"] = len(vocabulary.grow(ws.dataset, kind, raw_ids)) - before
+    return found
 
 
 def _compose_history(ws: Workspace, timelines: pushes.Timelines) -> pa.Table:

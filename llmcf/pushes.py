@@ -5,21 +5,23 @@ be repeated. Nothing here touches Feast.
 """
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from core.contracts import HISTORY, PAD
-from core.data import features
-from core.data.splits import DAY
+from core.contracts import DAY
+from core.data import dated, features
+from core.data.histories import Attributes, user_states
+from core.data.popularity import Counts, log1p
 from core.errors import UsageError
 
 EVENTS = pa.schema([("user", pa.string()), ("item", pa.string()), ("timestamp", pa.int64())])
-LEFT_OUT = ("unknown_user", "unknown_item", "future", "duplicate", "late")
+LEFT_OUT = ("future", "duplicate", "late")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,82 +66,102 @@ def _event(value: Any) -> Event:
 class Timeline:
     """What one user has taken, oldest first; the first `prepared` of them come from the prepared data."""
 
-    user: int
     items: list[int]
     times: list[int]
     prepared: int
 
     def why_not(self, item: int, timestamp: int) -> str | None:
-        """Why an event cannot be appended: it is there already, or older than the newest."""
+        """Why an event cannot be taken: it is there already, or older than the prepared data's newest."""
         if (item, timestamp) in zip(self.items, self.times, strict=True):
             return "duplicate"
-        return "late" if self.times and timestamp < self.times[-1] else None
+        return "late" if self.prepared and timestamp < self.times[self.prepared - 1] else None
 
-    def states(self) -> list[dict[str, Any]]:
-        """The user's state after each pushed event, dated like the states of `core.data.features`."""
-        return [self._state(count) for count in range(self.prepared + 1, len(self.items) + 1)]
+    def insert(self, item: int, timestamp: int) -> bool:
+        """Put the event where its time belongs; True if newer ones were there already."""
+        place = bisect_right(self.times, timestamp)
+        self.items.insert(place, item)
+        self.times.insert(place, timestamp)
+        return place < len(self.times) - 1
 
-    def _state(self, count: int) -> dict[str, Any]:
-        history = self.items[max(0, count - HISTORY) : count]
-        day = self.times[count - 1] // DAY
-        return {
-            "user": self.user,
-            "event_timestamp": day * features.DAY_US + count * features.POSITION_US,
-            "history": [PAD] * (HISTORY - len(history)) + history,
-            "activity": np.log1p(count),
-        }
+
+@dataclass(slots=True)
+class Account:
+    """What became of events: those taken, and counts of the others by reason (LEFT_OUT)."""
+
+    accepted: list[Event] = field(default_factory=list)
+    out_of_order: int = 0
+    left_out: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LEFT_OUT, 0)))
 
 
 class Timelines:
-    """The timelines of users whom events name, and the rules for appending to them."""
+    """The timelines of users whom events name, and the rules for adding to them.
 
-    def __init__(self, interactions: pa.Table, users: pa.Table, items: pa.Table) -> None:
-        self._users = dict(zip(users["raw_id"].to_pylist(), users["user"].to_pylist(), strict=True))
-        self._items = dict(zip(items["raw_id"].to_pylist(), items["item"].to_pylist(), strict=True))
-        self._columns = {name: interactions[name].to_numpy() for name in ("user", "item", "timestamp")}
-        self._open: dict[str, Timeline] = {}
+    Args:
+        items: attributes of the prepared items; a newer item has none.
+        users: vocabulary rows by raw id, of everybody whom events name; `item_rows` the same of items.
+    """
 
-    def append(self, events: Iterable[Event], *, now: float) -> tuple[list[Event], Counter[str]]:
-        """Append events, oldest first; returns those that were, and counts of the others by reason (LEFT_OUT)."""
-        accepted: list[Event] = []
-        left_out: Counter[str] = Counter(dict.fromkeys(LEFT_OUT, 0))
+    def __init__(
+        self, interactions: pa.Table, items: pa.Table, users: dict[str, int], item_rows: dict[str, int]
+    ) -> None:
+        self._users, self._items = users, item_rows
+        self._columns = {name: interactions[name].to_numpy() for name in ("user", "item", "timestamp", "day")}
+        self._attributes = Attributes.of(items)
+        self._open: dict[int, Timeline] = {}
+
+    def append(self, events: Iterable[Event], *, now: float) -> Account:
+        """Take events in, oldest first, wherever their time belongs; a user may be new, an item too."""
+        account = Account()
         for event in sorted(events, key=lambda event: event.timestamp):
-            reason = self._append(event, now)
-            if reason:
-                left_out[reason] += 1
+            if reason := self._append(event, now, account):
+                account.left_out[reason] += 1
             else:
-                accepted.append(event)
-        return accepted, left_out
+                account.accepted.append(event)
+        return account
 
     def states(self) -> pa.Table:
         """`features.USER_HISTORY`: every state that pushed events brought about, oldest first for each user."""
-        rows = [state for timeline in self._open.values() for state in timeline.states()]
-        plain = pa.schema([*features.USER_HISTORY]).set(1, pa.field("event_timestamp", pa.int64()))
-        table = pa.Table.from_pylist(rows, schema=plain)
-        return table.cast(features.USER_HISTORY)
+        users = sorted(self._open)
+        lines = [self._open[user] for user in users]
+        length = np.array([len(line.items) for line in lines], dtype=np.int64)
+        if not length.sum():
+            return features.USER_HISTORY.empty_table()
+        user = np.repeat(users, length)
+        item, day = (np.concatenate([column(line) for line in lines]).astype(np.int64) for column in (_items, _days))
+        counts = Counts(self._columns["item"], self._columns["day"].astype(np.int64))
+        found = user_states(user, item, day, log1p(counts.before(item, day)), self._attributes)
+        count = np.arange(len(found)) - np.searchsorted(found["user"].to_numpy(), found["user"].to_numpy())
+        newest_day = np.concatenate([np.append(_days(line)[:1], _days(line)) for line in lines if line.items])
+        times = dated.times(
+            newest_day, count * dated.POSITION_US
+        )  # a state is known from the moment of its newest item
+        found = found.set_column(1, "event_timestamp", times)
+        prepared = np.repeat([line.prepared for line in lines if line.items], length[length > 0] + 1)
+        return found.filter(pa.array(count > prepared)).cast(features.USER_HISTORY)
 
     def ids(self, events: Iterable[Event]) -> set[int]:
         """Rows of the known users whom events name."""
         return {self._users[event.user] for event in events if event.user in self._users}
 
-    def _append(self, event: Event, now: float) -> str | None:
-        if event.user not in self._users:
-            return "unknown_user"
-        if event.item not in self._items:
-            return "unknown_item"
+    def _append(self, event: Event, now: float, account: Account) -> str | None:
         if event.timestamp > now:
             return "future"
-        if event.user not in self._open:
-            self._open[event.user] = self._prepared(self._users[event.user])
-        timeline = self._open[event.user]
-        item = self._items[event.item]
+        user, item = self._users[event.user], self._items[event.item]
+        timeline = self._open.setdefault(user, self._prepared(user))
         if reason := timeline.why_not(item, event.timestamp):
             return reason
-        timeline.items.append(item)
-        timeline.times.append(event.timestamp)
+        account.out_of_order += timeline.insert(item, event.timestamp)
         return None
 
     def _prepared(self, user: int) -> Timeline:
         first, last = np.searchsorted(self._columns["user"], [user, user + 1])
         items, times = (self._columns[name][first:last].tolist() for name in ("item", "timestamp"))
-        return Timeline(user, items, times, prepared=len(items))
+        return Timeline(items, times, prepared=len(items))
+
+
+def _items(line: Timeline) -> list[int]:
+    return line.items
+
+
+def _days(line: Timeline) -> np.ndarray:
+    return np.array(line.times, dtype=np.int64) // DAY

@@ -61,6 +61,7 @@ class Rows:
     label_N: Tensor
     dense_NJ: Tensor
     split_N: np.ndarray
+    draw_N: np.ndarray
 
     @classmethod
     def of(cls, table: pa.Table) -> "Rows":
@@ -73,11 +74,18 @@ class Rows:
             label_N=torch.from_numpy(label_N),
             dense_NJ=torch.from_numpy(dense_NJ),
             split_N=table["split"].to_numpy(),
+            draw_N=table["draw"].to_numpy(),
         )
 
     def of_split(self, split: str) -> Tensor:
         """Row numbers of a split."""
         return torch.from_numpy(np.flatnonzero(self.split_N == split))
+
+    def of_epoch(self, epoch: int) -> Tensor:
+        """Training rows of an epoch, counted from 1: all positives, each with its negative of the epoch's turn."""
+        draws = int(self.draw_N.max()) + 1
+        turn_N = (self.draw_N == (epoch - 1) % draws) | (self.label_N.numpy() == 1)
+        return torch.from_numpy(np.flatnonzero((self.split_N == "train") & turn_N))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from core import metrics, storage
+from core.contracts import ON_SALE
 from core.data import tables
 from core.errors import LlmcfError
 from core.progress import say, track
@@ -26,7 +27,7 @@ from ranking.batch import Batch, BatchBuilder, Catalogue, Context, Rows
 from ranking.recipes import RankerConfig
 from ranking.registry import Ranker, Shape, build
 
-MEASURED = ("valid", "test")
+MEASURED = ("valid", "test", ON_SALE)
 _EVALUATION_BATCH = 4096
 
 
@@ -64,9 +65,9 @@ def fit(model: Ranker, batches: BatchBuilder, config: RankerConfig) -> dict[str,
     Raises:
         LlmcfError: if the loss is not a number.
     """
-    train_N, valid_N = batches.rows.of_split("train"), batches.rows.of_split("valid")
+    valid_N = batches.rows.of_split("valid")
     if model.dense is not None:
-        model.dense.fit(batches.rows.dense_NJ[train_N])
+        model.dense.fit(batches.rows.dense_NJ[batches.rows.of_epoch(1)])
     optimizer = torch.optim.Adam(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -75,7 +76,7 @@ def fit(model: Ranker, batches: BatchBuilder, config: RankerConfig) -> dict[str,
     best, best_epoch = model.state_dict(), 0
     for epoch in range(1, config.epochs + 1):
         start, done = time.monotonic(), len(losses)
-        for batch in _epoch(batches, train_N, config.batch, epoch):
+        for batch in _epoch(batches, batches.rows.of_epoch(epoch), config.batch, epoch):
             losses.append(train_step(model, optimizer, batch))
         seconds = time.monotonic() - start
         auc = metrics.auc(labels_of(batches, valid_N), predict(model, batches, valid_N))
@@ -120,11 +121,13 @@ def labels_of(batches: BatchBuilder, at_N: Tensor) -> np.ndarray:
 
 
 def measure(model: Ranker, batches: BatchBuilder) -> tuple[dict[str, dict[str, float]], pa.Table]:
-    """Metrics of the validation and test rows, and a table of their scores (row, split, label, score)."""
+    """Metrics of the rows of each split that has any, and a table of their scores (row, split, label, score)."""
     measured: dict[str, dict[str, float]] = {}
     parts: list[pa.Table] = []
     for split in MEASURED:
         at_N = batches.rows.of_split(split)
+        if not len(at_N):
+            continue
         label_N, score_N = labels_of(batches, at_N), predict(model, batches, at_N)
         users_N = batches.rows.requests.user_B[at_N].numpy()
         measured[split] = metrics.binary_metrics(label_N, score_N, users_N)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from core.contracts import PAD, SPLITS
+from core.contracts import ON_SALE, PAD, SPLITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class Sequences:
     @classmethod
     def of(cls, rows: pa.Table) -> "Sequences":
         """From a table with the columns of `schemas.TRAINING_ROWS`; its negatives are left out."""
-        kept = np.flatnonzero(rows["label"].to_numpy() == 1)
+        once = rows["split"].to_numpy() != ON_SALE  # whose positives are those of the test split
+        kept = np.flatnonzero((rows["label"].to_numpy() == 1) & once)
         positives = rows.take(pa.array(kept))
         split = np.array(positives["split"].to_pylist())
         history = positives["history"].combine_chunks().flatten()

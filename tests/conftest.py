@@ -43,7 +43,7 @@ def tiny(home: Path, source: Path) -> Workspace:
     features.build(ws)
 
     def work(folder: Path) -> dict[str, int]:
-        joined = asof.attach(tables.rows(ws), tables.interactions(ws))
+        joined = asof.attach(tables.rows(ws), tables.interactions(ws), tables.items(ws))
         storage.write_table(folder / "rows.parquet", joined, schemas.TRAINING_ROWS)
         return {"rows": joined.num_rows}
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from core import schemas, steps, storage
-from core.contracts import FIRST_ID, HISTORY
+from core.contracts import DENSE, FIRST_ID, HISTORY
 from core.settings import Workspace
 from ict.examples import ExampleSet
 from ict.neighbours import NeighbourConfig, Neighbours, find
@@ -31,7 +31,8 @@ def training_rows(users: int = 12, items: int = 30, length: int = 8, days: int =
             split = {length - 1: "test", length - 2: "valid"}.get(position, "train")
             for label, item in ((1, taken[position]), (0, generator.choice(others))):
                 row = (len(columns["row"]), split, user, item, label, position, int(day[position]) * 86400)
-                values = (*row, int(day[position]), history, np.log1p(position), generator.random(), 0.0)
+                dense = {"activity": np.log1p(position), "popularity": generator.random()}
+                values = (*row, int(day[position]), 0, history, *(dense.get(name, 0.0) for name in DENSE))
                 for name, value in zip(schemas.TRAINING_ROWS.names, values, strict=True):
                     columns[name].append(value)
     return pa.table(columns).cast(schemas.TRAINING_ROWS)

@@ -1,42 +1,53 @@
-"""`llmcf data prepare`: raw tables -> interactions, items, users and leave-one-out rows with frozen negatives."""
+"""`llmcf data prepare`: raw tables -> interactions, items, users and rows with frozen negatives."""
 
+import json
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from core import schemas, steps, storage
-from core.contracts import CATEGORIES, FIRST_ID, PAD, SPLITS
-from core.data import DATASETS, negatives, raw, splits, texts
-from core.errors import UsageError, unknown
+from core import environments, schemas, settings, steps, storage
+from core.contracts import CATEGORIES, FIRST_ID, ON_SALE, PAD, SPLITS
+from core.data import DATASETS, raw, texts, vocabulary
+from core.data.protocol import Protocol
+from core.errors import LlmcfError, UsageError, check_choice, unknown
 from core.runs import Estimate, Result
 from core.settings import LATEST, Workspace
 
-_CODE = ("prepare", "raw", "splits", "negatives", "texts")
+ENGINES = ("duckdb", "spark")
+TABLES = ("interactions", "items", "users", "rows")
+_CODE = ("prepare", "raw", "protocol", "relational", "engines", "vocabulary", "texts")
 
 
-def prepare(ws: Workspace, *, source: Path | None, seed: int) -> Result:
+def prepare(
+    ws: Workspace, *, source: Path | None, seed: int, engine: str = "duckdb", negative_draws: int = 1
+) -> Result:
     """Fill `data/`. `source` is a folder with the data set's official files; None takes the default carrier.
 
     Raises:
         UsageError: for an unknown data set, a malformed source, or no data before `as_of`.
     """
     dataset = _dataset(ws)
+    check_choice("engine", engine, ENGINES)
     files = dataset.files(source)
+    rules = Protocol(order=ws.order, seed=seed, end=_end(ws), draws=negative_draws)
     step = steps.Step(
         folder=ws.path("data"),
-        config={"dataset": ws.dataset, "order": ws.order, "as_of": ws.as_of, "seed": seed},
+        config={"dataset": ws.dataset, "as_of": ws.as_of, "order": ws.order, "seed": seed, "draws": negative_draws},
         inputs=files,
         code=(*(f"core/data/{name}.py" for name in _CODE), *dataset.code),
     )
 
     def work(folder: Path) -> dict[str, Any]:
-        tables = build(dataset.read(files), ws, seed)
-        for name, table in tables.items():
+        tables = dataset.read(files)
+        interactions(tables.interactions, ws, folder, engine, rules)
+        for name, table in (("items", _items(ws, folder, tables.items)), ("users", _users(ws, folder, tables.users))):
             storage.write_table(folder / f"{name}.parquet", table, _SCHEMAS[name])
-        return _summary(tables)
+        return _summary(folder)
 
     done = steps.run(step, work)
     return Result(
@@ -45,7 +56,7 @@ def prepare(ws: Workspace, *, source: Path | None, seed: int) -> Result:
         seed=seed,
         skipped=done.skipped,
         seconds=done.seconds,
-        artifacts={name: str(done.folder / f"{name}.parquet") for name in _SCHEMAS},
+        artifacts={name: str(done.folder / f"{name}.parquet") for name in TABLES},
         details=done.summary,
     )
 
@@ -62,34 +73,41 @@ def estimate_prepare(ws: Workspace) -> Estimate:
     )
 
 
-_SCHEMAS = {
-    "interactions": schemas.INTERACTIONS,
-    "items": schemas.ITEMS,
-    "users": schemas.USERS,
-    "rows": schemas.ROWS,
-}
+_SCHEMAS = {"items": schemas.ITEMS, "users": schemas.USERS}
 
 
-def build(tables: raw.RawTables, ws: Workspace, seed: int) -> dict[str, pa.Table]:
-    """The four prepared tables.
-
-    Ids are given in order of first appearance in time, so a later `as_of` keeps the rows of an earlier one. Users and
-    items without any interaction before `as_of` are left out.
+def interactions(raw_events: pa.Table, ws: Workspace, folder: Path, engine: str, rules: Protocol) -> None:
+    """Write interactions.parquet and rows.parquet into `folder`; Spark runs in an environment of its own.
 
     Raises:
-        UsageError: if nothing is left, or too little for a validation and a test split.
+        UsageError: if nothing is left, a split would be empty, or a user has taken every item.
     """
-    events = _before(tables.interactions, ws)
-    user, known_users = _vocabulary(events["user"], events["timestamp"])
-    item, known_items = _vocabulary(events["item"], events["timestamp"])
-    order = splits.sequence_order(user, events["timestamp"].to_numpy(), ws.order, seed)
-    interactions = _interactions(user[order], item[order], events.take(pa.array(order)))
-    return {
-        "interactions": interactions,
-        "items": _items(tables.items, known_items),
-        "users": _users(tables.users, known_users),
-        "rows": _rows(interactions, len(known_items), ws.order, seed),
-    }
+    from core.data import relational
+
+    raw_file = folder / "raw.parquet"
+    pq.write_table(raw_events.append_column("index", pa.array(np.arange(raw_events.num_rows))), raw_file)
+    job = relational.Job(dataset=ws.dataset, raw=str(raw_file), folder=str(folder), engine=engine, protocol=rules)
+    try:
+        if engine == "spark":
+            _run_on_spark(job, folder / "job.json")
+        else:
+            relational.run(job)
+    finally:
+        raw_file.unlink()
+
+
+def _run_on_spark(job: Any, path: Path) -> None:
+    job.save(path)
+    command = [str(environments.python("spark")), "-m", "core.data.relational", str(path)]
+    done = subprocess.run(command, cwd=settings.PROJECT, capture_output=True, text=True, check=False)
+    path.unlink()
+    try:
+        account = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, json.JSONDecodeError):
+        words = "\n".join(line for line in done.stderr.splitlines()[-8:])
+        raise LlmcfError(f"Spark failed on {settings.spark_master()}:\n{words}") from None
+    if "error" in account:
+        raise (UsageError if account["exit_code"] == UsageError.exit_code else LlmcfError)(account["error"])
 
 
 def _dataset(ws: Workspace) -> raw.Dataset:
@@ -98,45 +116,14 @@ def _dataset(ws: Workspace) -> raw.Dataset:
     return DATASETS[ws.dataset]
 
 
-def _before(events: pa.Table, ws: Workspace) -> pa.Table:
-    """Interactions before the start of `as_of`, each (user, item, timestamp) once."""
-    if ws.as_of != LATEST:
-        end = int(datetime.fromisoformat(ws.as_of).replace(tzinfo=UTC).timestamp())
-        events = events.filter(pa.array(events["timestamp"].to_numpy() < end))
-    if events.num_rows == 0:
-        raise UsageError(f"{ws.dataset} has no interaction before --as-of {ws.as_of}")
-    numbered = events.append_column("index", pa.array(np.arange(events.num_rows)))
-    first = numbered.group_by(["user", "item", "timestamp"]).aggregate([("index", "min")])["index_min"]
-    return events.take(pa.array(np.sort(first)))
+def _end(ws: Workspace) -> int | None:
+    """The first second that no longer counts."""
+    return None if ws.as_of == LATEST else int(datetime.fromisoformat(ws.as_of).replace(tzinfo=UTC).timestamp())
 
 
-def _vocabulary(raw_ids: pa.ChunkedArray, timestamp: pa.ChunkedArray) -> tuple[splits.Ints, pa.Array]:
-    """Ids of all rows, and the raw id of each vocabulary row from FIRST_ID on."""
-    encoded = raw_ids.combine_chunks().dictionary_encode()
-    codes = encoded.indices.to_numpy()
-    in_time = np.argsort(timestamp.to_numpy(), kind="stable")
-    present, first = np.unique(codes[in_time], return_index=True)
-    by_appearance = present[np.argsort(first)]
-    rank = np.empty(len(present), dtype=np.int64)
-    rank[by_appearance] = np.arange(len(present))
-    return rank[codes] + FIRST_ID, encoded.dictionary.take(pa.array(by_appearance))
-
-
-def _interactions(user: splits.Ints, item: splits.Ints, events: pa.Table) -> pa.Table:
-    timestamp = events["timestamp"].to_numpy()
-    return pa.table(
-        {
-            "user": user,
-            "item": item,
-            "position": splits.positions(user),
-            "timestamp": timestamp,
-            "day": timestamp // splits.DAY,
-            "rating": events["rating"],
-        }
-    ).cast(schemas.INTERACTIONS)
-
-
-def _items(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
+def _items(ws: Workspace, folder: Path, known: pa.Table) -> pa.Table:
+    """All rows of the vocabulary up to the last that appeared, so that row i is item i + FIRST_ID."""
+    raw_ids = _raw_ids(ws, folder, "item")
     found = _take(known, raw_ids)
     titles = [texts.clean(title, texts.TITLE_LIMIT) for title in found["title"].to_pylist()]
     brands = [texts.clean(brand, texts.LABEL_LIMIT) for brand in found["brand"].to_pylist()]
@@ -144,8 +131,8 @@ def _items(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
         [label for name in names or [] if (label := texts.clean(name, texts.LABEL_LIMIT))]
         for names in found["categories"].to_pylist()
     ]
-    brand_rows = _label_rows([[brand] if brand else [] for brand in brands])
-    category_rows = _label_rows(labels)
+    brand_rows = vocabulary.grow(ws.dataset, "brands", (brand for brand in brands if brand))
+    category_rows = vocabulary.grow(ws.dataset, "categories", (label for names in labels for label in names))
     return pa.table(
         {
             "item": pa.array(range(FIRST_ID, FIRST_ID + len(raw_ids)), pa.int64()),
@@ -160,19 +147,8 @@ def _items(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
     )
 
 
-def _take(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
-    """The rows of `known` that `raw_ids` name, in their order."""
-    places = {raw_id: place for place, raw_id in enumerate(known["raw_id"].to_pylist())}
-    return known.take(pa.array([places[raw_id] for raw_id in raw_ids.to_pylist()], pa.int64()))
-
-
-def _label_rows(labels: list[list[str]]) -> dict[str, int]:
-    """Vocabulary rows of brands or categories, in order of first use."""
-    names = dict.fromkeys(name for group in labels for name in group)
-    return {name: row for row, name in enumerate(names, start=FIRST_ID)}
-
-
-def _users(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
+def _users(ws: Workspace, folder: Path, known: pa.Table) -> pa.Table:
+    raw_ids = _raw_ids(ws, folder, "user")
     found = _take(known, raw_ids)
     columns = [found[name].to_pylist() for name in ("age", "gender", "occupation")]
     profiles = [texts.user_profile(*parts) for parts in zip(*columns, strict=True)]
@@ -181,35 +157,31 @@ def _users(known: pa.Table, raw_ids: pa.Array) -> pa.Table:
         found.drop_columns("raw_id")
         .add_column(0, "user", ids)
         .append_column("raw_id", raw_ids)
-        .append_column("profile", pa.array(profiles))
+        .append_column("profile", pa.array(profiles, pa.string()))
     )
 
 
-def _rows(interactions: pa.Table, items: int, order: str, seed: int) -> pa.Table:
-    """Positive of interaction i at row 2i, its negative at 2i + 1."""
-    columns = {name: interactions[name].to_numpy() for name in ("user", "item", "position", "timestamp", "day")}
-    codes = splits.split_codes(columns["user"], columns["day"], order)
-    negative = negatives.uniform(columns["user"], columns["item"], items, seed)
-    doubled = {name: np.repeat(values, 2) for name, values in columns.items()}
-    doubled["item"][1::2] = negative
-    count = len(codes)
-    return pa.table(
-        {
-            "row": np.arange(2 * count),
-            "split": pa.array(SPLITS).take(pa.array(np.repeat(codes, 2))),
-            "label": np.tile([1, 0], count),
-            **doubled,
-        }
-    )
+def _raw_ids(ws: Workspace, folder: Path, kind: str) -> pa.ChunkedArray:
+    """Raw ids of the vocabulary's rows up to the last one that the interactions name."""
+    last = int(pq.read_table(folder / "interactions.parquet", columns=[kind])[kind].to_numpy().max())
+    return vocabulary.load(ws.dataset, f"{kind}s")["raw_id"].slice(0, last + 1 - FIRST_ID)
 
 
-def _summary(tables: dict[str, pa.Table]) -> dict[str, Any]:
-    counts = tables["rows"]["split"].value_counts().to_pylist()
-    interactions, items, users = (tables[name].num_rows for name in ("interactions", "items", "users"))
+def _take(known: pa.Table, raw_ids: pa.ChunkedArray) -> pa.Table:
+    """The rows of `known` that `raw_ids` name, in their order; nulls where it has none."""
+    places = {raw_id: place for place, raw_id in enumerate(known["raw_id"].to_pylist())}
+    return known.take(pa.array([places.get(raw_id) for raw_id in raw_ids.to_pylist()], pa.int64()))
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    events = pq.read_table(folder / "interactions.parquet", columns=["user", "item"])
+    rows = pq.read_table(folder / "rows.parquet", columns=["split"])["split"].value_counts().to_pylist()
+    items, users = (len(events[name].unique()) for name in ("item", "user"))
+    counted = {entry["values"]: entry["counts"] for entry in rows}
     return {
-        "interactions": interactions,
+        "interactions": events.num_rows,
         "items": items,
         "users": users,
-        "density": interactions / (items * users),
-        "rows": {entry["values"]: entry["counts"] for entry in counts},
+        "density": events.num_rows / (items * users),
+        "rows": {split: counted.get(split, 0) for split in (*SPLITS, ON_SALE)},
     }

@@ -15,12 +15,15 @@ def fresh(tmp_path, monkeypatch):
 
 def test_a_negative_follows_its_positive_in_the_same_moment(tiny):
     rows, interactions = tables.rows(tiny), tables.interactions(tiny)
+    base = rows.slice(0, 2 * interactions.num_rows)
     for name in ("user", "position", "timestamp", "day"):
-        positive, negative = (rows[name].to_numpy()[start::2] for start in (0, 1))
+        positive, negative = (base[name].to_numpy()[start::2] for start in (0, 1))
         assert (positive == negative).all()
         assert (positive == interactions[name].to_numpy()).all()
-    assert rows["label"].to_pylist() == [1, 0] * interactions.num_rows
-    assert (rows["item"].to_numpy()[::2] == interactions["item"].to_numpy()).all()
+    assert base["row"].to_pylist() == list(range(base.num_rows))
+    assert base["label"].to_pylist() == [1, 0] * interactions.num_rows
+    assert (base["item"].to_numpy()[::2] == interactions["item"].to_numpy()).all()
+    assert set(rows["split"].to_pylist()[base.num_rows :]) == {"test_on_sale"}
 
 
 def test_ids_are_table_places(tiny):

@@ -13,7 +13,9 @@ LATER = 900_000_000  # after the tiny data's last day
 
 @pytest.fixture
 def timelines(tiny):
-    return Timelines(tables.interactions(tiny), tables.users(tiny), tables.items(tiny))
+    users = {raw: row for row, raw in enumerate([*tables.users(tiny)["raw_id"].to_pylist(), "nobody"], start=2)}
+    items = {raw: row for row, raw in enumerate([*tables.items(tiny)["raw_id"].to_pylist(), "nothing"], start=2)}
+    return Timelines(tables.interactions(tiny), tables.items(tiny), users, items)
 
 
 def test_events_are_json_lines():
@@ -39,20 +41,37 @@ def test_events_that_cannot_count_are_counted(timelines):
         Event("1", "4", LATER - 2),
         Event("1", "5", 880_000_000 - 90 * 86_400),
         Event("1", "6", NOW + 1),
-        Event("nobody", "2", LATER),
-        Event("1", "nothing", LATER),
     ]
-    accepted, left_out = timelines.append(events, now=NOW)
-    assert [event.item for event in accepted] == ["4", "3", "2"]  # oldest first, whatever their order in the file
-    assert left_out == {"duplicate": 1, "late": 1, "future": 1, "unknown_user": 1, "unknown_item": 1}
+    account = timelines.append(events, now=NOW)
+    assert [event.item for event in account.accepted] == ["4", "3", "2"]  # oldest first, whatever their order
+    assert account.left_out == {"duplicate": 1, "late": 1, "future": 1}
+    assert account.out_of_order == 0
+
+
+def test_a_late_comer_goes_where_its_time_belongs(timelines, tiny):
+    timelines.append([Event("1", "2", LATER + 5), Event("1", "3", LATER + 9)], now=NOW)
+    account = timelines.append([Event("1", "4", LATER + 7)], now=NOW)
+    assert (len(account.accepted), account.out_of_order) == (1, 1)
+    row = {raw: place for place, raw in enumerate(tables.items(tiny)["raw_id"].to_pylist(), start=2)}
+    assert timelines.states()["history"].to_pylist()[-1][-3:] == [row[raw] for raw in ("2", "4", "3")]
+
+
+def test_new_users_and_items_are_taken_in(timelines, tiny):
+    account = timelines.append([Event("nobody", "2", LATER), Event("nobody", "nothing", LATER)], now=NOW)
+    assert len(account.accepted) == 2
+    state = timelines.states().to_pylist()[-1]
+    assert state["user"] == tables.users(tiny).num_rows + 2
+    assert state["history"][-1] == tables.items(tiny).num_rows + 2
+    assert state["history_brands"][-1] == 0
+    assert len(timelines.states()) == 2
 
 
 def test_a_known_interaction_is_a_duplicate(timelines, tiny):
     last = tables.interactions(tiny).slice(tables.interactions(tiny).num_rows - 1).to_pylist()[0]
     user = tables.users(tiny)["raw_id"][last["user"] - 2].as_py()
     item = tables.items(tiny)["raw_id"][last["item"] - 2].as_py()
-    accepted, left_out = timelines.append([Event(user, item, last["timestamp"])], now=NOW)
-    assert (accepted, left_out["duplicate"]) == ([], 1)
+    account = timelines.append([Event(user, item, last["timestamp"])], now=NOW)
+    assert (account.accepted, account.left_out["duplicate"]) == ([], 1)
 
 
 def test_states_continue_the_prepared_ones(timelines, tiny):
@@ -71,8 +90,8 @@ def test_states_continue_the_prepared_ones(timelines, tiny):
 
 def test_replaying_accepted_events_changes_nothing(timelines, tiny):
     events = parse(json.dumps({"user": u, "item": i, "timestamp": LATER + i}) for u in (1, 2) for i in (1, 2, 3))
-    accepted, _ = timelines.append(events, now=NOW)
+    first = timelines.append(events, now=NOW)
     once = timelines.states()
-    again, left_out = timelines.append(accepted, now=NOW)
-    assert (again, left_out["duplicate"]) == ([], 6)
+    again = timelines.append(first.accepted, now=NOW)
+    assert (again.accepted, again.left_out["duplicate"]) == ([], 6)
     assert timelines.states().equals(once)

@@ -1,0 +1,134 @@
+"""Raw interactions to the prepared interactions and rows, on an engine: `python -m core.data.relational JOB.json`.
+
+The main process calls `run` for DuckDB; the `spark` environment runs this file as a program.
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis.expr.types import Table
+
+from core import schemas, storage
+from core.contracts import DAY, SPLITS
+from core.data import protocol, vocabulary
+from core.data.engines import DuckDb, Spark
+from core.data.protocol import Protocol
+from core.errors import LlmcfError, UsageError
+
+_ENGINES = {"duckdb": DuckDb, "spark": Spark}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to read (Parquet of `raw.INTERACTIONS` with `index`), what to do, and the folder to fill."""
+
+    dataset: str
+    raw: str
+    folder: str
+    engine: str
+    protocol: Protocol
+
+    @classmethod
+    def load(cls, path: Path) -> "Job":
+        fields = storage.read_json(path)
+        return cls(**fields | {"protocol": Protocol(**fields["protocol"])})
+
+    def save(self, path: Path) -> None:
+        storage.write_json(path, asdict(self))
+
+
+def run(job: Job) -> dict[str, int]:
+    """Write interactions.parquet and rows.parquet into the job's folder; return what was counted.
+
+    Raises:
+        UsageError: if nothing is left before the protocol's end, a split would be empty, or a user has every item.
+    """
+    rules = job.protocol
+    with storage.scratch_folder(Path(job.folder) / ".scratch") as scratch:
+        engine = _ENGINES[job.engine](scratch)
+        happened = engine.stage("events", protocol.events(engine.read("raw", pq.read_table(job.raw)), rules.end))
+        if not _integer(happened.count()):
+            end = "" if rules.end is None else f" before --as-of {datetime.fromtimestamp(rules.end, UTC).date()}"
+            raise UsageError(f"{job.dataset} has no interaction{end}")
+        users, items = (_appeared(job.dataset, happened, kind) for kind in ("user", "item"))
+        on_sale = engine.read("items", items.drop(["first_day"]))
+        placed = protocol.sequences(happened, engine.read("users", users.select(["raw_id", "user"])), on_sale, rules)
+        placed = engine.stage("placed", _with_splits(placed, rules))
+        _check(placed, len(items))
+        calendar = engine.read("calendar", _calendar(placed, items["first_day"].to_numpy()))
+        asked = protocol.requests(placed, calendar, len(items), rules)
+        drawn = engine.stage("drawn", protocol.negatives(asked, placed, on_sale, rules.seed))
+        count = _integer(placed.count())
+        made = {"interactions": placed, "rows": protocol.rows(placed, drawn, count, rules)}
+        for name, schema in (("interactions", schemas.INTERACTIONS), ("rows", schemas.ROWS)):
+            typed = made[name].select(schema.names).cast({field.name: _TYPES[field.type] for field in schema})
+            order = ["row"] if name == "rows" else ["user", "position"]
+            engine.write(typed.order_by(order), Path(job.folder) / f"{name}.parquet")
+    return {"users": len(users), "items": len(items), "interactions": count}
+
+
+_TYPES = {pa.string(): "string", pa.int64(): "int64", pa.int32(): "int32", pa.int8(): "int8", pa.float32(): "float32"}
+
+
+def _appeared(dataset: str, happened: Table, kind: str) -> pa.Table:
+    """`raw_id`, the vocabulary row, `sale` and `first_day` of everybody who appeared, in that order."""
+    found = protocol.appearances(happened, kind).to_pyarrow()
+    rows = vocabulary.grow(dataset, f"{kind}s", found["raw_id"].to_pylist())
+    return pa.table(
+        {
+            "raw_id": found["raw_id"].cast(pa.string()),
+            kind: np.array([rows[raw_id] for raw_id in found["raw_id"].to_pylist()], dtype=np.int64),
+            "sale": np.arange(found.num_rows),
+            "first_day": found["timestamp"].to_numpy() // DAY,
+        }
+    )
+
+
+def _with_splits(placed: Table, rules: Protocol) -> Table:
+    if rules.order != "global-time":
+        return protocol.with_splits(placed, None)
+    days = placed.group_by("day").agg(count=placed.count()).order_by("day").to_pyarrow()
+    return protocol.with_splits(placed, protocol.date_cuts(days["day"].to_numpy(), days["count"].to_numpy()))
+
+
+def _calendar(placed: Table, first_day: np.ndarray) -> pa.Table:
+    """For each day how many items had appeared before it; `first_day` ascends."""
+    day = np.arange(first_day[0], _integer(placed.day.max()) + 1)
+    return pa.table({"day": day, "open": np.searchsorted(first_day, day)})
+
+
+def _check(placed: Table, catalogue: int) -> None:
+    splits = placed.select("split").distinct().to_pyarrow()["split"].to_pylist()
+    for split in SPLITS[1:]:
+        if split not in splits:
+            raise UsageError(f"too few interactions for a {split} split; take more data or a later --as-of")
+    taken = placed.group_by("user").agg(taken=placed["item"].nunique())
+    everything = taken.filter(taken["taken"] >= catalogue).limit(1).to_pyarrow()
+    if everything.num_rows:
+        raise UsageError(
+            f"user row {everything['user'][0]} has every item of the catalogue ({catalogue}): no negative is left"
+        )
+
+
+def _integer(value: Any) -> int:
+    return int(value.to_pyarrow().as_py())
+
+
+def main() -> None:
+    """Run one job; the last line of stdout is its account, or the message of a user's mistake."""
+    try:
+        account = {"done": run(Job.load(Path(sys.argv[1])))}
+    except LlmcfError as error:
+        account = {"error": str(error), "exit_code": error.exit_code}
+    print(json.dumps(account))
+
+
+if __name__ == "__main__":
+    main()
