@@ -9,13 +9,14 @@ TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-env: ## build all four environments (.venv and .envs/{triton,openvino,vllm})
-	@$(MAKE) --no-print-directory -j4 env-main env-triton env-openvino env-vllm
+env: ## build all environments (.venv and .envs/{triton,openvino,vllm,spark})
+	@$(MAKE) --no-print-directory -j5 env-main env-triton env-openvino env-vllm env-spark
 
 env-main: .venv/.built ## the main environment alone
 env-triton: .envs/triton/.built ## the Triton server
 env-openvino: .envs/openvino/.built ## fast generation on a CPU
 env-vllm: .envs/vllm/.built ## vLLM, CPU build
+env-spark: .envs/spark/.built ## Spark, for preparing more data than one machine holds
 
 .venv/.built: $(LOCKS)/main.lock.txt pyproject.toml
 	@$(LOCKS)/build.sh main .venv

@@ -1,4 +1,4 @@
-"""Which Python environment a job needs. Four are built by `make env`, each from requirements/<name>.lock.txt."""
+"""Which Python environment a job needs. All are built by `make env`, each from requirements/<name>.lock.txt."""
 
 import sys
 from pathlib import Path

@@ -22,7 +22,8 @@ NEVER = -1.0  # of features that count days: it has not happened yet
 def cross(inputs: pd.DataFrame) -> pd.DataFrame:
     """The on-demand features of rows that hold the columns of its sources."""
     columns = {
-        name: _matrix(inputs[name]) if inputs[name].dtype == object else inputs[name].to_numpy() for name in inputs
+        str(name): _matrix(list(values)) if values.dtype == object else values.to_numpy()
+        for name, values in inputs.items()
     }
     return pd.DataFrame(features(columns), index=inputs.index)
 
@@ -61,11 +62,8 @@ def _log_days(day_B: NDArray, since_B: NDArray) -> NDArray:
     return np.where(since_B > 0, np.log1p(np.maximum(day_B - since_B, 0)), NEVER)
 
 
-def _matrix(lists: pd.Series) -> NDArray:
+def _matrix(lists: list) -> NDArray:
     """A column of equally long lists as a matrix; rows without one are zeros."""
-    known = lists.notna().to_numpy()
-    width = len(lists[known].iloc[0]) if known.any() else 1
-    values = np.zeros((len(lists), width), dtype=np.int64)
-    if known.any():
-        values[known] = np.stack(lists[known].to_list())
-    return values
+    width = next((len(one) for one in lists if one is not None), 1)
+    nothing = np.zeros(width, dtype=np.int64)
+    return np.stack([nothing if one is None else one for one in lists])

@@ -1,4 +1,6 @@
 """What each model reads, in one name: the training join and the online request ask for the same service."""
+# pyright: reportArgumentType=false
+# (Feast declares that a selection of a view's fields is None)
 
 from feast import FeatureService
 from views import item_attributes, item_neighbours, item_popularity, user_history, user_item, user_profile

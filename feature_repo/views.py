@@ -4,6 +4,8 @@ on demand from a user's state, an item's state and the day of the request.
 Event times are set by `llmcf features build`: a state is stored at the first moment that may see it. Feast does not
 enforce a TTL online: llmcf/online_features.py does. Offline it only bounds how old a state may be.
 """
+# pyright: reportArgumentType=false
+# (Feast declares that a selection of a view's fields is None)
 
 import inspect
 from datetime import timedelta

@@ -27,7 +27,7 @@ def finish(opening: str, answer: str, *, strip_decision: bool) -> str:
         strip_decision: drop the sentences that say whether the person chose the item; if that leaves nothing, the
             opening alone remains.
     """
-    start, sentences = texts.clean(opening, TEXT_LIMIT), _sentences(_whole(answer))
+    start, sentences = texts.clean(opening, TEXT_LIMIT), split_sentences(_whole(answer))
     kept = [s for s in sentences if not (strip_decision and states_decision(s))]
     if not kept or kept[0] != sentences[0]:
         return " ".join([f"{start}.", *kept])
@@ -39,7 +39,7 @@ def states_decision(sentence: str) -> bool:
     return bool(_DECISION.search(sentence))
 
 
-def _sentences(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in _SENTENCE.split(text) if sentence]
 
 

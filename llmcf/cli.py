@@ -41,6 +41,7 @@ cot = _group("Chain of thought: generate, embed, index, search.")
 rank = _group("The ranking stage.")
 retrieve = _group("The retrieval stage.")
 dag = _group("The Airflow DAG.")
+audit = _group("Proofs about what a workspace holds.")
 for name, group in {
     "data": data,
     "features": features,
@@ -50,6 +51,7 @@ for name, group in {
     "rank": rank,
     "retrieve": retrieve,
     "dag": dag,
+    "audit": audit,
 }.items():
     app.add_typer(group, name=name)
 
@@ -75,15 +77,17 @@ def data_prepare(
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
     seed: opt.Seed = opt.SEED,
+    negative_draws: Annotated[int, typer.Option(help="Negatives a training row has; each epoch takes one.", min=1)] = 1,
+    engine: Annotated[str, typer.Option(help="duckdb (this machine), or spark (LLMCF_SPARK_MASTER).")] = "duckdb",
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
-    """Raw tables to interactions, items, users and leave-one-out rows with one frozen negative each."""
+    """Raw tables to interactions, items, users and rows with frozen negatives."""
     from core.data import prepare
 
     place = _workspace(dataset, order, as_of)
     run(
-        lambda: prepare.prepare(place, source=source, seed=seed),
+        lambda: prepare.prepare(place, source=source, seed=seed, engine=engine, negative_draws=negative_draws),
         as_json=as_json,
         estimate=(lambda: prepare.estimate_prepare(place)) if dry_run else None,
     )
@@ -418,6 +422,20 @@ def dag_test(
 
     place = _workspace(dataset, order, as_of)
     run(lambda: airflow.test(place), as_json=as_json)
+
+
+@audit.command("leaks")
+def audit_leaks(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Prove the leak rule on histories, features, examples, negatives and scores; exit code 1 if it is broken."""
+    from llmcf import audit as proofs
+
+    place = _workspace(dataset, order, as_of)
+    run(lambda: proofs.leaks(place), as_json=as_json, verify=proofs.require_none)
 
 
 @app.command("demo")

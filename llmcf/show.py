@@ -25,8 +25,14 @@ def result_stream() -> Iterator[TextIO]:
         os.close(keep)
 
 
-def run(work: Callable[[], Result], *, as_json: bool, estimate: Callable[[], Estimate] | None = None) -> None:
-    """Do `work`, or only estimate it, and print what came of it on stdout."""
+def run(
+    work: Callable[[], Result],
+    *,
+    as_json: bool,
+    estimate: Callable[[], Estimate] | None = None,
+    verify: Callable[[Result], None] | None = None,
+) -> None:
+    """Do `work`, or only estimate it, print what came of it on stdout, and only then let `verify` object."""
     with result_stream() as stdout:
         outcome = estimate() if estimate else work()
         if as_json:
@@ -35,6 +41,8 @@ def run(work: Callable[[], Result], *, as_json: bool, estimate: Callable[[], Est
             print(estimate_text(outcome), file=stdout)
         else:
             print(result_text(outcome), file=stdout)
+    if verify and isinstance(outcome, Result):
+        verify(outcome)
 
 
 def estimate_text(estimate: Estimate) -> str:

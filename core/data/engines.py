@@ -69,11 +69,15 @@ class Spark(_Ibis):
     """The Spark session of this process: LLMCF_SPARK_MASTER, `local[*]` unless set."""
 
     def __init__(self, scratch: Path) -> None:
-        from pyspark.sql import SparkSession
+        from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports] (in an environment of its own)
 
         builder = SparkSession.builder.master(settings.spark_master()).appName("llmcf")
         quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
-        local = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        local = {
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.sql.shuffle.partitions": "4",  # the default of 200 is for clusters
+        }
         options = quiet | (local if settings.spark_master().startswith("local") else {})
         for name, value in options.items():
             builder = builder.config(name, value)

@@ -110,7 +110,7 @@ def _check(placed: Table, catalogue: int) -> None:
         if split not in splits:
             raise UsageError(f"too few interactions for a {split} split; take more data or a later --as-of")
     taken = placed.group_by("user").agg(taken=placed["item"].nunique())
-    everything = taken.filter(taken["taken"] >= catalogue).limit(1).to_pyarrow()
+    everything = taken.filter(taken["taken"] == catalogue).limit(1).to_pyarrow()
     if everything.num_rows:
         raise UsageError(
             f"user row {everything['user'][0]} has every item of the catalogue ({catalogue}): no negative is left"

@@ -28,7 +28,10 @@ def test_counts(real):
 
 
 def test_no_row_knows_more_than_it_may(real):
-    rows, interactions = asof.attach(tables.rows(real), tables.interactions(real)), tables.interactions(real)
+    rows, interactions = (
+        asof.attach(tables.rows(real), tables.interactions(real), tables.items(real)),
+        tables.interactions(real),
+    )
     for check in (history_violations, popularity_violations, negative_violations):
         assert check(rows, interactions).tolist() == []
 
@@ -36,7 +39,7 @@ def test_no_row_knows_more_than_it_may(real):
 def test_what_feast_joined_is_what_the_interactions_say(real):
     if not real.path("training").exists():
         pytest.skip("no training rows here; run `llmcf features join`")
-    expected = asof.attach(tables.rows(real), tables.interactions(real))
+    expected = asof.attach(tables.rows(real), tables.interactions(real), tables.items(real))
     assert asof.differences(tables.training_rows(real), expected) == {}
 
 

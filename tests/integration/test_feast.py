@@ -13,7 +13,6 @@ from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llmcf import feast_release, feature_store
-from llmcf.feast_worker import chunks
 from tests import official_files
 
 pytestmark = pytest.mark.integration
@@ -48,7 +47,7 @@ def test_a_join_before_apply_names_the_remedy(tiny):
 
 def test_feast_joins_what_the_reference_says(applied):
     done = feature_store.join(applied)
-    expected = asof.attach(tables.rows(applied), tables.interactions(applied))
+    expected = asof.attach(tables.rows(applied), tables.interactions(applied), tables.items(applied))
     assert not done.skipped
     assert tables.training_rows(applied).equals(expected)
     assert feature_store.join(applied).skipped
@@ -58,7 +57,7 @@ def test_a_join_that_breaks_the_leak_rule_is_refused(applied, monkeypatch):
     """A store that answers with states one position too late."""
 
     def leaky(ws, job, service, entities, joined):
-        expected = asof.attach(tables.rows(ws), tables.interactions(ws))
+        expected = asof.attach(tables.rows(ws), tables.interactions(ws), tables.items(ws))
         late = np.log1p(expected["position"].to_numpy() + 1).astype(np.float32)
         pq.write_table(expected.set_column(expected.schema.get_field_index("activity"), "activity", [late]), joined)
 
@@ -142,13 +141,6 @@ def test_a_failed_job_says_why(applied):
 def test_an_empty_online_store_names_the_remedy(tiny):
     with pytest.raises(LlmcfError, match="features materialize"):
         feature_store.OnlineFeatures(tiny)
-
-
-def test_chunks_cover_every_row_once():
-    pairs = np.array([5, 1, 1, 9, 9, 2, 1])
-    found = list(chunks(pairs, 10))
-    assert [place for part in found for place in range(part.start, part.stop)] == list(range(7))
-    assert max(pairs[part].sum() for part in found) <= 18
 
 
 def history(ws: Workspace, user: int) -> list[int]:

@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import schemas
 from core.contracts import CATEGORIES, DENSE, HISTORY, NEIGHBOURS
 from core.data import asof, dated, features, tables
-from core.data.audit import history_violations, negative_violations, popularity_violations
 from core.data.cooccurrence import neighbour_states
 from core.data.histories import Attributes, user_states
 from core.data.popularity import item_states
@@ -180,51 +178,3 @@ def test_category_ids_are_padded(tiny):
     built = features.compute(tables.interactions(tiny), tables.items(tiny), tables.users(tiny))
     ids = built["item_attributes"]["category_ids"].to_pylist()
     assert {len(row) for row in ids} == {CATEGORIES}
-
-
-def planted(rows: pa.Table, name: str, row: int, value: object) -> pa.Table:
-    values = rows[name].to_pylist()
-    values[row] = value
-    column = pa.array(values, schemas.TRAINING_ROWS.field(name).type)
-    return rows.set_column(rows.schema.get_field_index(name), name, column)
-
-
-def same_day_row(rows: pa.Table, interactions: pa.Table) -> int:
-    """A row whose item somebody takes on the very day of the row."""
-    taken = set(zip(interactions["item"].to_pylist(), interactions["day"].to_pylist(), strict=True))
-    pairs = zip(rows["item"].to_pylist(), rows["day"].to_pylist(), strict=True)
-    return next(row for row, pair in enumerate(pairs) if pair in taken)
-
-
-def test_clean_tables_pass_the_audit(tiny):
-    rows, interactions = tables.training_rows(tiny), tables.interactions(tiny)
-    for check in (history_violations, popularity_violations, negative_violations):
-        assert check(rows, interactions).tolist() == []
-
-
-def test_a_later_item_in_a_history_is_caught(tiny):
-    rows, interactions = tables.training_rows(tiny), tables.interactions(tiny)
-    row = 6
-    leak = [*rows["history"][row].as_py()[1:], rows["item"][row].as_py()]
-    assert history_violations(planted(rows, "history", row, leak), interactions).tolist() == [row]
-    assert asof.differences(planted(rows, "history", row, leak), rows)["history"].tolist() == [row]
-
-
-def test_a_same_day_count_is_caught(tiny):
-    rows, interactions = tables.training_rows(tiny), tables.interactions(tiny)
-    row = same_day_row(rows, interactions)
-    inclusive = np.log1p(np.expm1(rows["popularity"][row].as_py()) + 1)
-    leaked = planted(rows, "popularity", row, inclusive)
-    assert popularity_violations(leaked, interactions).tolist() == [row]
-    assert asof.differences(leaked, rows)["popularity"].tolist() == [row]
-
-
-def test_a_missing_feature_is_a_difference(tiny):
-    rows = tables.training_rows(tiny)
-    assert asof.differences(planted(rows, "activity", 4, None), rows)["activity"].tolist() == [4]
-    assert 4 in asof.differences(planted(rows, "history", 4, None), rows)["history"]
-
-
-def test_a_taken_negative_is_caught(tiny):
-    rows, interactions = tables.training_rows(tiny), tables.interactions(tiny)
-    assert negative_violations(planted(rows, "item", 1, rows["item"][0].as_py()), interactions).tolist() == [1]

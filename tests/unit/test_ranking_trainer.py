@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from core import metrics, steps
+from core.contracts import DENSE
 from core.data import tables
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
@@ -89,7 +90,7 @@ def test_the_same_seed_repeats_and_another_does_not(ws: Workspace) -> None:
 
 
 def test_the_best_epoch_is_kept_and_training_stops(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    aucs = iter([0.6, 0.8, 0.7, 0.9, 0.5])
+    aucs = iter([0.6, 0.8, 0.7, 0.9, 0.5, 0.4])
     kept: list[np.ndarray] = []
     original = loop.predict
 
@@ -156,7 +157,7 @@ def test_the_exported_graph_is_the_model_at_any_batch(
         "user": table["user"].to_numpy(),
         "item": table["item"].to_numpy(),
         "history": np.stack(table["history"].to_numpy(zero_copy_only=False)),
-        "dense": np.zeros((7, 3), dtype=np.float32),
+        "dense": np.zeros((7, len(DENSE)), dtype=np.float32),
         "examples": np.array([[1, 2, 3, 4], [0, 0, 0, 0], [60, 0, 5, 0]] * 3, dtype=np.int64)[:7],
         "similarity": np.full((7, 4), 0.3, dtype=np.float32),
     }

@@ -1,0 +1,139 @@
+"""`llmcf audit leaks`: proves the leak rule (METHOD section 1) on what a workspace holds, table by table."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core import schemas, steps, storage
+from core.contracts import DENSE
+from core.data import asof, audit, tables
+from core.errors import LlmcfError
+from core.runs import Result
+from core.settings import Workspace
+from llm import quality
+
+_PARTS = {
+    "training rows joined by Feast (features join)": ("training", "rows.parquet"),
+    "in-context examples (cot generate)": ("cot", "texts", "texts.parquet"),
+    "neighbours (rank train, retrieve train)": ("neighbours",),
+    "scores of other models": ("scores",),
+}
+RULES = ("strict", "best")  # recipes that must obey; `paper` keeps the published protocol's flaws on purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One claim, how many rows it was checked on, and the rows that break it."""
+
+    claim: str
+    rows: int
+    violations: np.ndarray
+
+    def as_json(self) -> dict[str, Any]:
+        first = [int(row) for row in self.violations[:5]]
+        return {"claim": self.claim, "rows": self.rows, "violations": len(self.violations), "first": first}
+
+
+def leaks(ws: Workspace) -> Result:
+    """Check everything that the workspace holds; `details["violations"]` counts what breaks the rule."""
+    start = time.monotonic()
+    checks = list(_checks(ws))
+    found = sum(len(check.violations) for check in checks)
+    missing = [what for what, path in _PARTS.items() if not ws.path(*path).exists()]
+    return Result(
+        verb="audit leaks",
+        workspace=ws,
+        seconds=time.monotonic() - start,
+        details={
+            "violations": found,
+            "checks": [check.as_json() for check in checks],
+            "missing": missing,
+            "text": _text(checks, missing),
+        },
+    )
+
+
+def require_none(result: Result) -> None:
+    """Raises LlmcfError if the audit found a violation."""
+    if found := result.details["violations"]:
+        raise LlmcfError(f"the leak rule is broken {found:,} times; what to believe must be built again")
+
+
+def _checks(ws: Workspace) -> Iterator[Check]:
+    interactions, items = tables.interactions(ws), tables.items(ws)
+    joined = ws.path("training", "rows.parquet").exists()
+    rows = tables.training_rows(ws) if joined else asof.attach(tables.rows(ws), interactions, items)
+    simple: dict[str, Callable[[pa.Table, pa.Table], np.ndarray]] = {
+        "a history holds its user's last 20 items at earlier positions, in order": audit.history_violations,
+        "no validation or test item is in a history before it is taken": audit.held_out_violations,
+        "popularity counts strictly earlier days": audit.popularity_violations,
+        "no negative is ever taken by its user": audit.negative_violations,
+        "a negative of test_on_sale was taken by somebody on an earlier day": audit.on_sale_violations,
+    }
+    for claim, check in simple.items():
+        yield Check(claim=claim, rows=len(rows), violations=check(rows, interactions))
+    if joined:
+        wrong = asof.differences(rows, asof.attach(tables.rows(ws), interactions, items))
+        for name in DENSE:
+            claim = f"{name} is what strictly earlier days (and the user's earlier positions) say"
+            yield Check(claim=claim, rows=len(rows), violations=rows["row"].to_numpy()[wrong.get(name, [])])
+    claim = "no training row comes after a held-out one"
+    yield Check(claim=claim, rows=len(rows), violations=audit.split_violations(rows, ws.order))
+    yield from _examples(ws, rows)
+    yield from _scores(ws, rows)
+
+
+def _examples(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
+    """The CoT set, and the neighbours of every row under each recipe that must obey."""
+    texts = ws.path("cot", "texts", "texts.parquet")
+    if not texts.exists():
+        return
+    table = storage.read_table(texts, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
+    number = table["row"].to_numpy()
+    claim = "an in-context example is a training row"
+    yield Check(claim=claim, rows=len(number), violations=audit.example_set_violations(rows, number))
+    yield Check(claim="a chain of thought does not state the outcome", rows=len(number), violations=_told(ws, table))
+    for folder in sorted(ws.path("neighbours").glob("*-s*")):
+        if folder.name.split("-")[1] in RULES:
+            claim = f"{folder.name}: examples are of earlier days, never the row itself, its pair or its position"
+            yield Check(claim=claim, rows=len(rows), violations=_shown(folder, rows, number))
+
+
+def _shown(folder: Path, rows: pa.Table, number: np.ndarray) -> np.ndarray:
+    from safetensors.numpy import load_file
+
+    examples_RK = load_file(folder / "neighbours.safetensors")["examples"]
+    if len(examples_RK) != len(rows):
+        raise LlmcfError(f"{folder} was made for other rows; train again or remove it")
+    return audit.example_violations(rows, examples_RK, number)
+
+
+def _scores(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
+    """Scores of other models: scores/<scorer>/{scores,trained}.parquet, which name the rows behind each score."""
+    for folder in sorted(path for path in ws.path("scores").glob("*") if path.is_dir()):
+        scores, trained = (pq.read_table(folder / f"{name}.parquet") for name in ("scores", "trained"))
+        claim = f"scores of {folder.name} come from models that were not trained on the row, its pair or its position"
+        yield Check(claim=claim, rows=len(scores), violations=audit.score_violations(rows, scores, trained))
+
+
+def _told(ws: Workspace, texts: pa.Table) -> np.ndarray:
+    """Examples whose text states the outcome, where the recipe forbids it."""
+    if steps.require(ws.path("cot", "texts"), tables.remedy(ws, "cot generate"))["config"]["recipe"] not in RULES:
+        return np.empty(0, dtype=np.int64)
+    told = [any(map(quality.states_decision, quality.split_sentences(text))) for text in texts["text"].to_pylist()]
+    return texts["row"].to_numpy()[np.array(told, dtype=bool)]
+
+
+def _text(checks: list[Check], missing: list[str]) -> str:
+    lines = []
+    for check in checks:
+        first = ", ".join(map(str, check.violations[:5]))
+        verdict, places = ("LEAK", f": {len(check.violations):,} rows, first {first}") if first else ("ok  ", "")
+        lines.append(f"  {verdict} {check.rows:>9,} rows  {check.claim}{places}")
+    return "\n".join([*lines, *(f"  --   not there yet: {what}" for what in missing)])

@@ -1,0 +1,42 @@
+"""The preparation on Spark gives the tables that DuckDB gives. Lane: `make test`, which builds the spark environment."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core import environments
+from core.data import tables
+from core.data.prepare import prepare
+from core.errors import LlmcfError, UsageError
+from core.settings import Workspace
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def spark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    try:
+        environments.python("spark")
+    except LlmcfError as error:
+        pytest.skip(str(error))
+    if not shutil.which("java"):
+        pytest.skip("Spark needs Java 17: apt-get install openjdk-17-jre-headless")
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    monkeypatch.setenv("LLMCF_SPARK_MASTER", "local[2]")
+
+
+@pytest.mark.parametrize("order", ["shuffled-ties", "global-time"])
+def test_spark_and_duckdb_give_the_same_tables(source: Path, order: str) -> None:
+    on_duckdb, on_spark = Workspace("movielens-100k", order), Workspace("movielens-100k", order, "2030-01-01")
+    first = prepare(on_duckdb, source=source, seed=3, negative_draws=2)
+    again = prepare(on_spark, source=source, seed=3, negative_draws=2, engine="spark")
+    assert not again.skipped
+    for load in (tables.interactions, tables.rows, tables.items, tables.users):
+        assert load(on_spark).equals(load(on_duckdb))
+    assert again.details == first.details
+
+
+def test_a_mistake_is_told_as_on_duckdb(source: Path) -> None:
+    with pytest.raises(UsageError, match="no interaction before --as-of 1990-01-01"):
+        prepare(Workspace("movielens-100k", "published", "1990-01-01"), source=source, seed=1, engine="spark")
