@@ -34,6 +34,11 @@ def shared() -> Path:
     return _path("LLMCF_SHARED", PROJECT.parent / "shared")
 
 
+def amazon_url() -> str:
+    """Where UCSD's Amazon files are fetched from (LLMCF_AMAZON_URL)."""
+    return os.environ.get("LLMCF_AMAZON_URL", "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles")
+
+
 def triton_models() -> Path:
     """The Triton model repository that `llmcf export` fills (LLMCF_TRITON_MODELS)."""
     return _path("LLMCF_TRITON_MODELS", PROJECT / "triton_models")

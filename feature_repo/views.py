@@ -2,7 +2,8 @@
 on demand from a user's state, an item's state and the day of the request.
 
 Event times are set by `llmcf features build`: a state is stored at the first moment that may see it. Feast does not
-enforce a TTL online: llmcf/online_features.py does. Offline it only bounds how old a state may be.
+enforce a TTL online: llmcf/online_features.py does. Offline a state stays true until the next, however old it is; what
+ages online says so by a tag.
 """
 # pyright: reportArgumentType=false
 # (Feast declares that a selection of a view's fields is None)
@@ -18,6 +19,7 @@ from feast.types import Array, Float32, Int32, Int64, String
 
 FOREVER = timedelta(days=36_500)
 LATELY = timedelta(days=3_650)
+MONTHLY = {"online_ttl_days": "30"}  # a count of the last week is worthless when the pipeline has stood still
 
 
 def parquet(name: str, description: str) -> FileSource:
@@ -79,7 +81,8 @@ item_attributes = FeatureView(
 item_popularity = FeatureView(
     name="item_popularity",
     entities=[item],
-    ttl=LATELY,
+    ttl=FOREVER,
+    tags=MONTHLY,
     schema=[
         Field(name="popularity", dtype=Float32, description="log1p of all interactions on strictly earlier days."),
         Field(name="popularity_7d", dtype=Float32, description="log1p of those on the 7 days before this one."),
@@ -97,7 +100,8 @@ item_popularity = FeatureView(
 item_neighbours = FeatureView(
     name="item_neighbours",
     entities=[item],
-    ttl=LATELY,
+    ttl=FOREVER,
+    tags=MONTHLY,
     schema=[
         Field(name="neighbours", dtype=Array(Int64), description="The 20 items most often taken together with it."),
         Field(name="neighbour_counts", dtype=Array(Int32), description="How often; lists are padded right with 0."),

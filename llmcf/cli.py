@@ -77,6 +77,7 @@ def data_prepare(
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
     seed: opt.Seed = opt.SEED,
+    max_rejects: Annotated[float, typer.Option(help="Share of the lines that may be unusable.", min=0, max=1)] = 0.01,
     negative_draws: Annotated[int, typer.Option(help="Negatives a training row has; each epoch takes one.", min=1)] = 1,
     engine: Annotated[str, typer.Option(help="duckdb (this machine), or spark (LLMCF_SPARK_MASTER).")] = "duckdb",
     as_json: opt.Json = False,
@@ -87,7 +88,9 @@ def data_prepare(
 
     place = _workspace(dataset, order, as_of)
     run(
-        lambda: prepare.prepare(place, source=source, seed=seed, engine=engine, negative_draws=negative_draws),
+        lambda: prepare.prepare(
+            place, source=source, seed=seed, engine=engine, negative_draws=negative_draws, max_rejects=max_rejects
+        ),
         as_json=as_json,
         estimate=(lambda: prepare.estimate_prepare(place)) if dry_run else None,
     )

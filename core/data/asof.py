@@ -131,7 +131,7 @@ def _tastes(user: Ints, item: Ints, position: Ints, day: Ints, items: pa.Table, 
     return {
         "brand_count": np.log1p(brand_count),
         "category_count": np.log1p(count),
-        "days_since_category": _days(row_day - last_day, newest >= 0),
+        "days_since_category": _days(np.subtract(row_day, last_day), newest >= 0),
     }
 
 
@@ -195,7 +195,7 @@ def _listed(matrix: sparse.csr_array, target: Ints, history_RL: Ints) -> Ints:
     for place, one in enumerate(wanted.tolist()):
         span = slice(matrix.indptr[one], matrix.indptr[one + 1])
         others, counts = matrix.indices[span], matrix.data[span]
-        best = np.lexsort((others, -counts))[:NEIGHBOURS]
+        best = np.lexsort((others, np.negative(counts)))[:NEIGHBOURS]
         listed_XK[place, : len(best)], count_XK[place, : len(best)] = others[best], counts[best]
     seen_RK = (listed_XK[which][:, :, None] == history_RL[:, None, :]).any(axis=2)
     return (count_XK[which] * seen_RK).sum(axis=1)

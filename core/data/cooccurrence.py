@@ -55,11 +55,12 @@ def _pairs(user: Ints, item: Ints, day: Ints) -> tuple[Ints, Ints, Ints, Ints]:
 def _lists_of_items(item: Ints, listed: Ints, other: Ints, count: Ints) -> Iterator[tuple[int, Ints, Ints, Ints]]:
     """For each item: itself, the days of its lists, the lists and their counts."""
     starts = np.append(np.flatnonzero(np.diff(item, prepend=-1)), len(item))
+    newest = listed.max(initial=0)  # a list of every item: its date says how fresh the online values are
     for start, stop in pairwise(starts):
-        days, at = np.unique(listed[start:stop], return_inverse=True)
+        days, at = np.unique(np.append(listed[start:stop], newest), return_inverse=True)
         others, which = np.unique(other[start:stop], return_inverse=True)
         counts = np.zeros((len(days), len(others)), dtype=np.int64)
-        counts[at, which] = count[start:stop]
+        counts[at[:-1], which] = count[start:stop]
         yield int(item[start]), days, *_top(others, counts.cumsum(axis=0))
 
 

@@ -27,10 +27,13 @@ class Counts:
 
 
 def item_states(item: Ints, day: Ints, catalogue: Ints) -> pa.Table:
-    """Counts at the start of a day, for the first day of the data and each later one on which a count changes."""
+    """Counts at the start of a day, for the first day of the data and each later one on which a count changes.
+
+    The day after the last has a state of every item: its date says how fresh the online values are.
+    """
     first, end = day.min(), day.max() + 1  # `end` is the day of the online state
     pairs = np.unique(item * _SPAN + day)
-    changes = [catalogue * _SPAN + first, *(pairs + 1 + after for after in (0, *WINDOWS))]
+    changes = [catalogue * _SPAN + first, catalogue * _SPAN + end, *(pairs + 1 + after for after in (0, *WINDOWS))]
     states = np.unique(np.concatenate(changes))
     owner, state_day = states // _SPAN, states % _SPAN
     inside = state_day <= end

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from core import environments, schemas, settings, steps, storage
 from core.contracts import CATEGORIES, FIRST_ID, ON_SALE, PAD, SPLITS
-from core.data import DATASETS, raw, texts, vocabulary
+from core.data import DATASETS, raw, rejects, texts, vocabulary
 from core.data.protocol import Protocol
 from core.errors import LlmcfError, UsageError, check_choice, unknown
+from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import LATEST, Workspace
 
@@ -24,12 +25,23 @@ _CODE = ("prepare", "raw", "protocol", "relational", "engines", "vocabulary", "t
 
 
 def prepare(
-    ws: Workspace, *, source: Path | None, seed: int, engine: str = "duckdb", negative_draws: int = 1
+    ws: Workspace,
+    *,
+    source: Path | None,
+    seed: int,
+    engine: str = "duckdb",
+    negative_draws: int = 1,
+    max_rejects: float = 0.01,
 ) -> Result:
-    """Fill `data/`. `source` is a folder with the data set's official files; None takes the default carrier.
+    """Fill `data/`.
+
+    Args:
+        source: where the data set's files are; None takes the default place.
+        negative_draws: negatives that a training row has; an epoch uses one of them.
+        max_rejects: share of the lines of interactions that may be unusable.
 
     Raises:
-        UsageError: for an unknown data set, a malformed source, or no data before `as_of`.
+        UsageError: for an unknown data set, a malformed source, too many rejects, or no data before `as_of`.
     """
     dataset = _dataset(ws)
     check_choice("engine", engine, ENGINES)
@@ -44,10 +56,14 @@ def prepare(
 
     def work(folder: Path) -> dict[str, Any]:
         tables = dataset.read(files)
+        rejects.judge(tables.rejects, max_rejects, folder / "rejects.jsonl", ws.path("rejects.jsonl"))
         interactions(tables.interactions, ws, folder, engine, rules)
         for name, table in (("items", _items(ws, folder, tables.items)), ("users", _users(ws, folder, tables.users))):
             storage.write_table(folder / f"{name}.parquet", table, _SCHEMAS[name])
-        return _summary(folder)
+        summary = _summary(folder)
+        if dataset.published and ws.as_of == LATEST:
+            summary["table2"] = _table2(ws.dataset, summary, dataset.counts)
+        return summary | {"rejects": tables.rejects.counts()}
 
     done = steps.run(step, work)
     return Result(
@@ -171,6 +187,15 @@ def _take(known: pa.Table, raw_ids: pa.ChunkedArray) -> pa.Table:
     """The rows of `known` that `raw_ids` name, in their order; nulls where it has none."""
     places = {raw_id: place for place, raw_id in enumerate(known["raw_id"].to_pylist())}
     return known.take(pa.array([places.get(raw_id) for raw_id in raw_ids.to_pylist()], pa.int64()))
+
+
+def _table2(name: str, summary: dict[str, Any], counts: tuple[int, int, int]) -> dict[str, Any]:
+    """How the counts compare with the paper's Table 2."""
+    expected = dict(zip(("interactions", "items", "users"), counts, strict=True))
+    found = {what: summary[what] for what in expected}
+    verdict = "as in" if found == expected else f"NOT as in ({expected})"
+    say(f"{name}: {', '.join(f'{count:,} {what}' for what, count in found.items())}, {verdict} the paper's Table 2")
+    return {"expected": expected, "found": found, "equal": found == expected}
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """What a data set hands over: three raw tables, whatever the source looked like."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+
+from core.data.rejects import Rejects
 
 INTERACTIONS = pa.schema(
     [
@@ -22,11 +24,12 @@ USERS = pa.schema([("raw_id", pa.string()), ("age", pa.int32()), ("gender", pa.s
 
 @dataclass(frozen=True, slots=True)
 class RawTables:
-    """Interactions in the source's own order; every user and item of theirs has a row in its table."""
+    """Interactions in the published order; what is unknown of a user or an item need not have a row in its table."""
 
     interactions: pa.Table
     items: pa.Table
     users: pa.Table
+    rejects: Rejects = field(default_factory=Rejects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +37,17 @@ class Dataset:
     """How to read one data set.
 
     Args:
-        files: the files to read, given the user's `--source` folder or None; fetches them if that is the default.
+        files: the files to read, given the user's `--source` or None; fetches them if that is the default.
         read: the tables in those files.
         code: source files whose change makes prepared data stale, relative to the project.
         counts: interactions, items and users of the complete set, which estimates rest on.
+        published: whether `counts` are those of the paper's Table 2, which a complete preparation must equal.
+        live: whether data keeps arriving, so that its clock is the wall's; an archive's stopped at its last event.
     """
 
     files: Callable[[Path | None], Sequence[Path]]
     read: Callable[[Sequence[Path]], RawTables]
     code: tuple[str, ...]
     counts: tuple[int, int, int]
+    published: bool = False
+    live: bool = False

@@ -1,4 +1,4 @@
-"""The preparation on Spark gives the tables that DuckDB gives. Lane: `make test`, which builds the spark environment."""
+"""The preparation on Spark gives the tables that DuckDB gives. Lane: `make test`, which builds the environment."""
 
 import shutil
 from pathlib import Path

@@ -56,9 +56,14 @@ def test_popularity_changes_the_day_after_and_leaves_each_window():
     windows = ("popularity", "popularity_7d", "popularity_30d", "popularity_90d")
     found = [(row["item"], day_of(row), *(row[name] for name in windows), row["first_day"]) for row in states]
     of_5 = [(10, 0, 0, 0, 0), (11, 1, 1, 1, 1), (13, 2, 2, 2, 2), (18, 2, 1, 2, 2), (20, 2, 0, 2, 2), (41, 2, 0, 1, 2),
-            (43, 2, 0, 0, 2), (101, 2, 0, 0, 1), (103, 2, 0, 0, 0)]  # fmt: skip
+            (43, 2, 0, 0, 2), (101, 2, 0, 0, 1), (103, 2, 0, 0, 0), (111, 2, 0, 0, 0)]  # fmt: skip
     expected = [(5, d, *log1p(*counts), 10 * (d > 10)) for d, *counts in of_5]
-    expected += [(6, 10, 0, 0, 0, 0, 0), (6, 111, *log1p(1, 1, 1, 1), 110), (7, 10, 0, 0, 0, 0, 0)]
+    expected += [
+        (6, 10, 0, 0, 0, 0, 0),
+        (6, 111, *log1p(1, 1, 1, 1), 110),
+        (7, 10, 0, 0, 0, 0, 0),
+        (7, 111, 0, 0, 0, 0, 0),
+    ]
     assert found == expected
     assert states[5]["trend"] == pytest.approx(np.log1p(1) - np.log1p(0.5))
 
@@ -72,6 +77,7 @@ def test_pairs_are_listed_from_the_period_after_the_later_day():
     assert found == {
         (7, 30): {8: 1, 0: 0}, (8, 30): {7: 1, 0: 0}, (9, 60): {7: 1, 8: 1, 0: 0}, (7, 60): {8: 1, 9: 1, 0: 0},
         (8, 60): {7: 1, 9: 1, 0: 0}, (7, 90): {8: 2, 9: 1, 0: 0}, (8, 90): {7: 2, 9: 1, 0: 0},
+        (9, 90): {7: 1, 8: 1, 0: 0},
     }  # fmt: skip
 
 
