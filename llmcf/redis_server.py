@@ -84,7 +84,7 @@ def _ready(server: RedisServer, process: subprocess.Popen[bytes]) -> bool:
     from redis import Redis, RedisError
 
     deadline = time.monotonic() + _READY_S
-    with Redis(host=HOST, port=server.port, password=server.password, retry=None) as client:
+    with Redis(host=HOST, port=server.port, password=server.password) as client:
         while process.poll() is None and time.monotonic() < deadline:
             with suppress(RedisError):
                 return bool(client.ping())
