@@ -44,8 +44,9 @@ lint: env-main
 unit: env-main
 	$(TIMED) pytest .venv/bin/pytest --durations=15
 
-bench: env-main env-triton ## latency of the served models on this machine
+bench: env-main env-triton env-redis ## latency of the served models and of online features on this machine
 	@.venv/bin/python -m benchmarks.latency
+	@.venv/bin/python -m benchmarks.online_features
 
 clean: ## remove what the product made (var, runs); environments stay
 	rm -rf var runs

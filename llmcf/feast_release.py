@@ -105,7 +105,7 @@ def run(ws: Workspace, *job: str) -> None:
             say(f"feast: {line.rstrip()}")
         if process.wait() != 0:
             errors.seek(0)
-            raise LlmcfError(f"Feast's {job[0]} failed:\n{redis_address.scrub(_last_words(errors.read()), redis)}")
+            raise LlmcfError(redis_address.scrub(f"Feast's {job[0]} failed:\n{_last_words(errors.read())}", redis))
 
 
 def _last_words(log: str) -> str:

@@ -33,5 +33,9 @@ class RowCache:
             for one in self._excess():
                 del self._rows[one]
 
+    def clear(self) -> None:
+        with self._lock:
+            self._rows.clear()
+
     def _excess(self) -> Sequence[int]:
         return list(self._rows)[: max(0, len(self._rows) - self._size)]

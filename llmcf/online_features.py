@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from core import settings, storage
+from core import storage
 from core.contracts import PAD
 from core.data import tables
 from core.errors import LlmcfError
@@ -24,7 +24,7 @@ from core.settings import Workspace
 from llmcf import feast_release
 from llmcf.feast_open import open_store
 from llmcf.online_clock import UNTIL, now_for
-from llmcf.online_rows import RedisRows, Rows, SqliteRows
+from llmcf.online_rows import open_rows
 from llmcf.online_table import Read, Table
 from llmcf.online_views import views
 
@@ -87,6 +87,11 @@ class OnlineFeatures:
             self._report(found.stale)
         return found
 
+    def forget(self) -> None:
+        """Drop the rows that are kept, as if this process had just opened the store."""
+        for table in self._opened.tables.values():
+            table.forget()
+
     def popular(self, count: int) -> list[int]:
         """The items most taken lately, most first: what a stranger is shown."""
         states = pq.read_table(self._popularity).sort_by("event_timestamp")
@@ -130,19 +135,10 @@ class OnlineFeatures:
         made = {}
         for service, lead in LEADS.items():
             found = views(store, service)
-            rows = _rows(self._ws, release, found[0].key)
+            rows = open_rows(self._ws, release, found[0].key)
             rows.read([(view, [PAD]) for view in found])  # what is loaded at the first read had better be loaded now
             made[service] = Table(rows, found, lead=lead, immutable=IMMUTABLE, kept=self._cached_rows)
         return made
-
-
-def _rows(ws: Workspace, release: Mapping[str, Any], key: str) -> Rows:
-    if release["online_store"] == "sqlite":
-        return SqliteRows(ws.path("feast", "online.db"), release["project"], key)
-    connection = settings.redis_connection()
-    if connection is None or feast_release.connection_digest(connection) != release["connection"]:
-        raise LlmcfError("the online store is in another Redis than LLMCF_REDIS names; set it as it was, or apply anew")
-    return RedisRows(connection, release["project"], key)
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -5,15 +5,17 @@ tests/integration proves that both give the same values.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from core import settings
 from core.errors import LlmcfError
-from llmcf import redis_address
+from core.settings import Workspace
+from llmcf import feast_release, redis_address
 from llmcf.online_views import Row, View, key_bytes
 
 if TYPE_CHECKING:
@@ -34,6 +36,24 @@ class Rows(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Drop the serialized keys that are kept."""
+        ...
+
+
+def open_rows(ws: Workspace, release: Mapping[str, Any], key: str) -> Rows:
+    """The rows of a release (llmcf/feast_release.py) by entity `key`.
+
+    Raises:
+        LlmcfError: if they are in another Redis than LLMCF_REDIS names, or it does not answer.
+    """
+    if release["online_store"] == "sqlite":
+        return SqliteRows(ws.path("feast", "online.db"), release["project"], key)
+    connection = settings.redis_connection()
+    if connection is None or feast_release.connection_digest(connection) != release["connection"]:
+        raise LlmcfError("the online store is in another Redis than LLMCF_REDIS names; set it as it was, or apply anew")
+    return RedisRows(connection, release["project"], key)
+
 
 class SqliteRows:
     """Feast's SQLite store, read only: a table a view, a row a field."""
@@ -48,6 +68,9 @@ class SqliteRows:
             return [self._view(view, [self._key(one) for one in ids]) for view, ids in wanted]
         except sqlite3.Error as error:
             raise LlmcfError(f"{self._path} cannot be read ({error}); run `features materialize` again") from error
+
+    def forget(self) -> None:
+        self._key.cache_clear()
 
     def _view(self, view: View, keys: Sequence[bytes]) -> list[Row | None]:
         table = f'"{self._project}_{view.name}"'
@@ -90,6 +113,9 @@ class RedisRows:
             raise redis_address.failed(self._connection, error) from None
         left = {one: iter(reply) for one, reply in zip(columns, replies, strict=True)}
         return [[_row(view, left[one]) for one in ids] for view, ids in wanted]
+
+    def forget(self) -> None:
+        self._key.cache_clear()
 
 
 def _columns(view: View) -> list[bytes]:

@@ -60,6 +60,12 @@ class Table:
                 known = fresh
         return Read([row if there else None for row, there in zip(merged, known, strict=True)], stale)
 
+    def forget(self) -> None:
+        """Drop what is kept of rows and keys."""
+        self._rows.forget()
+        for cache in self._caches.values():
+            cache.clear()
+
     def _read(self, ids: Sequence[int]) -> list[list[Row | None]]:
         """Decoded rows a view: cached ones from here, all others in one go."""
         cached = [self._caches[view.name].get(ids) if view.name in self._caches else {} for view in self._views]

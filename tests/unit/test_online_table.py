@@ -41,6 +41,9 @@ class Memory:
         self.asked += [(view.name, list(ids)) for view, ids in wanted]
         return [[self.rows.get((view.name, one)) for one in ids] for view, ids in wanted]
 
+    def forget(self) -> None:
+        self.asked.clear()
+
 
 @pytest.fixture
 def memory() -> Memory:
@@ -102,6 +105,9 @@ def test_only_immutable_rows_that_exist_are_kept(memory):
     memory.rows["facts", 77] = memory.rows["facts", 9]
     assert made.read([1, 77, 2], now=105.0).rows[1] == {"title": "item 9", "categories": [9, 0], "count": None}
     assert memory.asked == [("facts", [77, 2]), ("counts", [1, 77, 2])]
+    made.forget()
+    made.read([1], now=105.0)
+    assert memory.asked == [("facts", [1]), ("counts", [1])]
 
 
 def test_an_id_may_be_asked_twice_and_no_id_at_all(memory):
