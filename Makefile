@@ -4,25 +4,29 @@ LOCKS := requirements
 DATASET ?= movielens-100k
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm demo test lint unit bench clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-redis demo test lint unit bench clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-env: ## build all environments (.venv and .envs/{triton,openvino,vllm,spark})
-	@$(MAKE) --no-print-directory -j5 env-main env-triton env-openvino env-vllm env-spark
+env: ## build all environments (.venv and .envs/{triton,openvino,vllm,spark}), and find a Redis server
+	@$(MAKE) --no-print-directory -j6 env-main env-triton env-openvino env-vllm env-spark env-redis
 
 env-main: .venv/.built ## the main environment alone
 env-triton: .envs/triton/.built ## the Triton server
 env-openvino: .envs/openvino/.built ## fast generation on a CPU
 env-vllm: .envs/vllm/.built ## vLLM, CPU build
 env-spark: .envs/spark/.built ## Spark, for preparing more data than one machine holds
+env-redis: .envs/redis/.built ## a Redis server for tests: the system's, else unpacked from its packages
 
 .venv/.built: $(LOCKS)/main.lock.txt pyproject.toml
 	@$(LOCKS)/build.sh main .venv
 
 .envs/%/.built: $(LOCKS)/%.lock.txt
 	@$(LOCKS)/build.sh $* .envs/$*
+
+.envs/redis/.built: $(LOCKS)/redis.sh
+	@$(LOCKS)/redis.sh .envs/redis
 
 demo: ## LLM-CF on MovieLens-100K, from raw bytes to served recommendations
 	$(TIMED) environments $(MAKE) --no-print-directory -j3 env-main env-triton env-openvino
@@ -41,8 +45,9 @@ lint: env-main
 unit: env-main
 	$(TIMED) pytest .venv/bin/pytest --durations=15
 
-bench: env-main env-triton ## latency of the served models on this machine
+bench: env-main env-triton env-redis ## latency of the served models and of online features on this machine
 	@.venv/bin/python -m benchmarks.latency
+	@.venv/bin/python -m benchmarks.online_features
 
 clean: ## remove what the product made (var, runs); environments stay
 	rm -rf var runs

@@ -1,4 +1,7 @@
-"""Which Python environment a job needs. All are built by `make env`, each from requirements/<name>.lock.txt."""
+"""Which Python environment a job needs. All are built by `make env`, each from requirements/<name>.lock.txt.
+
+Beside them lies a Redis server for tests and local use, where the system has one or can unpack one.
+"""
 
 import sys
 from pathlib import Path
@@ -22,3 +25,18 @@ def python(name: str) -> Path:
     if not interpreter.exists():
         raise LlmcfError(f"the {name} environment is not built ({interpreter} is missing); run `make env-{name}` first")
     return interpreter
+
+
+def redis_server() -> Path:
+    """The Redis server's program.
+
+    Raises:
+        LlmcfError: if there is none, with what the build said.
+    """
+    folder = settings.environments() / "redis"
+    program, missing = folder / "redis-server", folder / "missing"
+    if program.exists():
+        return program
+    if missing.exists():
+        raise LlmcfError(missing.read_text(encoding="utf-8").strip())
+    raise LlmcfError(f"no Redis server was looked for ({folder} is missing); run `make env-redis` first")

@@ -16,15 +16,17 @@ FEATURES = {
     "days_since_category": "log1p of days since the history's last item that shares a category",
     "cooccurrence": "log1p of how often it was taken together with the history's items",
 }
+SCALARS = ("day", "first_day", "brand_id")
+LISTS = (
+    "history", "history_days", "history_brands", "history_categories", "category_ids", "neighbours", "neighbour_counts"
+)  # fmt: skip
 NEVER = -1.0  # of features that count days: it has not happened yet
 
 
 def cross(inputs: pd.DataFrame) -> pd.DataFrame:
-    """The on-demand features of rows that hold the columns of its sources."""
-    columns = {
-        str(name): _matrix(list(values)) if values.dtype == object else values.to_numpy()
-        for name, values in inputs.items()
-    }
+    """The on-demand features of rows that hold SCALARS and LISTS; a missing value is None or NaN."""
+    columns = {str(name): values.to_numpy(float) for name, values in inputs[list(SCALARS)].items()}
+    columns |= {name: _matrix(list(inputs[name])) for name in LISTS}
     return pd.DataFrame(features(columns), index=inputs.index)
 
 

@@ -13,14 +13,22 @@ from core.settings import Workspace
 class Catalogue:
     """Raw ids and titles by vocabulary row, and what each user has taken.
 
-    `users` is the whole vocabulary, with users who came after the data was prepared.
+    `users_end` and `items_end` are the first rows that came after the data was prepared: no model has learnt them.
     """
 
+    dataset: str
     users: Mapping[str, int]
     user_ids: Mapping[int, str]
     item_ids: Mapping[int, str]
     titles: Mapping[int, str]
     taken: Mapping[int, np.ndarray]
+    users_end: int
+    items_end: int
+
+    def row_of(self, raw_user: str) -> int | None:
+        """The row of a user, who may have arrived a moment ago; None for somebody nobody has seen."""
+        known = self.users.get(raw_user)
+        return vocabulary.rows(self.dataset, "users").get(raw_user) if known is None else known
 
     @classmethod
     def load(cls, ws: Workspace) -> "Catalogue":
@@ -30,9 +38,12 @@ class Catalogue:
         taker, item = interactions["user"].to_numpy(), interactions["item"].to_numpy()
         who, first = np.unique(taker, return_index=True)  # the table is sorted by user
         return cls(
-            users=vocabulary.rows(ws.dataset, "users"),
+            dataset=ws.dataset,
+            users={raw: user for user, raw in user_ids.items()},
             user_ids=user_ids,
             item_ids=dict(zip(rows, items["raw_id"].to_pylist(), strict=True)),
             titles=dict(zip(rows, items["title"].to_pylist(), strict=True)),
             taken=dict(zip(who.tolist(), np.split(item, first[1:]), strict=True)),
+            users_end=max(user_ids) + 1,
+            items_end=max(rows) + 1,
         )

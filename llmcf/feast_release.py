@@ -18,6 +18,7 @@ from core.data import features, tables
 from core.errors import LlmcfError
 from core.progress import say
 from core.settings import Workspace
+from llmcf import redis_address
 
 REPO = settings.PROJECT / "feature_repo"
 APPLIED, MATERIALIZED = "applied.json", "materialized.json"
@@ -31,8 +32,13 @@ def release(ws: Workspace) -> dict[str, Any]:
         "project": f"{ws.collection_prefix}_{stamp['content'][:8]}",
         "repo": storage.digest([(path.name, storage.sha256(path)) for path in _repo_files()]),
         "online_store": "redis" if redis else "sqlite",
-        "connection": storage.digest(redis) if redis else None,
+        "connection": connection_digest(redis) if redis else None,
     }
+
+
+def connection_digest(connection: str) -> str:
+    """Which server it is. Without the credential: a new password is no other store, and a digest could be guessed."""
+    return storage.digest(redis_address.address(connection))
 
 
 def marker(ws: Workspace, name: str) -> Any:
@@ -84,8 +90,11 @@ def run(ws: Workspace, *job: str) -> None:
     """Run one job of the worker in the workspace's feast/.
 
     Raises:
-        LlmcfError: with the end of what it printed, if it fails.
+        LlmcfError: with the end of what it printed, if it fails; without the credential of LLMCF_REDIS.
     """
+    redis = settings.redis_connection()
+    if redis and job[0] != "join":  # which reads files only
+        redis_address.require(redis)
     command = [sys.executable, "-m", "llmcf.feast_worker", *job]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
@@ -96,7 +105,7 @@ def run(ws: Workspace, *job: str) -> None:
             say(f"feast: {line.rstrip()}")
         if process.wait() != 0:
             errors.seek(0)
-            raise LlmcfError(f"Feast's {job[0]} failed:\n{_last_words(errors.read())}")
+            raise LlmcfError(redis_address.scrub(f"Feast's {job[0]} failed:\n{_last_words(errors.read())}", redis))
 
 
 def _last_words(log: str) -> str:

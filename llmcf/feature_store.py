@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from core.runs import Result
 from core.settings import Workspace
 from llmcf import feast_release as feast
 from llmcf import pushes
+from llmcf.online_clock import UNTIL
 from llmcf.online_features import OnlineFeatures
 
 __all__ = ["OnlineFeatures", "apply", "join", "materialize", "push"]
@@ -81,11 +83,12 @@ def materialize(ws: Workspace) -> Result:
     start = time.monotonic()
     with feast.locked(ws):
         wanted = _contents(ws)
-        skipped = feast.marker(ws, feast.MATERIALIZED) == wanted
+        skipped = _materialized_until(ws, wanted) is not None
         if not skipped:
             _compose_history(ws, _replayed(ws))
-            feast.run(ws, "materialize", *_span(ws.path("feast", "data")))
-            storage.write_json(ws.path("feast", feast.MATERIALIZED), wanted)
+            start_of_span, end = _span(ws.path("feast", "data"))
+            feast.run(ws, "materialize", start_of_span.isoformat(), end.isoformat())
+            _mark_materialized(ws, wanted, until=end.timestamp())
     details = {"online_store": wanted["release"]["online_store"], "pushed_events": wanted["events"]}
     return _result(ws, "features materialize", start, skipped=skipped, details=details)
 
@@ -103,7 +106,7 @@ def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Re
     feast.require_applied(ws)
     events, start = pushes.parse(lines), time.monotonic()
     with feast.locked(ws):
-        current = feast.marker(ws, feast.MATERIALIZED) == _contents(ws)
+        until = _materialized_until(ws, _contents(ws))
         latest = time.time() if now is None else now
         grown = _grow(ws, [event for event in events if event.timestamp <= latest])
         timelines = _replayed(ws)
@@ -111,8 +114,8 @@ def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Re
         _write_ledger(ws, _ledger(ws) + account.accepted)
         states = _compose_history(ws, timelines)
         _push_online(ws, states.filter(pa.array(np.isin(states["user"], list(timelines.ids(events))))))
-        if current:
-            storage.write_json(ws.path("feast", feast.MATERIALIZED), _contents(ws))
+        if until is not None:
+            _mark_materialized(ws, _contents(ws), until=until)
     details = {
         "events": len(events),
         "accepted": len(account.accepted),
@@ -171,6 +174,19 @@ def _contents(ws: Workspace) -> dict[str, Any]:
     return {"release": feast.release(ws), "events": len(_ledger(ws)), "ledger": digest}
 
 
+def _materialized_until(ws: Workspace, wanted: dict[str, Any]) -> float | None:
+    """The end of what is online in Unix seconds, or None if that is not `wanted`."""
+    found = feast.marker(ws, feast.MATERIALIZED) or {}
+    until = found.pop(UNTIL, None)
+    return until if found == wanted else None
+
+
+def _mark_materialized(ws: Workspace, contents: dict[str, Any], *, until: float) -> None:
+    """Note what is online and how far it reaches: to its last state or the newest pushed event."""
+    reached = max([until, *(event.timestamp for event in _ledger(ws))])
+    storage.write_json(ws.path("feast", feast.MATERIALIZED), contents | {UNTIL: reached})
+
+
 def _ledger(ws: Workspace) -> list[pushes.Event]:
     path = ws.path("feast", LEDGER)
     return [pushes.Event(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
@@ -219,8 +235,8 @@ def _push_online(ws: Workspace, states: pa.Table) -> None:
         feast.run(ws, "push", "interactions", str(path))
 
 
-def _span(data: Path) -> tuple[str, str]:
-    """From the first to the last event time of the feature files, as ISO text."""
+def _span(data: Path) -> tuple[datetime, datetime]:
+    """The first and the last event time of the feature files."""
     files = [pq.read_table(data / f"{name}.parquet", columns=["event_timestamp"]) for name in features.SCHEMAS]
     times = pa.concat_tables(files).sort_by("event_timestamp")["event_timestamp"]
-    return times[0].as_py().isoformat(), times[-1].as_py().isoformat()
+    return times[0].as_py(), times[-1].as_py()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from core import settings, steps
-from core.contracts import DENSE, EXAMPLES, PAD, TRITON_MODELS
+from core.contracts import DENSE, EXAMPLES, PAD, TRITON_MODELS, UNKNOWN
 from core.data.tables import remedy
 from core.errors import LlmcfError
 from core.settings import Workspace
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = 100
 _COLD = "cold start: nothing is known of this user, so these are the most popular items"
-_DAY_S = 86_400
 
 
 @dataclass(slots=True)
@@ -50,23 +49,24 @@ class Stopwatch:
 class FeatureReader(Protocol):
     """What is asked of llmcf.online_features.OnlineFeatures, which see."""
 
+    def today(self) -> int: ...
     def user(self, user: int) -> dict[str, Any] | None: ...
-    def items(self, items: Sequence[int]) -> list[dict[str, Any] | None]: ...
+    def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray: ...
     def popular(self, count: int) -> list[int]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """One user's online state, as the models read it."""
+    """One user's online state; `user` and `history_L` as the models know them, `state` as the store holds it."""
 
     user: int
     history_L: np.ndarray
-    activity: float
+    state: Mapping[str, Any]
 
     @property
     def position(self) -> int:
         """How many interactions there were so far."""
-        return round(float(np.expm1(self.activity)))
+        return round(float(np.expm1(self.state["activity"])))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +118,13 @@ class Recommender:
         return Answer(user=raw_user, items=items, milliseconds=watch.taken)
 
     def _person(self, raw_user: str) -> Person | None:
-        user = self.catalogue.users.get(raw_user)
-        state = None if user is None else self.features.user(user)
-        if user is None or state is None:
+        row = self.catalogue.row_of(raw_user)
+        state = None if row is None else self.features.user(row)
+        if row is None or state is None:
             return None
         history_L = np.array(state["history"], dtype=np.int64)
-        return Person(user=user, history_L=history_L, activity=float(state["activity"]))
+        known_L = np.where(history_L < self.catalogue.items_end, history_L, UNKNOWN)
+        return Person(user=row if row < self.catalogue.users_end else UNKNOWN, history_L=known_L, state=state)
 
     def _popular(self, raw_user: str, k: int, watch: Stopwatch) -> Answer:
         with watch.stage("popular items"):
@@ -163,7 +164,7 @@ class Recommender:
             return None
         import torch
 
-        today = int(time.time()) // _DAY_S
+        today = self.features.today()
         history_L = torch.from_numpy(person.history_L)
         if candidates_C is None:
             return self.examples.for_retrieval(
@@ -176,12 +177,9 @@ class Recommender:
 
     def _dense(self, person: Person, candidates_C: np.ndarray) -> np.ndarray:
         """The as-of features in the contract's order, (C, len(DENSE)); zeros where the graph reads none."""
-        dense_CX = np.zeros((len(candidates_C), len(DENSE)), dtype=np.float32)
-        if "dense" in self.reads["ranker"]:
-            for row_X, state in zip(dense_CX, self.features.items(candidates_C.tolist()), strict=True):
-                known = {**(state or {}), "activity": person.activity}
-                row_X[:] = [known.get(name) or 0.0 for name in DENSE]  # an item nobody took has no popularity yet
-        return dense_CX
+        if "dense" not in self.reads["ranker"]:
+            return np.zeros((len(candidates_C), len(DENSE)), dtype=np.float32)
+        return self.features.dense(person.state, candidates_C.tolist(), self.features.today())
 
     def _item(self, item: int, score: float, shown: "Shown | None", at: int) -> Recommendation:
         catalogue = self.catalogue

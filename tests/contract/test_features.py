@@ -66,13 +66,11 @@ def test_training_rows_are_rows_and_features():
     assert schemas.TRAINING_ROWS.names == [*schemas.ROWS.names, *asof.FEATURES]
 
 
-def test_online_reads_ask_for_the_request_services(repo):
-    from llmcf.online_features import ITEM, USER
+def test_request_services_hold_what_online_reads_lead_with_and_keep(repo):
+    from llmcf.online_features import IMMUTABLE, ITEM, LEADS, USER
 
-    for service, refs in ((repo["services"].user_request, USER), (repo["services"].item_request, ITEM)):
-        declared = {
-            f"{projection.name}:{feature.name}"
-            for projection in service.feature_view_projections
-            for feature in projection.features
-        }
-        assert declared == set(refs)
+    services = {service.name: service for service in (repo["services"].user_request, repo["services"].item_request)}
+    assert set(services) == {USER, ITEM} == set(LEADS)
+    held = {name: {p.name for p in service.feature_view_projections} for name, service in services.items()}
+    assert all(LEADS[name] in held[name] for name in held)
+    assert set.union(*held.values()) >= IMMUTABLE

@@ -1,7 +1,7 @@
 """The online path over a real Triton, Milvus and CoT index; Feast is answered from the prepared tables."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.synthetic_release import write_release
 from core import settings
-from core.contracts import FIRST_ID, HISTORY, RETRIEVAL_WIDTH
+from core.contracts import DENSE, FIRST_ID, HISTORY, RETRIEVAL_WIDTH
 from core.data import tables
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
@@ -41,9 +41,12 @@ class PreparedFeatures:
         history = [0] * HISTORY + taken
         return {"history": history[-HISTORY:], "activity": float(np.log1p(len(taken)))} if taken else None
 
-    def items(self, items: Sequence[int]) -> list[dict[str, Any] | None]:
+    def today(self) -> int:
+        return 20_000
+
+    def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray:
         self.asked_items = list(items)
-        return [{"popularity": 1.0, "popularity_30d": None} for _ in items]
+        return np.full((len(items), len(DENSE)), user["activity"], dtype=np.float32)
 
     def popular(self, count: int) -> list[int]:
         return (np.argsort(-np.bincount(self._item), kind="stable")[:count]).tolist()

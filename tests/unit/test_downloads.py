@@ -33,7 +33,7 @@ class Server:
                 stop = pending.pop(0) if pending else None
                 self.wfile.write(body[start : None if stop is None else start + stop])
 
-            def log_message(self, *args: object) -> None: ...
+            def log_message(self, format: str, *args: object) -> None: ...
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.http.serve_forever, daemon=True).start()

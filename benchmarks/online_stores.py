@@ -1,0 +1,103 @@
+"""Online stores for a benchmark: a workspace's features, brought online in a home of the benchmark's own."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from core import settings, steps
+from core.data.tables import remedy
+from core.settings import Workspace
+from llmcf import feature_store, redis_address
+from llmcf.online_views import View, key_bytes
+from llmcf.redis_server import run_redis
+
+Asked = Sequence[tuple[View, Sequence[int]]]
+Bare = Callable[[Asked], Callable[[], object]]  # prepares a read, whose call then fetches bytes and nothing else
+
+
+@contextmanager
+def sqlite(ws: Workspace) -> Iterator[Bare]:
+    """The bare reads of a store that is filled for the length of the block, which sees its home and no other."""
+    with _home(ws, redis=None):
+        project = _filled(ws)
+        with closing(sqlite3.connect(ws.path("feast", "online.db"))) as connection:
+            yield (
+                lambda asked: (
+                    lambda: [connection.execute(query, keys).fetchall() for query, keys in _queries(project, asked)]
+                )
+            )
+
+
+@contextmanager
+def redis(ws: Workspace) -> Iterator[Bare]:
+    """The same on a Redis server of its own.
+
+    Raises:
+        LlmcfError: if there is none.
+    """
+    with run_redis() as server, _home(ws, redis=server.connection):
+        project = _filled(ws)
+        with redis_address.client(server.connection) as client:
+
+            def bare(asked: Asked) -> Callable[[], object]:
+                commands = _commands(project, asked)
+
+                def read() -> object:
+                    with client.pipeline(transaction=False) as pipe:
+                        for key, names in commands:
+                            pipe.execute_command("HMGET", key, *names)
+                        return pipe.execute()
+
+                return read
+
+            yield bare
+
+
+def _queries(project: str, asked: Asked) -> list[tuple[str, list[bytes]]]:
+    made = []
+    for view, ids in asked:
+        query = f'SELECT value FROM "{project}_{view.name}" WHERE entity_key IN ({",".join("?" * len(ids))})'
+        made.append((query, [key_bytes(view.key)(one) for one in ids]))
+    return made
+
+
+def _commands(project: str, asked: Asked) -> list[tuple[bytes, list[bytes]]]:
+    """One a key: Feast keeps all views of an entity in one hash."""
+    from feast.infra.online_stores.helpers import _mmh3
+
+    names: dict[bytes, list[bytes]] = {}
+    for view, ids in asked:
+        for one in ids:
+            wanted = names.setdefault(key_bytes(view.key)(one) + project.encode(), [])
+            wanted += [_mmh3(f"{view.name}:{field}") for field in view.fields]
+    return list(names.items())
+
+
+def _filled(ws: Workspace) -> str:
+    """Apply and materialize; the project's name."""
+    project = feature_store.apply(ws).details["project"]
+    feature_store.materialize(ws)
+    return project
+
+
+@contextmanager
+def _home(ws: Workspace, redis: str | None) -> Iterator[None]:
+    """A home that holds links to the workspace's data and features, so that its own online store is left alone."""
+    steps.require(ws.path("features"), remedy(ws, "features build"))
+    made, before = ws.root, dict(os.environ)
+    with tempfile.TemporaryDirectory(dir=settings.home(), prefix="online-") as home:
+        os.environ["LLMCF_HOME"] = home
+        os.environ.pop("LLMCF_REDIS", None)
+        if redis:
+            os.environ["LLMCF_REDIS"] = redis
+        try:
+            ws.root.mkdir(parents=True)
+            for name in ("data", "features"):
+                Path(ws.root, name).symlink_to(made / name)
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)

@@ -1,0 +1,29 @@
+"""What time it is for an online read, which a view's TTL is held against.
+
+A data set is an archive, whose clock stopped at the last state that was brought online, or it is live.
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from core.data import DATASETS
+from core.errors import UsageError
+from core.settings import Workspace
+
+UNTIL = "until"  # in materialized.json: the end of the materialised span or the newest pushed event, Unix seconds
+
+
+def now_for(ws: Workspace, materialized: Mapping[str, Any], given: datetime | None) -> float:
+    """The reader's clock in Unix seconds.
+
+    Raises:
+        UsageError: if `given` has no time zone.
+    """
+    if given is not None:
+        if given.tzinfo is None:
+            raise UsageError(f"the time {given.isoformat()} has no zone; give one, e.g. {given.isoformat()}+00:00")
+        return given.timestamp()
+    live = getattr(DATASETS.get(ws.dataset), "live", False)
+    return time.time() if live else float(materialized[UNTIL])

@@ -1,0 +1,75 @@
+"""LLMCF_REDIS, taken apart as Feast does it: where the server is, how to reach it, and what must never be shown."""
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from core.errors import LlmcfError, UsageError
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_NODE = re.compile(r"^[\w.-]+:\d+$")
+_TIMEOUTS = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}  # seconds; Feast's own clients wait for ever
+
+
+def address(connection: str) -> str:
+    """`host:port`, and `/db` where one is named: the server's identity, without credentials.
+
+    Raises:
+        UsageError: if it is not in Feast's form.
+    """
+    node, options = _parts(connection)
+    return f"{node}/{options['db']}" if "db" in options else node
+
+
+def client(connection: str) -> "Redis":
+    """A client that gives up after two seconds, unless `connection` says otherwise."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    node, options = _parts(connection)
+    host, _, port = node.partition(":")
+    return Redis(host=host, port=int(port), **{"retry": Retry(NoBackoff(), 1), **_TIMEOUTS, **options})
+
+
+def require(connection: str) -> None:
+    """Raises LlmcfError, without the credential, unless the server answers."""
+    from redis import RedisError
+
+    try:
+        with client(connection) as asked:
+            asked.ping()
+    except RedisError as error:
+        raise failed(connection, error) from None
+
+
+def failed(connection: str, error: Exception) -> LlmcfError:
+    """The error for a server that did not answer."""
+    said = scrub(f"{type(error).__name__}: {error}", connection)
+    return LlmcfError(f"Redis at {address(connection)} does not answer ({said}); check LLMCF_REDIS and the server")
+
+
+def scrub(text: str, connection: str | None) -> str:
+    """`text` without what LLMCF_REDIS keeps secret."""
+    for part in (connection or "").split(","):
+        name, _, value = part.partition("=")
+        if "password" in name and value:
+            text = text.replace(value, "***")
+    return text
+
+
+def _parts(connection: str) -> tuple[str, dict[str, Any]]:
+    """The node, and the options as Feast reads them: JSON where it is some, else text."""
+    node, *options = connection.split(",")
+    if not _NODE.match(node) or not all("=" in option for option in options):
+        raise UsageError("LLMCF_REDIS is not `host:port[,name=value...]`, e.g. `redis:6379,db=0,password=...`")
+    return node, {name: _value(value) for name, _, value in (option.partition("=") for option in options)}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
