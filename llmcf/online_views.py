@@ -1,6 +1,6 @@
 """What a request reads: the views and fields behind each feature service, as the registry has them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,11 @@ def views(store: "FeatureStore", service: str) -> tuple[View, ...]:
             ttl = view.ttl.total_seconds() if view.ttl else float("inf")
             found.append(View(view.name, key, tuple(field.name for field in projection.features), ttl))
     return tuple(found)
+
+
+def references(stored: Iterable[View]) -> list[str]:
+    """The fields as Feast's own reader is asked for them, `view:field`."""
+    return [f"{view.name}:{field}" for view in stored for field in view.fields]
 
 
 def key_bytes(key: str) -> Callable[[int], bytes]:
