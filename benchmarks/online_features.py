@@ -11,7 +11,7 @@ import argparse
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from core.settings import PROJECT, Workspace
 from llmcf import machine
 from llmcf.feast_open import open_store
 from llmcf.online_features import ITEM, USER, OnlineFeatures
-from llmcf.online_views import views
+from llmcf.online_views import references, views
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -102,9 +102,10 @@ def measure(store: str, ws: Workspace, bare: Bare, rounds: int) -> list[Figure]:
 def _calls(ws: Workspace, bare: Bare, pool: list[Request]) -> dict[str, Callable[[int], float]]:
     """Each kind of read by the number of a request; all give the same values, which is checked first."""
     store, reader, fresh = open_store(ws.path("feast")), OnlineFeatures(ws), OnlineFeatures(ws)
-    _check(store, reader, pool[0])
-    reader.items(tables.items(ws)["item"].to_pylist())  # what a server has read after a while
     user_views, item_views = views(store, USER), views(store, ITEM)
+    fields = references(user_views), references(item_views)
+    _check(store, fields, reader, pool[0])
+    reader.items(tables.items(ws)["item"].to_pylist())  # what a server has read after a while
     floors = [
         bare([*((view, [user]) for view in user_views), *((view, items) for view in item_views)])
         for user, items in pool
@@ -115,30 +116,27 @@ def _calls(ws: Workspace, bare: Bare, pool: list[Request]) -> dict[str, Callable
         return _timed(partial(_ours, fresh, pool[number]))
 
     return {
-        PLAIN: lambda number: _timed(partial(_plain, store, pool[number])),
+        PLAIN: lambda number: _timed(partial(_plain, store, fields, pool[number])),
         COLD: cold,
         WARM: lambda number: _timed(partial(_ours, reader, pool[number])),
         FLOOR: lambda number: _timed(floors[number]),
     }
 
 
-def _check(store: "FeatureStore", reader: OnlineFeatures, request: Request) -> None:
+def _check(store: "FeatureStore", fields: Sequence[list[str]], reader: OnlineFeatures, request: Request) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of stores that are not ours
-        plain = _plain(store, request)
+        plain = _plain(store, fields, request)
     for columns, rows in zip(plain, _ours(reader, request), strict=True):
         for place, row in enumerate(rows):
             if row is None or any(columns[name][place] != value for name, value in row.items()):
                 raise LlmcfError(f"our reader says {row} where Feast does not")
 
 
-def _plain(store: "FeatureStore", request: Request) -> list[dict[str, list[Any]]]:
+def _plain(store: "FeatureStore", fields: Sequence[list[str]], request: Request) -> list[dict[str, list[Any]]]:
     user, items = request
-    asked = ((USER, [{"user": user}]), (ITEM, [{"item": item} for item in items]))
-    return [
-        store.get_online_features(features=store.get_feature_service(service), entity_rows=rows).to_dict()
-        for service, rows in asked
-    ]
+    asked = ((fields[0], [{"user": user}]), (fields[1], [{"item": item} for item in items]))
+    return [store.get_online_features(features=names, entity_rows=rows).to_dict() for names, rows in asked]
 
 
 def _ours(reader: OnlineFeatures, request: Request) -> list[list[dict[str, Any] | None]]:

@@ -21,12 +21,16 @@ PERIOD = 30  # days between lists
 def neighbour_states(user: Ints, item: Ints, day: Ints) -> pa.Table:
     """`features.ITEM_NEIGHBOURS` of the interactions, which are sorted by user and position."""
     parts = list(_lists_of_items(*_pairs(user, item, day)))
+    end = int(day.max(initial=0)) + 1  # nothing is dated later: the last list is the one that requests read
+    days = np.concatenate([part[1] for part in parts] or [np.empty(0, dtype=np.int64)])
     owner = np.concatenate([np.full(len(dates), one) for one, dates, _, _ in parts] or [np.empty(0, dtype=np.int64)])
     empty = np.empty((0, NEIGHBOURS), dtype=np.int64)
     return pa.table(
         {
             "item": owner,
-            "event_timestamp": dated.times(np.concatenate([part[1] for part in parts] or [empty[:, 0]])),
+            "event_timestamp": dated.times(
+                np.minimum(np.concatenate([part[1] for part in parts] or [empty[:, 0]]), end)
+            ),
             "neighbours": dated.as_lists(np.concatenate([empty, *(part[2] for part in parts)])),
             "neighbour_counts": dated.as_lists(np.concatenate([empty, *(part[3] for part in parts)]), pa.int32()),
         }

@@ -8,12 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core import schemas
 from core.contracts import DENSE, HISTORY
 from core.data import asof, features, tables
 from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llmcf import feast_release, feature_store
+from llmcf.feast_open import open_store
 from tests import official_files
 
 pytestmark = pytest.mark.integration

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from core import steps, storage
+from core.contracts import ITEM_DENSE
 from core.data import features, tables
 from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
@@ -65,19 +66,19 @@ def test_a_stale_user_is_a_stranger_and_is_counted(ws, capsys):
 
 
 def test_a_stale_item_loses_what_is_stale_and_keeps_the_rest(ws):
-    online = OnlineFeatures(ws, now=later(ws, 3_700))
+    online = OnlineFeatures(ws, now=later(ws, 31))  # what a view's tag allows online
     fresh = OnlineFeatures(ws, now=later(ws, 0)).items([2, 3])
     for row, usable in zip(online.items([2, 3]), fresh, strict=True):
         assert row
         assert usable
-        assert row == usable | {"popularity": None, "popularity_30d": None}
+        assert row == usable | dict.fromkeys((*ITEM_DENSE, "first_day", "neighbours", "neighbour_counts"))
         assert usable["popularity"] is not None
-    assert online.read(ITEM, [2]).stale == {"item_popularity": 1}
-    assert online.stale == {"item_popularity": 3}
+    assert online.read(ITEM, [2]).stale == {"item_popularity": 1, "item_neighbours": 1}
+    assert online.stale == {"item_popularity": 3, "item_neighbours": 3}
 
 
 def test_nothing_is_stale_within_the_ttl(ws):
-    online = OnlineFeatures(ws, now=later(ws, 300))
+    online = OnlineFeatures(ws, now=later(ws, 29))
     assert online.user(2)
     assert all(online.items(tables.items(ws)["item"].to_pylist()))
     assert online.stale == {}

@@ -68,7 +68,7 @@ def test_popularity_changes_the_day_after_and_leaves_each_window():
     assert states[5]["trend"] == pytest.approx(np.log1p(1) - np.log1p(0.5))
 
 
-def test_pairs_are_listed_from_the_period_after_the_later_day():
+def test_pairs_are_listed_from_the_period_after_the_later_day_or_the_end():
     user, item, day = (np.array(column) for column in ([2, 2, 2, 3, 3], [7, 8, 9, 8, 7], [0, 29, 31, 5, 60]))
     found = {
         (row["item"], day_of(row)): dict(zip(row["neighbours"], row["neighbour_counts"], strict=True))
@@ -76,8 +76,8 @@ def test_pairs_are_listed_from_the_period_after_the_later_day():
     }
     assert found == {
         (7, 30): {8: 1, 0: 0}, (8, 30): {7: 1, 0: 0}, (9, 60): {7: 1, 8: 1, 0: 0}, (7, 60): {8: 1, 9: 1, 0: 0},
-        (8, 60): {7: 1, 9: 1, 0: 0}, (7, 90): {8: 2, 9: 1, 0: 0}, (8, 90): {7: 2, 9: 1, 0: 0},
-        (9, 90): {7: 1, 8: 1, 0: 0},
+        (8, 60): {7: 1, 9: 1, 0: 0}, (7, 61): {8: 2, 9: 1, 0: 0}, (8, 61): {7: 2, 9: 1, 0: 0},
+        (9, 61): {7: 1, 8: 1, 0: 0},
     }  # fmt: skip
 
 
