@@ -30,7 +30,7 @@ NEIGHBOURS = 20  # items in the dated list of those most often taken together wi
 # As-of numeric features, joined by Feast, in the order of the model's `dense` input. Read by the `best` recipe.
 USER_DENSE = ("activity", "taste_popularity", "brand_affinity", "category_affinity")
 ITEM_DENSE = ("popularity", "popularity_7d", "popularity_30d", "popularity_90d", "trend")
-CROSS_DENSE = ("recency", "age", "brand_count", "category_count", "days_since_category", "cooccurrence")
+CROSS_DENSE = ("recency", "item_age", "brand_count", "category_count", "days_since_category", "cooccurrence")
 DENSE = USER_DENSE + ITEM_DENSE + CROSS_DENSE
 
 

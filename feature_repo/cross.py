@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 FEATURES = {
     "recency": "log1p of days since the user's last interaction",
-    "age": "log1p of days since the item's first interaction",
+    "item_age": "log1p of days since the item's first interaction",
     "brand_count": "log1p of the history's items of this brand",
     "category_count": "log1p of how many categories the history's items share with it",
     "days_since_category": "log1p of days since the history's last item that shares a category",
@@ -40,7 +40,7 @@ def features(columns: dict[str, NDArray]) -> dict[str, NDArray[np.float32]]:
     last_B, alike_B = days_BL.max(axis=1), np.where(hits_BL > 0, days_BL, 0).max(axis=1)
     found = {
         "recency": _log_days(day_B, last_B),
-        "age": _log_days(day_B, first_day_B),
+        "item_age": _log_days(day_B, first_day_B),
         "brand_count": np.log1p(((columns["history_brands"] == brand_B1) & (brand_B1 > 0)).sum(axis=1)),
         "category_count": np.log1p(hits_BL.sum(axis=1)),
         "days_since_category": _log_days(day_B, alike_B),

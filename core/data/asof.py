@@ -106,7 +106,7 @@ def _item_facts(item: Ints, day: Ints, target: Ints, row_day: Ints) -> dict[str,
         "popularity": np.log1p(total),
         **{f"popularity_{days}d": np.log1p(count) for days, count in last.items()},
         "trend": np.log1p(last[30]) - np.log1p((last[90] - last[30]) / 2),
-        "age": _days(row_day - first[target], first[target] < row_day),
+        "item_age": _days(row_day - first[target], first[target] < row_day),
     }
 
 

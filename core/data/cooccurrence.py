@@ -19,20 +19,23 @@ PERIOD = 30  # days between lists
 
 
 def neighbour_states(user: Ints, item: Ints, day: Ints) -> pa.Table:
-    """`features.ITEM_NEIGHBOURS` of the interactions, which are sorted by user and position."""
-    parts = list(_lists_of_items(*_pairs(user, item, day)))
-    end = int(day.max(initial=0)) + 1  # nothing is dated later: the last list is the one that requests read
-    days = np.concatenate([part[1] for part in parts] or [np.empty(0, dtype=np.int64)])
-    owner = np.concatenate([np.full(len(dates), one) for one, dates, _, _ in parts] or [np.empty(0, dtype=np.int64)])
-    empty = np.empty((0, NEIGHBOURS), dtype=np.int64)
+    """`features.ITEM_NEIGHBOURS` of the interactions, which are sorted by user and position.
+
+    The day after the last repeats the newest list of every item: its date says how fresh the online values are.
+    """
+    end = int(day.max(initial=0)) + 1
+    counted = _pairs(user, item, day)
+    known = counted[1] <= end  # the rest waits for its list online as it does in training
+    nothing = np.empty((0, NEIGHBOURS), dtype=np.int64)
+    parts = [(nothing[:, 0], nothing[:, 0], nothing, nothing)]
+    parts += _lists_of_items(*(column[known] for column in counted), end=end)
+    owner, days, lists, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
     return pa.table(
         {
             "item": owner,
-            "event_timestamp": dated.times(
-                np.minimum(np.concatenate([part[1] for part in parts] or [empty[:, 0]]), end)
-            ),
-            "neighbours": dated.as_lists(np.concatenate([empty, *(part[2] for part in parts)])),
-            "neighbour_counts": dated.as_lists(np.concatenate([empty, *(part[3] for part in parts)]), pa.int32()),
+            "event_timestamp": dated.times(days),
+            "neighbours": dated.as_lists(lists),
+            "neighbour_counts": dated.as_lists(counts, pa.int32()),
         }
     )
 
@@ -56,16 +59,17 @@ def _pairs(user: Ints, item: Ints, day: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     return keys // items // lists, (keys // items % lists + first) * PERIOD, keys % items, count
 
 
-def _lists_of_items(item: Ints, listed: Ints, other: Ints, count: Ints) -> Iterator[tuple[int, Ints, Ints, Ints]]:
-    """For each item: itself, the days of its lists, the lists and their counts."""
+def _lists_of_items(
+    item: Ints, listed: Ints, other: Ints, count: Ints, *, end: int
+) -> Iterator[tuple[Ints, Ints, Ints, Ints]]:
+    """For each item: itself once for each list, the days of its lists, the lists and their counts."""
     starts = np.append(np.flatnonzero(np.diff(item, prepend=-1)), len(item))
-    newest = listed.max(initial=0)  # a list of every item: its date says how fresh the online values are
     for start, stop in pairwise(starts):
-        days, at = np.unique(np.append(listed[start:stop], newest), return_inverse=True)
+        days, at = np.unique(np.append(listed[start:stop], end), return_inverse=True)
         others, which = np.unique(other[start:stop], return_inverse=True)
         counts = np.zeros((len(days), len(others)), dtype=np.int64)
         counts[at[:-1], which] = count[start:stop]
-        yield int(item[start]), days, *_top(others, counts.cumsum(axis=0))
+        yield np.full(len(days), item[start]), days, *_top(others, counts.cumsum(axis=0))
 
 
 def _top(others: Ints, counts: Ints) -> tuple[Ints, Ints]:

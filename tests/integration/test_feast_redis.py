@@ -124,9 +124,10 @@ def test_a_push_may_be_repeated_and_come_out_of_order(ws):
     assert after
     assert after["history"][-2:] == [row["3"], row["4"]]
     again = feature_store.push(ws, [*reversed(lines), event(raw, "5", LATER - 9)], now=NOW).details
-    assert again["accepted"] == 0
-    assert (again["left_out"]["duplicate"], again["left_out"]["late"]) == (2, 1)
-    assert online.user(2) == after
+    assert (again["accepted"], again["out_of_order"], again["left_out"]["duplicate"]) == (1, 1, 2)
+    inserted = online.user(2)
+    assert inserted
+    assert inserted["history"][-3:] == [row["5"], row["3"], row["4"]]
     feature_store.push(ws, [event(raw, "6", LATER + 2)], now=NOW)  # newer by a millisecond of state time
     newest = online.user(2)
     assert newest

@@ -68,7 +68,7 @@ def test_popularity_changes_the_day_after_and_leaves_each_window():
     assert states[5]["trend"] == pytest.approx(np.log1p(1) - np.log1p(0.5))
 
 
-def test_pairs_are_listed_from_the_period_after_the_later_day_or_the_end():
+def test_pairs_are_listed_from_the_period_after_the_later_day():
     user, item, day = (np.array(column) for column in ([2, 2, 2, 3, 3], [7, 8, 9, 8, 7], [0, 29, 31, 5, 60]))
     found = {
         (row["item"], day_of(row)): dict(zip(row["neighbours"], row["neighbour_counts"], strict=True))
@@ -76,7 +76,7 @@ def test_pairs_are_listed_from_the_period_after_the_later_day_or_the_end():
     }
     assert found == {
         (7, 30): {8: 1, 0: 0}, (8, 30): {7: 1, 0: 0}, (9, 60): {7: 1, 8: 1, 0: 0}, (7, 60): {8: 1, 9: 1, 0: 0},
-        (8, 60): {7: 1, 9: 1, 0: 0}, (7, 61): {8: 2, 9: 1, 0: 0}, (8, 61): {7: 2, 9: 1, 0: 0},
+        (8, 60): {7: 1, 9: 1, 0: 0}, (7, 61): {8: 1, 9: 1, 0: 0}, (8, 61): {7: 1, 9: 1, 0: 0},
         (9, 61): {7: 1, 8: 1, 0: 0},
     }  # fmt: skip
 
@@ -85,7 +85,7 @@ def test_a_full_list_keeps_the_most_frequent():
     others = np.arange(100, 100 + NEIGHBOURS + 5)
     pairs = [(7, other) for other in [*others, others[-1]]]
     user = np.repeat(np.arange(len(pairs)), 2)
-    last = neighbour_states(user, np.array(pairs).ravel(), np.zeros(len(user), dtype=np.int64)).to_pylist()[0]
+    last = neighbour_states(user, np.array(pairs).ravel(), np.full(len(user), 29)).to_pylist()[0]
     assert last["neighbours"] == [int(others[-1]), *range(100, 100 + NEIGHBOURS - 1)]
     assert last["neighbour_counts"] == [2] + [1] * (NEIGHBOURS - 1)
 
@@ -122,7 +122,7 @@ def naive_features(row, interactions, items):
         "popularity_90d": np.log1p(quarter),
         "trend": np.log1p(month) - np.log1p((quarter - month) / 2),
         "recency": since([x["day"] for x in mine[-1:]]),
-        "age": since([min(first)] if first else []),
+        "item_age": since([min(first)] if first else []),
         "brand_count": np.log1p(sum(items[x["item"]]["brand_id"] == brand > 0 for x in recent)),
         "category_count": np.log1p(sum(label in kinds for label in labels)),
         "days_since_category": since(alike),
