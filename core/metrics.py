@@ -39,12 +39,28 @@ def gauc(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> float:
     return float(np.average(own, weights=rows[known]))
 
 
+def ece(labels_N: Numbers, scores_N: Numbers, *, bins: int = 15, equal_mass: bool = True) -> float:
+    """Expected calibration error (Guo et al. 2017): sum over bins of n_b / N * |share of positives - mean score|.
+
+    Args:
+        scores_N: probabilities.
+        equal_mass: bins of about equally many rows, equal scores together; otherwise of equal width.
+    """
+    labels, scores = np.asarray(labels_N, dtype=np.float64), np.asarray(scores_N, dtype=np.float64)
+    inner = np.arange(1, bins) / bins
+    edges = np.quantile(scores, inner) if equal_mass else inner
+    bin_N = np.searchsorted(edges, scores, side="right")
+    gap = np.bincount(bin_N, labels, minlength=bins) - np.bincount(bin_N, scores, minlength=bins)
+    return float(np.abs(gap).sum() / len(labels))
+
+
 def binary_metrics(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> dict[str, float]:
-    """`auc`, `logloss` and `gauc` of one split."""
+    """`auc`, `logloss`, `gauc` and `ece` of one split."""
     return {
         "auc": auc(labels_N, scores_N),
         "logloss": logloss(labels_N, scores_N),
         "gauc": gauc(labels_N, scores_N, users_N),
+        "ece": ece(labels_N, scores_N),
     }
 
 

@@ -96,6 +96,20 @@ def data_prepare(
     )
 
 
+@data.command("report")
+def data_report(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Write a page about the data's quality: counts, gaps, long tail, ties, negatives; with pictures."""
+    from llmcf import data_report as page
+
+    place = _workspace(dataset, order, as_of)
+    run(lambda: page.report(place), as_json=as_json)
+
+
 @features.command("build")
 def features_build(
     dataset: opt.Dataset = opt.DATASET,

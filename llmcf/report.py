@@ -9,7 +9,13 @@ from llmcf import machine
 
 Results = list[dict[str, Any]]
 
-RANKING = (("auc", "AUC", 4), ("logloss", "LogLoss", 4), ("gauc", "GAUC", 4), ("rel_impr", "RelImpr %", 2))
+RANKING = (
+    ("auc", "AUC", 4),
+    ("logloss", "LogLoss", 4),
+    ("gauc", "GAUC", 4),
+    ("ece", "ECE", 4),
+    ("rel_impr", "RelImpr %", 2),
+)
 RETRIEVAL = (("hit@5", "HIT@5", 4), ("hit@10", "HIT@10", 4), ("ndcg@5", "NDCG@5", 4), ("ndcg@10", "NDCG@10", 4))
 
 REDUCED = """\

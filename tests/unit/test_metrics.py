@@ -62,4 +62,27 @@ def test_full_ranking_by_hand():
 
 def test_binary_metrics_names():
     found = metrics.binary_metrics(np.array([1, 0]), np.array([0.9, 0.1]), np.array([2, 2]))
-    assert found == {"auc": 1.0, "logloss": pytest.approx(-np.log(0.9)), "gauc": 1.0}
+    calibration = pytest.approx(0.1)
+    assert found == {"auc": 1.0, "logloss": pytest.approx(-np.log(0.9)), "gauc": 1.0, "ece": calibration}
+
+
+def test_calibration_by_hand():
+    label, score = np.array([0, 1, 1, 1]), np.array([0.2, 0.4, 0.6, 0.8])
+    # halves: |(0 + 1) - (0.2 + 0.4)| / 4 + |(1 + 1) - (0.6 + 0.8)| / 4
+    assert metrics.ece(label, score, bins=2) == pytest.approx(0.25)
+    assert metrics.ece(label, score, bins=2, equal_mass=False) == pytest.approx(0.25)
+    assert metrics.ece(label, score, bins=1) == pytest.approx(0.25)
+
+
+@given(st.sampled_from([4, 10, 20]), st.booleans())
+def test_bins_with_their_own_share_of_positives_are_calibrated(rows, equal_mass):
+    score = np.repeat([0.25, 0.5, 0.75], 4 * rows)
+    label = np.concatenate([np.arange(4 * rows) % 4 < k for k in (1, 2, 3)])
+    assert metrics.ece(label, score, equal_mass=equal_mass) == pytest.approx(0, abs=1e-9)
+    assert metrics.ece(1 - label, score, equal_mass=equal_mass) == pytest.approx(1 / 3)
+
+
+def test_equal_scores_share_a_bin():
+    """Whatever the order of rows: a constant score is one bin, off by its distance from the share of positives."""
+    label = np.random.default_rng(0).permutation(np.arange(100) < 30)
+    assert metrics.ece(label, np.full(100, 0.5)) == pytest.approx(0.2)
