@@ -57,7 +57,7 @@ for name, group in {
 
 
 def _workspace(dataset: str, order: str, as_of: str) -> Workspace:
-    from core.data import DATASETS
+    from core.data.datasets import DATASETS
 
     check_choice("dataset", dataset, DATASETS)
     return Workspace(dataset, order, as_of)

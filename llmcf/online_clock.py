@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from core.data import DATASETS
+from core.data.datasets import DATASETS
 from core.errors import UsageError
 from core.settings import Workspace
 

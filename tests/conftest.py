@@ -1,5 +1,6 @@
 """Fixtures every test may use. Tests never write into the project's own var/ or runs/."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def tiny(home: Path, source: Path) -> Workspace:
 
     steps.run(steps.Step(folder=ws.path("training"), config={}, inputs=[ws.path("data")]), work)
     return ws
+
+
+@pytest.fixture(scope="module")
+def own(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A copy of the tiny workspace in a home of the module's own, to be added to."""
+    made, home = settings.home() / tiny.dataset, tmp_path_factory.mktemp("own")
+    shutil.copytree(made, home / tiny.dataset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMCF_HOME", str(home))
+        yield tiny
 
 
 @pytest.fixture

@@ -1,8 +1,1 @@
-"""The data sets the product knows, and everything between raw files and training rows."""
-
-from core.data.amazon import AMAZON
-from core.data.custom import CUSTOM
-from core.data.movielens import MOVIELENS_100K
-from core.data.raw import Dataset
-
-DATASETS: dict[str, Dataset] = {"movielens-100k": MOVIELENS_100K, **AMAZON, "custom": CUSTOM}
+"""Everything between raw files and training rows."""

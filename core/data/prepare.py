@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from core import environments, schemas, settings, steps, storage
 from core.contracts import CATEGORIES, FIRST_ID, ON_SALE, PAD, SPLITS
-from core.data import DATASETS, raw, rejects, texts, vocabulary
+from core.data import raw, rejects, texts, vocabulary
+from core.data.datasets import DATASETS
 from core.data.protocol import Protocol
 from core.errors import LlmcfError, UsageError, check_choice, unknown
 from core.progress import say

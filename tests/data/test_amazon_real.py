@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from core import settings
-from core.data import DATASETS, asof, tables
+from core.data import asof, tables
 from core.data.audit import held_out_violations, history_violations, negative_violations, on_sale_violations
+from core.data.datasets import DATASETS
 from core.data.prepare import prepare
 from core.settings import Workspace
 from tests.amazon_files import official_of, prepared_of

@@ -5,6 +5,7 @@ import zipfile
 import pyarrow as pa
 import pytest
 
+from core.contracts import ON_SALE
 from core.data import asof, tables
 from core.data.audit import history_violations, negative_violations, popularity_violations
 from core.data.movielens import GENRES, OFFICIAL, WHEEL, _read_wheel, files, read
@@ -22,9 +23,11 @@ def wheel(home):
 
 def test_counts(real):
     loads = (tables.users, tables.items, tables.interactions, tables.rows)
-    assert [load(real).num_rows for load in loads] == [943, 1682, 100_000, 200_000]
+    assert [load(real).num_rows for load in loads] == [943, 1682, 100_000, 201_884]
     held_out = tables.rows(real)["split"].value_counts().to_pylist()
-    assert {entry["values"]: entry["counts"] for entry in held_out} == {"train": 196_228, "valid": 1_886, "test": 1_886}
+    assert {entry["values"]: entry["counts"] for entry in held_out} == {
+        "train": 196_228, "valid": 1_886, "test": 1_886, ON_SALE: 1_884,
+    }  # fmt: skip
 
 
 def test_no_row_knows_more_than_it_may(real):

@@ -1,7 +1,6 @@
 """`cot index` and `cot search` on a small workspace."""
 
 import shutil
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,16 +16,11 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def ws(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def ws(own: Workspace) -> Workspace:
     """A copy of the tiny workspace with a CoT set of random vectors."""
-    home = tmp_path_factory.mktemp("index")
-    for name in ("data", "training"):
-        shutil.copytree(tiny.path(name), home / tiny.dataset / tiny.order / tiny.as_of / name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMCF_HOME", str(home))
-        rows, items = tables.training_rows(tiny), len(tables.items(tiny))
-        in_memory.write_cot_set(tiny, in_memory.example_set(rows, items=items))
-        yield tiny
+    rows, items = tables.training_rows(own), len(tables.items(own))
+    in_memory.write_cot_set(own, in_memory.example_set(rows, items=items))
+    return own
 
 
 def live(ws: Workspace) -> str | None:

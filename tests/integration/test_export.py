@@ -29,21 +29,18 @@ CHOICE = {"framework": "llm-cf", "recipe": "strict", "seed": 1}
 
 
 @pytest.fixture(scope="module")
-def ws(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """A copy of the tiny workspace with examples and both stages trained for an epoch."""
-    home, made = tmp_path_factory.mktemp("export"), tiny.root
+    rows = tables.training_rows(own)
+    sample = torch.from_numpy(np.flatnonzero(rows["split"].to_numpy() == "train")[::5].copy())
+    cot = torch.nn.functional.normalize(torch.randn(len(sample), 16), dim=-1)
+    vectors = item_vectors(items=tables.items(own).num_rows)
+    write_cot_set(own, ExampleSet.of(rows, sample, cot, vectors))
+    ranking_trainer.train(own, model="deepfm", epochs=1, **CHOICE)
+    retrieval_trainer.train(own, model="sasrec", epochs=1, **CHOICE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMCF_HOME", str(home))
-        patch.setenv("LLMCF_TRITON_MODELS", str(home / "models"))
-        shutil.copytree(made, tiny.root)
-        rows = tables.training_rows(tiny)
-        sample = torch.from_numpy(np.flatnonzero(rows["split"].to_numpy() == "train")[::5].copy())
-        cot = torch.nn.functional.normalize(torch.randn(len(sample), 16), dim=-1)
-        vectors = item_vectors(items=tables.items(tiny).num_rows)
-        write_cot_set(tiny, ExampleSet.of(rows, sample, cot, vectors))
-        ranking_trainer.train(tiny, model="deepfm", epochs=1, **CHOICE)
-        retrieval_trainer.train(tiny, model="sasrec", epochs=1, **CHOICE)
-        yield tiny
+        patch.setenv("LLMCF_TRITON_MODELS", str(tmp_path_factory.mktemp("models")))
+        yield own
 
 
 def export_again(ws: Workspace) -> Result:

@@ -1,6 +1,5 @@
 """The online path over a real Triton, Milvus and CoT index; Feast is answered from the prepared tables."""
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,23 +52,19 @@ class PreparedFeatures:
 
 
 @pytest.fixture(scope="module")
-def ws(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """A copy of the tiny workspace with examples, item vectors and a release of invented weights."""
-    home, made = tmp_path_factory.mktemp("online"), tiny.root
+    models, count = tmp_path_factory.mktemp("models"), tables.items(own).num_rows
+    rows = tables.training_rows(own)
+    sample = np.flatnonzero(rows["split"].to_numpy() == "train")[::5]
+    write_examples(own, rows, sample, count)
+    collection = index(own).details["collection"]
+    vectors = np.random.default_rng(0).standard_normal((count, RETRIEVAL_WIDTH), dtype=np.float32)
+    published = items.publish(own, np.arange(count) + FIRST_ID, vectors)
+    write_release(models, own, collections={"cot": collection, "items": published})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMCF_HOME", str(home))
-        patch.setenv("LLMCF_TRITON_MODELS", str(home / "models"))
-        shutil.copytree(made, tiny.root)
-        count = tables.items(tiny).num_rows
-        rows = tables.training_rows(tiny)
-        sample = np.flatnonzero(rows["split"].to_numpy() == "train")[::5]
-        write_examples(tiny, rows, sample, count)
-        collection = index(tiny).details["collection"]
-        generator = np.random.default_rng(0)
-        vectors = generator.standard_normal((count, RETRIEVAL_WIDTH), dtype=np.float32)
-        published = items.publish(tiny, np.arange(count) + FIRST_ID, vectors)
-        write_release(home / "models", tiny, collections={"cot": collection, "items": published})
-        yield tiny
+        patch.setenv("LLMCF_TRITON_MODELS", str(models))
+        yield own
 
 
 def write_examples(ws: Workspace, rows: Any, sample: np.ndarray, count: int) -> None:

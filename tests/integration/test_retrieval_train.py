@@ -22,11 +22,11 @@ SEED = 11
 
 
 @pytest.fixture(scope="module")
-def ws(tiny: Workspace) -> Workspace:
-    """The tiny workspace, under another seed, with an invented CoT set."""
-    rows, items = tables.training_rows(tiny), len(tables.items(tiny))
-    in_memory.write_cot_set(tiny, in_memory.example_set(rows, items=items))
-    return tiny
+def ws(own: Workspace) -> Workspace:
+    """A copy of the tiny workspace with an invented CoT set."""
+    rows, items = tables.training_rows(own), len(tables.items(own))
+    in_memory.write_cot_set(own, in_memory.example_set(rows, items=items))
+    return own
 
 
 def train(ws: Workspace, framework: str, *, epochs: int = 2, recipe: str = "strict") -> Result:

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.synthetic_release import ROWS, write_release
 from core import settings
-from core.contracts import TRITON_MODELS
+from core.contracts import DENSE, TRITON_MODELS
 from core.errors import LlmcfError
 from core.settings import PROJECT, Workspace
 from llmcf import releases, triton, triton_server
@@ -112,7 +112,7 @@ def test_concurrent_requests_are_put_together_and_each_gets_its_own_answer(serve
         ({"history": np.zeros((2, 7), dtype=np.int64)}, "shape"),
         ({"item": np.full(2, ROWS)}, "out of data bounds"),
         ({"item": np.full(2, -1)}, "ids are not negative"),
-        ({"dense": np.full((2, 3), np.nan, dtype=np.float32)}, "not finite"),
+        ({"dense": np.full((2, len(DENSE)), np.nan, dtype=np.float32)}, "not finite"),
     ],
 )
 def test_a_bad_request_is_refused_and_the_server_lives(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.data import DATASETS, tables
+from core.data import tables
+from core.data.datasets import DATASETS
 from core.data.prepare import prepare
 from core.data.raw import RawTables
 from core.errors import UsageError
@@ -150,7 +151,7 @@ def test_a_folder_with_neither_layout_names_both(tmp_path):
         BEAUTY.files(tmp_path)
 
 
-_times = st.one_of(st.integers(), st.floats(allow_nan=False), st.none(), st.text(max_size=3))
+_times = st.one_of(st.integers(), st.floats(allow_nan=False, allow_subnormal=False), st.none(), st.text(max_size=3))
 _objects = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: (

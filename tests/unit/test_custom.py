@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.data import DATASETS
+from core.data.datasets import DATASETS
 from core.data.prepare import prepare
 from core.errors import UsageError
 from core.settings import PROJECT, Workspace

@@ -32,16 +32,11 @@ def torch_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def ws(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def ws(own: Workspace) -> Workspace:
     """A copy of the tiny workspace with a CoT set of random vectors."""
-    home = tmp_path_factory.mktemp("ranking")
-    for name in ("data", "training"):
-        shutil.copytree(tiny.path(name), home / tiny.dataset / tiny.order / tiny.as_of / name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMCF_HOME", str(home))
-        rows, items = tables.training_rows(tiny), len(tables.items(tiny))
-        in_memory.write_cot_set(tiny, in_memory.example_set(rows, items=items))
-        yield tiny
+    rows, items = tables.training_rows(own), len(tables.items(own))
+    in_memory.write_cot_set(own, in_memory.example_set(rows, items=items))
+    return own
 
 
 @pytest.mark.parametrize(("framework", "recipe"), [("none", "strict"), ("llm-cf", "strict"), ("llm-cf", "best")])
@@ -55,7 +50,7 @@ def test_a_run_leaves_weights_losses_scores_and_metrics(ws: Workspace, framework
     of_test = scores[scores["split"] == "test"]
     assert metrics.auc(of_test["label"].to_numpy(), of_test["score"].to_numpy()) == result.metrics["test"]["auc"]
     assert scores["score"].between(0, 1).all()
-    assert set(result.metrics["valid"]) == {"auc", "logloss", "gauc"}
+    assert set(result.metrics["valid"]) == {"auc", "logloss", "gauc", "ece"}
     losses = json.loads((folder / "losses.json").read_text())
     assert len(losses["epochs"]) == 2
     assert all(math.isfinite(loss) for loss in losses["steps"])

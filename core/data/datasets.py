@@ -1,0 +1,8 @@
+"""The data sets the product knows."""
+
+from core.data.amazon import AMAZON
+from core.data.custom import CUSTOM
+from core.data.movielens import MOVIELENS_100K
+from core.data.raw import Dataset
+
+DATASETS: dict[str, Dataset] = {"movielens-100k": MOVIELENS_100K, **AMAZON, "custom": CUSTOM}
