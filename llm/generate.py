@@ -17,18 +17,19 @@ from core.errors import UsageError, check_choice
 from core.progress import say, track
 from core.runs import Estimate, Result
 from core.settings import Workspace
-from llm import engines, models, prompts, quality
+from llm import budget, engines, models, prompts, quality
 from llm.cache import Entry, TextCache, prompt_hash
 from llm.contexts import Context, contexts, training_split
 from llm.engines import Sampling
 
 MAX_NEW_TOKENS = 64
+PROMPT_TOKENS = 512
 _LONGEST = 1024
 _SHARE = 10  # a chain of thought for one training row in ten, as in the paper
 _RATES = {"openvino": 170, "vllm": 45, "transformers": 35}  # new tokens a second, 135M parameters, 2 cores
 _STARTS = {"openvino": 60, "vllm": 60, "transformers": 10}  # seconds; OpenVINO's conversion is once a model
 _MEAN_SHARE = 0.6  # of max_new_tokens, before the model stops by itself
-_CODE = ("contexts", "engines", "generate", "prompts", "quality")
+_CODE = ("budget", "contexts", "engines", "generate", "prompts", "quality")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class GenerateConfig:
     seed: int
     limit: int | None
     max_new_tokens: int
+    prompt_tokens: int
     sampling: Sampling
     prompt: str = prompts.VERSION
 
@@ -67,6 +69,7 @@ def generate(
     model: str = "recgen",
     limit: int | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    prompt_tokens: int = PROMPT_TOKENS,
     recipe: str = "strict",
     seed: int = 0,
     sampling: Sampling | None = None,
@@ -76,6 +79,7 @@ def generate(
     Args:
         engine: one of `engines.NAMES`.
         model: "recgen" (the fine-tuned one of this recipe and seed), "base", or any name `llm fetch` knows.
+        prompt_tokens: longest prompt; a longer one loses its oldest history, see `budget.fit`.
         limit: M, the number of rows; None is a tenth of the training rows. A larger M keeps the rows of a smaller.
 
     Raises:
@@ -91,6 +95,7 @@ def generate(
         seed=seed,
         limit=limit,
         max_new_tokens=max_new_tokens,
+        prompt_tokens=prompt_tokens,
         sampling=sampling or Sampling(),
     )
     step = steps.Step(
@@ -191,12 +196,15 @@ def _ask(ws: Workspace, config: GenerateConfig, model: Path) -> list[Asked]:
 
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
     words = prompts.domain(ws.dataset)
-    asked = []
-    for context in contexts(ws, sample(training_split(ws), config.limit, config.seed)):
+
+    def ask(context: Context) -> tuple[str, str]:
         cot = prompts.cot_prompt(context, words, state_label=config.recipe == "paper")
-        prompt = prompts.render(cot.messages, tokenizer, cot.opening)
-        asked.append(Asked(context, prompt, cot.opening, prompt_hash(prompt)))
-    return asked
+        return prompts.render(cot.messages, tokenizer, cot.opening), cot.opening
+
+    drawn = contexts(ws, sample(training_split(ws), config.limit, config.seed))
+    fitted = budget.fit(drawn, lambda c: ask(c)[0], tokenizer, newest=prompts.COT_HISTORY, tokens=config.prompt_tokens)
+    asked = [(context, *ask(context)) for context in fitted]
+    return [Asked(context, prompt, opening, prompt_hash(prompt)) for context, prompt, opening in asked]
 
 
 def _complete(config: GenerateConfig, model: Path, asked: Sequence[Asked], cache: TextCache) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from core.errors import LlmcfError, UsageError, check_choice
 from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import PROJECT, Workspace
-from llm import models, prompts
+from llm import budget, models, prompts
 from llm.contexts import contexts, training_split
 
 OWN_INSTRUCTIONS = PROJECT / "llm" / "general_instructions.jsonl"
@@ -39,6 +39,7 @@ _TOKENS_A_SECOND = 900  # trained, forward and backward, 135M parameters in floa
 _FIRST_BUILD_S = 150  # DeepSpeed compiles an operator the first time
 BUILD = "build"  # what the worker is given instead of a job
 _BUILT = "built"  # marks a finished build
+_ANSWER_TOKENS = 4  # of "Yes" or "No" and its end
 _TEXT_LIMIT = 4000  # characters of one general text; the worker cuts to tokens
 
 
@@ -107,11 +108,14 @@ def _run(ws: Workspace, config: RecGenConfig) -> steps.Outcome:
         folder=model_folder(ws, recipe=config.recipe, seed=config.seed),
         config=config,
         inputs=[models.llm_path(config.model), ws.path("training"), ws.path("data"), general],
-        code=["llm/recgen.py", "llm/recgen_worker.py", "llm/prompts.py", "llm/contexts.py"],
+        code=["llm/recgen.py", "llm/recgen_worker.py", "llm/prompts.py", "llm/contexts.py", "llm/budget.py"],
     )
 
     def work(folder: Path) -> dict[str, Any]:
-        samples, sources = mix(ws, config, general)
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(models.llm_path(config.model), local_files_only=True)
+        samples, sources = mix(ws, config, general, tokenizer)
         launch(config, samples, model=models.llm_path(config.model), out=folder)
         losses = storage.read_json(folder / "losses.json")["train"]
         if not all(loss == loss and abs(loss) != float("inf") for loss in losses):  # NaN is not equal to itself
@@ -135,10 +139,12 @@ def general_file() -> Path:
     return shared if shared.is_file() else OWN_INSTRUCTIONS
 
 
-def mix(ws: Workspace, config: RecGenConfig, general: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def mix(
+    ws: Workspace, config: RecGenConfig, general: Path, tokenizer: Any
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The run's samples in training order, and what they are: source -> rows and licence.
 
-    Recommendation rows are drawn from the training split only.
+    Recommendation rows are drawn from the training split only; a long one loses its oldest history.
     """
     rng = random.Random(config.seed)  # noqa: S311 - sampling, not secrets
     total = config.steps * config.batch * config.processes
@@ -148,9 +154,15 @@ def mix(ws: Workspace, config: RecGenConfig, general: Path) -> tuple[list[dict[s
     rows = training_split(ws)
     picked = sorted(rng.sample(range(rows.num_rows), min(total - wanted, rows.num_rows)))
     words = prompts.domain(ws.dataset)
+    fitted = budget.fit(
+        contexts(ws, rows.take(picked)),
+        lambda context: prompts.render(prompts.task_prompt(context, words), tokenizer),
+        tokenizer,
+        newest=prompts.TASK_HISTORY,
+        tokens=config.max_tokens - _ANSWER_TOKENS,
+    )
     recommendation = [
-        {"messages": prompts.task_prompt(context, words), "answer": prompts.task_answer(context)}
-        for context in contexts(ws, rows.take(picked))
+        {"messages": prompts.task_prompt(context, words), "answer": prompts.task_answer(context)} for context in fitted
     ]
     samples = [*recommendation, *({"messages": c["messages"], "answer": c["answer"]} for c in chosen)]
     rng.shuffle(samples)

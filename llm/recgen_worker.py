@@ -87,7 +87,7 @@ def cosine(steps: int, warmup: int) -> Any:
 
 
 def encode(tokenizer: Any, sample: dict[str, Any], limit: int) -> Example:
-    """Token ids and labels of one conversation; the prompt is cut from its middle if it is too long.
+    """Token ids and labels of one conversation; a general prompt that is too long is cut from its middle.
 
     The cut keeps the head (the instruction) and the tail (the target and the question) of the prompt, and the
     response whole up to half of `limit`.

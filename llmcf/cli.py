@@ -243,6 +243,9 @@ def cot_generate(
     model: Annotated[str, typer.Option(help="recgen, base, or a model folder.")] = "recgen",
     limit: Annotated[int, typer.Option(help="How many training rows get a chain of thought.", min=2)] = 1000,
     max_new_tokens: Annotated[int, typer.Option(help="Longest text, in tokens.", min=8)] = 64,
+    prompt_tokens: Annotated[
+        int, typer.Option(help="Longest prompt; a longer one loses its oldest history.", min=32)
+    ] = 512,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
@@ -253,7 +256,14 @@ def cot_generate(
     place = _workspace(dataset, order, as_of)
     run(
         lambda: generate.generate(
-            place, engine=engine, model=model, limit=limit, max_new_tokens=max_new_tokens, recipe=recipe, seed=seed
+            place,
+            engine=engine,
+            model=model,
+            limit=limit,
+            max_new_tokens=max_new_tokens,
+            prompt_tokens=prompt_tokens,
+            recipe=recipe,
+            seed=seed,
         ),
         as_json=as_json,
         estimate=(lambda: generate.estimate_generate(place, engine=engine, limit=limit, max_new_tokens=max_new_tokens))

@@ -8,7 +8,7 @@ import pytest
 from core.data import tables
 from core.errors import UsageError
 from core.settings import Workspace
-from llm import recgen, recgen_worker
+from llm import prompts, recgen, recgen_worker
 from tests.tiny_llama import tiny_tokenizer
 
 
@@ -17,13 +17,23 @@ def config(**changes: object) -> recgen.RecGenConfig:
 
 
 def test_the_mix_is_seeded_and_keeps_the_share(tiny: Workspace) -> None:
-    samples, sources = recgen.mix(tiny, config(), recgen.OWN_INSTRUCTIONS)
+    samples, sources = recgen.mix(tiny, config(), recgen.OWN_INSTRUCTIONS, tiny_tokenizer())
     assert len(samples) == 20
     assert sources["llmcf"]["rows"] == 10
     assert sources[tiny.dataset]["rows"] == 10
-    assert samples == recgen.mix(tiny, config(), recgen.OWN_INSTRUCTIONS)[0]
-    assert samples != recgen.mix(tiny, config(seed=2), recgen.OWN_INSTRUCTIONS)[0]
+    assert samples == recgen.mix(tiny, config(), recgen.OWN_INSTRUCTIONS, tiny_tokenizer())[0]
+    assert samples != recgen.mix(tiny, config(seed=2), recgen.OWN_INSTRUCTIONS, tiny_tokenizer())[0]
     assert {s["answer"] for s in samples if "Answer Yes or No" in s["messages"][-1]["content"]} == {"Yes", "No"}
+
+
+def test_a_recommendation_prompt_fits_with_its_instruction_and_target(tiny: Workspace) -> None:
+    tokenizer = tiny_tokenizer()
+    samples, _ = recgen.mix(tiny, config(steps=20, max_tokens=64), recgen.OWN_INSTRUCTIONS, tokenizer)
+    asked = [s["messages"] for s in samples if s["messages"][-1]["content"].endswith("Answer Yes or No.")]
+    assert len(asked) == 40
+    lengths = [len(tokenizer(prompts.render(one, tokenizer))["input_ids"]) for one in asked]
+    assert max(lengths) <= 60
+    assert all("\nNew film: " in one[-1]["content"] for one in asked)
 
 
 def test_only_training_rows_are_drawn(tiny: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +45,7 @@ def test_only_training_rows_are_drawn(tiny: Workspace, monkeypatch: pytest.Monke
         return real(ws, rows)
 
     monkeypatch.setattr(recgen, "contexts", spy)
-    recgen.mix(tiny, config(steps=20), recgen.OWN_INSTRUCTIONS)
+    recgen.mix(tiny, config(steps=20), recgen.OWN_INSTRUCTIONS, tiny_tokenizer())
     split = dict(zip(tables.rows(tiny)["row"].to_pylist(), tables.rows(tiny)["split"].to_pylist(), strict=True))
     assert len(seen) == 40
     assert {split[row] for row in seen} == {"train"}
