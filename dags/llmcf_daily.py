@@ -1,8 +1,9 @@
 """The daily refresh of LLM-CF: data, features, chain of thought, both recommenders, release.
 
 Every task is one `llmcf` verb, the same that an analyst runs by hand. A task whose inputs have not changed answers at
-once, so clearing or re-running the DAG is cheap and safe. `as_of` bounds what a run may see: interactions before that
-day, 00:00 UTC. Left empty it is the end of the run's data interval; "latest" takes everything there is.
+once, so clearing or re-running the DAG is cheap and safe. Nothing is released whose rows break the leak rule: the
+audit comes before the export. `as_of` bounds what a run may see: interactions before that day, 00:00 UTC. Left empty it
+is the end of the run's data interval; "latest" takes everything there is.
 
 Pools: `llm` keeps one language-model job at a time on a machine, `milvus` one writer of a Milvus Lite file. Create
 them once with `airflow pools import dags/pools.json`. Retries are the deployment's choice: every task is safe to
@@ -66,11 +67,13 @@ def llmcf_daily() -> None:
         verb("retrieve train", f"--framework {framework}", task=f"retrieve_train_{framework.replace('-', '_')}")
         for framework in ("none", "llm-cf")
     ]
+    audit = verb("audit leaks")
     export = verb("export", pool="milvus")
     canary = verb("serve", "--check")
 
+    chain(prepare, verb("data report"))
     chain(prepare, *features, recgen, generate, embed, index)
-    chain(index, [rankers[0], retrievers[0]], [rankers[1], retrievers[1]], export, canary)
+    chain(index, [rankers[0], retrievers[0]], [rankers[1], retrievers[1]], audit, export, canary)
 
 
 llmcf_daily()

@@ -36,6 +36,7 @@ class Verb:
 
 PIPELINE = (
     Verb("data prepare"),
+    Verb("data report"),
     Verb("features build"),
     Verb("features apply"),
     Verb("features join"),
@@ -49,6 +50,7 @@ PIPELINE = (
     Verb("rank train", ("--framework", "llm-cf")),
     Verb("retrieve train", ("--framework", "none")),
     Verb("retrieve train", ("--framework", "llm-cf")),
+    Verb("audit leaks"),
     Verb("export"),
     Verb("serve", ("--check",)),
     Verb("dag test"),

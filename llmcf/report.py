@@ -1,9 +1,11 @@
 """The demo's report: tables, training curves and score distributions, written by the program that ran."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from core import storage
+from core.contracts import ON_SALE
 from core.settings import Workspace
 from llmcf import machine
 
@@ -34,7 +36,7 @@ def write(ws: Workspace, folder: Path, results: Results, *, seconds: float) -> P
     plots.scores(results, folder / "scores.png")
     page = folder / "report.md"
     with storage.atomic_path(page) as beside:
-        beside.write_text(_page(ws, results, seconds), encoding="utf-8")
+        beside.write_text(_page(ws, folder, results, seconds), encoding="utf-8")
     return page
 
 
@@ -70,10 +72,11 @@ def summary(results: Results, page: Path) -> str:
     return "\n".join(parts)
 
 
-def _page(ws: Workspace, results: Results, seconds: float) -> str:
+def _page(ws: Workspace, folder: Path, results: Results, seconds: float) -> str:
     generate = of_title(results, "cot generate")
     recommend = of_title(results, "recommend")
     search = of_title(results, "cot search")
+    data, audit = of_title(results, "data report"), of_title(results, "audit leaks")
     seeds = sorted({r["seed"] for r in results if r["seed"] is not None})
     return "\n".join(
         [
@@ -85,6 +88,8 @@ def _page(ws: Workspace, results: Results, seconds: float) -> str:
             "",
             REDUCED,
             "## Ranking: every test row, one positive and one uniform negative an interaction",
+            "",
+            f"`{ON_SALE}` has the test positives against negatives that had been taken before the row's day.",
             "",
             *_ranking_table(results),
             "",
@@ -98,6 +103,9 @@ def _page(ws: Workspace, results: Results, seconds: float) -> str:
             "",
             "![training curves](training.png)",
             "",
+            *(_section("Data", data)),
+            *([f"With pictures: [data report]({_beside(data, folder)})", ""] if data else []),
+            *(_section("Audit of the leak rule", audit)),
             *(_section("Chains of thought", generate)),
             *(_section("In-context examples of one request", search)),
             *(_section("Recommendations", recommend)),
@@ -107,6 +115,11 @@ def _page(ws: Workspace, results: Results, seconds: float) -> str:
             "",
         ]
     )
+
+
+def _beside(result: dict[str, Any], folder: Path) -> str:
+    """The page of a result as seen from `folder`: both move together."""
+    return os.path.relpath(result["artifacts"]["report"], folder)
 
 
 def _section(title: str, result: dict[str, Any] | None) -> list[str]:
@@ -138,8 +151,8 @@ def _ranking_table(results: Results) -> list[str]:
     for framework in ("none", "llm-cf"):
         result = of_title(results, f"rank train {framework}")
         if result:
-            for split in ("valid", "test"):
-                values = result["metrics"][split]
+            for split in ("valid", "test", ON_SALE):
+                values = result["metrics"].get(split, {})
                 rows.append(["DeepFM", framework, split, *(_number(values.get(name), d) for name, _, d in RANKING)])
     return _markdown(["model", "framework", "split", *(title for _, title, _ in RANKING)], rows)
 
