@@ -174,7 +174,7 @@ def features_push(
     file: Annotated[Path | None, typer.Option(help="JSON lines {user, item, timestamp}; stdin if not given.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Push new interactions into the online store."""
+    """Take new interactions into the offline and the online store; safe to repeat."""
     from llmcf import feature_store
 
     place = _workspace(dataset, order, as_of)

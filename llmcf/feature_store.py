@@ -139,9 +139,9 @@ def _result(ws: Workspace, verb: str, start: float, *, skipped: bool, details: d
 
 def _joined(ws: Workspace, rows: pa.Table, interactions: pa.Table) -> pa.Table:
     with storage.scratch_folder(ws.path(".join")) as scratch:
-        entities, joined = scratch / "entities.parquet", scratch / "joined.parquet"
-        pq.write_table(_entities(rows, interactions), entities)
-        feast.run(ws, "join", "ranking", str(entities), str(joined))
+        asked, joined = scratch / "entities.parquet", scratch / "joined.parquet"
+        pq.write_table(entities(rows, interactions), asked)
+        feast.run(ws, "join", "ranking", str(asked), str(joined))
         found = pq.read_table(joined).sort_by("row")
     if not found["row"].equals(rows["row"]):
         raise LlmcfError(f"Feast's join gave {found.num_rows} rows for {rows.num_rows}; run `features apply` again")
@@ -150,8 +150,8 @@ def _joined(ws: Workspace, rows: pa.Table, interactions: pa.Table) -> pa.Table:
     return rows.cast(schemas.TRAINING_ROWS)
 
 
-def _entities(rows: pa.Table, interactions: pa.Table) -> pa.Table:
-    """Who, what and when."""
+def entities(rows: pa.Table, interactions: pa.Table) -> pa.Table:
+    """What Feast joins features to: who, what and when."""
     day, position, number = (rows[name].to_numpy().astype(np.int64) for name in ("day", "position", "row"))
     block = number // (2 * interactions.num_rows)  # of rows that share a moment with their positive
     times = dated.row_times(day, position, 2 * block + number % 2)

@@ -12,7 +12,8 @@ def _choices(values: tuple[str, ...]) -> str:
     return " | ".join(values)
 
 
-Dataset = Annotated[str, typer.Option(help="Which data set.")]
+DATASETS = ("movielens-100k", "amazon-beauty", "amazon-sports", "amazon-toys", "custom")  # core.data.datasets is heavy
+Dataset = Annotated[str, typer.Option(help=f"Which data set: {_choices(DATASETS)}.")]
 Order = Annotated[str, typer.Option(help=f"How interactions are ordered and split: {_choices(ORDERS)}.")]
 AsOf = Annotated[str, typer.Option(help="Use only data before this day, 00:00 UTC (2026-01-31), or all: latest.")]
 Recipe = Annotated[str, typer.Option(help=f"Under which rules: {_choices(RECIPES)}.")]
@@ -21,7 +22,8 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random in this verb.
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only estimate time, memory and disk.")]
 Source = Annotated[
-    Path | None, typer.Option(help="Folder with the official raw files, instead of the package that carries them.")
+    Path | None,
+    typer.Option(help="Folder of raw files: the official ones, prepared Parquet tables, or `dataset.toml` (custom)."),
 ]
 Epochs = Annotated[int | None, typer.Option(help="At most so many epochs; the recipe's number if not given.", min=1)]
 

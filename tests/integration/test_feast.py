@@ -10,12 +10,13 @@ import pytest
 
 from core import schemas
 from core.contracts import DENSE, HISTORY
-from core.data import asof, features, tables
+from core.data import asof, features, tables, vocabulary
 from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llmcf import feast_release, feature_store
 from llmcf.feast_open import open_store
+from llmcf.online_features import OnlineFeatures
 from tests import official_files
 
 pytestmark = pytest.mark.integration
@@ -25,7 +26,7 @@ LATER = 900_000_000  # after the data's last day
 
 
 @pytest.fixture(scope="module")
-def applied(home, tmp_path_factory) -> Workspace:
+def applied(own, tmp_path_factory) -> Workspace:
     ws = Workspace("movielens-100k", "published")
     prepare(ws, source=official_files.write(tmp_path_factory.mktemp("feast"), users=12, items=40, seed=1), seed=7)
     features.build(ws)
@@ -154,6 +155,17 @@ def test_a_push_reaches_the_online_store_and_survives_materialize(filled):
     filled.path("feast", feast_release.MATERIALIZED).unlink()
     feature_store.materialize(filled)
     assert history(filled, 2)[-2:] == pushed
+
+
+def test_a_new_user_and_a_new_item_are_online_at_once(filled):
+    lines = [event("a newcomer", "3", LATER + 60), event("a newcomer", "a novelty", LATER + 120)]
+    done = feature_store.push(filled, lines, now=NOW).details
+    assert (done["new_users"], done["new_items"], done["accepted"]) == (1, 1, 2)
+    rows = {kind: vocabulary.rows(filled.dataset, kind) for kind in ("users", "items")}
+    state = OnlineFeatures(filled).user(rows["users"]["a newcomer"])
+    assert state is not None
+    assert state["history"][-2:] == [rows["items"]["3"], rows["items"]["a novelty"]]
+    assert state["activity"] == pytest.approx(np.log1p(2))
 
 
 def test_a_repeated_push_writes_the_same_states_again(filled, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.synthetic_release import write_release
 from core import settings
 from core.contracts import DENSE, FIRST_ID, HISTORY, RETRIEVAL_WIDTH
-from core.data import tables
+from core.data import tables, vocabulary
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from ict.examples import ExampleSet
@@ -137,6 +137,24 @@ def test_an_unknown_user_gets_popular_items_and_a_note(server: Server, recommend
     expected = [recommender.catalogue.item_ids[item] for item in recommender.features.popular(3)]
     assert [item.item for item in answer.items] == expected
     assert all(item.score is None for item in answer.items)
+
+
+def test_a_user_and_an_item_newer_than_the_release_are_served_as_unknown(
+    ws: Workspace, server: Server, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = vocabulary.grow(ws.dataset, "users", ["newcomer"])["newcomer"]
+    item = vocabulary.grow(ws.dataset, "items", ["novelty"])["novelty"]
+    assert user >= recommender.catalogue.users_end
+    assert item >= recommender.catalogue.items_end
+    old = tables.items(ws)["item"].to_pylist()[:3]
+    states = {user: {"history": [0] * (HISTORY - 4) + [*old, item], "activity": float(np.log1p(4))}}
+    monkeypatch.setattr(recommender.features, "user", states.get)
+    with Client(server) as client:
+        answer = recommender.recommend(client, "newcomer", 10)
+    assert not answer.cold_start
+    assert len(answer.items) == 10
+    assert not {found.item for found in answer.items} & {recommender.catalogue.item_ids[row] for row in old}
+    assert all(found.evidence for found in answer.items)
 
 
 def test_all_candidates_are_ranked_in_one_request(server: Server, recommender: Recommender, ws: Workspace) -> None:

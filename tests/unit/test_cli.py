@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from core.data.datasets import DATASETS
+from llmcf import options
+
 
 def llmcf(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -19,7 +22,8 @@ def llmcf(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     [
         (["fly"], "fly", "recommend"),
         (["cot", "fly"], "fly", "generate"),
-        (["data", "prepare", "--dataset", "netflix"], "netflix", "movielens-100k"),
+        (["data", "prepare", "--dataset", "netflix"], "netflix", "amazon-beauty"),
+        (["data", "prepare", "--engine", "hive"], "hive", "spark"),
         (["rank", "train", "--recipe", "loose"], "loose", "strict"),
         (["rank", "train", "--framework", "magic"], "magic", "llm-cf"),
         (["rank", "train", "--order", "random"], "random", "shuffled-ties"),
@@ -73,6 +77,10 @@ def test_json_is_the_only_thing_on_stdout_even_when_a_library_prints() -> None:
     assert {"verb", "dataset", "recipe", "order", "seed", "artifacts", "metrics"} <= set(result)
     assert "from C" in done.stderr
     assert "from Python" in done.stderr
+
+
+def test_help_names_every_data_set() -> None:
+    assert tuple(DATASETS) == options.DATASETS
 
 
 def test_help_imports_nothing_heavy() -> None:
