@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.numpy import load_file
 
 from core import schemas, steps, storage
 from core.contracts import DENSE
@@ -16,6 +17,7 @@ from core.data import asof, audit, tables
 from core.errors import LlmcfError
 from core.runs import Result
 from core.settings import Workspace
+from ict.neighbours import NeighbourConfig, neighbours_step
 from llm import quality
 
 _PARTS = {
@@ -45,7 +47,8 @@ def leaks(ws: Workspace) -> Result:
     start = time.monotonic()
     checks = list(_checks(ws))
     found = sum(len(check.violations) for check in checks)
-    missing = [what for what, path in _PARTS.items() if not ws.path(*path).exists()]
+    missing = [f"not there yet: {what}" for what, path in _PARTS.items() if not ws.path(*path).exists()]
+    missing += [f"stale, so no training reads it: {path.name}" for path in _neighbours(ws) if _stale(ws, path)]
     return Result(
         verb="audit leaks",
         workspace=ws,
@@ -68,7 +71,10 @@ def require_none(result: Result) -> None:
 def _checks(ws: Workspace) -> Iterator[Check]:
     interactions, items = tables.interactions(ws), tables.items(ws)
     joined = ws.path("training", "rows.parquet").exists()
-    rows = tables.training_rows(ws) if joined else asof.attach(tables.rows(ws), interactions, items)
+    prepared = tables.rows(ws)
+    rows = tables.training_rows(ws) if joined else asof.attach(prepared, interactions, items)
+    if not rows["row"].equals(prepared["row"]):
+        raise LlmcfError(f"the training rows are not the prepared ones; run `{tables.remedy(ws, 'features join')}`")
     simple: dict[str, Callable[[pa.Table, pa.Table], np.ndarray]] = {
         "a history holds its user's last 20 items at earlier positions, in order": audit.history_violations,
         "no validation or test item is in a history before it is taken": audit.held_out_violations,
@@ -79,7 +85,7 @@ def _checks(ws: Workspace) -> Iterator[Check]:
     for claim, check in simple.items():
         yield Check(claim=claim, rows=len(rows), violations=check(rows, interactions))
     if joined:
-        wrong = asof.differences(rows, asof.attach(tables.rows(ws), interactions, items))
+        wrong = asof.differences(rows, asof.attach(prepared, interactions, items))
         for name in DENSE:
             claim = f"{name} is what strictly earlier days (and the user's earlier positions) say"
             yield Check(claim=claim, rows=len(rows), violations=rows["row"].to_numpy()[wrong.get(name, [])])
@@ -99,19 +105,25 @@ def _examples(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
     claim = "an in-context example is a training row"
     yield Check(claim=claim, rows=len(number), violations=audit.example_set_violations(rows, number))
     yield Check(claim="a chain of thought does not state the outcome", rows=len(number), violations=_told(ws, table))
-    for folder in sorted(ws.path("neighbours").glob("*-s*")):
-        if folder.name.split("-")[1] in RULES:
+    for folder in _neighbours(ws):
+        if not _stale(ws, folder):
             claim = f"{folder.name}: examples are of earlier days, never the row itself, its pair or its position"
-            yield Check(claim=claim, rows=len(rows), violations=_shown(folder, rows, number))
+            shown_RK = load_file(folder / "neighbours.safetensors")["examples"]
+            yield Check(claim=claim, rows=len(rows), violations=audit.example_violations(rows, shown_RK, number))
 
 
-def _shown(folder: Path, rows: pa.Table, number: np.ndarray) -> np.ndarray:
-    from safetensors.numpy import load_file
+def _neighbours(ws: Workspace) -> list[Path]:
+    """What was chosen under a recipe that must obey."""
+    folders = sorted(stamp.parent for stamp in ws.path("neighbours").glob(f"[!.]*/{steps.STAMP}"))
+    return [folder for folder in folders if steps.require(folder, "")["config"]["recipe"] in RULES]
 
-    examples_RK = load_file(folder / "neighbours.safetensors")["examples"]
-    if len(examples_RK) != len(rows):
-        raise LlmcfError(f"{folder} was made for other rows; train again or remove it")
-    return audit.example_violations(rows, examples_RK, number)
+
+def _stale(ws: Workspace, folder: Path) -> bool:
+    """Whether the neighbours were chosen for other rows or texts than these; no training uses such."""
+    if not ws.path("cot", "vectors", steps.STAMP).exists():
+        return True
+    config = NeighbourConfig(**steps.require(folder, "")["config"])
+    return neighbours_step(ws, config).current() is None
 
 
 def _scores(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
@@ -136,4 +148,4 @@ def _text(checks: list[Check], missing: list[str]) -> str:
         first = ", ".join(map(str, check.violations[:5]))
         verdict, places = ("LEAK", f": {len(check.violations):,} rows, first {first}") if first else ("ok  ", "")
         lines.append(f"  {verdict} {check.rows:>9,} rows  {check.claim}{places}")
-    return "\n".join([*lines, *(f"  --   not there yet: {what}" for what in missing)])
+    return "\n".join([*lines, *(f"  --   {what}" for what in missing)])
