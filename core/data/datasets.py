@@ -1,4 +1,4 @@
-"""The data sets the product knows; the help texts name them (llmcf/options.py)."""
+"""The data sets the product knows; the help texts name them (llmcf/verbs/options.py)."""
 
 from core.data.amazon import AMAZON
 from core.data.custom import CUSTOM

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from core.data.datasets import DATASETS
-from llmcf import options
+from llmcf.verbs import options
 
 
 def llmcf(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,148 @@
+"""`llmcf data`, `features` and `audit`: from raw files to rows whose every number may be believed."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmcf.show import run
+from llmcf.verbs import options as opt
+from llmcf.verbs.groups import group, workspace
+
+data = group("Raw data to interactions, items, users and rows.")
+features = group("The feature store: point-in-time training rows and online features.")
+audit = group("Proofs about what a workspace holds.")
+
+
+@data.command("prepare")
+def data_prepare(
+    dataset: opt.Dataset = opt.DATASET,
+    source: opt.Source = None,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    seed: opt.Seed = opt.SEED,
+    max_rejects: Annotated[float, typer.Option(help="Share of the lines that may be unusable.", min=0, max=1)] = 0.01,
+    negative_draws: Annotated[int, typer.Option(help="Negatives a training row has; each epoch takes one.", min=1)] = 1,
+    engine: Annotated[str, typer.Option(help="duckdb (this machine), or spark (LLMCF_SPARK_MASTER).")] = "duckdb",
+    as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+) -> None:
+    """Raw tables to interactions, items, users and rows with frozen negatives."""
+    from core.data import prepare
+
+    place = workspace(dataset, order, as_of)
+    run(
+        lambda: prepare.prepare(
+            place, source=source, seed=seed, engine=engine, negative_draws=negative_draws, max_rejects=max_rejects
+        ),
+        as_json=as_json,
+        estimate=(lambda: prepare.estimate_prepare(place)) if dry_run else None,
+    )
+
+
+@data.command("report")
+def data_report(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Write a page about the data's quality: counts, gaps, long tail, ties, negatives; with pictures."""
+    from llmcf import data_report as page
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: page.report(place), as_json=as_json)
+
+
+@features.command("build")
+def features_build(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Compute the dated feature tables that the feature store serves."""
+    from core.data import features as build
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: build.build(place), as_json=as_json)
+
+
+@features.command("apply")
+def features_apply(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Register entities, views and services with Feast."""
+    from llmcf import feature_store
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: feature_store.apply(place), as_json=as_json)
+
+
+@features.command("join")
+def features_join(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Join the features to the rows, point in time: what both stages train on."""
+    from llmcf import feature_store
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: feature_store.join(place), as_json=as_json)
+
+
+@features.command("materialize")
+def features_materialize(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Load the newest feature values into the online store."""
+    from llmcf import feature_store
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: feature_store.materialize(place), as_json=as_json)
+
+
+@features.command("push")
+def features_push(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    file: Annotated[Path | None, typer.Option(help="JSON lines {user, item, timestamp}; stdin if not given.")] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Take new interactions into the offline and the online store; safe to repeat."""
+    from llmcf import feature_store
+
+    place = workspace(dataset, order, as_of)
+    if file is None:
+        run(lambda: feature_store.push(place, sys.stdin), as_json=as_json)
+        return
+    try:
+        lines = file.open(encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {file}: {error.strerror}") from error
+    with lines:
+        run(lambda: feature_store.push(place, lines), as_json=as_json)
+
+
+@audit.command("leaks")
+def audit_leaks(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Prove the leak rule on histories, features, examples, negatives and scores; exit code 1 if it is broken."""
+    from llmcf import audit as proofs
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: proofs.leaks(place), as_json=as_json, verify=proofs.require_none)

@@ -1,0 +1,38 @@
+"""What verbs share: groups that answer a mistake with the choices, and checks of names."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from core.contracts import FRAMEWORKS, RECIPES
+from core.errors import check_choice, unknown
+from core.settings import Workspace
+from llmcf.verbs import options as opt
+
+
+class Verbs(TyperGroup):
+    """A group that answers an unknown verb with the known ones."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is None and not ctx.resilient_parsing:
+            raise unknown("verb", f"{ctx.command_path} {cmd_name}", self.commands)
+        return command
+
+
+def group(help_text: str) -> typer.Typer:
+    return typer.Typer(cls=Verbs, help=help_text, no_args_is_help=True, add_completion=False)
+
+
+def workspace(dataset: str, order: str, as_of: str) -> Workspace:
+    """Raises UsageError for an unknown data set, order or day."""
+    return Workspace(check_choice("dataset", dataset, opt.DATASETS), order, as_of)
+
+
+def check_names(*, recipe: str | None = None, framework: str | None = None) -> None:
+    """Raises UsageError for an unknown name, before anything heavy is loaded."""
+    if recipe is not None:
+        check_choice("recipe", recipe, RECIPES)
+    if framework is not None:
+        check_choice("framework", framework, FRAMEWORKS)

@@ -1,0 +1,90 @@
+"""`llmcf rank`, `retrieve` and `export`: the recommenders, and releases of them."""
+
+from typing import Annotated
+
+import typer
+
+from llmcf.show import run
+from llmcf.verbs import options as opt
+from llmcf.verbs.groups import check_names, group, workspace
+
+rank = group("The ranking stage.")
+retrieve = group("The retrieval stage.")
+
+
+@rank.command("train")
+def rank_train(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    model: Annotated[str, typer.Option(help="Backbone.")] = "deepfm",
+    framework: opt.Framework = "llm-cf",
+    recipe: opt.Recipe = opt.RECIPE,
+    seed: opt.Seed = opt.SEED,
+    epochs: opt.Epochs = None,
+    as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+) -> None:
+    """Train a ranking model; prints AUC, LogLoss and RelImpr."""
+    from ranking import trainer
+
+    check_names(recipe=recipe, framework=framework)
+    place = workspace(dataset, order, as_of)
+    run(
+        lambda: trainer.train(place, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs),
+        as_json=as_json,
+        estimate=(lambda: trainer.estimate_train(place, model=model, framework=framework, recipe=recipe, epochs=epochs))
+        if dry_run
+        else None,
+    )
+
+
+@retrieve.command("train")
+def retrieve_train(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    model: Annotated[str, typer.Option(help="Backbone.")] = "sasrec",
+    framework: opt.Framework = "llm-cf",
+    recipe: opt.Recipe = opt.RECIPE,
+    seed: opt.Seed = opt.SEED,
+    epochs: opt.Epochs = None,
+    as_json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+) -> None:
+    """Train a retrieval model; prints HIT@k and NDCG@k over the whole catalogue."""
+    from retrieval_stage import trainer
+
+    check_names(recipe=recipe, framework=framework)
+    place = workspace(dataset, order, as_of)
+    run(
+        lambda: trainer.train(place, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs),
+        as_json=as_json,
+        estimate=(lambda: trainer.estimate_train(place, model=model, framework=framework, recipe=recipe, epochs=epochs))
+        if dry_run
+        else None,
+    )
+
+
+def export_release(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    ranker: Annotated[str, typer.Option(help="Ranking backbone.")] = "deepfm",
+    retriever: Annotated[str, typer.Option(help="Retrieval backbone.")] = "sasrec",
+    framework: opt.Framework = "llm-cf",
+    recipe: opt.Recipe = opt.RECIPE,
+    seed: opt.Seed = opt.SEED,
+    as_json: opt.Json = False,
+) -> None:
+    """Export both models as ONNX into a new version in triton_models/ and publish the item vectors."""
+    from llmcf import export
+
+    check_names(recipe=recipe, framework=framework)
+    place = workspace(dataset, order, as_of)
+    run(
+        lambda: export.export(
+            place, model=ranker, retrieval_model=retriever, framework=framework, recipe=recipe, seed=seed
+        ),
+        as_json=as_json,
+    )
