@@ -13,8 +13,8 @@ from ict.examples import ExampleSet
 from ict.neighbours import neighbours
 from retrieval_stage.objective import Shown
 from retrieval_stage.recipes import RetrievalConfig
+from retrieval_stage.runs import train_step
 from retrieval_stage.sequences import Sequences
-from retrieval_stage.trainer import train_step
 from retrieval_stage.user_tower import UserTower
 
 WEIGHTS = "model.safetensors"

@@ -22,9 +22,9 @@ from core.settings import Workspace
 from retrieval_stage import checkpoint
 from retrieval_stage.objective import Shown
 from retrieval_stage.recipes import RetrievalConfig, resolve
+from retrieval_stage.runs import train_step, trained
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.tables import DenseTable, Table
-from retrieval_stage.trainer import train_step, trained
 from retrieval_stage.user_tower import UserTower
 
 _CHECKED = 64  # requests on which the graph must equal the model

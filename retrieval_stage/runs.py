@@ -1,0 +1,45 @@
+"""A training run as a step: the folder it fills, what it depends on, and whether it is still true."""
+
+from dataclasses import replace
+
+from core import steps
+from core.data.tables import remedy
+from core.errors import LlmcfError
+from core.settings import Workspace
+from retrieval_stage.recipes import RetrievalConfig
+
+_SOURCES = [
+    *(f"retrieval_stage/{name}.py" for name in ("checkpoint", "evaluation", "loop", "losses", "objective")),
+    *(f"retrieval_stage/{name}.py" for name in ("sequences", "tables", "user_tower")),
+    "retrieval_stage/models",
+    "core/metrics.py",
+]
+_IN_CONTEXT_SOURCES = ["retrieval_stage/in_context.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
+
+
+def train_step(ws: Workspace, config: RetrievalConfig) -> steps.Step:
+    """The step of one run. Neighbours are not among its inputs: what they are made from is."""
+    inputs, code = [ws.path("data"), ws.path("training")], list(_SOURCES)
+    if config.framework == "llm-cf":
+        for name, verb in (("texts", "cot generate"), ("vectors", "cot embed")):
+            steps.require(ws.path("cot", name), remedy(ws, verb))
+            inputs.append(ws.path("cot", name))
+        code += _IN_CONTEXT_SOURCES
+    folder = ws.path("retrieval", f"{config.model}-{config.framework}-{config.recipe}-s{config.seed}")
+    return steps.Step(folder=folder, config=config, inputs=inputs, code=code)
+
+
+def trained(ws: Workspace, named: RetrievalConfig) -> RetrievalConfig:
+    """The configuration, its number of epochs included, that the named run was trained with.
+
+    Raises:
+        LlmcfError: if there is none, or its inputs or code have changed since.
+    """
+    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
+    verb = remedy(ws, f"retrieve train {names}")
+    stamp = steps.require(train_step(ws, named).folder, verb)
+    config = replace(named, epochs=stamp["config"]["epochs"])
+    step = train_step(ws, config)
+    if step.current() is None:
+        raise LlmcfError(f"{step.folder} is older than its inputs or its code; run `{verb}` again")
+    return config
