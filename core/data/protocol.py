@@ -5,9 +5,9 @@ time), so every engine, order and number of machines draws the same. Tables, by 
 
 events      user, item (raw ids), timestamp, rating, index (place in the source)
 users       raw_id, user                        items   raw_id, item, sale (0-based place by first appearance)
-calendar    day, open (how many items had appeared on strictly earlier days)
+calendar    day, open (how many items had appeared on strictly earlier days), span (power of two that holds them)
 sequences   number (place by user and position), user, item, position, timestamp, day, rating, key, split
-requests    number, block, user, key, among: draw a negative among the first `among` items on sale
+requests    number, block, user, key, among, span: draw a negative among the first `among` items on sale
 """
 
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false, reportReturnType=false
@@ -24,6 +24,9 @@ from core.contracts import DAY, ON_SALE, SPLITS
 HELD_OUT = 3  # a user needs so many interactions to give a validation and a test row
 GLOBAL_TIME_CUTS = (0.8, 0.9)  # of the interactions, moved to the next start of a day
 _DIGITS = 6  # hexadecimal ones that fit a 32-bit integer with room to multiply
+ROUNDS = 3  # in which a request tries places for its negative
+_PROBE_DIGITS = 7  # of a place: catalogues of up to 268 million items
+_PROBES = 32 // _PROBE_DIGITS  # places a round: what one digest holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +103,41 @@ def requests(placed: Table, calendar: Table, catalogue: int, protocol: Protocol)
     training = placed.filter(placed.split == SPLITS[0])
     blocks += [training.mutate(block=_whole(draw)) for draw in range(1, protocol.draws)]
     test = placed.filter(placed.split == SPLITS[2]).mutate(block=_whole(protocol.draws))
-    limited = [block.mutate(among=_whole(catalogue)) for block in blocks]
+    limited = [block.mutate(among=_whole(catalogue), span=_whole(span(catalogue))) for block in blocks]
     limited.append(test.join(calendar, "day").rename(among="open"))
-    return ibis.union(*(block.select("number", "block", "user", "key", "among") for block in limited))
+    return ibis.union(*(block.select("number", "block", "user", "key", "among", "span") for block in limited))
 
 
-def negatives(asked: Table, placed: Table, items: Table, seed: int) -> Table:
-    """`number`, `block` and `item`: for each request an item that its user never takes, uniform, without rejection.
+def span(count: int) -> int:
+    """The smallest power of two that is no less than `count`."""
+    return 1 << max(count - 1, 0).bit_length()
 
-    A user's n-th free item (from 0) is the n-th item on sale plus the number of taken items before it, which are those
-    with (place on sale - own rank) <= n. Requests that leave nothing to draw from are left out.
+
+def probed(asked: Table, placed: Table, items: Table, seed: int, turn: int) -> Table:
+    """`number`, `block` and `item`: for most requests an item that its user never takes, uniform.
+
+    Once drawn, a negative should stay when the data grows, since texts and examples rest on it. So a request tries a few
+    places below `span`, in ROUNDS turns, and takes the first that is on sale and free: a catalogue that grows from n to
+    n + k items changes about k of n + k negatives, and what a user takes later changes none but its own.
+    """
+    digest = _salted(asked.key, seed, "negative") + "/" + asked.block.cast("string") + f"/{turn}"
+    keyed = asked.mutate(digest=digest.hexdigest("md5"))
+    tries = []
+    for probe in range(_PROBES):
+        drawn = _digits(keyed.digest, probe * _PROBE_DIGITS, _PROBE_DIGITS).cast("int64")
+        tried = keyed.select("number", "block", "user", "among", sale=drawn % keyed.span, probe=_whole(probe))
+        tries.append(tried.filter(tried.sale < tried.among).drop("among"))
+    found = ibis.union(*tries).join(items.select("item", "sale"), "sale")
+    free = found.anti_join(placed.select("user", "item").distinct(), ["user", "item"])
+    return _first_of(free, ["number", "block"], ["probe"]).select("number", "block", "item")
+
+
+def counted_off(asked: Table, placed: Table, items: Table, seed: int) -> Table:
+    """The same for the few requests whose tries all failed: users who have much of a small catalogue.
+
+    It draws a place among the user's free items, without rejection. A user's n-th free item (from 0) is the n-th item on
+    sale plus the number of taken items before it, which are those with (place on sale - own rank) <= n. Requests that
+    leave nothing to draw from are left out.
     """
     pairs = placed.select("user", "item").distinct()
     taken = pairs.join(items.select("item", "sale"), "item").select("user", "sale")
@@ -174,12 +202,12 @@ def _whole(value: int) -> IntegerValue:
 
 def _number(digest: StringValue) -> IntegerValue:
     """48 bits of a hexadecimal digest. Through text, because Spark computes in 32 bits what Ibis holds to be 64."""
-    high, low = (_digits(digest, start).cast("string").cast("int64") for start in (0, _DIGITS))
+    high, low = (_digits(digest, start, _DIGITS).cast("string").cast("int64") for start in (0, _DIGITS))
     return high * ibis.literal(16**_DIGITS, "int64") + low
 
 
-def _digits(digest: StringValue, start: int) -> IntegerValue:
+def _digits(digest: StringValue, start: int, count: int) -> IntegerValue:
     value = ibis.literal(0)
-    for place in range(start, start + _DIGITS):
+    for place in range(start, start + count):
         value = value * 16 + ibis.literal("0123456789abcdef").find(digest.substr(place, 1))
     return value

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import ibis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from ibis.expr.types import Table
 from core import schemas, storage
 from core.contracts import DAY, SPLITS
 from core.data import protocol, vocabulary
-from core.data.engines import DuckDb, Spark
+from core.data.engines import DuckDb, Engine, Spark
 from core.data.protocol import Protocol
 from core.errors import LlmcfError, UsageError
 
@@ -63,8 +64,7 @@ def run(job: Job) -> dict[str, int]:
         placed = engine.stage("placed", _with_splits(placed, rules))
         _check(placed, len(items))
         calendar = engine.read("calendar", _calendar(placed, items["first_day"].to_numpy()))
-        asked = protocol.requests(placed, calendar, len(items), rules)
-        drawn = engine.stage("drawn", protocol.negatives(asked, placed, on_sale, rules.seed))
+        drawn = _negatives(engine, protocol.requests(placed, calendar, len(items), rules), placed, on_sale, rules.seed)
         count = _integer(placed.count())
         made = {"interactions": placed, "rows": protocol.rows(placed, drawn, count, rules)}
         for name, schema in (("interactions", schemas.INTERACTIONS), ("rows", schemas.ROWS)):
@@ -98,10 +98,20 @@ def _with_splits(placed: Table, rules: Protocol) -> Table:
     return protocol.with_splits(placed, protocol.date_cuts(days["day"].to_numpy(), days["count"].to_numpy()))
 
 
+def _negatives(engine: Engine, asked: Table, placed: Table, on_sale: Table, seed: int) -> Table:
+    """`number`, `block` and `item` of all requests that an item is left for."""
+    drawn = []
+    for turn in range(protocol.ROUNDS):
+        drawn.append(engine.stage(f"drawn{turn}", protocol.probed(asked, placed, on_sale, seed, turn)))
+        asked = engine.stage(f"left{turn}", asked.anti_join(drawn[-1], ["number", "block"]))
+    return ibis.union(*drawn, engine.stage("rest", protocol.counted_off(asked, placed, on_sale, seed)))
+
+
 def _calendar(placed: Table, first_day: np.ndarray) -> pa.Table:
     """For each day how many items had appeared before it; `first_day` ascends."""
     day = np.arange(first_day[0], _integer(placed.day.max()) + 1)
-    return pa.table({"day": day, "open": np.searchsorted(first_day, day)})
+    on_sale = np.searchsorted(first_day, day)
+    return pa.table({"day": day, "open": on_sale, "span": [protocol.span(int(count)) for count in on_sale]})
 
 
 def _check(placed: Table, catalogue: int) -> None:

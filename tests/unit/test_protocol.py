@@ -1,6 +1,7 @@
 """Orders, splits and negatives, run by DuckDB on data small enough to check each row in the words of METHOD.md."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return work
 
 
-def takes(user: str, items: str, day: int = 0) -> list[Event]:
+def takes(user: str, items: Sequence[str], day: int = 0) -> list[Event]:
     return [(user, item, day + place) for place, item in enumerate(items)]
 
 
@@ -134,7 +135,8 @@ def test_every_row_is_what_the_protocol_says(prepared, lines, seed, draws):
 def test_every_free_item_is_equally_likely(prepared):
     lines = [(f"u{n}", item, day) for n in range(3000) for item, day in (("b", 0), ("d", 1), ("b", 2), ("d", 3))]
     rows, _ = prepared([*lines, *takes("z", "abcdefgh", 0), ("y", "i", 0)])
-    items = Counter(row["item"] for row in rows if not row["label"] and row["split"] != "test_on_sale")
+    asked = [row for row in rows if row["user"] < FIRST_ID + 3000 and row["split"] != "test_on_sale"]
+    items = Counter(row["item"] for row in asked if not row["label"])
     counts = np.array([items[item] for item in sorted(items)])
     assert len(counts) == 7  # nine without b and d
     assert np.abs(counts / counts.sum() - 1 / 7).max() < 0.01
@@ -153,6 +155,24 @@ def test_a_negative_depends_on_seed_and_draw_but_not_on_the_order(prepared):
     rows = [row for row in prepared(lines, draws=2)[0] if row["split"] == "train" and not row["label"]]
     by_draw = [[row["item"] for row in rows if row["draw"] == draw] for draw in (0, 1)]
     assert by_draw[0] != by_draw[1]
+
+
+def test_a_negative_stays_when_the_data_grows(prepared):
+    """Ten new items and a new interaction of every user: what was drawn before stays, about ten in two hundred apart."""
+    users = [f"u{n}" for n in range(100)]
+    lines = [line for n, user in enumerate(users) for line in takes(user, [f"i{(2 * n + k) % 200}" for k in range(8)])]
+    later = [("new", f"x{n}", 20) for n in range(10)] + [(user, f"i{n}", 21) for n, user in enumerate(users)]
+    first, second = (
+        {(row["user"], row["position"]): row["item"] for row in prepared(every)[0] if _frozen(row)}
+        for every in (lines, lines + later)
+    )
+    changed = [place for place, item in first.items() if second[place] != item]
+    assert len(first) == 800
+    assert 0 < len(changed) < 0.12 * len(first)
+
+
+def _frozen(row: dict) -> bool:
+    return not row["label"] and row["draw"] == 0 and row["split"] != "test_on_sale"
 
 
 def test_a_user_who_has_everything_is_an_error(prepared):
