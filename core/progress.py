@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 _LINE_EVERY_S = 15.0
@@ -14,18 +14,43 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
-    """Yield `items` while showing how far it is; `what` names the work, e.g. "epoch 1 batches"."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import track as rich_track
+class Progress:
+    """How far some work is; `what` names it, e.g. "epoch 1 batches". Use it in a with statement."""
 
-        yield from rich_track(items, total=total, description=what, console=Console(stderr=True), transient=True)
-        return
-    start = last = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
+    def __init__(self, *, total: int, what: str) -> None:
+        self._total, self._what, self._done = total, what, 0
+        self._start = self._last = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(self._what, total=self._total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self) -> None:
+        """One more is done."""
+        self._done += 1
+        if self._bar:
+            self._bar.update(self._task, completed=self._done)
+            return
         now = time.monotonic()
-        if now - last >= _LINE_EVERY_S:
-            say(f"{what}: {done}/{total} after {now - start:.0f} s")
-            last = now
+        if now - self._last >= _LINE_EVERY_S:
+            say(f"{self._what}: {self._done}/{self._total} after {now - self._start:.0f} s")
+            self._last = now
+
+
+def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
+    """Yield `items` while showing how far it is."""
+    with Progress(total=total, what=what) as progress:
+        for item in items:
+            yield item
+            progress.advance()

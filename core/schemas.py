@@ -73,7 +73,8 @@ COT_TEXTS = pa.schema(
         ("prompt_hash", pa.string()),
         ("text", pa.string()),
         ("tokens", pa.int32()),
-        ("finish", pa.string()),  # stop or length
+        ("finish", pa.string()),  # stop, or length where a part was cut
+        ("flags", pa.list_(pa.string())),  # what its words say against it, names of `llm.quality.FLAGS`
         ("model", pa.string()),
         ("engine", pa.string()),
     ]

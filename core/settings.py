@@ -64,6 +64,21 @@ def redis_connection() -> str | None:
     return os.environ.get("LLMCF_REDIS")
 
 
+def llm_url() -> str:
+    """An OpenAI-compatible server that generates (LLMCF_LLM_URL, `http://host:port/v1`)."""
+    return os.environ.get("LLMCF_LLM_URL", "http://127.0.0.1:8000/v1").rstrip("/")
+
+
+def llm_key() -> str:
+    """That server's credential (LLMCF_LLM_KEY); never logged."""
+    return os.environ.get("LLMCF_LLM_KEY", "")
+
+
+def rendezvous() -> str | None:
+    """Where the machines of one training run meet (LLMCF_RENDEZVOUS, `host:port` of one of them)."""
+    return os.environ.get("LLMCF_RENDEZVOUS")
+
+
 def spark_master() -> str:
     """Where `data prepare --engine spark` runs (LLMCF_SPARK_MASTER); this machine's cores unless set."""
     return os.environ.get("LLMCF_SPARK_MASTER", "local[*]")

@@ -71,11 +71,22 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-def run(step: Step, work: Callable[[Path], dict[str, Any]], *, force: bool = False) -> Outcome:
+def run(
+    step: Step,
+    work: Callable[[Path], dict[str, Any]],
+    *,
+    force: bool = False,
+    together: Callable[[], None] | None = None,
+) -> Outcome:
     """Run `work(empty folder) -> summary` unless the step is current; two processes never run the same step at once.
 
     `key` is taken before the work starts, so an input that changes meanwhile makes the result stale, not wrong.
+
+    Args:
+        together: what comes first where the step is not current, and what any number of processes may do side by side.
     """
+    if together and (force or not step.current()):
+        together()
     step.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(step.folder.with_name(f".{step.folder.name}.lock")):
         if not force and (stamp := step.current()):

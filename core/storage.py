@@ -73,6 +73,13 @@ def scratch_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def remove(folder: Path) -> None:
+    """Delete a folder of ours that nobody needs any more; it is gone at once, or not at all."""
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    folder.replace(beside)
+    shutil.rmtree(beside, ignore_errors=True)
+
+
 def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     """Write `table` as Parquet, cast to `schema` (same column names; a missing or extra column is an error)."""
     with atomic_path(path) as beside:

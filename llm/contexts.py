@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 from core.data import tables, texts
 from core.settings import Workspace
 
-TITLE_LIMIT = 80  # characters of a title, a kind and a profile in a prompt
-KIND_LIMIT = 60
+TITLE_LIMIT = 64  # characters of a title, a kind and a profile in a prompt
+KIND_LIMIT = 48
 PROFILE_LIMIT = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """An item in words: `kind` is its categories, and `brand` may be empty, as may `kind`."""
+    """An item in words. `kind` is its widest and its narrowest category; `brand` is empty where the title has it."""
 
     title: str
     brand: str
@@ -57,16 +57,23 @@ def training_split(ws: Workspace) -> pa.Table:
 
 
 def quotable(text: str | None, limit: int) -> str:
-    """`text` cleaned, and without the character that ends a quotation in our prompts."""
-    return texts.clean(text, limit).replace('"', "'")
+    """`text` cleaned, cut between words, and without the character that ends a quotation in our prompts."""
+    whole = texts.clean(text, 2 * limit).replace('"', "'")
+    if len(whole) <= limit:
+        return whole
+    words, _, rest = whole[: limit + 1].rpartition(" ")
+    return (words or rest[:limit]).rstrip(" ,;:-(&/")
 
 
 _UNKNOWN = Item(title="an unknown item", brand="", kind="")
 
 
 def _item(row: dict[str, Any]) -> Item:
+    title, brand = quotable(row["title"], TITLE_LIMIT), quotable(row["brand"], KIND_LIMIT)
+    labels = row["categories"]
+    kind = ", ".join(labels if len(labels) < 2 else (labels[0], labels[-1]))
     return Item(
-        title=quotable(row["title"], TITLE_LIMIT) or _UNKNOWN.title,
-        brand=quotable(row["brand"], KIND_LIMIT),
-        kind=quotable(", ".join(row["categories"]), KIND_LIMIT),
+        title=title or _UNKNOWN.title,
+        brand="" if brand.lower() in title.lower() else brand,
+        kind=quotable(kind, KIND_LIMIT),
     )

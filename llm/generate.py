@@ -1,9 +1,13 @@
-"""`llmcf cot generate`: a chain of thought for a uniform sample of the training rows (METHOD 5)."""
+"""`llmcf cot generate`: a chain of thought for a sample of the training rows (METHOD 5).
 
-import random
-import time
+Any number of workers may run the verb for one workspace: they share the queue of texts to write, and the first to find
+it empty puts the table together.
+"""
+
+import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,104 +17,190 @@ import pyarrow as pa
 from core import schemas, steps, storage
 from core.contracts import RECIPES
 from core.data import tables
-from core.errors import UsageError, check_choice
-from core.progress import say, track
+from core.errors import LlmcfError, UsageError, check_choice
+from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import Workspace
-from llm import budget, engines, models, prompts, quality
-from llm.cache import Entry, TextCache, prompt_hash
+from llm import budget, cot_prompts, engines, models, prompts, quality, recgen, rows
 from llm.contexts import Context, contexts, training_split
+from llm.cot_prompts import STYLES
 from llm.engines import Sampling
+from llm.text_cache import Entry, TextCache, WorkQueue, prompt_hash
+from llm.writing import Account, Budget, Task, Writer
 
-MAX_NEW_TOKENS = 64
 PROMPT_TOKENS = 512
-_LONGEST = 1024
 _SHARE = 10  # a chain of thought for one training row in ten, as in the paper
-_RATES = {"openvino": 170, "vllm": 45, "transformers": 35}  # new tokens a second, 135M parameters, 2 cores
-_STARTS = {"openvino": 60, "vllm": 60, "transformers": 10}  # seconds; OpenVINO's conversion is once a model
-_MEAN_SHARE = 0.6  # of max_new_tokens, before the model stops by itself
-_CODE = ("budget", "contexts", "engines", "generate", "prompts", "quality")
+_RATES = {"openvino": 270, "vllm": 45, "transformers": 35, "server": 45}  # new tokens a second, 135M, 2 cores
+_STARTS = {"openvino": 60, "vllm": 60, "transformers": 10, "server": 1}  # seconds; OpenVINO converts a model once
+_MEAN_SHARE = 0.6  # of part_tokens, before the sentence ends
+_CODE = ("budget", "contexts", "cot_prompts", "engines", "generate", "prompts", "quality", "rows", "writing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateConfig:
-    """Everything the texts depend on besides the rows; `model` is the digest of its weights and tokenizer."""
+    """Everything the texts depend on besides the rows.
+
+    Args:
+        model: "recgen" or another method of `recgen train` (of this seed), "base", or any name `llm fetch` knows.
+        limit: M, the number of rows; None is a tenth of the training rows. A larger M keeps the rows of a smaller.
+        selection: how rows are chosen, one of `rows.SELECTIONS`.
+        part_tokens: bound of the model's share of a part; None is the style's own.
+        prompt_tokens: longest prompt; a longer one loses its oldest history, see `budget.fit`.
+        candidates: texts written for a row, of which the best by the quality score is kept.
+        attempts: how often a faulty text is asked for before its row is dropped.
+    """
 
     engine: str
-    model: str
-    recipe: str
-    seed: int
-    limit: int | None
-    max_new_tokens: int
-    prompt_tokens: int
-    sampling: Sampling
-    prompt: str = prompts.VERSION
+    model: str = "recgen"
+    recipe: str = RECIPES[0]
+    seed: int = 0
+    limit: int | None = None
+    selection: str = rows.SELECTIONS[0]
+    style: str = "guided"
+    part_tokens: int | None = None
+    prompt_tokens: int = PROMPT_TOKENS
+    candidates: int = 1
+    attempts: int = 2
+    sampling: Sampling = field(default_factory=Sampling)
 
-    def cache_key(self) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        check_choice("engine", self.engine, engines.NAMES)
+        check_choice("recipe", self.recipe, RECIPES)
+        check_choice("selection", self.selection, rows.SELECTIONS)
+        check_choice("style", self.style, STYLES)
+        bounds = {
+            "--limit": (self.limit, 1, 10**9),
+            "--part-tokens": (self.part_tokens, 1, 1024),
+            "--candidates": (self.candidates, 1, 16),
+            "--attempts": (self.attempts, 1, 16),
+        }
+        for option, (value, low, high) in bounds.items():
+            if value is not None and not low <= value <= high:
+                raise UsageError(f"{option} {value} is not between {low} and {high:,}")
+
+    @property
+    def tokens_a_part(self) -> int:
+        return self.part_tokens or STYLES[self.style].part_tokens
+
+    def cache_key(self, model_hash: str) -> dict[str, Any]:
         """What the text of a given prompt depends on."""
-        names = ("engine", "model", "seed", "max_new_tokens")
-        return {name: asdict(self)[name] for name in (*names, "sampling")}
+        how = {"engine": self.engine, "seed": self.seed, "attempts": self.attempts, "sampling": asdict(self.sampling)}
+        return how | {"model": model_hash, "part_tokens": self.tokens_a_part, "sentence": STYLES[self.style].sentence}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A row and the prompt it was put in; the answer begins with `opening`."""
+    """A row and the prompt it was put in; `names` are those of its candidates."""
 
     context: Context
     prompt: str
-    opening: str
-    hash: str
+    openings: tuple[str, ...]
+    names: tuple[str, ...]
 
 
-def generate(
-    ws: Workspace,
-    *,
-    engine: str,
-    model: str = "recgen",
-    limit: int | None = None,
-    max_new_tokens: int = MAX_NEW_TOKENS,
-    prompt_tokens: int = PROMPT_TOKENS,
-    recipe: str = "strict",
-    seed: int = 0,
-    sampling: Sampling | None = None,
-) -> Result:
+class _Job:
+    """The two halves of the verb: writing, which workers share, and the table, which one of them puts together."""
+
+    def __init__(
+        self, ws: Workspace, config: GenerateConfig, limits: Budget, author: str, model: Path, cache: TextCache
+    ) -> None:
+        self.ws, self.config, self.limits, self.author, self.model = ws, config, limits, author, model
+        self.cache, self.account = cache, Account()
+        self._asked: list[Asked] | None = None
+
+    @property
+    def asked(self) -> list[Asked]:
+        if self._asked is None:
+            self._asked = ask(self.ws, self.config, self.model)
+        return self._asked
+
+    def write(self) -> None:
+        """Generate what the cache lacks, beside any other worker."""
+        tasks = _tasks(self.config, self.asked)
+        missing = {name: task for name, task in tasks.items() if self.cache.get(name) is None}
+        if not missing:
+            return
+        engine_name, there = self.config.engine, len(tasks) - len(missing)
+        say(f"cot generate: {len(missing):,} texts to write with {engine_name}, {there:,} already there")
+        queue = WorkQueue(self.cache, missing, start=os.getpid())
+        with engines.open_engine(engine_name, self.model, self.config.sampling) as engine:
+            try:
+                self.account = Writer(engine, self.cache, queue, missing, self.limits).run()
+            finally:
+                queue.close()
+
+    def assemble(self, folder: Path) -> dict[str, Any]:
+        """The table of the best usable text of each row, and what there is to say about it."""
+        made: list[dict[str, Any]] = []
+        dropped: Counter[str] = Counter()
+        for one in self.asked:
+            found = [entry for name in one.names if (entry := self.cache.get(name))]
+            usable = [entry for entry in found if not _faults(one, entry)]
+            dropped.update({"unwritten": not found, "faulty": bool(found) and not usable})
+            made += [_row(one, entry, self.config, self.author) for entry in usable]
+        if not made:
+            raise LlmcfError("not one usable text was written; allow a larger budget, another style or another model")
+        table = pa.Table.from_pylist(made, schema=schemas.COT_TEXTS)
+        if self.config.candidates > 1:
+            from llm import judge
+
+            table = judge.best(table, {one.context.row: one.context for one in self.asked})
+        storage.write_table(folder / "texts.parquet", table, schemas.COT_TEXTS)
+        return self._summary(table, {name: number for name, number in dropped.items() if number})
+
+    def _summary(self, table: pa.Table, dropped: dict[str, int]) -> dict[str, Any]:
+        flagged = Counter(flag for flags in table["flags"].to_pylist() for flag in flags)
+        kept = table["text"].to_pylist()
+        account, texts = self.account, sum(len(one.names) for one in self.asked)
+        pace = account.tokens / account.seconds if account.seconds else 0.0
+        return {
+            "model": self.author,
+            "engine": self.config.engine,
+            "style": self.config.style,
+            "prompt": cot_prompts.VERSION,
+            "sampling": asdict(self.config.sampling),
+            "date": datetime.now(UTC).date().isoformat(),
+            "texts": len(kept),
+            "dropped": dropped,
+            "distinct": len(set(kept)),
+            "mean_characters": round(sum(map(len, kept)) / len(kept), 1),
+            "stopped_by_itself": round(table["finish"].to_pylist().count("stop") / len(kept), 3),
+            "flags": {name: round(flagged[name] / len(kept), 4) for name in quality.FLAGS},
+            "fresh": account.texts,
+            "reused": texts - account.texts - dropped.get("unwritten", 0),
+            "asked_again": account.again,
+            "new_tokens": account.tokens,
+            "seconds_writing": round(account.seconds, 1),
+            "tokens_per_second": round(pace, 1),
+        }
+
+
+def generate(ws: Workspace, config: GenerateConfig, limits: Budget | None = None) -> Result:
     """Fill cot/texts.
 
     Args:
-        engine: one of `engines.NAMES`.
-        model: "recgen" (the fine-tuned one of this recipe and seed), "base", or any name `llm fetch` knows.
-        prompt_tokens: longest prompt; a longer one loses its oldest history, see `budget.fit`.
-        limit: M, the number of rows; None is a tenth of the training rows. A larger M keeps the rows of a smaller.
+        limits: where to stop early; the table then holds the rows that have their text.
 
     Raises:
-        UsageError: for an unknown engine, recipe or model, or a number out of range.
+        UsageError: for an unknown model.
         LlmcfError: if an input is missing or the engine dies; finished texts are kept for the next run.
     """
-    _check(engine, recipe, limit, max_new_tokens)
-    name, path = resolve_model(ws, model, recipe=recipe, seed=seed)
-    config = GenerateConfig(
-        engine=engine,
-        model=models.model_hash(path),
-        recipe=recipe,
-        seed=seed,
-        limit=limit,
-        max_new_tokens=max_new_tokens,
-        prompt_tokens=prompt_tokens,
-        sampling=sampling or Sampling(),
-    )
+    name, path = recgen.find_model(ws, config.model, seed=config.seed)
+    tables.training_rows(ws)  # names the verb that makes them, where they are missing
+    key = models.model_hash(path)
     step = steps.Step(
         folder=ws.path("cot", "texts"),
-        config=config,
+        config={**asdict(config), "model": key, "prompt": cot_prompts.VERSION, "limits": asdict(limits or Budget())},
         inputs=[ws.path("data"), ws.path("training")],
         code=tuple(f"llm/{part}" if part == "engines" else f"llm/{part}.py" for part in _CODE),
     )
-    tables.training_rows(ws)  # names the verb that makes them, where they are missing
-    done = steps.run(step, lambda folder: _work(ws, config, name, path, folder))
+    job = _Job(ws, config, limits or Budget(), f"{name}@{key[:12]}", path, TextCache(config.cache_key(key)))
+    done = steps.run(step, job.assemble, together=job.write)
     return Result(
         verb="cot generate",
         workspace=ws,
-        recipe=recipe,
-        seed=seed,
+        recipe=config.recipe,
+        seed=config.seed,
         skipped=done.skipped,
         seconds=done.seconds,
         artifacts={"texts": str(done.folder / "texts.parquet")},
@@ -118,136 +208,78 @@ def generate(
     )
 
 
-def estimate_generate(
-    ws: Workspace, *, engine: str, limit: int | None = None, max_new_tokens: int = MAX_NEW_TOKENS
-) -> Estimate:
+def estimate_generate(ws: Workspace, config: GenerateConfig) -> Estimate:
     """What `generate` would take on two cores with the carried model and an empty cache."""
-    _check(engine, "strict", limit, max_new_tokens)
-    count = _count(training_split(ws).num_rows, limit)
-    tokens = count * max_new_tokens * _MEAN_SHARE
+    available = training_split(ws).num_rows
+    count = min(available, config.limit or max(1, available // _SHARE)) * config.candidates
+    tokens = count * config.tokens_a_part * _MEAN_SHARE * (4 if config.style == "guided" else 1)
+    engine = config.engine
     return Estimate(
         seconds=_STARTS[engine] + tokens / _RATES[engine],
         memory_mib=7000 if engine == "vllm" else 5000,
         disk_mib=140 + count * 2e-3,
-        basis=f"{count:,} texts of about {max_new_tokens * _MEAN_SHARE:.0f} tokens at {_RATES[engine]} a second "
+        basis=f"{count:,} texts of about {tokens / count:.0f} tokens at {_RATES[engine]} a second "
         f"({engine}, 135M parameters), {_STARTS[engine]} s to convert or start; cached texts cost nothing",
     )
 
 
-def resolve_model(ws: Workspace, model: str, *, recipe: str, seed: int) -> tuple[str, Path]:
-    """The name and folder of the model that writes.
-
-    Raises:
-        UsageError, LlmcfError: if it is unknown, not fetched or not trained.
-    """
-    if model == "base":
-        return models.LLM, models.llm_path(models.LLM)
-    if model != "recgen":
-        return model, models.llm_path(model)
-    folder = ws.path("recgen", f"{recipe}-s{seed}")
-    steps.require(folder, tables.remedy(ws, f"recgen train --recipe {recipe} --seed {seed}"))
-    return f"recgen-{recipe}-s{seed}", folder
-
-
-def sample(rows: pa.Table, limit: int | None, seed: int) -> pa.Table:
-    """A uniform sample, blind to labels, ordered by row. A larger one of the same seed contains the smaller."""
-    order = list(range(rows.num_rows))
-    random.Random(seed).shuffle(order)  # noqa: S311 -- sampling, not secrets
-    return rows.take(sorted(order[: _count(rows.num_rows, limit)]))
-
-
-def _count(rows: int, limit: int | None) -> int:
-    return min(rows, max(1, rows // _SHARE) if limit is None else limit)
-
-
-def _check(engine: str, recipe: str, limit: int | None, max_new_tokens: int) -> None:
-    check_choice("engine", engine, engines.NAMES)
-    check_choice("recipe", recipe, RECIPES)
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit}: at least one text must be asked for")
-    if not 1 <= max_new_tokens <= _LONGEST:
-        raise UsageError(f"--max-new-tokens {max_new_tokens} is not between 1 and {_LONGEST}")
-
-
-def _work(ws: Workspace, config: GenerateConfig, name: str, model: Path, folder: Path) -> dict[str, Any]:
-    asked = _ask(ws, config, model)
-    cache = TextCache(config.cache_key())
-    made = _complete(config, model, asked, cache)
-    table = _table(asked, cache, config, name)
-    storage.write_table(folder / "texts.parquet", table, schemas.COT_TEXTS)
-    kept = table["text"].to_pylist()
-    return {
-        "model": name,
-        "model_hash": config.model,
-        "engine": config.engine,
-        "prompt": config.prompt,
-        "sampling": asdict(config.sampling),
-        "date": datetime.now(UTC).date().isoformat(),
-        "texts": len(asked),
-        "distinct": len(set(kept)),
-        "mean_characters": round(sum(map(len, kept)) / len(kept), 1),
-        "stopped_by_itself": round(table["finish"].to_pylist().count("stop") / len(kept), 3),
-        **made,
-    }
-
-
-def _ask(ws: Workspace, config: GenerateConfig, model: Path) -> list[Asked]:
+def ask(ws: Workspace, config: GenerateConfig, model: Path) -> list[Asked]:
+    """The chosen rows and what the model is asked about each."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
     words = prompts.domain(ws.dataset)
 
-    def ask(context: Context) -> tuple[str, str]:
-        cot = prompts.cot_prompt(context, words, state_label=config.recipe == "paper")
-        return prompts.render(cot.messages, tokenizer, cot.opening), cot.opening
+    def put(context: Context) -> tuple[str, tuple[str, ...]]:
+        cot = cot_prompts.cot_prompt(context, words, style=config.style, state_label=config.recipe == "paper")
+        return prompts.render(cot.messages, tokenizer), cot.openings
 
-    drawn = contexts(ws, sample(training_split(ws), config.limit, config.seed))
-    fitted = budget.fit(drawn, lambda c: ask(c)[0], tokenizer, newest=prompts.COT_HISTORY, tokens=config.prompt_tokens)
-    asked = [(context, *ask(context)) for context in fitted]
-    return [Asked(context, prompt, opening, prompt_hash(prompt)) for context, prompt, opening in asked]
+    split = training_split(ws)
+    count = max(1, split.num_rows // _SHARE) if config.limit is None else config.limit
+    drawn = contexts(ws, rows.choose(ws, split, count, selection=config.selection, seed=config.seed))
+    fitted = budget.fit(
+        drawn,
+        lambda context: "".join(map("".join, put(context))),
+        tokenizer,
+        newest=cot_prompts.HISTORY,
+        tokens=config.prompt_tokens,
+    )
+    asked = []
+    for context in fitted:
+        prompt, openings = put(context)
+        names = tuple(prompt_hash(prompt, openings, candidate) for candidate in range(config.candidates))
+        asked.append(Asked(context, prompt, openings, names))
+    return asked
 
 
-def _complete(config: GenerateConfig, model: Path, asked: Sequence[Asked], cache: TextCache) -> dict[str, Any]:
-    """Generate what the cache lacks; what came of it for the summary."""
-    missing = list({one.hash: one.prompt for one in asked if cache.get(one.hash) is None}.items())
-    reused = len({one.hash for one in asked}) - len(missing)
-    if not missing:
-        return {"fresh": 0, "reused": reused}
-    say(f"cot generate: {len(missing):,} texts to write with {config.engine}, {reused:,} already there")
-    start = time.monotonic()
-    with engines.open_engine(config.engine, model, config.sampling) as engine:
-        ready, tokens = time.monotonic(), 0
-        answers = engine.generate(
-            [prompt for _, prompt in missing], max_new_tokens=config.max_new_tokens, seed=config.seed
-        )
-        for made in track(answers, total=len(missing), what="texts"):
-            key = missing[made.index][0]
-            cache.add(Entry(prompt_hash=key, text=made.text, tokens=made.tokens, finish=made.finish))
-            tokens += made.tokens
-        seconds = time.monotonic() - ready
+def _tasks(config: GenerateConfig, asked: Sequence[Asked]) -> dict[str, Task]:
     return {
-        "fresh": len(missing),
-        "reused": reused,
-        "new_tokens": tokens,
-        "start_seconds": round(ready - start, 1),
-        "tokens_per_second": round(tokens / seconds, 1),
+        name: Task(
+            name=name,
+            prompt=one.prompt,
+            openings=one.openings,
+            part_tokens=config.tokens_a_part,
+            sentence=STYLES[config.style].sentence,
+            seed=config.seed,
+            attempts=config.attempts,
+        )
+        for one in asked
+        for name in one.names
     }
 
 
-def _table(asked: Sequence[Asked], cache: TextCache, config: GenerateConfig, name: str) -> pa.Table:
-    rows = []
-    for one in asked:
-        entry = cache.get(one.hash)
-        assert entry, "every prompt has its text by now"
-        rows.append(
-            {
-                "row": one.context.row,
-                "prompt_hash": one.hash,
-                "text": quality.finish(one.opening, entry.text, strip_decision=config.recipe != "paper"),
-                "tokens": entry.tokens,
-                "finish": entry.finish,
-                "model": f"{name}@{config.model[:12]}",
-                "engine": config.engine,
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=schemas.COT_TEXTS)
+def _faults(one: Asked, entry: Entry) -> list[str]:
+    return [flag for flag in quality.flags(one.openings, entry.parts, entry.finish) if flag in quality.FAULTY]
+
+
+def _row(one: Asked, entry: Entry, config: GenerateConfig, author: str) -> dict[str, Any]:
+    return {
+        "row": one.context.row,
+        "prompt_hash": entry.prompt_hash,
+        "text": quality.finish(one.openings, entry.parts, strip_decision=config.recipe != "paper"),
+        "tokens": entry.tokens,
+        "finish": "length" if "length" in entry.finish else "stop",
+        "flags": quality.flags(one.openings, entry.parts, entry.finish),
+        "model": author,
+        "engine": config.engine,
+    }

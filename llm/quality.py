@@ -1,10 +1,21 @@
-"""What becomes of a generated text before it is kept (METHOD 5)."""
+"""What becomes of a generated text before it is kept (METHOD 5), and what its words alone say against it."""
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
 from core.data import texts
 
 TEXT_LIMIT = 2000
+FLAGS = {
+    "empty": "the model added next to nothing",
+    "repetition": "it says the same words again and again",
+    "language": "it is not English prose",
+    "refusal": "the model declines or speaks of itself",
+    "truncated": "half of its parts or more have no end",
+    "decision": "it says how it ended; such sentences are dropped under the leak rule",
+}
+FAULTY = ("empty", "repetition", "language", "refusal")  # such a text is asked for again, and dropped at last
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _WHO = r"(?:the|this) (?:person|user|viewer|customer|reader)|he|she|they"
@@ -18,21 +29,70 @@ _DECISION = re.compile(
     rf"|\b(?:{_WHO})\s+(?:\w+ly\s+)?{_PAST}\s+{_ITEM}",
     re.IGNORECASE,
 )
+_REFUSAL = re.compile(
+    r"\bas an ai\b|\blanguage model\b|\bi(?:'m| am) (?:sorry|unable|not able)\b|\bi (?:cannot|can't|can not)\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+_MOST_COMMON = """a an and are as at be been but by can for from has have how in is it its may more most not of on or so
+such than that the their them these they this those to was well what which who will with you your"""
+_COMMON = frozenset(_MOST_COMMON.split())
+_FEWEST_WORDS = 6
+_FEWEST_COMMON = 0.15  # of the words; English prose has .3 and more
+_FEWEST_DISTINCT = 0.6  # of the word pairs
 
 
-def finish(opening: str, answer: str, *, strip_decision: bool) -> str:
-    """The text to keep: the opening and what the model went on to write, cleaned, without a torn last sentence.
+def part(raw: str, finish: str, *, sentence: bool) -> str:
+    """One part of an answer on one clean line; a part that was cut ends with its last whole word.
 
     Args:
-        strip_decision: drop the sentences that say whether the person chose the item; if that leaves nothing, the
-            opening alone remains.
+        sentence: keep the first sentence only.
     """
-    start, sentences = texts.clean(opening, TEXT_LIMIT), split_sentences(_whole(answer))
-    kept = [s for s in sentences if not (strip_decision and states_decision(s))]
-    if not kept or kept[0] != sentences[0]:
-        return " ".join([f"{start}.", *kept])
-    glue = "" if kept[0][0] in ",.;:!?)'" else " "
-    return glue.join([start, " ".join(kept)])
+    line = texts.clean(raw, TEXT_LIMIT)
+    if sentence:
+        line = split_sentences(line)[0] if line else ""
+    if finish == "length" and not _ends(line):
+        line = line.rpartition(" ")[0] if sentence else _whole(line)
+    return line if not line or _ends(line) else line.rstrip(" ,;:-(") + "."
+
+
+def joined(openings: Sequence[str], parts: Sequence[str]) -> str:
+    """The answer so far: each opening with its part; an opening without a part is left open."""
+    done = [_glued(texts.clean(opening, TEXT_LIMIT), part) for opening, part in zip(openings, parts, strict=False)]
+    return " ".join([*done, *openings[len(parts) : len(parts) + 1]])
+
+
+def finish(openings: Sequence[str], parts: Sequence[str], *, strip_decision: bool) -> str:
+    """The text to keep.
+
+    Args:
+        strip_decision: drop the sentences that say whether the person chose the item; what an opening says remains.
+    """
+    kept = []
+    for opening, said in zip(openings, parts, strict=True):
+        start = texts.clean(opening, TEXT_LIMIT)
+        sentences = split_sentences(said)
+        if strip_decision:
+            sentences = [one for one in sentences if not (states_decision(one) or states_decision(_glued(start, one)))]
+        first = bool(sentences) and said.startswith(sentences[0])
+        kept.append(_glued(start, " ".join(sentences)) if first or not start else " ".join([f"{start}.", *sentences]))
+    return " ".join(text for text in kept if text)
+
+
+def flags(openings: Sequence[str], parts: Sequence[str], finish: Sequence[str]) -> list[str]:
+    """Which of FLAGS hold. Openings are ours and no merit of the model, so only its own words count."""
+    said = " ".join(parts)
+    words = [word.lower() for word in _WORD.findall(said)]
+    pairs = list(pairwise(words))
+    found = {
+        "empty": len(words) < _FEWEST_WORDS,
+        "repetition": len(set(pairs)) < _FEWEST_DISTINCT * len(pairs),
+        "language": sum(word in _COMMON for word in words) < _FEWEST_COMMON * len(words),
+        "refusal": bool(_REFUSAL.search(said)),
+        "truncated": 2 * list(finish).count("length") >= len(finish),
+        "decision": any(map(states_decision, split_sentences(joined(openings, parts)))),
+    }
+    return [name for name in FLAGS if found[name]]
 
 
 def states_decision(sentence: str) -> bool:
@@ -43,8 +103,25 @@ def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in _SENTENCE.split(text) if sentence]
 
 
-def _whole(answer: str) -> str:
-    """`answer` on one clean line up to its last full sentence, or all of it if there is none."""
-    line = texts.clean(answer, TEXT_LIMIT)
+def copied_share(text: str, source: str, *, run: int = 3) -> float:
+    """The share of the text's runs of `run` words that stand in the source word for word."""
+    ours, theirs = ([word.lower() for word in re.findall(r"\w+", one)] for one in (text, source))
+    known = set(zip(*(theirs[start:] for start in range(run)), strict=False))
+    runs = list(zip(*(ours[start:] for start in range(run)), strict=False))
+    return sum(one in known for one in runs) / len(runs) if runs else 0.0
+
+
+def _glued(opening: str, said: str) -> str:
+    if not opening or not said:
+        return opening + said or ""
+    return f"{opening}{said}" if said[0] in ",.;:!?)'" else f"{opening} {said}"
+
+
+def _ends(line: str) -> bool:
+    return line.rstrip("'\")").endswith((".", "!", "?"))
+
+
+def _whole(line: str) -> str:
+    """`line` up to its last full sentence, or all of it if there is none."""
     ends = [match.end() for match in re.finditer(r"[.!?]['\")]*(?=\s|$)", line)]
     return line[: ends[-1]] if ends else line

@@ -1,277 +1,234 @@
-"""RecGen (paper section 4.2): full-parameter fine-tuning on recommendation plus general instructions.
+"""`llmcf recgen train`: tune the language model by one of the methods of Figure 4 (paper section 4.2).
 
-The training runs in `llm.recgen_worker` under torchrun, a process a device; this module chooses the samples, starts it
-and keeps what it made.
+RecGen is full-parameter tuning on recommendation rows and general instructions. The training runs in
+`llm.tuning_worker` under torchrun; this module decides on the samples, starts it and keeps what it made.
 """
 
 import json
-import os
-import random
-import re
-import subprocess
-import sys
-from collections import deque
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+import pyarrow.parquet as pq
 
 from core import settings, steps, storage
-from core.contracts import RECIPES
-from core.data import texts
-from core.errors import LlmcfError, UsageError, check_choice
+from core.data import tables
+from core.errors import LlmcfError, UsageError
 from core.progress import say
 from core.runs import Estimate, Result
-from core.settings import PROJECT, Workspace
-from llm import budget, models, prompts
-from llm.contexts import contexts, training_split
+from core.settings import Workspace
+from llm import mixing, models, torchrun
+from llm.contexts import training_split
+from llm.mixing import Mix
+from llm.tuning import Method, method
 
-OWN_INSTRUCTIONS = PROJECT / "llm" / "general_instructions.jsonl"
-LICENCES = {
-    "llmcf": "Apache-2.0",
-    "lima": "CC BY-NC-SA",
-    "alpaca_en_demo": "CC BY-NC",
-    "self_instruct_seed": "Apache-2.0",
-    "self_instruct_user_oriented": "Apache-2.0",
-}
 _TOKENS_A_SECOND = 900  # trained, forward and backward, 135M parameters in float32 on 2 cores
+_SAMPLE_TOKENS = 160
 _FIRST_BUILD_S = 150  # DeepSpeed compiles an operator the first time
-BUILD = "build"  # what the worker is given instead of a job
-_BUILT = "built"  # marks a finished build
-_ANSWER_TOKENS = 4  # of "Yes" or "No" and its end
-_TEXT_LIMIT = 4000  # characters of one general text; the worker cuts to tokens
+_CODE = ("recgen", "tuning", "tuning_worker", "tuning_loss", "mixing", "prompts", "contexts", "budget")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecGenConfig:
-    """The paper trains one epoch with 16 sequences of 1,024 tokens on each of 8 GPUs; this is a run for two cores."""
+class TuningConfig:
+    """A run. The paper's: all rows, one epoch, 1,024 tokens, 16 sequences on each of 8 GPUs, learning rate 1e-5, bf16.
 
-    recipe: str
+    The defaults are for a model of 135M parameters on two cores, which learns little at the paper's rate.
+
+    Args:
+        rows: recommendation rows of the method `full`; None for all.
+        batch: sequences a process and micro-batch; a step takes batch * accumulation * processes * nodes.
+        warmup: share of the steps.
+        general_share: of the samples of a method that mixes general instructions in.
+        zero_stage, offload: DeepSpeed's ZeRO; 3 and offload are for models that do not fit otherwise.
+    """
+
+    method: str
     seed: int
+    rows: int | None = 32
     model: str = models.LLM
-    steps: int = 8
-    batch: int = 4  # sequences a process
+    batch: int = 8
+    accumulation: int = 1
     processes: int = 1
-    max_tokens: int = 192
-    learning_rate: float = 1e-5
-    warmup: int = 2
-    general_share: float = 0.5  # of the samples
+    nodes: int = 1
+    max_tokens: int = 256
+    learning_rate: float = 1e-4
+    warmup: float = 0.05
+    general_share: float = 0.25
+    general_sampling: str = mixing.SAMPLINGS[0]
+    order: str = mixing.ORDERS[0]
+    zero_stage: int = 2
+    offload: bool = False
+    checkpoint_steps: int = 200
+
+    def __post_init__(self) -> None:
+        method(self.method)
+        for name in ("batch", "accumulation", "processes", "nodes", "checkpoint_steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)} is less than 1")
+        if self.zero_stage not in (1, 2, 3):
+            raise UsageError(f"--zero-stage {self.zero_stage}: choose one of: 1, 2, 3")
+        if self.max_tokens < 64:
+            raise UsageError(f"--max-tokens {self.max_tokens}: an instruction alone needs 64")
+
+    @property
+    def how(self) -> Method:
+        return method(self.method)
+
+    @property
+    def mix(self) -> Mix:
+        return Mix(
+            seed=self.seed,
+            rows=self.rows,
+            share=self.how.share,
+            general_share=self.general_share if self.how.general else 0.0,
+            sampling=self.general_sampling,
+            order=self.order,
+        )
 
 
-def train(ws: Workspace, *, recipe: str, seed: int, steps: int | None = None, processes: int = 1) -> Result:
-    """Fine-tune and keep the model as ws.path("recgen", "<recipe>-s<seed>").
+def train(ws: Workspace, config: TuningConfig) -> Result:
+    """Tune and keep the model in `model_folder`. `base` has nothing to train; `wise-ft-*` needs `full` first.
 
     Raises:
+        UsageError: for the method `base`.
         LlmcfError: if an input is missing, or a training process dies (with the end of what it said).
     """
-    config = resolve(recipe=recipe, seed=seed, steps=steps, processes=processes)
-    done = _run(ws, config)
+    if config.method == "base":
+        raise UsageError("method 'base' is the model as it came: there is nothing to train")
+    done = steps.run(_step(ws, config), lambda folder: _work(ws, config, folder))
     return Result(
         verb="recgen train",
         workspace=ws,
-        recipe=recipe,
-        seed=seed,
+        seed=config.seed,
         skipped=done.skipped,
         seconds=done.seconds,
-        artifacts={"model": str(done.folder), "losses": str(done.folder / "losses.json")},
+        artifacts={name: str(done.folder / file) for name, file in _ARTIFACTS.items() if (done.folder / file).exists()}
+        | {"model": str(done.folder)},
         details=done.summary,
     )
 
 
-def resolve(*, recipe: str, seed: int, steps: int | None, processes: int) -> RecGenConfig:
-    check_choice("recipe", recipe, RECIPES)
-    config = RecGenConfig(recipe=recipe, seed=seed, processes=processes)
-    return config if steps is None else RecGenConfig(recipe=recipe, seed=seed, processes=processes, steps=steps)
+_ARTIFACTS = {"losses": "losses.json", "rows": "rows.parquet"}
 
 
-def estimate_train(ws: Workspace, *, recipe: str, steps: int | None = None) -> Estimate:  # noqa: ARG001
+def estimate_train(ws: Workspace, config: TuningConfig) -> Estimate:
     """What `train` would take on two cores."""
-    config = resolve(recipe=recipe, seed=0, steps=steps, processes=1)
-    tokens = config.steps * config.batch * config.max_tokens
+    how = config.how
+    available = training_split(ws).num_rows
+    rows = available if config.rows is None else min(config.rows, available)
+    general = rows * config.mix.general_share / (1 - config.mix.general_share)
+    samples = (rows * how.share + general) if how.trains else 0
+    cost = 0.8 if how.lora_rank else 2.3 if how.consistency else 1.0
+    tokens = samples * min(_SAMPLE_TOKENS, config.max_tokens)
     return Estimate(
-        seconds=_FIRST_BUILD_S + 20 + tokens / _TOKENS_A_SECOND,
+        seconds=(_FIRST_BUILD_S + 20 + tokens * cost / _TOKENS_A_SECOND / config.processes) if how.trains else 20,
         memory_mib=4500,
-        disk_mib=550,
-        basis=f"{tokens:,} tokens at most at {_TOKENS_A_SECOND} a second, 20 s to start, {_FIRST_BUILD_S} s for "
-        "DeepSpeed's one-time build; weights, gradients and two Adam moments of 135M float32 parameters",
+        disk_mib=550 + (1650 if samples > config.batch * config.checkpoint_steps else 0),
+        basis=f"{samples:,.0f} samples of about {_SAMPLE_TOKENS} tokens at {_TOKENS_A_SECOND} a second, 20 s to start, "
+        f"{_FIRST_BUILD_S} s for DeepSpeed's one-time build; weights, gradients and two Adam moments of 135M float32 "
+        "parameters, and a checkpoint of three of them",
     )
 
 
-def model_folder(ws: Workspace, *, recipe: str, seed: int) -> Path:
-    return ws.path("recgen", f"{recipe}-s{seed}")
+def model_folder(ws: Workspace, *, method: str, seed: int) -> Path:
+    return ws.path("recgen", f"{method}-s{seed}")
 
 
-def _run(ws: Workspace, config: RecGenConfig) -> steps.Outcome:
-    general = general_file()
-    step = steps.Step(
-        folder=model_folder(ws, recipe=config.recipe, seed=config.seed),
-        config=config,
-        inputs=[models.llm_path(config.model), ws.path("training"), ws.path("data"), general],
-        code=["llm/recgen.py", "llm/recgen_worker.py", "llm/prompts.py", "llm/contexts.py", "llm/budget.py"],
-    )
-
-    def work(folder: Path) -> dict[str, Any]:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(models.llm_path(config.model), local_files_only=True)
-        samples, sources = mix(ws, config, general, tokenizer)
-        launch(config, samples, model=models.llm_path(config.model), out=folder)
-        losses = storage.read_json(folder / "losses.json")["train"]
-        if not all(loss == loss and abs(loss) != float("inf") for loss in losses):  # NaN is not equal to itself
-            raise LlmcfError(f"the loss diverged at step {len(losses)}; use a smaller learning rate")
-        return {
-            "base": config.model,
-            "steps": len(losses),
-            "first_loss": round(losses[0], 4),
-            "last_loss": round(losses[-1], 4),
-            "processes": config.processes,
-            "samples": len(samples),
-            "sources": sources,
-        }
-
-    return steps.run(step, work)
-
-
-def general_file() -> Path:
-    """General instructions: the shared file where there is one, else the product's own small set."""
-    shared = settings.shared() / "data" / "general_instructions" / "general_instructions.jsonl"
-    return shared if shared.is_file() else OWN_INSTRUCTIONS
-
-
-def mix(
-    ws: Workspace, config: RecGenConfig, general: Path, tokenizer: Any
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The run's samples in training order, and what they are: source -> rows and licence.
-
-    Recommendation rows are drawn from the training split only; a long one loses its oldest history.
-    """
-    rng = random.Random(config.seed)  # noqa: S311 - sampling, not secrets
-    total = config.steps * config.batch * config.processes
-    wanted = round(total * config.general_share)
-    instructions = read_instructions(general)
-    chosen = [rng.choice(instructions) for _ in range(wanted)]
-    rows = training_split(ws)
-    picked = sorted(rng.sample(range(rows.num_rows), min(total - wanted, rows.num_rows)))
-    words = prompts.domain(ws.dataset)
-    fitted = budget.fit(
-        contexts(ws, rows.take(picked)),
-        lambda context: prompts.render(prompts.task_prompt(context, words), tokenizer),
-        tokenizer,
-        newest=prompts.TASK_HISTORY,
-        tokens=config.max_tokens - _ANSWER_TOKENS,
-    )
-    recommendation = [
-        {"messages": prompts.task_prompt(context, words), "answer": prompts.task_answer(context)} for context in fitted
-    ]
-    samples = [*recommendation, *({"messages": c["messages"], "answer": c["answer"]} for c in chosen)]
-    rng.shuffle(samples)
-    counts = {ws.dataset: {"rows": len(recommendation), "licence": "see NOTICE"}}
-    for source in sorted({c["source"] for c in chosen}):
-        rows_of = sum(c["source"] == source for c in chosen)
-        counts[source] = {"rows": rows_of, "licence": LICENCES.get(source, "see its file")}
-    return samples, counts
-
-
-def read_instructions(path: Path) -> list[dict[str, Any]]:
-    """General instruction and answer pairs from JSON lines {source, instruction, input, output}.
+def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
+    """The name and folder of a model: "base", a method that was trained with this seed, or any `llm fetch` knows.
 
     Raises:
-        UsageError: naming the file and line that is not such an object.
+        UsageError, LlmcfError: if it is unknown, not fetched or not trained.
     """
-    out = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-            question = "\n".join(filter(None, [entry["instruction"], entry.get("input", "")]))
-            answer, source = entry["output"], entry["source"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path}, line {number}: not an object with source, instruction, output ({error})"
-            ) from None
-        if question.strip() and answer.strip():
-            message = {"role": "user", "content": texts.clean(question, _TEXT_LIMIT)}
-            out.append({"messages": [message], "answer": answer[:_TEXT_LIMIT], "source": source})
-    if not out:
-        raise UsageError(f"{path} holds no instructions")
-    return out
-
-
-def launch(config: RecGenConfig, samples: list[dict[str, Any]], *, model: Path, out: Path) -> None:
-    """Run the worker under torchrun until it has filled `out`.
-
-    Raises:
-        LlmcfError: with the last lines it printed, if it fails.
-    """
-    job = out.with_name(f"{out.name}.job.json")
-    fields = ("seed", "learning_rate", "steps", "warmup", "max_tokens", "batch")
-    storage.write_json(
-        job, {"model": str(model), "out": str(out), "samples": samples} | {f: getattr(config, f) for f in fields}
-    )
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(config.processes)]
+    if name == "base":
+        return models.LLM, models.llm_path(models.LLM)
     try:
-        _watch([sys.executable, *torchrun, "-m", "llm.recgen_worker", str(job)], _environment(_extensions()))
-    finally:
-        job.unlink(missing_ok=True)
+        method(name)
+    except UsageError:
+        return name, models.llm_path(name)
+    folder = model_folder(ws, method=name, seed=seed)
+    steps.require(folder, tables.remedy(ws, f"recgen train --method {name} --seed {seed}"))
+    return f"{name}-s{seed}", folder
 
 
-def _watch(command: list[str], environment: dict[str, str]) -> None:
-    """Run, pass its progress on, keep its last lines for the error."""
-    last: deque[str] = deque(maxlen=15)
-    with subprocess.Popen(
-        command,
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        assert process.stdout
-        try:
-            for line in process.stdout:
-                last.append(line.rstrip())
-                if line.startswith("recgen:"):
-                    say(line.rstrip())
-            code = process.wait()
-        except BaseException:
-            process.terminate()
-            raise
-    if code != 0:
-        raise LlmcfError(f"the training process ended with code {code}:\n" + "\n".join(last))
+def _step(ws: Workspace, config: TuningConfig) -> steps.Step:
+    base = models.llm_path(config.model)
+    inputs = [base, ws.path("training"), ws.path("data"), mixing.general_file()]
+    if config.how.alpha is not None:
+        _, full = find_model(ws, "full", seed=config.seed)
+        inputs = [base, full]
+    tables.training_rows(ws)  # names the verb that makes them, where they are missing
+    return steps.Step(
+        folder=model_folder(ws, method=config.method, seed=config.seed),
+        config=config,
+        inputs=inputs,
+        code=[f"llm/{name}.py" for name in _CODE],
+    )
 
 
-def _environment(extensions: Path) -> dict[str, str]:
-    import torch
+def _work(ws: Workspace, config: TuningConfig, folder: Path) -> dict[str, Any]:
+    if config.how.alpha is not None:
+        return _interpolate(ws, config, folder)
+    estimate = estimate_train(ws, config)
+    say(f"recgen: {config.method}, about {estimate.seconds / 60:.0f} min, {estimate.memory_mib:,.0f} MiB of memory")
+    from transformers import AutoTokenizer
 
-    out = {
-        **os.environ,
-        "TORCH_EXTENSIONS_DIR": str(extensions),
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
+    base = models.llm_path(config.model)
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    samples, rows, sources = mixing.mixed(ws, config.mix, mixing.general_file(), tokenizer, config.max_tokens)
+    if len(samples) < config.batch * config.accumulation * config.processes * config.nodes:
+        raise UsageError(f"{len(samples)} samples do not fill one step; take more rows or a smaller batch")
+    _run_worker(config, samples, base, folder)
+    pq.write_table(rows, folder / "rows.parquet")  # who may be scored out of fold: every other row
+    losses = storage.read_json(folder / "losses.json")["train"]
+    if not all(map(math.isfinite, losses)):
+        raise LlmcfError(f"the loss diverged at step {len(losses)}; use a smaller learning rate")
+    tenth = max(1, len(losses) // 10)
+    return {
+        "base": config.model,
+        "method": config.method,
+        "steps": len(losses),
+        "first_loss": round(sum(losses[:tenth]) / tenth, 4),
+        "last_loss": round(sum(losses[-tenth:]) / tenth, 4),
+        "processes": config.processes * config.nodes,
+        "samples": len(samples),
+        "sources": sources,
     }
-    if not torch.cuda.is_available():
-        out["DS_ACCELERATOR"] = "cpu"
-    path = str(Path(sys.executable).parent)  # ninja, for DeepSpeed's build
-    return out | {"PATH": f"{path}{os.pathsep}{out.get('PATH', '')}"}
 
 
-def _extensions() -> Path:
-    """The folder of DeepSpeed's compiled operators; the first run on a machine compiles them, one process at a time.
+def _run_worker(config: TuningConfig, samples: list[mixing.Sample], base: Path, folder: Path) -> None:
+    """Train under torchrun. What a killed run had done is found again by the content of its job."""
+    how = config.how
+    job: dict[str, Any] = {"model": str(base), "base": models.model_hash(base)}
+    job |= {name: value for name, value in asdict(config).items() if name not in ("method", "model", "rows")}
+    job |= {"lora_rank": how.lora_rank, "noise": how.noise, "consistency": how.consistency}
+    job["lengths"] = [len(s["text"]) + sum(len(tail) + len(answer) for tail, answer in s["branches"]) for s in samples]
+    place = settings.home() / "recgen-runs" / storage.digest(job, samples)[:16]
+    place.mkdir(parents=True, exist_ok=True)
+    with storage.atomic_path(place / "samples.jsonl") as beside:
+        beside.write_text("".join(json.dumps(sample) + "\n" for sample in samples), encoding="utf-8")
+    job |= {"samples": str(place / "samples.jsonl"), "checkpoints": str(place / "checkpoints"), "out": str(folder)}
+    storage.write_json(place / "job.json", job)
+    torchrun.launch(place / "job.json", processes=config.processes, nodes=config.nodes)
+    storage.remove(place)
 
-    A build that was killed leaves a lock file that later ones would wait for without end. Nobody else builds while we
-    hold our own lock, so it is removed.
-    """
+
+def _interpolate(ws: Workspace, config: TuningConfig, folder: Path) -> dict[str, Any]:
+    """WiSE-FT: the weights between the base model's and `full`'s."""
     import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    version = re.sub(r"\W+", "_", torch.__version__)
-    folder = settings.home() / "torch-extensions" / version
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{version}.lock")):
-        if not (folder / _BUILT).exists():
-            for left_over in folder.rglob("lock"):
-                left_over.unlink()
-            say("recgen: compiling DeepSpeed's operators, once on this machine")
-            _watch([sys.executable, "-m", "llm.recgen_worker", BUILD], _environment(folder))
-            (folder / _BUILT).touch()
-    return folder
+    alpha = config.how.alpha
+    assert alpha is not None
+    base, (name, full) = models.llm_path(config.model), find_model(ws, "full", seed=config.seed)
+    first, second = (
+        AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32) for path in (base, full)
+    )
+    with torch.no_grad():
+        for ours, theirs in zip(first.parameters(), second.parameters(), strict=True):
+            ours.lerp_(theirs, alpha)
+    first.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base, local_files_only=True).save_pretrained(folder)
+    pq.write_table(pq.read_table(full / "rows.parquet"), folder / "rows.parquet")
+    return {"base": config.model, "method": config.method, "alpha": alpha, "full": name}

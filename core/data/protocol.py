@@ -116,9 +116,9 @@ def span(count: int) -> int:
 def probed(asked: Table, placed: Table, items: Table, seed: int, turn: int) -> Table:
     """`number`, `block` and `item`: for most requests an item that its user never takes, uniform.
 
-    Once drawn, a negative should stay when the data grows, since texts and examples rest on it. So a request tries a few
-    places below `span`, in ROUNDS turns, and takes the first that is on sale and free: a catalogue that grows from n to
-    n + k items changes about k of n + k negatives, and what a user takes later changes none but its own.
+    Once drawn, a negative should stay when the data grows, since texts and examples rest on it. So a request tries a
+    few places below `span`, in ROUNDS turns, and takes the first that is on sale and free: a catalogue that grows from
+    n to n + k items changes about k of n + k negatives, and what a user takes later changes none but its own.
     """
     digest = _salted(asked.key, seed, "negative") + "/" + asked.block.cast("string") + f"/{turn}"
     keyed = asked.mutate(digest=digest.hexdigest("md5"))
@@ -135,9 +135,9 @@ def probed(asked: Table, placed: Table, items: Table, seed: int, turn: int) -> T
 def counted_off(asked: Table, placed: Table, items: Table, seed: int) -> Table:
     """The same for the few requests whose tries all failed: users who have much of a small catalogue.
 
-    It draws a place among the user's free items, without rejection. A user's n-th free item (from 0) is the n-th item on
-    sale plus the number of taken items before it, which are those with (place on sale - own rank) <= n. Requests that
-    leave nothing to draw from are left out.
+    It draws a place among the user's free items, without rejection. A user's n-th free item (from 0) is the n-th item
+    on sale plus the number of taken items before it, which are those with (place on sale - own rank) <= n. Requests
+    that leave nothing to draw from are left out.
     """
     pairs = placed.select("user", "item").distinct()
     taken = pairs.join(items.select("item", "sale"), "item").select("user", "sale")

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from core.errors import check_choice
-from llm.engines.base import Engine, Generation, Sampling
+from llm.engines.base import Engine, Generation, Request, Sampling, complete, prompt_seed
 
-NAMES = ("vllm", "openvino", "transformers")
+NAMES = ("vllm", "openvino", "transformers", "server")
 
-__all__ = ["NAMES", "Engine", "Generation", "Sampling", "open_engine"]
+__all__ = ["NAMES", "Engine", "Generation", "Request", "Sampling", "complete", "open_engine", "prompt_seed"]
 
 
 def open_engine(name: str, model: Path, sampling: Sampling | None = None) -> Engine:
@@ -27,6 +27,10 @@ def open_engine(name: str, model: Path, sampling: Sampling | None = None) -> Eng
             from llm.engines.openvino_engine import openvino_engine
 
             return openvino_engine(model, sampling)
+        case "server":
+            from llm.engines.server_engine import ServerEngine
+
+            return ServerEngine(sampling)
         case _:
             from llm.engines.transformers_engine import TransformersEngine
 

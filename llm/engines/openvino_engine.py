@@ -21,4 +21,4 @@ def openvino_engine(model: Path, sampling: Sampling) -> WorkerProcess:
     def prepare() -> list[str | Path]:
         return command(python, "openvino", convert(model, python), asdict(sampling) | options)
 
-    return WorkerProcess("openvino", prepare)
+    return WorkerProcess("openvino", prepare, window=BATCH + BATCH // 2)

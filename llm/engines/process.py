@@ -3,19 +3,24 @@
 import contextlib
 import json
 import os
+import queue
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from core.errors import LlmcfError
-from llm.engines.base import Generation, prompt_seed
+from llm.engines.base import Generation, Request
 
 _WORKER = Path(__file__).with_name("worker.py")
 _TAIL_BYTES = 2000
 _GRACE_S = 10
+START_S = 900.0  # a large model loads slowly
+STALL_S = 300.0  # without any text finished, while some are under way
 
 
 def command(python: Path, engine: str, model: Path, options: dict[str, Any]) -> list[str | Path]:
@@ -28,14 +33,21 @@ class WorkerProcess:
 
     Args:
         variables: added to the worker's environment.
+        stall: seconds without an answer after which the worker is given up.
     """
 
     def __init__(
-        self, name: str, prepare: Callable[[], Sequence[str | Path]], variables: dict[str, str] | None = None
+        self,
+        name: str,
+        prepare: Callable[[], Sequence[str | Path]],
+        variables: dict[str, str] | None = None,
+        *,
+        window: int = 64,
+        stall: float = STALL_S,
     ) -> None:
-        self.name = name
-        self._prepare = prepare
-        self._variables = variables or {}
+        self.name, self.window = name, window
+        self._prepare, self._variables, self._stall = prepare, variables or {}, stall
+        self._live: set[int] = set()
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[bytes] | None = None
 
@@ -51,62 +63,52 @@ class WorkerProcess:
             encoding="utf-8",
             env={**os.environ, **self._variables},
         )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=_listen, args=(self._process.stdout, self._lines), daemon=True).start()
         try:
-            if not self._read().get("ready"):
+            if not self._read(START_S).get("ready"):
                 raise LlmcfError(f"the {self.name} worker did not report that it is ready")
         except BaseException:
-            self.__exit__(None, None, None)
+            self._close(kill=True)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process:
-            if kind is not None:
-                self._process.terminate()
-            _close(self._process.stdin)
-            try:
-                self._process.wait(_GRACE_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            _close(self._process.stdout)
-            self._process = None
-        if self._log:
-            self._log.close()
-            self._log = None
+        self._close(kill=kind is not None or bool(self._live))
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, seed: int) -> Iterator[Generation]:
-        """See `Engine.generate`."""
-        seeds = [prompt_seed(prompt, seed) for prompt in prompts]
-        self._send({"prompts": list(prompts), "seeds": seeds, "seed": seed, "max_new_tokens": max_new_tokens})
-        for _ in prompts:
-            yield self._generation(len(prompts))
-        if not self._read().get("done"):
-            raise LlmcfError(f"the {self.name} worker wrote more texts than it was asked for")
+    def submit(self, request: Request) -> None:
+        """See `Engine.submit`."""
+        assert self._process and self._process.stdin, "use the engine in a with statement"
+        assert request.number not in self._live, "a number names one request at a time"
+        try:
+            self._process.stdin.write(json.dumps(asdict(request)) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+        self._live.add(request.number)
 
-    def _generation(self, prompts: int) -> Generation:
-        answer = self._read()
+    def poll(self) -> Generation:
+        """See `Engine.poll`."""
+        answer = self._read(self._stall)
         try:
             made = Generation(**answer)
         except TypeError:
             raise LlmcfError(f"the {self.name} worker answered {_short(json.dumps(answer))}, not a text") from None
-        if not 0 <= made.index < prompts:
-            raise LlmcfError(f"the {self.name} worker answered prompt {made.index} of {prompts}")
+        if made.number not in self._live:
+            raise LlmcfError(f"the {self.name} worker answered request {made.number}, which nobody made")
+        self._live.remove(made.number)
         return made
 
-    def _send(self, job: dict[str, Any]) -> None:
-        assert self._process and self._process.stdin, "use the engine in a with statement"
+    def _read(self, seconds: float) -> dict[str, Any]:
+        assert self._process, "use the engine in a with statement"
         try:
-            self._process.stdin.write(json.dumps(job) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._died() from None
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process and self._process.stdout, "use the engine in a with statement"
-        line = self._process.stdout.readline()
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            raise LlmcfError(
+                f"the {self.name} worker has said nothing for {seconds:.0f} s; finished texts are kept, run again"
+            ) from None
         if not line:
             raise self._died()
         try:
@@ -128,11 +130,31 @@ class WorkerProcess:
             + "\n".join(tail or ["nothing"])
         )
 
+    def _close(self, *, kill: bool) -> None:
+        if self._process:
+            if kill:
+                self._process.terminate()
+            with contextlib.suppress(BrokenPipeError):  # unsent input of a worker that is gone
+                if self._process.stdin:
+                    self._process.stdin.close()
+            try:
+                self._process.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        self._live.clear()
+        if self._log:
+            self._log.close()
+            self._log = None
 
-def _close(stream: IO[str] | None) -> None:
-    if stream:
-        with contextlib.suppress(BrokenPipeError):  # unsent input of a worker that is gone
-            stream.close()
+
+def _listen(stream: IO[str], lines: "queue.SimpleQueue[str]") -> None:
+    """Pass every line on, and an empty one when the worker is gone."""
+    with contextlib.suppress(ValueError), stream:  # closed under our hands
+        for line in stream:
+            lines.put(line)
+    lines.put("")
 
 
 def _short(text: str) -> str:

@@ -1,23 +1,25 @@
-"""transformers in this process: the reference the other engines are compared with. Static batches, float32."""
+"""transformers in this process: the reference the other engines are compared with. Static batches, float32 on a CPU."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from llm.engines.base import Generation, Sampling, prompt_seed
+from llm.engines.base import Generation, Request, Sampling
 
 BATCH = 16
 
 
 class TransformersEngine:
-    """Prompts are batched by length; a batch is seeded by its first prompt."""
+    """Requests wait until a batch is asked for; those of like length share one, and the first one's seed seeds it."""
 
     name = "transformers"
+    window = 4 * BATCH
 
     def __init__(self, model: Path, sampling: Sampling) -> None:
-        self._folder = model
-        self._sampling = sampling
+        self._folder, self._sampling = model, sampling
+        self._waiting: list[Request] = []
+        self._done: deque[Generation] = deque()
         self._model: Any = None
         self._tokenizer: Any = None
 
@@ -38,42 +40,56 @@ class TransformersEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._model = self._tokenizer = None
+        self._waiting.clear()
+        self._done.clear()
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, seed: int) -> Iterator[Generation]:
-        """See `Engine.generate`."""
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            texts = [prompts[index] for index in batch]
-            yield from self._batch(batch, texts, max_new_tokens, prompt_seed(texts[0], seed))
+    def submit(self, request: Request) -> None:
+        """See `Engine.submit`."""
+        self._waiting.append(request)
 
-    def _batch(self, indices: list[int], texts: list[str], max_new_tokens: int, seed: int) -> Iterator[Generation]:
+    def poll(self) -> Generation:
+        """See `Engine.poll`."""
+        if not self._done:
+            self._waiting.sort(key=lambda request: (_kind(request), len(request.prompt)))
+            alike = sum(_kind(request) == _kind(self._waiting[0]) for request in self._waiting)
+            batch = self._waiting[: min(alike, BATCH)]
+            del self._waiting[: len(batch)]
+            self._run(batch)
+        return self._done.popleft()
+
+    def _run(self, batch: list[Request]) -> None:
         import torch
 
+        texts = [request.prompt for request in batch]
         inputs = self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-        torch.manual_seed(seed)
+        torch.manual_seed(batch[0].seed)
         with torch.inference_mode():
             output = self._model.generate(
                 **inputs.to(self._model.device),
-                generation_config=self._configuration(max_new_tokens),
+                generation_config=self._configuration(batch[0]),
+                tokenizer=self._tokenizer,
             )
-        for index, ids in zip(indices, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-            yield self._generation(index, ids)
+        for request, ids in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+            self._done.append(self._generation(request, ids))
 
-    def _generation(self, index: int, ids: list[int]) -> Generation:
+    def _generation(self, request: Request, ids: list[int]) -> Generation:
         eos = self._tokenizer.eos_token_id
         stopped = eos in ids
         ids = ids[: ids.index(eos)] if stopped else ids
         text = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return Generation(index=index, text=text, tokens=len(ids) + stopped, finish="stop" if stopped else "length")
+        ends = [text.find(mark) + len(mark) for mark in request.stop if mark in text]
+        finish = "stop" if stopped or ends else "length"
+        text = text[: min(ends)] if ends else text
+        return Generation(number=request.number, text=text, tokens=len(ids) + stopped, finish=finish)
 
-    def _configuration(self, max_new_tokens: int) -> Any:
+    def _configuration(self, request: Request) -> Any:
         from transformers import GenerationConfig
 
         drawn = self._sampling.temperature > 0
         return GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            min_new_tokens=min(self._sampling.min_new_tokens, max_new_tokens),
+            max_new_tokens=request.max_new_tokens,
+            min_new_tokens=min(request.min_new_tokens, request.max_new_tokens),
+            stop_strings=list(request.stop) or None,
             repetition_penalty=self._sampling.repetition_penalty,
             do_sample=drawn,
             temperature=self._sampling.temperature if drawn else None,
@@ -81,3 +97,8 @@ class TransformersEngine:
             pad_token_id=self._tokenizer.pad_token_id,
             eos_token_id=self._tokenizer.eos_token_id,
         )
+
+
+def _kind(request: Request) -> tuple[int, int, tuple[str, ...]]:
+    """Requests of one kind can share a batch."""
+    return request.max_new_tokens, request.min_new_tokens, request.stop

@@ -24,4 +24,5 @@ def vllm_engine(model: Path, sampling: Sampling) -> WorkerProcess:
     """Serves the Hugging Face folder `model` from a worker in the vllm environment; it takes a minute to start."""
     python = environments.python("vllm")
     options = {"batch": BATCH, "cache_gib": CACHE_GIB, "batched_tokens": BATCHED_TOKENS, "seed": 0}
-    return WorkerProcess("vllm", lambda: command(python, "vllm", model, asdict(sampling) | options), _VARIABLES)
+    started = command(python, "vllm", model, asdict(sampling) | options)
+    return WorkerProcess("vllm", lambda: started, _VARIABLES, window=2 * BATCH)

@@ -35,22 +35,58 @@ def recgen_train(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    recipe: opt.Recipe = opt.RECIPE,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="half, full, lora, neft, r3f, wise-ft-<alpha>, recgen (full and general data), rec-half-gen."
+        ),
+    ] = "recgen",
     seed: opt.Seed = opt.SEED,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps; the recipe's number if not given.", min=1)] = None,
-    processes: Annotated[int, typer.Option(help="Processes of torchrun on this machine.", min=1)] = 1,
+    rows: Annotated[
+        int | None, typer.Option(help="Recommendation rows of a full run; 0 is all training rows, the paper's epoch.")
+    ] = 32,
+    model: Annotated[str, typer.Option(help="Base model: a fetched one or a folder.")] = "smollm2-135m-instruct",
+    batch: Annotated[int, typer.Option(help="Sequences a process and micro-batch.")] = 8,
+    accumulation: Annotated[int, typer.Option(help="Micro-batches a step.")] = 1,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate; the paper's is 1e-5 for 7B.")] = 1e-4,
+    max_tokens: Annotated[int, typer.Option(help="Longest sample; the paper's is 1,024.")] = 256,
+    general_share: Annotated[float, typer.Option(help="Share of general instructions, where mixed in.")] = 0.25,
+    general_sampling: Annotated[
+        str, typer.Option(help="Each instruction alike, or each source: uniform, by-source.")
+    ] = ("uniform"),
+    mix_order: Annotated[str, typer.Option(help="mixed, general-first, general-last.")] = "mixed",
+    zero_stage: Annotated[int, typer.Option(help="DeepSpeed ZeRO stage: 1, 2 or 3.")] = 2,
+    offload: Annotated[bool, typer.Option("--offload", help="Keep what ZeRO shards in the host's memory.")] = False,
+    processes: Annotated[int, typer.Option(help="Processes of torchrun on a machine, one a device.", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines; LLMCF_RENDEZVOUS says where they meet.", min=1)] = 1,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
-    """Fine-tune the language model with DeepSpeed ZeRO-2."""
+    """Fine-tune the language model with DeepSpeed; a killed run goes on from its last checkpoint."""
     from llm import recgen as stage
 
-    check_names(recipe=recipe)
     place = workspace(dataset, order, as_of)
+    config = stage.TuningConfig(
+        method=method,
+        seed=seed,
+        rows=rows or None,
+        model=model,
+        batch=batch,
+        accumulation=accumulation,
+        learning_rate=learning_rate,
+        max_tokens=max_tokens,
+        general_share=general_share,
+        general_sampling=general_sampling,
+        order=mix_order,
+        zero_stage=zero_stage,
+        offload=offload,
+        processes=processes,
+        nodes=nodes,
+    )
     run(
-        lambda: stage.train(place, recipe=recipe, seed=seed, steps=steps, processes=processes),
+        lambda: stage.train(place, config),
         as_json=as_json,
-        estimate=(lambda: stage.estimate_train(place, recipe=recipe, steps=steps)) if dry_run else None,
+        estimate=(lambda: stage.estimate_train(place, config)) if dry_run else None,
     )
 
 
@@ -62,37 +98,52 @@ def cot_generate(
     recipe: opt.Recipe = opt.RECIPE,
     seed: opt.Seed = opt.SEED,
     engine: Annotated[
-        str, typer.Option(help="openvino (fast on a CPU), vllm (production), transformers.")
+        str,
+        typer.Option(help="openvino (fast on a CPU), vllm (production), transformers, server (LLMCF_LLM_URL)."),
     ] = "openvino",
-    model: Annotated[str, typer.Option(help="recgen, base, or a model folder.")] = "recgen",
-    limit: Annotated[int, typer.Option(help="How many training rows get a chain of thought.", min=2)] = 1000,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest text, in tokens.", min=8)] = 64,
+    model: Annotated[str, typer.Option(help="recgen or another tuned method, base, or a model folder.")] = "recgen",
+    limit: Annotated[
+        int, typer.Option(help="How many training rows get a chain of thought; 0 is a tenth of them.", min=0)
+    ] = 1000,
+    selection: Annotated[str, typer.Option(help="uniform, or representative (k-means medoids).")] = "uniform",
+    style: Annotated[str, typer.Option(help="guided (four parts, small models), led, free (large models).")] = "guided",
+    part_tokens: Annotated[int | None, typer.Option(help="Longest part of a text; the style's own if not given.")] = (
+        None
+    ),
     prompt_tokens: Annotated[
         int, typer.Option(help="Longest prompt; a longer one loses its oldest history.", min=32)
     ] = 512,
+    candidates: Annotated[int, typer.Option(help="Texts a row, of which the best is kept.")] = 1,
+    attempts: Annotated[int, typer.Option(help="How often a faulty text is asked for before it is dropped.")] = 2,
+    max_rows: Annotated[int | None, typer.Option(help="Budget: begin at most so many texts in this run.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Budget: begin none after so many tokens.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget: begin none after so many minutes.")] = None,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
-    """Write chains of thought for a sample of the training rows."""
+    """Write chains of thought for a sample of the training rows; several workers may run it at once."""
     from llm import generate
+    from llm.writing import Budget
 
-    check_names(recipe=recipe)
     place = workspace(dataset, order, as_of)
+    config = generate.GenerateConfig(
+        engine=engine,
+        model=model,
+        recipe=recipe,
+        seed=seed,
+        limit=limit or None,
+        selection=selection,
+        style=style,
+        part_tokens=part_tokens,
+        prompt_tokens=prompt_tokens,
+        candidates=candidates,
+        attempts=attempts,
+    )
+    limits = Budget(rows=max_rows, tokens=max_tokens, minutes=minutes)
     run(
-        lambda: generate.generate(
-            place,
-            engine=engine,
-            model=model,
-            limit=limit,
-            max_new_tokens=max_new_tokens,
-            prompt_tokens=prompt_tokens,
-            recipe=recipe,
-            seed=seed,
-        ),
+        lambda: generate.generate(place, config, limits),
         as_json=as_json,
-        estimate=(lambda: generate.estimate_generate(place, engine=engine, limit=limit, max_new_tokens=max_new_tokens))
-        if dry_run
-        else None,
+        estimate=(lambda: generate.estimate_generate(place, config)) if dry_run else None,
     )
 
 

@@ -8,10 +8,10 @@ import pytest
 from core import environments
 from core.errors import LlmcfError
 from llm import prompts
-from llm.engines import Generation, Sampling, open_engine
+from llm.engines import Generation, Request, Sampling, complete, open_engine, prompt_seed
 
 pytestmark = pytest.mark.integration
-GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0, min_new_tokens=0)
+GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "What is two plus two?"]
 
 
@@ -31,19 +31,26 @@ def asked(language_model: Path) -> list[str]:
     return [prompts.render([{"role": "user", "content": question}], tokenizer) for question in QUESTIONS]
 
 
-def write(name: str, model: Path, asked: list[str], sampling: Sampling, seed: int = 1) -> list[Generation]:
+def requests(prompts: list[str], *, tokens: int = 12, stop: tuple[str, ...] = (), seed: int = 1) -> list[Request]:
+    return [
+        Request(number=number, prompt=prompt, max_new_tokens=tokens, stop=stop, seed=prompt_seed(prompt, seed))
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+def write(name: str, model: Path, asked: list[Request], sampling: Sampling = GREEDY) -> list[Generation]:
     with open_engine(name, model, sampling) as engine:
-        return sorted(engine.generate(asked, max_new_tokens=12, seed=seed), key=lambda g: g.index)
+        return sorted(complete(engine, asked), key=lambda made: made.number)
 
 
 @pytest.fixture(scope="module")
 def reference(language_model: Path, asked: list[str]) -> Iterator[list[Generation]]:
-    yield write("transformers", language_model, asked, GREEDY)
+    yield write("transformers", language_model, requests(asked))
 
 
 def test_the_reference_knows_something(reference: list[Generation]) -> None:
     assert "Paris" in reference[0].text
-    assert [g.index for g in reference] == [0, 1, 2]
+    assert [g.number for g in reference] == [0, 1, 2]
     assert all(g.finish == ("length" if g.tokens == 12 else "stop") for g in reference)
 
 
@@ -51,19 +58,29 @@ def test_the_reference_knows_something(reference: list[Generation]) -> None:
 def test_greedy_text_is_the_references(
     name: str, language_model: Path, asked: list[str], reference: list[Generation]
 ) -> None:
-    made = write(built(name), language_model, asked, GREEDY)
-    assert [g.index for g in made] == [0, 1, 2]
+    made = write(built(name), language_model, requests(asked))
+    assert [g.number for g in made] == [0, 1, 2]
     assert made[0].text.strip() == reference[0].text.strip()
     assert made[0].finish == reference[0].finish == "stop"
     alike = sum(a.text[:12] == b.text[:12] for a, b in zip(made, reference, strict=True))
     assert alike >= 2  # eight-bit weights may turn a word
 
 
+@pytest.mark.parametrize("name", ["transformers", "openvino", "vllm"])
+def test_a_stop_string_ends_the_text_and_belongs_to_it(name: str, language_model: Path, asked: list[str]) -> None:
+    if name != "transformers":
+        built(name)
+    (made,) = write(name, language_model, requests(asked[:1], tokens=24, stop=(".",)))
+    assert made.text.strip() == "The capital of France is Paris."
+    assert made.finish == "stop"
+
+
 def test_openvino_draws_the_same_text_from_the_same_seed(language_model: Path, asked: list[str]) -> None:
-    with open_engine(built("openvino"), language_model, Sampling(min_new_tokens=8)) as engine:
+    with open_engine(built("openvino"), language_model, Sampling()) as engine:
 
         def draw(prompts: list[str], seed: int) -> dict[str, str]:
-            return {prompts[g.index]: g.text for g in engine.generate(prompts, max_new_tokens=8, seed=seed)}
+            made = complete(engine, requests(prompts, tokens=8, seed=seed))
+            return {prompts[one.number]: one.text for one in made}
 
         once = draw(asked[:1], 1)
         assert draw(asked[:1], 1) == once

@@ -1,9 +1,9 @@
 """`cot generate` over a small world with an engine that can be killed: nothing twice, nothing lost, no labels."""
 
-from collections.abc import Iterator, Sequence
+import random
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -12,20 +12,28 @@ from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llm import generate as stage
 from llm.contexts import training_split
-from llm.engines import Generation
+from llm.engines import Generation, Request
+from llm.writing import Budget
 from tests.tiny_llama import write
 
 pytestmark = pytest.mark.integration
 
 
+_WORDS = """ambient basic candid dainty eager fancy gentle hollow icy jolly keen lively mellow noble olive plain quiet
+robust simple tender urban vivid warm yellow zesty"""
+WORDS = _WORDS.split()
+
+
 class Parrot:
-    """Answers every prompt with its own length, newest first, and dies after `lives` texts."""
+    """Says a sentence of its own about every prompt, newest first, and dies after `lives` parts."""
 
     name = "openvino"
+    window = 8
 
-    def __init__(self, lives: int = 1_000_000) -> None:
-        self.lives = lives
-        self.prompts: list[str] = []
+    def __init__(self, lives: int = 1_000_000, say: str | None = None) -> None:
+        self.lives, self.say = lives, say
+        self.waiting: list[Request] = []
+        self.asked: list[Request] = []
 
     def __enter__(self) -> Self:
         return self
@@ -34,13 +42,23 @@ class Parrot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, seed: int) -> Iterator[Generation]:
-        for index in reversed(range(len(prompts))):
-            if self.lives == 0:
-                raise LlmcfError("the engine died")
-            self.lives -= 1
-            self.prompts.append(prompts[index])
-            yield Generation(index=index, text=f" {len(prompts[index])} letters.", tokens=3, finish="stop")
+    def submit(self, request: Request) -> None:
+        self.waiting.append(request)
+
+    def poll(self) -> Generation:
+        if self.lives == 0:
+            raise LlmcfError("the engine died")
+        self.lives -= 1
+        request = self.waiting.pop()
+        self.asked.append(request)
+        some = random.Random(request.prompt).sample(WORDS, 4)
+        text = self.say or f" with {' '.join(some)} words about it. "
+        return Generation(number=request.number, text=text, tokens=3, finish="stop")
+
+    @property
+    def begun(self) -> list[str]:
+        """The prompts of first parts."""
+        return [one.prompt for one in self.asked if one.prompt.endswith(("cares about", "looks for"))]
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +77,14 @@ def place(tiny: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> W
     return tiny
 
 
-def run(ws: Workspace, model: Path, parrot: Parrot, limit: int = 20, recipe: str = "strict", seed: int = 1):
+def config(path: Path, **changes: Any) -> stage.GenerateConfig:
+    return stage.GenerateConfig(**{"engine": "openvino", "model": str(path), "limit": 20, "seed": 1, **changes})
+
+
+def run(ws: Workspace, model: Path, parrot: Parrot, limits: Budget | None = None, **changes: Any):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage.engines, "open_engine", lambda name, path, sampling: parrot)
-        return stage.generate(ws, engine="openvino", model=str(model), limit=limit, recipe=recipe, seed=seed)
+        return stage.generate(ws, config(model, **changes), limits)
 
 
 def texts(ws: Workspace) -> list[dict]:
@@ -79,18 +101,45 @@ def test_a_uniform_sample_of_training_rows_gets_its_texts(place: Workspace, mode
     assert rows == sorted(set(rows))
     assert set(rows) <= train
     assert {row % 2 for row in rows} == {0, 1}  # positives and negatives
-    assert all(row["text"].endswith(" letters.") and "will find in" in row["text"] for row in made)
+    assert all(row["text"].count("words about") == 4 and "For variety, it adds " in row["text"] for row in made)
+    assert all(row["flags"] == [] for row in made)
     assert run(place, model, Parrot()).skipped
+
+
+def test_parts_follow_each_other_and_know_what_came_before(place: Workspace, model: Path) -> None:
+    parrot = Parrot()
+    run(place, model, parrot, limit=1)
+    first, second, third, fourth = (one.prompt for one in parrot.asked)
+    assert second.startswith(first + " with ")
+    assert fourth.startswith(third)
+    assert fourth.endswith("For variety, it adds")
 
 
 def test_a_killed_run_loses_nothing_and_a_second_completes_it(place: Workspace, model: Path) -> None:
     with pytest.raises(LlmcfError, match="the engine died"):
-        run(place, model, Parrot(lives=7))
+        run(place, model, Parrot(lives=30))  # a text has four parts
     assert not place.path("cot", "texts").exists()
     second = Parrot()
     result = run(place, model, second)
-    assert (result.details["fresh"], result.details["reused"]) == (13, 7)
-    assert len(second.prompts) == 13
+    assert result.details["fresh"] + result.details["reused"] == 20
+    assert result.details["reused"] >= 1
+    assert len(second.begun) == result.details["fresh"]
+
+
+def test_a_budget_stops_early_and_the_next_run_goes_on(place: Workspace, model: Path) -> None:
+    first = run(place, model, Parrot(), Budget(rows=6))
+    assert (first.details["texts"], first.details["dropped"]) == (6, {"unwritten": 14})
+    second = run(place, model, Parrot(), Budget(tokens=24))  # two texts, and what is under way by then
+    assert 8 <= second.details["texts"] < 20
+    assert run(place, model, Parrot()).details["texts"] == 20
+
+
+def test_a_faulty_text_is_asked_for_again_and_dropped_at_last(place: Workspace, model: Path) -> None:
+    parrot = Parrot(say=" the the the the the the the. ")
+    with pytest.raises(LlmcfError, match="not one usable text"):
+        run(place, model, parrot, attempts=3)
+    assert len(parrot.begun) == 60
+    assert len({one.seed for one in parrot.asked}) > 60
 
 
 def test_a_larger_sample_keeps_the_texts_of_the_smaller(place: Workspace, model: Path) -> None:
@@ -99,7 +148,7 @@ def test_a_larger_sample_keeps_the_texts_of_the_smaller(place: Workspace, model:
     more = Parrot()
     result = run(place, model, more, limit=30)
     assert (result.details["fresh"], result.details["reused"]) == (10, 20)
-    assert len(more.prompts) == 10
+    assert len(more.begun) == 10
     assert small.items() <= {row["row"]: row["text"] for row in texts(place)}.items()
 
 
@@ -107,12 +156,12 @@ def test_only_the_paper_recipe_tells_the_label(place: Workspace, model: Path) ->
     for recipe, told in (("strict", False), ("best", False), ("paper", True)):
         parrot = Parrot()
         run(place, model, parrot, recipe=recipe, seed=3)
-        stated = ["The person liked" in p or "The person did not like" in p for p in parrot.prompts]
+        stated = ["The person liked" in p or "The person did not like" in p for p in parrot.begun]
         assert all(stated) if told else not any(stated)
         if recipe == "strict":  # `best` asks the same questions: nothing is generated twice
-            assert len(parrot.prompts) == 20
+            assert len(parrot.begun) == 20
         if recipe == "best":
-            assert parrot.prompts == []
+            assert parrot.begun == []
 
 
 def test_another_seed_asks_other_rows(place: Workspace, model: Path) -> None:
@@ -124,20 +173,25 @@ def test_another_seed_asks_other_rows(place: Workspace, model: Path) -> None:
 
 def test_wrong_requests_are_answered_before_any_work(place: Workspace, model: Path) -> None:
     for change, says in (
-        ({"engine": "gpt"}, "choose one of: vllm, openvino, transformers"),
+        ({"engine": "gpt"}, "choose one of: vllm, openvino, transformers, server"),
         ({"recipe": "lax"}, "strict, paper, best"),
         ({"limit": 0}, "--limit 0"),
-        ({"max_new_tokens": 0}, "--max-new-tokens 0"),
+        ({"part_tokens": 0}, "--part-tokens 0"),
+        ({"style": "poem"}, "guided, led, free"),
+        ({"selection": "best"}, "uniform, representative"),
         ({"model": "smollm"}, "unknown llm 'smollm'"),
     ):
         with pytest.raises(UsageError, match=says):
-            stage.generate(place, **({"engine": "openvino", "model": str(model)} | change))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(LlmcfError, match=r"llmcf recgen train .*--recipe strict --seed 0"):
-        stage.generate(place, engine="openvino")
+            stage.generate(place, config(model, **change))
+    with pytest.raises(LlmcfError, match=r"llmcf recgen train .*--method recgen --seed 1"):
+        stage.generate(place, config(model, model="recgen"))
+    with pytest.raises(UsageError, match="--minutes 0"):
+        Budget(minutes=0)
 
 
-def test_an_estimate_counts_tokens(place: Workspace) -> None:
-    small = stage.estimate_generate(place, engine="openvino", limit=10)
-    large = stage.estimate_generate(place, engine="openvino", limit=200)
-    slow = stage.estimate_generate(place, engine="vllm", limit=200)
+def test_an_estimate_counts_tokens(place: Workspace, model: Path) -> None:
+    small, large, slow = (
+        stage.estimate_generate(place, config(model, limit=limit, engine=engine))
+        for limit, engine in ((10, "openvino"), (200, "openvino"), (200, "vllm"))
+    )
     assert small.seconds < large.seconds < slow.seconds

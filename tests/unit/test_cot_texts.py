@@ -1,48 +1,10 @@
-"""What happens to a text between the model and the file: cache, cleaning, the rule against stated decisions."""
-
-from pathlib import Path
+"""What happens to a text between the model and the file: cleaning, flags, the rule against stated decisions."""
 
 import pytest
 
 from llm import quality
-from llm.cache import Entry, TextCache
 
-OPENING = "A person who watched Heat (crime) will find in Alien (horror)"
-
-
-def entry(name: str) -> Entry:
-    return Entry(prompt_hash=name, text=f"text\nof {name} \u2028 ü", tokens=3, finish="stop")
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
-
-
-def test_cache_keeps_texts_by_prompt_and_by_how_they_were_made() -> None:
-    cache = TextCache({"model": "a", "seed": 1})
-    cache.add(entry("p"))
-    assert TextCache({"seed": 1, "model": "a"}).get("p") == entry("p")
-    assert TextCache({"model": "a", "seed": 1}).get("q") is None
-    assert TextCache({"model": "b", "seed": 1}).get("p") is None
-
-
-def test_cache_survives_a_torn_line() -> None:
-    cache = TextCache({"model": "a"})
-    cache.add(entry("p"))
-    cache.add(entry("torn"))
-    cache.path.write_bytes(cache.path.read_bytes()[:-9])
-    again = TextCache({"model": "a"})
-    assert again.get("p") == entry("p")
-    assert again.get("torn") is None
-    again.add(entry("q"))
-    assert TextCache({"model": "a"}).get("q") == entry("q")
-
-
-def test_cache_says_what_it_holds() -> None:
-    cache = TextCache({"model": "a"})
-    cache.add(entry("p"))
-    assert '"model": "a"' in cache.path.with_suffix(".json").read_text(encoding="utf-8")
+OPENINGS = ("The person, who watched Heat, cares about", "Alien, of horror, is about", "For variety, it adds")
 
 
 @pytest.mark.parametrize(
@@ -76,24 +38,55 @@ def test_reasoning_is_not_taken_for_a_decision(sentence: str) -> None:
     assert not quality.states_decision(sentence)
 
 
-def test_finish_drops_decisions_and_the_torn_end() -> None:
-    answer = " a dark story.\nThe person will like it. It adds <|im_end|> variety. And then the"
-    strict = f"{OPENING} a dark story. It adds variety."
-    assert quality.finish(OPENING, answer, strip_decision=True) == strict
-    assert quality.finish(OPENING, answer, strip_decision=False) == (
-        f"{OPENING} a dark story. The person will like it. It adds variety."
+def test_a_part_is_one_whole_sentence() -> None:
+    assert quality.part(" dark stories.\nAnd more. ", "stop", sentence=True) == "dark stories."
+    assert quality.part(" a story of <|im_end|> two", "stop", sentence=True) == "a story of two."
+    assert quality.part(" a story that goes on and o", "length", sentence=True) == "a story that goes on and."
+    assert quality.part(" One. Two. And then the", "length", sentence=False) == "One. Two."
+    assert quality.part("", "stop", sentence=True) == ""
+
+
+def test_joined_leaves_the_next_opening_open() -> None:
+    assert quality.joined(OPENINGS, []) == OPENINGS[0]
+    assert quality.joined(OPENINGS, ["crime."]) == f"{OPENINGS[0]} crime. {OPENINGS[1]}"
+    whole = quality.joined(OPENINGS, ["crime.", ", oddly, rest.", "x."])
+    assert whole.endswith("is about, oddly, rest. For variety, it adds x.")
+
+
+def test_finish_drops_decisions_but_not_what_an_opening_says() -> None:
+    parts = ["crime.", "a monster. The person will like it. It is dark.", "what she would love."]
+    strict = f"{OPENINGS[0]} crime. {OPENINGS[1]} a monster. It is dark. {OPENINGS[2]} what she would love."
+    other = quality.finish(OPENINGS, [*parts[:2], "space."], strip_decision=True)
+    assert other == strict.replace("what she would love", "space")
+    assert quality.finish(OPENINGS, parts, strip_decision=True) == (
+        f"{OPENINGS[0]} crime. {OPENINGS[1]} a monster. It is dark. {OPENINGS[2]}."
     )
+    assert "The person will like it." in quality.finish(OPENINGS, parts, strip_decision=False)
+
+
+GOOD = [
+    "stories in which the police and the thieves respect each other.",
+    "a crew that meets a deadly creature in space.",
+    "tension, and a heroine who stays calm.",
+]
 
 
 @pytest.mark.parametrize(
-    ("answer", "kept"),
+    ("parts", "finish", "flag"),
     [
-        (" what they will love. It is dark.", ". It is dark."),
-        (" what they will love.", "."),
-        ("", "."),
-        (" a story without an end", " a story without an end"),
-        (", oddly, rest.", ", oddly, rest."),
+        (GOOD, ["stop"] * 3, None),
+        (["it.", "", "."], ["stop"] * 3, "empty"),
+        (["good and good and good and good and good and good."] * 3, ["stop"] * 3, "repetition"),
+        (["Krieg Frieden Liebe Hass.", "Mond Sonne Sterne Meer.", "Baum Haus Weg."], ["stop"] * 3, "language"),
+        (["I'm sorry, as an AI language model I cannot watch.", *GOOD[1:]], ["stop"] * 3, "refusal"),
+        (GOOD, ["length", "length", "stop"], "truncated"),
+        ([GOOD[0], "a crew. The person will not like it.", GOOD[2]], ["stop"] * 3, "decision"),
     ],
 )
-def test_finish_keeps_the_opening_when_its_own_sentence_goes(answer: str, kept: str) -> None:
-    assert quality.finish(OPENING, answer, strip_decision=True) == OPENING + kept
+def test_flags_see_what_is_wrong(parts: list[str], finish: list[str], flag: str | None) -> None:
+    assert quality.flags(OPENINGS, parts, finish) == ([flag] if flag else [])
+
+
+def test_copied_share_counts_runs_of_words() -> None:
+    assert quality.copied_share("a b c d", "x a b c y") == 0.5
+    assert quality.copied_share("a b", "a b") == 0.0

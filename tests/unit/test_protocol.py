@@ -158,7 +158,7 @@ def test_a_negative_depends_on_seed_and_draw_but_not_on_the_order(prepared):
 
 
 def test_a_negative_stays_when_the_data_grows(prepared):
-    """Ten new items and a new interaction of every user: what was drawn before stays, about ten in two hundred apart."""
+    """Ten new items and a new interaction of every user: what was drawn stays, but about ten in 200."""
     users = [f"u{n}" for n in range(100)]
     lines = [line for n, user in enumerate(users) for line in takes(user, [f"i{(2 * n + k) % 200}" for k in range(8)])]
     later = [("new", f"x{n}", 20) for n in range(10)] + [(user, f"i{n}", 21) for n, user in enumerate(users)]

@@ -1,0 +1,154 @@
+"""Drives an engine through the texts that are missing: part after part, within a budget, into the cache.
+
+A text is asked for part by part (`llm.cot_prompts`); the next part goes to the engine the moment the last one is there,
+while the engine still holds its prompt. A faulty text is asked for again with another seed.
+"""
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core.errors import UsageError
+from core.progress import Progress
+from llm import quality
+from llm.engines import Engine, Generation, Request, prompt_seed
+from llm.text_cache import Entry, TextCache, WorkQueue
+
+_WAIT_S = 0.5  # before another look at what other workers hold
+_SHORTEST_PART = 4  # tokens
+_ENDS = (". ", ".\n", "! ", "? ", "\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """When to take no more work on, None for never; what is under way is finished."""
+
+    rows: int | None = None
+    tokens: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("--max-rows", self.rows), ("--max-tokens", self.tokens), ("--minutes", self.minutes)):
+            if value is not None and value <= 0:
+                raise UsageError(f"{name} {value}: a budget is more than nothing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A text to write: `prompt` ends where the answer begins."""
+
+    name: str
+    prompt: str
+    openings: tuple[str, ...]
+    part_tokens: int
+    sentence: bool
+    seed: int
+    attempts: int
+
+    def request(self, number: int, parts: Sequence[str], attempt: int) -> Request:
+        """What comes after `parts`."""
+        shown = quality.joined(self.openings, parts)
+        return Request(
+            number=number,
+            prompt=self.prompt + shown,
+            max_new_tokens=self.part_tokens,
+            min_new_tokens=min(_SHORTEST_PART, self.part_tokens),
+            seed=prompt_seed(f"{self.name}/{len(parts)}/{attempt}", self.seed),
+            stop=_ENDS if self.sentence else (),
+        )
+
+
+@dataclass(slots=True)
+class Account:
+    """What came of a run. `again` counts texts that were asked for another time."""
+
+    texts: int = 0
+    tokens: int = 0
+    again: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Draft:
+    task: Task
+    attempt: int = 0
+    tokens: int = 0
+    parts: list[str] = field(default_factory=list)
+    finish: list[str] = field(default_factory=list)
+
+
+class Writer:
+    """One worker of the queue."""
+
+    def __init__(self, engine: Engine, cache: TextCache, queue: WorkQueue, tasks: Mapping[str, Task], budget: Budget):
+        self._engine, self._cache, self._queue, self._tasks, self._budget = engine, cache, queue, tasks, budget
+        self._drafts: dict[int, _Draft] = {}
+        self._claimed: deque[str] = deque()
+        self._number = self._taken = 0
+        self._start = time.monotonic()
+        self.account = Account()
+
+    def run(self) -> Account:
+        """Write until nothing is left to this worker, or the budget is spent.
+
+        Raises:
+            LlmcfError: if the engine fails; finished texts are in the cache.
+        """
+        with Progress(total=len(self._tasks), what="texts") as progress:
+            while True:
+                while len(self._drafts) < self._engine.window and (task := self._next()):
+                    self._submit(_Draft(task))
+                if self._drafts:
+                    if self._take(self._engine.poll()):
+                        progress.advance()
+                elif self._queue.others and not self._spent():
+                    time.sleep(_WAIT_S)  # another worker has the rest; if it dies, we go on with that
+                else:
+                    break
+        self.account.seconds = time.monotonic() - self._start
+        return self.account
+
+    def _next(self) -> Task | None:
+        """The next text to begin; None if there is none for now."""
+        if self._spent():
+            return None
+        if not self._claimed:
+            self._claimed = deque(self._queue.claim() or ())
+        if not self._claimed:
+            return None
+        self._taken += 1
+        return self._tasks[self._claimed.popleft()]
+
+    def _spent(self) -> bool:
+        budget, minutes = self._budget, (time.monotonic() - self._start) / 60
+        limits = ((budget.rows, self._taken), (budget.tokens, self.account.tokens), (budget.minutes, minutes))
+        return any(limit is not None and used >= limit for limit, used in limits)
+
+    def _submit(self, draft: _Draft) -> None:
+        self._number += 1
+        self._drafts[self._number] = draft
+        self._engine.submit(draft.task.request(self._number, draft.parts, draft.attempt))
+
+    def _take(self, made: Generation) -> bool:
+        """Whether a text is finished with this part."""
+        draft = self._drafts.pop(made.number)
+        task = draft.task
+        draft.parts.append(quality.part(made.text, made.finish, sentence=task.sentence))
+        draft.finish.append(made.finish)
+        draft.tokens += made.tokens
+        self.account.tokens += made.tokens
+        if len(draft.parts) < len(task.openings):
+            self._submit(draft)
+            return False
+        faulty = set(quality.FAULTY).intersection(quality.flags(task.openings, draft.parts, draft.finish))
+        if faulty and draft.attempt + 1 < task.attempts:
+            self.account.again += 1
+            self._submit(_Draft(task, attempt=draft.attempt + 1, tokens=draft.tokens))
+            return False
+        self._cache.add(
+            Entry(prompt_hash=task.name, parts=tuple(draft.parts), tokens=draft.tokens, finish=tuple(draft.finish))
+        )
+        self._queue.done(task.name)
+        self.account.texts += 1
+        return True
