@@ -13,6 +13,7 @@ from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import Workspace
 from llm import models
+from llm.vector_cache import VectorCache
 
 _BATCH = 64
 _TEXTS_A_SECOND = 90  # all-MiniLM-L6-v2, short texts, 2 cores
@@ -40,21 +41,27 @@ class Encoder:
         return vectors
 
 
-def embed(ws: Workspace, *, encoder: str = models.ENCODER) -> Result:
+def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = False) -> Result:
     """Fill cot/vectors: `items` (V, E), rows 0 and 1 zero, and `cot` (M, E) in the order of cot/texts.
+
+    A text that was ever encoded by this encoder is not encoded again.
+
+    Args:
+        items_only: before there are texts; representative rows are chosen by the vectors of items.
 
     Raises:
         LlmcfError: if the texts or the encoder are missing, naming the verb that makes them.
     """
-    steps.require(ws.path("cot", "texts"), tables.remedy(ws, "cot generate"))
+    if not items_only:
+        steps.require(ws.path("cot", "texts"), tables.remedy(ws, "cot generate"))
     path = models.encoder_path(encoder)
     step = steps.Step(
         folder=ws.path("cot", "vectors"),
-        config={"encoder": encoder, "hash": models.model_hash(path)},
-        inputs=[ws.path("data", "items.parquet"), ws.path("cot", "texts")],
+        config={"encoder": encoder, "hash": models.model_hash(path), "items_only": items_only},
+        inputs=[ws.path("data", "items.parquet"), *([] if items_only else [ws.path("cot", "texts")])],
         code=["llm/embed.py"],
     )
-    done = steps.run(step, lambda folder: _work(ws, encoder, folder))
+    done = steps.run(step, lambda folder: _work(ws, encoder, step.config["hash"], folder, items_only=items_only))
     return Result(
         verb="cot embed",
         workspace=ws,
@@ -76,21 +83,26 @@ def estimate_embed(ws: Workspace) -> Estimate:
     )
 
 
-def _work(ws: Workspace, encoder: str, folder: Path) -> dict[str, Any]:
+def _work(ws: Workspace, encoder: str, content: str, folder: Path, *, items_only: bool) -> dict[str, Any]:
     from safetensors.numpy import save_file
 
-    items, texts = tables.items(ws), _texts(ws)
-    encode = Encoder(encoder)
-    say(f"cot embed: {items.num_rows:,} item texts")
-    of_items = encode(items["text"].to_pylist())
-    say(f"cot embed: {texts.num_rows:,} chains of thought")
-    of_texts = encode(texts["text"].to_pylist())
+    items, texts = tables.items(ws), [] if items_only else _texts(ws)["text"].to_pylist()
+    cache, encode = VectorCache(content), Encoder(encoder)
+    say(f"cot embed: {items.num_rows:,} item texts, {len(texts):,} chains of thought")
+    of_items, new_items = cache.vectors(items["text"].to_pylist(), encode)
+    of_texts, new_texts = cache.vectors(texts, encode) if texts else (np.empty((0, of_items.shape[1]), np.float32), 0)
     table = np.zeros((items.num_rows + FIRST_ID, of_items.shape[1]), dtype=np.float32)
     table[items["item"].to_numpy()] = of_items
     if not np.isfinite(table).all() or not np.isfinite(of_texts).all():
         raise LlmcfError(f"the encoder {encoder!r} answered with numbers that are not finite")
     save_file({"items": table, "cot": of_texts}, folder / "vectors.safetensors")
-    return {"encoder": encoder, "width": table.shape[1], "items": items.num_rows, "texts": texts.num_rows}
+    return {
+        "encoder": encoder,
+        "width": table.shape[1],
+        "items": items.num_rows,
+        "texts": len(texts),
+        "fresh": new_items + new_texts,
+    }
 
 
 def _texts(ws: Workspace) -> Any:

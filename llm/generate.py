@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -33,7 +33,8 @@ _SHARE = 10  # a chain of thought for one training row in ten, as in the paper
 _RATES = {"openvino": 270, "vllm": 45, "transformers": 35, "server": 45}  # new tokens a second, 135M, 2 cores
 _STARTS = {"openvino": 60, "vllm": 60, "transformers": 10, "server": 1}  # seconds; OpenVINO converts a model once
 _MEAN_SHARE = 0.6  # of part_tokens, before the sentence ends
-_CODE = ("budget", "contexts", "cot_prompts", "engines", "generate", "prompts", "quality", "rows", "writing")
+_PARTS = ("budget", "contexts", "cot_prompts", "engines", "generate", "prompts", "quality", "rows", "writing")
+CODE = tuple(f"llm/{part}" if part == "engines" else f"llm/{part}.py" for part in _PARTS)  # that decides about texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +99,17 @@ class Asked:
     names: tuple[str, ...]
 
 
-class _Job:
+class Texts(Protocol):
+    """Where finished texts are looked up."""
+
+    def get(self, prompt_hash: str) -> Entry | None: ...
+
+
+class Job:
     """The two halves of the verb: writing, which workers share, and the table, which one of them puts together."""
 
     def __init__(
-        self, ws: Workspace, config: GenerateConfig, limits: Budget, author: str, model: Path, cache: TextCache
+        self, ws: Workspace, config: GenerateConfig, limits: Budget, author: str, model: Path, cache: Texts
     ) -> None:
         self.ws, self.config, self.limits, self.author, self.model = ws, config, limits, author, model
         self.cache, self.account = cache, Account()
@@ -116,6 +123,7 @@ class _Job:
 
     def write(self) -> None:
         """Generate what the cache lacks, beside any other worker."""
+        assert isinstance(self.cache, TextCache)
         tasks = _tasks(self.config, self.asked)
         missing = {name: task for name, task in tasks.items() if self.cache.get(name) is None}
         if not missing:
@@ -192,9 +200,9 @@ def generate(ws: Workspace, config: GenerateConfig, limits: Budget | None = None
         folder=ws.path("cot", "texts"),
         config={**asdict(config), "model": key, "prompt": cot_prompts.VERSION, "limits": asdict(limits or Budget())},
         inputs=[ws.path("data"), ws.path("training")],
-        code=tuple(f"llm/{part}" if part == "engines" else f"llm/{part}.py" for part in _CODE),
+        code=CODE,
     )
-    job = _Job(ws, config, limits or Budget(), f"{name}@{key[:12]}", path, TextCache(config.cache_key(key)))
+    job = Job(ws, config, limits or Budget(), f"{name}@{key[:12]}", path, TextCache(config.cache_key(key)))
     done = steps.run(step, job.assemble, together=job.write)
     return Result(
         verb="cot generate",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from core import settings, storage
 from core.data import sampling, texts
@@ -92,10 +91,9 @@ def mixed(
 def rows_of(ws: Workspace, mix: Mix) -> pa.Table:
     """The recommendation rows of a run: positives, each with its negative."""
     split = training_split(ws)
-    positives = split.filter(pc.field("label") == 1)
-    whole = positives.num_rows if mix.rows is None else min(max(mix.rows // 2, 1), positives.num_rows)
-    drawn = sampling.draw(positives, round(whole * mix.share), seed=mix.seed, purpose=PURPOSE)["row"]
-    return split.filter(pc.is_in(split["row"], pa.concat_arrays([*drawn.chunks, *pc.add(drawn, 1).chunks])))
+    available = split.num_rows // 2
+    pairs = available if mix.rows is None else min(max(mix.rows // 2, 1), available)
+    return sampling.draw_pairs(split, round(pairs * mix.share), seed=mix.seed, purpose=PURPOSE)
 
 
 def recommendation(ws: Workspace, rows: pa.Table, tokenizer: Any, max_tokens: int) -> list[Sample]:

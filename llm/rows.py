@@ -48,13 +48,13 @@ def medoids(points: NDArray[np.float32], count: int, *, seed: int) -> NDArray[np
 
     reduced = PCA(min(_DIMENSIONS, *points.shape), random_state=seed).fit_transform(points)
     groups = min(_COARSE, count)
-    coarse = MiniBatchKMeans(groups, random_state=seed, n_init=1).fit_predict(reduced)
+    coarse = MiniBatchKMeans(groups, random_state=seed, n_init="auto").fit_predict(reduced)
     sizes = np.bincount(coarse, minlength=groups)
     found = []
     for group, share in enumerate(_shares(sizes, count)):
         members = np.flatnonzero(coarse == group)
         if share:
-            inner = MiniBatchKMeans(share, random_state=seed, n_init=1, batch_size=1024).fit(reduced[members])
+            inner = MiniBatchKMeans(share, random_state=seed, n_init="auto", batch_size=1024).fit(reduced[members])
             distance = inner.transform(reduced[members])
             found.append(members[_nearest(distance)])
     return np.concatenate(found)

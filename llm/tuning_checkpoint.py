@@ -33,8 +33,8 @@ class SafetensorsCheckpointEngine(CheckpointEngine):
         with safe_open(path, framework="pt") as stored:
             return _unpacked(json.loads(stored.metadata()["tree"]), stored)
 
-    def commit(self, info: CheckpointCommitInfo) -> bool:  # noqa: ARG002
-        return True
+    def commit(self, info: CheckpointCommitInfo) -> None:
+        """Nothing to add: files are whole when `save` returns."""
 
 
 def newest(folder: Path) -> str | None:

@@ -7,7 +7,7 @@ import os
 import sys
 
 from core.errors import LlmcfError
-from llmcf.verbs import data, language, serving, stages
+from llmcf.verbs import data, language, reports, serving, stages
 from llmcf.verbs.groups import group
 
 app = group("LLM-CF: large language models enhanced collaborative filtering, from raw data to served recommendations.")
@@ -20,6 +20,8 @@ for name, verbs in {
     "cot": language.cot,
     "rank": stages.rank,
     "retrieve": stages.retrieve,
+    "backfill": reports.backfill,
+    "report": reports.report,
     "dag": serving.dag,
 }.items():
     app.add_typer(verbs, name=name)

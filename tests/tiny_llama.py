@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-WORDS = ["is", "rain", "wet", "yes", "no", "Yes", "No", "film", "like", "this", "person", "the", "a", "new", "."]
+_PLAIN = ["is", "rain", "wet", "yes", "no", "Yes", "No", "film", "like", "this", "person", "the", "a", "new", "."]
+WORDS = [*_PLAIN, *"ABCD"]
 TEMPLATE = (
     "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} [end] {% endfor %}"
     "{% if add_generation_prompt %}[assistant] {% endif %}"

@@ -26,6 +26,12 @@ def draw(rows: pa.Table, count: int | None, *, seed: int, purpose: str) -> pa.Ta
     return rows.take(np.sort(np.argpartition(numbers(rows, seed=seed, purpose=purpose), count)[:count]))
 
 
+def draw_pairs(rows: pa.Table, count: int | None, *, seed: int, purpose: str) -> pa.Table:
+    """`count` positives (all for None), each with the negative that belongs to it, in the table's order."""
+    positives = draw(rows.filter(rows["label"].to_numpy() == 1), count, seed=seed, purpose=purpose)["row"].to_numpy()
+    return rows.filter(np.isin(rows["row"].to_numpy(), np.concatenate([positives, positives + 1])))
+
+
 def numbers(rows: pa.Table, *, seed: int, purpose: str) -> NDArray[np.uint64]:
     """A random number for each row, which is the same wherever and whenever the row is met."""
     salt = int(storage.digest(seed, purpose)[:16], 16)

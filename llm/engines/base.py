@@ -30,6 +30,7 @@ class Request:
     Args:
         number: the caller's name for it, at least 0 and not under way already.
         seed: 31 bits; engines that cannot seed a single request leave it out.
+        choices: ask for the log-probabilities of these as the next token instead of a text; vLLM only.
     """
 
     number: int
@@ -38,16 +39,21 @@ class Request:
     seed: int = 0
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """What came of request `number`; `finish` is "stop" (the model or a stop string ended it) or "length" (the cap)."""
+    """What came of request `number`; `finish` is "stop" (the model or a stop string ended it) or "length" (the cap).
+
+    `choices` are log-probabilities that sum to one over the request's choices.
+    """
 
     number: int
     text: str
     tokens: int
     finish: str
+    choices: tuple[float, ...] = ()
 
 
 class Engine(Protocol):

@@ -93,7 +93,7 @@ class WorkerProcess:
         """See `Engine.poll`."""
         answer = self._read(self._stall)
         try:
-            made = Generation(**answer)
+            made = Generation(**{**answer, "choices": tuple(answer.get("choices", ()))})
         except TypeError:
             raise LlmcfError(f"the {self.name} worker answered {_short(json.dumps(answer))}, not a text") from None
         if made.number not in self._live:

@@ -1,8 +1,8 @@
 """The engine side of a worker process: one JSON object a line on stdin and stdout, everything else on stderr.
 
 Started by path inside the environment of its engine, so it imports that engine and the standard library only.
-in:  {"number", "prompt", "max_new_tokens", "min_new_tokens", "seed", "stop"} at any time
-out: {"ready": true} once, then {"number", "text", "tokens", "finish"} in order of finishing, until stdin ends
+in:  {"number", "prompt", "max_new_tokens", "min_new_tokens", "seed", "stop", "choices"} at any time
+out: {"ready": true} once, then {"number", "text", "tokens", "finish"[, "choices"]} as they finish, until stdin ends
 """
 
 import argparse
@@ -26,6 +26,7 @@ class Request:
     min_new_tokens: int
     seed: int
     stop: list[str]
+    choices: list[str]
 
 
 @dataclass(frozen=True)
@@ -101,25 +102,39 @@ class Vllm:
     """Paged attention. A seed a request kills the CPU engine, so only the engine itself has one."""
 
     def __init__(self, model: str, options: Options) -> None:
+        import torch
         from vllm import EngineArgs, LLMEngine, SamplingParams  # pyright: ignore[reportMissingImports]
 
         self._options, self._parameters = options, SamplingParams
         self._engine = LLMEngine.from_engine_args(
             EngineArgs(
                 model=model,
+                dtype="auto" if torch.cuda.is_available() else "float32",  # it would round to bfloat16 on a CPU
                 enforce_eager=True,
                 max_model_len=2048,
                 block_size=32,  # shared prefixes shorter than a block are not cached
                 enable_prefix_caching=True,
                 max_num_seqs=options.batch,
                 max_num_batched_tokens=max(2048, options.batched_tokens),
+                logprobs_mode="processed_logprobs",  # over the allowed tokens alone
                 seed=options.seed,
             )
         )
         self._tokenizer = self._engine.get_tokenizer()
+        self._asked: dict[int, list[int]] = {}  # the tokens of a request's choices
 
     def add(self, request: Request) -> None:
-        sampling = self._parameters(
+        ids = self._tokenizer.encode(request.prompt, add_special_tokens=False)
+        sampling = self._choosing(request) if request.choices else self._writing(request)
+        self._engine.add_request(str(request.number), {"prompt_token_ids": ids}, sampling)
+
+    def _choosing(self, request: Request) -> Any:
+        tokens = [self._tokenizer.encode(choice, add_special_tokens=False)[0] for choice in request.choices]
+        self._asked[request.number] = tokens
+        return self._parameters(max_tokens=1, temperature=1.0, allowed_token_ids=tokens, logprobs=len(tokens))
+
+    def _writing(self, request: Request) -> Any:
+        return self._parameters(
             temperature=self._options.temperature,
             top_k=self._options.top_k,
             repetition_penalty=self._options.repetition_penalty,
@@ -128,20 +143,17 @@ class Vllm:
             stop=request.stop or None,
             include_stop_str_in_output=True,
         )
-        ids = self._tokenizer.encode(request.prompt, add_special_tokens=False)
-        self._engine.add_request(str(request.number), {"prompt_token_ids": ids}, sampling)
 
     def step(self) -> list[Answer]:
         return [self._answer(result) for result in self._engine.step() if result.finished]
 
     def _answer(self, result: Any) -> Answer:
-        output = result.outputs[0]
-        return {
-            "number": int(result.request_id.split("-")[0]),
-            "text": output.text,
-            "tokens": len(output.token_ids),
-            "finish": output.finish_reason or "length",
-        }
+        output, number = result.outputs[0], int(result.request_id.split("-")[0])
+        finish = output.finish_reason or "length"
+        answer = {"number": number, "text": output.text, "tokens": len(output.token_ids), "finish": finish}
+        if tokens := self._asked.pop(number, None):
+            answer["choices"] = [output.logprobs[0][token].logprob for token in tokens]
+        return answer
 
 
 BACKENDS: dict[str, Callable[[str, Options], Backend]] = {"openvino": OpenVino, "vllm": Vllm}

@@ -147,21 +147,60 @@ def cot_generate(
     )
 
 
+@cot.command("pack")
+def cot_pack(
+    name: Annotated[str, typer.Option(help="What to call it.")],
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    recipe: opt.Recipe = opt.RECIPE,
+    seed: opt.Seed = opt.SEED,
+    engine: Annotated[str, typer.Option(help="The engine that wrote.")] = "openvino",
+    model: Annotated[str, typer.Option(help="The model that wrote.")] = "recgen",
+    limit: Annotated[int, typer.Option(help="The rows that were asked for.", min=0)] = 1000,
+    style: Annotated[str, typer.Option(help="The style of the prompts.")] = "guided",
+    as_json: opt.Json = False,
+) -> None:
+    """Keep finished texts as a small file in llm/packs, to be restored without a model."""
+    from llm import packs
+    from llm.generate import GenerateConfig
+
+    place = workspace(dataset, order, as_of)
+    config = GenerateConfig(engine=engine, model=model, recipe=recipe, seed=seed, limit=limit or None, style=style)
+    run(lambda: packs.pack(place, name, config), as_json=as_json)
+
+
+@cot.command("restore")
+def cot_restore(
+    pack: Annotated[str, typer.Option(help="A pack of llm/packs.")],
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Fill cot/texts from a pack: texts of a real run, without a language model."""
+    from llm import packs
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: packs.restore(place, pack), as_json=as_json)
+
+
 @cot.command("embed")
 def cot_embed(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
     encoder: Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")] = "all-minilm-l6-v2",
+    items_only: Annotated[bool, typer.Option("--items-only", help="Items alone: before representative rows.")] = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
-    """Embed item texts and chains of thought."""
+    """Embed item texts and chains of thought; what was ever embedded is not embedded again."""
     from llm import embed
 
     place = workspace(dataset, order, as_of)
     run(
-        lambda: embed.embed(place, encoder=encoder),
+        lambda: embed.embed(place, encoder=encoder, items_only=items_only),
         as_json=as_json,
         estimate=(lambda: embed.estimate_embed(place)) if dry_run else None,
     )

@@ -1,0 +1,87 @@
+"""Pictures of the reports on the language model, drawn without a display."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from llm import judge, quality
+
+INK, ACCENT, PALE = "#2c3e50", "#c0392b", "#aab7c4"
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": PALE,
+    "figure.dpi": 110,
+}
+
+
+def cot_quality(found: dict[str, Any], path: Path) -> None:
+    """Distributions: lengths, the four parts, ranks of own item and history, copied share, flags."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(2, 3, figsize=(11, 6), layout="constrained")
+        flat = axes.ravel()
+        flat[0].hist(found["characters"], bins=40, color=INK)
+        flat[0].set(title="length of a text", xlabel="characters", ylabel="texts")
+        for part, colour in zip(judge.PARTS, (INK, "#2e8b57", "#d68910", ACCENT), strict=True):
+            flat[1].hist(found[part], bins=np.linspace(-0.2, 1, 49), histtype="step", color=colour, label=part, lw=1.4)
+        flat[1].set(title="four-part score", xlabel="cosine")
+        flat[1].legend(frameon=False, fontsize=8)
+        _ranks(flat[2], found)
+        flat[3].hist(found["copied"], bins=np.linspace(0, 1, 41), color=INK)
+        flat[3].set(title="copied from the facts", xlabel="share of runs of three words", ylabel="texts")
+        _by_label(flat[4], found)
+        shares = [np.mean([name in some for some in found["flags"]]) for name in quality.FLAGS]
+        flat[5].barh(list(quality.FLAGS), shares, color=INK)
+        flat[5].set(title="flags", xlabel="share of the texts", xlim=(0, max(0.05, *shares) * 1.15))
+        flat[5].invert_yaxis()
+        figure.savefig(path)
+        plt.close(figure)
+
+
+def _ranks(axis: Any, found: dict[str, Any]) -> None:
+    for name, colour in (("item", INK), ("history", ACCENT)):
+        rank = np.sort(1 / found[name][np.isfinite(found[name])])
+        axis.step(rank, np.arange(1, len(rank) + 1) / len(rank), color=colour, label=f"its own {name}", lw=1.6)
+    axis.set(title="does a text find its own?", xlabel="rank among 1,000 others", ylabel="share of the texts")
+    axis.set(xscale="log", ylim=(0, 1.02))
+    axis.legend(frameon=False, loc="lower right")
+
+
+def _by_label(axis: Any, found: dict[str, Any]) -> None:
+    bins = np.linspace(-0.1, 1, 45)
+    for label, name, colour in ((1, "positives", "#2e8b57"), (0, "negatives", PALE)):
+        axis.hist(found["relevance"][found["label"] == label], bins=bins, color=colour, alpha=0.7, label=name)
+    axis.set(title="relevance by label", xlabel="cosine with what was known", ylabel="texts")
+    axis.legend(frameon=False)
+
+
+def figure_4(results: list[dict[str, Any]], path: Path) -> None:
+    """Recommendation against general ability, a point a method, with intervals; one panel a measure of the latter."""
+    panels = (("mmlu", "MMLU accuracy, 5-shot"), ("nats", "nats a token of held-out answers (left is better)"))
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
+        for axis, (name, title) in zip(axes, panels, strict=True):
+            for one in results:
+                x, y = one["metrics"][name], one["metrics"]["auc"]
+                colour = ACCENT if one["method"] in ("recgen", "rec-half-gen") else INK
+                error = {"xerr": _bars(x), "yerr": _bars(y)}
+                axis.errorbar(x["estimate"], y["estimate"], **error, fmt="o", color=colour, ecolor=PALE, ms=5, lw=1)
+                axis.annotate(one["method"], (x["estimate"], y["estimate"]), (5, 5), textcoords="offset points")
+            axis.set(xlabel=title)
+        axes[0].set_ylabel("AUC of P(Yes) on held-out rows")
+        axes[0].axvline(0.25, color=PALE, linestyle="--", linewidth=1)
+        for axis in axes:
+            axis.axhline(0.5, color=PALE, linestyle="--", linewidth=1)
+        figure.suptitle("Recommendation against general ability (dashed: chance)", x=0.01, ha="left")
+        figure.savefig(path)
+        plt.close(figure)
+
+
+def _bars(interval: dict[str, float]) -> list[list[float]]:
+    return [[interval["estimate"] - interval["low"]], [interval["high"] - interval["estimate"]]]

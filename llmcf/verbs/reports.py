@@ -1,0 +1,77 @@
+"""`llmcf backfill` and `llmcf report`: matrices of runs, and what they show."""
+
+from typing import Annotated
+
+import typer
+
+from llmcf.show import run
+from llmcf.verbs import options as opt
+from llmcf.verbs.groups import group, workspace
+
+backfill = group("Matrices of runs, each finished cell a line in results/.")
+report = group("Pages and pictures about what was made and measured.")
+
+
+@backfill.command("recgen")
+def backfill_recgen(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    seed: opt.Seed = opt.SEED,
+    methods: Annotated[str, typer.Option(help="Comma-separated tuning methods; all eleven if not given.")] = "",
+    rows: Annotated[int, typer.Option(help="Recommendation rows of a full run; 0 is all training rows.", min=0)] = 320,
+    batch: Annotated[int, typer.Option(help="Sequences a step and process.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
+    general_share: Annotated[float, typer.Option(help="Share of general instructions, where mixed in.")] = 0.25,
+    pairs: Annotated[int, typer.Option(help="Held-out pairs that are scored.")] = 200,
+    questions: Annotated[int, typer.Option(help="Questions of each MMLU subject; 0 is all there are.", min=0)] = 4,
+    instructions: Annotated[int, typer.Option(help="Held-out answers whose likelihood is measured.")] = 48,
+    texts: Annotated[int, typer.Option(help="Answers that are written and looked at.")] = 24,
+    as_json: opt.Json = False,
+) -> None:
+    """Tune by every method of Figure 4 and measure recommendation and general ability."""
+    from llm.evaluate import Size
+    from llm.recgen import TuningConfig
+    from llm.tuning import METHODS
+    from llmcf import recgen_matrix
+
+    place = workspace(dataset, order, as_of)
+    wanted = [name.strip() for name in methods.split(",") if name.strip()] or list(METHODS)
+    config = TuningConfig(
+        method="base",
+        seed=seed,
+        rows=rows or None,
+        batch=batch,
+        learning_rate=learning_rate,
+        general_share=general_share,
+    )
+    size = Size(pairs=pairs, questions=questions or None, instructions=instructions, texts=texts)
+    run(lambda: recgen_matrix.backfill(place, config, wanted, size), as_json=as_json)
+
+
+@report.command("recgen")
+def report_recgen(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Draw Figure 4: recommendation against general ability, a point a method."""
+    from llmcf import recgen_matrix
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: recgen_matrix.report(place), as_json=as_json)
+
+
+@report.command("cot")
+def report_cot(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Show the quality of the chains of thought: content, scores, flags; with pictures."""
+    from llmcf import cot_report
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: cot_report.report(place), as_json=as_json)
