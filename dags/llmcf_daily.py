@@ -5,6 +5,9 @@ once, so clearing or re-running the DAG is cheap and safe. Nothing is released w
 audit comes before the export. `as_of` bounds what a run may see: interactions before that day, 00:00 UTC. Left empty it
 is the end of the run's data interval; "latest" takes everything there is.
 
+Texts are written by `cot_workers` tasks that share one queue (locks in LLMCF_HOME, which all workers see), so
+no text is written twice and a worker that dies leaves its rest to the others.
+
 Pools: `llm` keeps one language-model job at a time on a machine, `milvus` one writer of a Milvus Lite file. Create
 them once with `airflow pools import dags/pools.json`. Retries are the deployment's choice: every task is safe to
 repeat, so set AIRFLOW__CORE__DEFAULT_TASK_RETRIES=2 in production; a local `airflow dags test` still fails at once.
@@ -12,31 +15,39 @@ repeat, so set AIRFLOW__CORE__DEFAULT_TASK_RETRIES=2 in production; a local `air
 
 import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import Param, chain, dag
+from airflow.sdk import Param, chain, dag, get_current_context, task
 
 AS_OF = "{{ params.as_of or (data_interval_end or logical_date or dag_run.run_after).date() }}"
 
 
+ENVIRONMENT = {  # parameters reach the shell through it, never as part of the command
+    "LLMCF_DAG_DATASET": "{{ params.dataset }}",
+    "LLMCF_DAG_ORDER": "{{ params.order }}",
+    "LLMCF_DAG_AS_OF": AS_OF,
+}
+
+
+def command(name: str, *arguments: str) -> str:
+    place = '--dataset "$LLMCF_DAG_DATASET" --order "$LLMCF_DAG_ORDER" --as-of "$LLMCF_DAG_AS_OF"'
+    return " ".join(["llmcf", name, place, *arguments])
+
+
 def verb(name: str, *arguments: str, pool: str = "default_pool", task: str | None = None) -> BashOperator:
-    """One `llmcf` verb as a task; parameters reach the shell through the environment, never as part of the command."""
+    """One `llmcf` verb as a task."""
     return BashOperator(
         task_id=task or name.replace(" ", "_"),
-        bash_command=" ".join(
-            [
-                "llmcf",
-                name,
-                '--dataset "$LLMCF_DAG_DATASET" --order "$LLMCF_DAG_ORDER" --as-of "$LLMCF_DAG_AS_OF"',
-                *arguments,
-            ]
-        ),
-        env={
-            "LLMCF_DAG_DATASET": "{{ params.dataset }}",
-            "LLMCF_DAG_ORDER": "{{ params.order }}",
-            "LLMCF_DAG_AS_OF": AS_OF,
-        },
+        bash_command=command(name, *arguments),
+        env=ENVIRONMENT,
         append_env=True,
         pool=pool,
     )
+
+
+@task
+def cot_workers() -> list[str]:
+    """The same command for each worker: they share one queue of texts, and the last one puts the table together."""
+    params = get_current_context()["params"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
+    return [command("cot generate")] * int(params["cot_workers"])
 
 
 @dag(
@@ -47,6 +58,7 @@ def verb(name: str, *arguments: str, pool: str = "default_pool", task: str | Non
     params={
         "dataset": Param("movielens-100k", type="string"),
         "order": Param("shuffled-ties", enum=["shuffled-ties", "published", "global-time"]),
+        "cot_workers": Param(1, type="integer", minimum=1, maximum=64),
         "as_of": Param("", type="string", pattern=r"^(|latest|\d{4}-\d{2}-\d{2})$"),
     },
     tags=["llmcf"],
@@ -56,7 +68,10 @@ def llmcf_daily() -> None:
     prepare = verb("data prepare")
     features = [verb(f"features {name}") for name in ("build", "apply", "join", "materialize")]
     recgen = verb("recgen train", pool="llm")
-    generate = verb("cot generate", pool="llm")
+    workers = cot_workers()
+    generate = BashOperator.partial(task_id="cot_generate", env=ENVIRONMENT, append_env=True, pool="llm").expand(
+        bash_command=workers
+    )
     embed = verb("cot embed", pool="llm")
     index = verb("cot index", pool="milvus")
     rankers = [
@@ -72,7 +87,7 @@ def llmcf_daily() -> None:
     canary = verb("serve", "--check")
 
     chain(prepare, verb("data report"))
-    chain(prepare, *features, recgen, generate, embed, index)
+    chain(prepare, *features, recgen, workers, generate, embed, index)
     chain(index, [rankers[0], retrievers[0]], [rankers[1], retrievers[1]], audit, export, canary)
 
 

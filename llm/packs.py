@@ -58,8 +58,9 @@ class Pack:
 
     @property
     def config(self) -> GenerateConfig:
-        fields = dict(self.manifest["config"])
-        return GenerateConfig(**fields | {"sampling": Sampling(**fields["sampling"])})
+        fields: dict[str, Any] = dict(self.manifest["config"])
+        fields["sampling"] = Sampling(**fields["sampling"])
+        return GenerateConfig(**fields)
 
     def get(self, prompt_hash: str) -> Entry | None:
         return self._entries.get(prompt_hash)
@@ -92,7 +93,7 @@ def pack(ws: Workspace, name: str, config: GenerateConfig, *, folder: Path = PAC
     ]
     with storage.atomic_path(folder / f"{name}.parquet") as beside:
         table = pa.Table.from_pylist(rows, schema=_SCHEMA)
-        pq.write_table(table, beside, compression="zstd", compression_level=19, use_dictionary=["finish"])
+        pq.write_table(table, beside, compression="zstd", compression_level=19)
     stamp = steps.Step(folder=path, config=None).stamp() or {}
     manifest = {
         "dataset": ws.dataset,

@@ -6,10 +6,12 @@ RecGen is full-parameter tuning on recommendation rows and general instructions.
 
 import json
 import math
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core import settings, steps, storage
@@ -23,8 +25,9 @@ from llm.contexts import training_split
 from llm.mixing import Mix
 from llm.tuning import Method, method
 
-_TOKENS_A_SECOND = 900  # trained, forward and backward, 135M parameters in float32 on 2 cores
+_TOKENS_A_SECOND = 200  # trained, forward and backward, 135M parameters in float32 on 2 cores
 _SAMPLE_TOKENS = 160
+_PATIENCE_S = 600.0  # for the machine that leads
 _FIRST_BUILD_S = 150  # DeepSpeed compiles an operator the first time
 _CODE = ("recgen", "tuning", "tuning_worker", "tuning_loss", "mixing", "prompts", "contexts", "budget")
 
@@ -172,14 +175,10 @@ def _work(ws: Workspace, config: TuningConfig, folder: Path) -> dict[str, Any]:
         return _interpolate(ws, config, folder)
     estimate = estimate_train(ws, config)
     say(f"recgen: {config.method}, about {estimate.seconds / 60:.0f} min, {estimate.memory_mib:,.0f} MiB of memory")
-    from transformers import AutoTokenizer
-
-    base = models.llm_path(config.model)
-    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    samples, rows, sources = mixing.mixed(ws, config.mix, mixing.general_file(), tokenizer, config.max_tokens)
+    samples, rows, sources = _samples(ws, config)
     if len(samples) < config.batch * config.accumulation * config.processes * config.nodes:
         raise UsageError(f"{len(samples)} samples do not fill one step; take more rows or a smaller batch")
-    _run_worker(config, samples, base, folder)
+    _run_worker(config, samples, folder)
     pq.write_table(rows, folder / "rows.parquet")  # who may be scored out of fold: every other row
     losses = storage.read_json(folder / "losses.json")["train"]
     if not all(map(math.isfinite, losses)):
@@ -197,14 +196,41 @@ def _work(ws: Workspace, config: TuningConfig, folder: Path) -> dict[str, Any]:
     }
 
 
-def _run_worker(config: TuningConfig, samples: list[mixing.Sample], base: Path, folder: Path) -> None:
-    """Train under torchrun. What a killed run had done is found again by the content of its job."""
-    how = config.how
+def join(ws: Workspace, config: TuningConfig) -> Result:
+    """Take part in a run of several machines that `train` leads on another one, over a shared LLMCF_HOME.
+
+    Raises:
+        LlmcfError: if nobody leads such a run within ten minutes, or it fails.
+    """
+    start = time.monotonic()
+    _, place = _job(config, _samples(ws, config)[0])
+    while not (place / "job.json").exists():
+        if time.monotonic() - start > _PATIENCE_S:
+            raise LlmcfError(f"no machine leads this run ({place / 'job.json'} is missing); start it without --join")
+        time.sleep(1)
+    torchrun.launch(place / "job.json", processes=config.processes, nodes=config.nodes)
+    return Result(verb="recgen join", workspace=ws, seed=config.seed, seconds=time.monotonic() - start)
+
+
+def _samples(ws: Workspace, config: TuningConfig) -> tuple[list[mixing.Sample], pa.Table, dict[str, Any]]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(models.llm_path(config.model), local_files_only=True)
+    return mixing.mixed(ws, config.mix, mixing.general_file(), tokenizer, config.max_tokens)
+
+
+def _job(config: TuningConfig, samples: list[mixing.Sample]) -> tuple[dict[str, Any], Path]:
+    """What the worker is told, and the folder of the run, which its content names: a killed run finds its own again."""
+    how, base = config.how, models.llm_path(config.model)
     job: dict[str, Any] = {"model": str(base), "base": models.model_hash(base)}
     job |= {name: value for name, value in asdict(config).items() if name not in ("method", "model", "rows")}
     job |= {"lora_rank": how.lora_rank, "noise": how.noise, "consistency": how.consistency}
     job["lengths"] = [len(s["text"]) + sum(len(tail) + len(answer) for tail, answer in s["branches"]) for s in samples]
-    place = settings.home() / "recgen-runs" / storage.digest(job, samples)[:16]
+    return job, settings.home() / "recgen-runs" / storage.digest(job, samples)[:16]
+
+
+def _run_worker(config: TuningConfig, samples: list[mixing.Sample], folder: Path) -> None:
+    job, place = _job(config, samples)
     place.mkdir(parents=True, exist_ok=True)
     with storage.atomic_path(place / "samples.jsonl") as beside:
         beside.write_text("".join(json.dumps(sample) + "\n" for sample in samples), encoding="utf-8")

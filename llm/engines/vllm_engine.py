@@ -1,9 +1,10 @@
 """vLLM, the production engine: paged attention on GPUs, its CPU build elsewhere."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
-from core import environments
+from core import environments, settings
 from llm.engines.base import Sampling
 from llm.engines.process import WorkerProcess, command
 
@@ -26,3 +27,15 @@ def vllm_engine(model: Path, sampling: Sampling) -> WorkerProcess:
     options = {"batch": BATCH, "cache_gib": CACHE_GIB, "batched_tokens": BATCHED_TOKENS, "seed": 0}
     started = command(python, "vllm", model, asdict(sampling) | options)
     return WorkerProcess("vllm", lambda: started, _VARIABLES, window=2 * BATCH)
+
+
+def serve(model: Path, *, host: str, port: int) -> None:
+    """Become vLLM's OpenAI-compatible server over `model`; this process ends with it. LLMCF_LLM_KEY guards it."""
+    python = environments.python("vllm")
+    where = ["--host", host, "--port", str(port), "--max-model-len", "2048", "--enforce-eager"]
+    key = {"VLLM_API_KEY": settings.llm_key()} if settings.llm_key() else {}
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *where, *_DTYPE]
+    os.execve(command[0], command, {**os.environ, **_VARIABLES, **key})  # noqa: S606 - our own program
+
+
+_DTYPE = ("--dtype", "float32", "--block-size", "32") if not Path("/proc/driver/nvidia").exists() else ()

@@ -30,6 +30,24 @@ def llm_fetch(
     )
 
 
+@llm.command("serve")
+def llm_serve(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    model: Annotated[str, typer.Option(help="recgen or another tuned method, base, or a model folder.")] = "recgen",
+    seed: opt.Seed = opt.SEED,
+    host: Annotated[str, typer.Option(help="Where to listen; beyond loopback only behind a proxy.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port.")] = 8000,
+) -> None:
+    """Serve a model with vLLM's OpenAI-compatible server, for `cot generate --engine server`."""
+    from llm import recgen as stage
+    from llm.engines.vllm_engine import serve
+
+    _, path = stage.find_model(workspace(dataset, order, as_of), model, seed=seed)
+    serve(path, host=host, port=port)
+
+
 @recgen.command("train")
 def recgen_train(
     dataset: opt.Dataset = opt.DATASET,
@@ -59,6 +77,7 @@ def recgen_train(
     offload: Annotated[bool, typer.Option("--offload", help="Keep what ZeRO shards in the host's memory.")] = False,
     processes: Annotated[int, typer.Option(help="Processes of torchrun on a machine, one a device.", min=1)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines; LLMCF_RENDEZVOUS says where they meet.", min=1)] = 1,
+    join: Annotated[bool, typer.Option("--join", help="Take part in a run that another machine leads.")] = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
@@ -84,7 +103,7 @@ def recgen_train(
         nodes=nodes,
     )
     run(
-        lambda: stage.train(place, config),
+        lambda: stage.join(place, config) if join else stage.train(place, config),
         as_json=as_json,
         estimate=(lambda: stage.estimate_train(place, config)) if dry_run else None,
     )

@@ -22,7 +22,8 @@ dag = bag.dags["llmcf_daily"]
 print("PROBE" + json.dumps({
     "errors": {str(k): str(v) for k, v in bag.import_errors.items()},
     "parse_seconds": max(stat.duration.total_seconds() for stat in bag.dagbag_stats),
-    "commands": {t.task_id: t.bash_command for t in dag.tasks},
+    "commands": {t.task_id: t.bash_command for t in dag.tasks if hasattr(t, "bash_command")},
+    "mapped": [t.task_id for t in dag.tasks if t.is_mapped],
     "after": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
     "pools": {t.task_id: t.pool for t in dag.tasks},
     "project": sorted({m.split(".")[0] for m in sys.modules} & set(sys.argv[2].split())),
@@ -54,16 +55,15 @@ def test_it_parses_fast_and_without_the_project(probe: dict) -> None:
 
 def test_it_runs_the_verbs_of_the_demo(probe: dict) -> None:
     scheduled = [command.split(" --dataset")[0].removeprefix("llmcf ") for command in probe["commands"].values()]
+    scheduled += [name.replace("_", " ") for name in probe["mapped"]]
     demo = [verb.words for verb in PIPELINE if verb.words not in {"llm fetch", "dag test"}]
     assert sorted(scheduled) == sorted(demo)
 
 
 def test_the_demo_order_is_one_the_dag_allows(probe: dict) -> None:
-    place = {verb.title: number for number, verb in enumerate(PIPELINE)}
-    title = {
-        task: next(v.title for v in PIPELINE if v.title.replace(" ", "_").replace("-", "_") == task)
-        for task in probe["after"]
-    }
+    place: dict[str, float] = {verb.title: number for number, verb in enumerate(PIPELINE)}
+    place["cot workers"] = place["cot generate"] - 0.5  # says how many, no verb of its own
+    title = {name.replace(" ", "_").replace("-", "_"): name for name in place}
     for task, before in probe["after"].items():
         for earlier in before:
             assert place[title[earlier]] < place[title[task]], (
@@ -86,3 +86,9 @@ def test_plain_standard_library_and_airflow_only() -> None:
     tree = ast.parse((DAGS / "llmcf_daily.py").read_text(encoding="utf-8"))
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert names <= {"airflow.providers.standard.operators.bash", "airflow.sdk"}
+
+
+def test_texts_are_written_by_as_many_workers_as_asked_for(probe: dict) -> None:
+    assert probe["mapped"] == ["cot_generate"]
+    assert probe["after"]["cot_generate"] == ["cot_workers"]
+    assert probe["pools"]["cot_generate"] == "llm"

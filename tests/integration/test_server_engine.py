@@ -29,7 +29,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Server
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride] - the base class knows less
 
     def do_GET(self) -> None:
         self._answer(200, {"data": [{"id": "tiny"}]})

@@ -1,0 +1,48 @@
+"""The quality report of real texts and vectors, embeddings that are reused, and representative rows."""
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import LlmcfError
+from core.settings import Workspace
+from llm import embed
+from llmcf import cot_report
+from tests.integration.test_generate import Parrot, model, place, run
+
+pytestmark = pytest.mark.integration
+__all__ = ["model", "place"]
+
+
+@pytest.fixture
+def written(language_model: Path, place: Workspace, model: Path, tmp_path: Path) -> Workspace:
+    (tmp_path / "models").symlink_to(language_model.parents[1].resolve())  # with the encoder
+    run(place, model, Parrot(), limit=40)
+    return place
+
+
+def test_a_page_shows_content_and_scores(written: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_RUNS", str(tmp_path / "runs"))
+    embed.embed(written)
+    done = cot_report.report(written)
+    page = Path(done.artifacts["report"])
+    assert done.details["texts"] == 40
+    assert 0 < done.details["mrr_item"] <= 1
+    assert done.details["flags"]["decision"] == 0
+    assert "The lowest, middle and highest scores" in page.read_text()
+    assert (page.parent / "quality.png").stat().st_size > 10_000
+
+
+def test_only_new_texts_are_embedded(written: Workspace, model: Path) -> None:
+    first = embed.embed(written)
+    assert first.details["fresh"] == first.details["items"] + 40
+    run(written, model, Parrot(), limit=50)
+    second = embed.embed(written)
+    assert (second.details["fresh"], second.details["texts"]) == (10, 50)
+
+
+def test_representative_rows_need_the_items_vectors_first(written: Workspace, model: Path) -> None:
+    with pytest.raises(LlmcfError, match="cot embed --items-only"):
+        run(written, model, Parrot(), selection="representative", limit=12)
+    embed.embed(written, items_only=True)
+    assert run(written, model, Parrot(), selection="representative", limit=12).details["texts"] == 12
