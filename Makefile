@@ -4,7 +4,7 @@ LOCKS := requirements
 DATASET ?= movielens-100k
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-redis demo test lint unit bench bench-data clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-redis demo test lint unit bench bench-language bench-data clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ unit: env-main
 bench: env-main env-triton env-redis ## latency of the served models and of online features on this machine
 	@.venv/bin/python -m benchmarks.latency
 	@.venv/bin/python -m benchmarks.online_features
+
+bench-language: env-main env-openvino ## generating, scoring and embedding beside the bare libraries
+	@.venv/bin/python -m benchmarks.language
 
 bench-data: env-main ## point-in-time joins by Feast's offline stores, and preparation of one to ten times Sports
 	@.venv/bin/python -m benchmarks.feast_join

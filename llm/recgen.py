@@ -149,7 +149,7 @@ def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
     try:
         method(name)
     except UsageError:
-        return name, models.llm_path(name)
+        return Path(name).name, models.llm_path(name)
     folder = model_folder(ws, method=name, seed=seed)
     steps.require(folder, tables.remedy(ws, f"recgen train --method {name} --seed {seed}"))
     return f"{name}-s{seed}", folder

@@ -109,6 +109,25 @@ def recgen_train(
     )
 
 
+@recgen.command("score")
+def recgen_score(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    model: Annotated[str, typer.Option(help="A tuned method, base, or a model folder.")] = "recgen",
+    seed: opt.Seed = opt.SEED,
+    rows: Annotated[
+        int, typer.Option(help="Training rows to score; 0 is all that it was not trained on.", min=0)
+    ] = 2000,
+    as_json: opt.Json = False,
+) -> None:
+    """P(Yes) of training rows that did not train the model: the teacher of knowledge distillation."""
+    from llm import teacher
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: teacher.score(place, model=model, seed=seed, rows=rows or None), as_json=as_json)
+
+
 @cot.command("generate")
 def cot_generate(
     dataset: opt.Dataset = opt.DATASET,

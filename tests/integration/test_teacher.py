@@ -1,0 +1,56 @@
+"""Scores that teach a ranker are out of fold, and the audit sees it when they are not."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.errors import UsageError
+from core.settings import Workspace
+from llm import teacher
+from llm.contexts import training_split
+from llmcf import audit
+from tests.tiny_llama import write
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def model(own: Workspace, tmp_path: Path) -> Path:
+    """A model that was trained on the first hundred rows."""
+    folder = write(tmp_path / "tuned")
+    pq.write_table(training_split(own).slice(0, 100).select(["row"]), folder / "rows.parquet")
+    return folder
+
+
+def scores(ws: Workspace) -> list[audit.Check]:
+    return [check for check in audit._checks(ws) if check.claim.startswith("scores of ")]
+
+
+def test_no_row_is_scored_that_trained_the_model(own: Workspace, model: Path) -> None:
+    done = teacher.score(own, model=str(model), seed=1, rows=60)
+    found = pq.read_table(done.artifacts["scores"])
+    trained = set(pq.read_table(model / "rows.parquet")["row"].to_pylist())
+    assert (done.details["scored"], done.details["trained_on"]) == (60, 100)
+    assert not trained & set(found["row"].to_pylist())
+    assert all(0 < p < 1 for p in found["p_yes"].to_pylist())
+    assert {row % 2 for row in found["row"].to_pylist()} == {0, 1}
+    assert [len(check.violations) for check in scores(own)] == [0]
+    assert teacher.score(own, model=str(model), seed=1, rows=60).skipped
+
+
+def test_an_in_sample_score_is_caught(own: Workspace, model: Path) -> None:
+    """Planted: the model has seen the negative of a scored positive."""
+    done = teacher.score(own, model=str(model), seed=2, rows=40)
+    path = Path(done.artifacts["trained"])
+    table, scored = pq.read_table(path), pq.read_table(done.artifacts["scores"])
+    partner = scored["row"][0].as_py() ^ 1
+    planted = pa.table({"row": [partner], "model": [table["model"][0].as_py()]}).cast(table.schema)
+    pq.write_table(pa.concat_tables([table, planted]), path)
+    assert [len(check.violations) for check in scores(own)] == [2]
+
+
+def test_a_pair_is_asked_for(own: Workspace, model: Path) -> None:
+    with pytest.raises(UsageError, match="--rows 1"):
+        teacher.score(own, model=str(model), seed=1, rows=1)
