@@ -60,7 +60,8 @@ def write_cot_set(ws: Workspace, examples: ExampleSet) -> list[str]:
 
     def write_texts(folder: Path) -> dict[str, object]:
         same = {name: ["invented"] * len(texts) for name in ("prompt_hash", "finish", "model", "engine")}
-        columns = {"row": examples.row_M[1:].numpy(), "text": texts, "tokens": [2] * len(texts), **same}
+        lists = {"tokens": [2] * len(texts), "flags": pa.array([[]] * len(texts), pa.list_(pa.string()))}
+        columns = {"row": examples.row_M[1:].numpy(), "text": texts, **lists, **same}
         storage.write_table(folder / "texts.parquet", pa.table(columns), schemas.COT_TEXTS)
         return {}
 
