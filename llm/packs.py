@@ -107,8 +107,7 @@ def pack(ws: Workspace, name: str, config: GenerateConfig, *, folder: Path = PAC
         "texts": len(found),
         "tokens": sum(entry.tokens for entry in found.values()),
         "sha256": storage.sha256(folder / f"{name}.parquet"),
-        "rebuild": f"{tables.remedy(ws, 'cot generate')} --model {config.model} --limit {config.limit or 0} "
-        f"--recipe {config.recipe} --style {config.style} --seed {config.seed} --engine {config.engine}",
+        "rebuild": _commands(ws, config, stamp.get("config")),
         "terms": "written by the named model (see NOTICE); parts may repeat words of item titles",
     }
     storage.write_json(folder / f"{name}.json", manifest)
@@ -120,6 +119,17 @@ def pack(ws: Workspace, name: str, config: GenerateConfig, *, folder: Path = PAC
         artifacts={"pack": str(folder / f"{name}.parquet")},
         details={"texts": len(found), "bytes": (folder / f"{name}.parquet").stat().st_size},
     )
+
+
+def _commands(ws: Workspace, config: GenerateConfig, tuning: dict[str, Any] | None) -> list[str]:
+    """What makes the texts anew: the model, where it was tuned, then the texts."""
+    write = f"{tables.remedy(ws, 'cot generate')} --model {config.model} --limit {config.limit or 0}"
+    write += f" --recipe {config.recipe} --style {config.style} --seed {config.seed} --engine {config.engine}"
+    if not tuning or "method" not in tuning:
+        return [write]
+    names = ("method", "seed", "model", "batch", "accumulation", "learning_rate", "max_tokens", "general_share")
+    options = [f"--{name.replace('_', '-')} {tuning[name]}" for name in names]
+    return [" ".join([tables.remedy(ws, "recgen train"), f"--rows {tuning['rows'] or 0}", *options]), write]
 
 
 def restore(ws: Workspace, name: str, *, folder: Path = PACKS) -> Result:
