@@ -1,7 +1,6 @@
 """Pictures of the data quality report, as SVG text that stands in a page by itself."""
 
 import io
-from typing import Any
 
 import matplotlib as mpl
 
@@ -12,19 +11,8 @@ from matplotlib.axes import Axes
 
 from core.contracts import HISTORY
 from llmcf.data_facts import Facts
+from llmcf.plot_style import ACCENT, INK, PALE, STYLE
 
-INK, ACCENT, PALE = "#2c3e50", "#c0392b", "#aab7c4"
-_STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "svg.fonttype": "none",  # text stays text: smaller, and readable by machines
-    "svg.hashsalt": "llmcf",  # the same picture has the same bytes
-}
 SIZE = (5.2, 3.1)  # inches
 
 
@@ -37,7 +25,7 @@ def pictures(facts: Facts) -> dict[str, str]:
         "Negatives that were not on sale": _late,
         "Missing fields": _missing,
     }
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         return {title: _svg(draw, facts) for title, draw in drawn.items()}
 
 

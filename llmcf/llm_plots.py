@@ -10,25 +10,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from llm import judge, quality
-
-INK, ACCENT, PALE = "#2c3e50", "#c0392b", "#aab7c4"
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": PALE,
-    "figure.dpi": 110,
-}
+from llmcf.plot_style import ACCENT, GOOD, INK, PALE, STYLE
 
 
 def cot_quality(found: dict[str, Any], path: Path) -> None:
     """Distributions: lengths, the four parts, ranks of own item and history, copied share, flags."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(2, 3, figsize=(11, 6), layout="constrained")
         flat = axes.ravel()
         flat[0].hist(found["characters"], bins=40, color=INK)
         flat[0].set(title="length of a text", xlabel="characters", ylabel="texts")
-        for part, colour in zip(judge.PARTS, (INK, "#2e8b57", "#d68910", ACCENT), strict=True):
+        for part, colour in zip(judge.PARTS, (INK, GOOD, "#d68910", ACCENT), strict=True):
             flat[1].hist(found[part], bins=np.linspace(-0.2, 1, 49), histtype="step", color=colour, label=part, lw=1.4)
         flat[1].set(title="four-part score", xlabel="cosine")
         flat[1].legend(frameon=False, fontsize=8)
@@ -55,7 +47,7 @@ def _ranks(axis: Any, found: dict[str, Any]) -> None:
 
 def _by_label(axis: Any, found: dict[str, Any]) -> None:
     bins = np.linspace(-0.1, 1, 45)
-    for label, name, colour in ((1, "positives", "#2e8b57"), (0, "negatives", PALE)):
+    for label, name, colour in ((1, "positives", GOOD), (0, "negatives", PALE)):
         axis.hist(found["relevance"][found["label"] == label], bins=bins, color=colour, alpha=0.7, label=name)
     axis.set(title="relevance by label", xlabel="cosine with what was known", ylabel="texts")
     axis.legend(frameon=False)
@@ -64,7 +56,7 @@ def _by_label(axis: Any, found: dict[str, Any]) -> None:
 def figure_4(results: list[dict[str, Any]], path: Path) -> None:
     """Recommendation against general ability, a point a method, with intervals; one panel a measure of the latter."""
     panels = (("mmlu", "MMLU accuracy, 5-shot"), ("nats", "nats a token of held-out answers (left is better)"))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
         for axis, (name, title) in zip(axes, panels, strict=True):
             for one in results:

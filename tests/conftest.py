@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from core import schemas, settings, steps, storage
-from core.data import asof, features, tables
+from core import settings
+from core.data import features
 from core.data.prepare import prepare
 from core.errors import LlmcfError
 from core.settings import Workspace
-from tests.official_files import write
+from tests.official_files import prepared, write
 
 REAL_HOME = settings.home()
 
@@ -40,16 +40,7 @@ def tiny(home: Path, source: Path) -> Workspace:
     """A small workspace with data/, features/ and training/. Training rows come from the reference, not from Feast:
     tests/integration/test_feast.py proves that the two are equal."""
     ws = Workspace("movielens-100k", "shuffled-ties")
-    prepare(ws, source=source, seed=7)
-    features.build(ws)
-
-    def work(folder: Path) -> dict[str, int]:
-        joined = asof.attach(tables.rows(ws), tables.interactions(ws), tables.items(ws))
-        storage.write_table(folder / "rows.parquet", joined, schemas.TRAINING_ROWS)
-        return {"rows": joined.num_rows}
-
-    steps.run(steps.Step(folder=ws.path("training"), config={}, inputs=[ws.path("data")]), work)
-    return ws
+    return prepared(ws, source)
 
 
 @pytest.fixture(scope="module")

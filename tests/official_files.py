@@ -4,7 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from core import schemas, steps, storage
+from core.data import asof, features, tables
 from core.data.movielens import GENRES
+from core.data.prepare import prepare
+from core.settings import Workspace
 
 USERS, ITEMS = 40, 60
 START = 875_232_000  # 1997-09-26 00:00 UTC
@@ -20,6 +24,20 @@ def write(folder: Path, *, users: int = USERS, items: int = ITEMS, seed: int = 0
     ratings = [line for user in _ids(users) for line in _ratings(user, items, rng)]
     _lines(folder / "u.data", [ratings[place] for place in rng.permutation(len(ratings))])
     return folder
+
+
+def prepared(ws: Workspace, source: Path) -> Workspace:
+    """The workspace with data/, features/ and training/, its training rows from the reference instead of Feast."""
+    prepare(ws, source=source, seed=7)
+    features.build(ws)
+
+    def work(folder: Path) -> dict[str, int]:
+        joined = asof.attach(tables.rows(ws), tables.interactions(ws), tables.items(ws))
+        storage.write_table(folder / "rows.parquet", joined, schemas.TRAINING_ROWS)
+        return {"rows": joined.num_rows}
+
+    steps.run(steps.Step(folder=ws.path("training"), config={}, inputs=[ws.path("data")]), work)
+    return ws
 
 
 _JOBS = ("technician", "writer", "other", "none")

@@ -4,36 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from core import schemas, steps, storage
-from core.data import asof, features, tables
-from core.data.prepare import prepare
+from core.data import tables
 from core.settings import Workspace
 from llm import generate as stage
 from tests.integration.test_generate import Parrot, config, model
+from tests.official_files import prepared
 
 pytestmark = pytest.mark.integration
 __all__ = ["model"]
 DAYS = "1998-01-10", "1998-01-13"
 
 
-def workspace(source: Path, as_of: str) -> Workspace:
-    """Prepared and joined, with what happened before that day."""
-    ws = Workspace("movielens-100k", "published", as_of)
-    prepare(ws, source=source, seed=7)
-    features.build(ws)
-
-    def work(folder: Path) -> dict[str, int]:
-        joined = asof.attach(tables.rows(ws), tables.interactions(ws), tables.items(ws))
-        storage.write_table(folder / "rows.parquet", joined, schemas.TRAINING_ROWS)
-        return {"rows": joined.num_rows}
-
-    steps.run(steps.Step(folder=ws.path("training"), config={}, inputs=[ws.path("data")]), work)
-    return ws
-
-
 def test_only_what_is_new_is_asked(source: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
-    yesterday, today = (workspace(source, day) for day in DAYS)
+    yesterday, today = (prepared(Workspace("movielens-100k", "published", day), source) for day in DAYS)
     grown = tables.interactions(today).num_rows - tables.interactions(yesterday).num_rows
     assert grown > 0
     parrots = Parrot(), Parrot()
