@@ -128,7 +128,7 @@ def _commands(ws: Workspace, config: GenerateConfig, tuning: dict[str, Any] | No
     if not tuning or "method" not in tuning:
         return [write]
     names = ("method", "seed", "model", "batch", "accumulation", "learning_rate", "max_tokens", "general_share")
-    options = [f"--{name.replace('_', '-')} {tuning[name]}" for name in names]
+    options = [f"--{name.replace('_', '-')} {tuning[name]}" for name in (*names, "precision") if name in tuning]
     return [" ".join([tables.remedy(ws, "recgen train"), f"--rows {tuning['rows'] or 0}", *options]), write]
 
 

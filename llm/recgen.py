@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from core import settings, steps, storage
 from core.data import tables
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, UsageError, check_choice
 from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import Workspace
@@ -25,6 +25,7 @@ from llm.contexts import training_split
 from llm.mixing import Mix
 from llm.tuning import Method, method
 
+PRECISIONS = ("auto", "float32", "bfloat16")
 _TOKENS_A_SECOND = 200  # trained, forward and backward, 135M parameters in float32 on 2 cores
 _SAMPLE_TOKENS = 160
 _PATIENCE_S = 600.0  # for the machine that leads
@@ -43,6 +44,9 @@ class TuningConfig:
         batch: sequences a process and micro-batch; a step takes batch * accumulation * processes * nodes.
         warmup: share of the steps.
         general_share: of the samples of a method that mixes general instructions in.
+        precision: of the matrix products, one of PRECISIONS; weights, gradients' sums and the optimizer stay float32.
+            `auto` is bfloat16 on a GPU and float32 on a CPU, so that a result does not depend on the kind of CPU;
+            bfloat16 pays on a CPU that has instructions for it (avx512_bf16, amx) and is slower on others.
         zero_stage, offload: DeepSpeed's ZeRO; 3 and offload are for models that do not fit otherwise.
     """
 
@@ -60,6 +64,7 @@ class TuningConfig:
     general_share: float = 0.25
     general_sampling: str = mixing.SAMPLINGS[0]
     order: str = mixing.ORDERS[0]
+    precision: str = PRECISIONS[0]
     zero_stage: int = 2
     offload: bool = False
     checkpoint_steps: int = 200
@@ -69,6 +74,7 @@ class TuningConfig:
         for name in ("batch", "accumulation", "processes", "nodes", "checkpoint_steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} {getattr(self, name)} is less than 1")
+        check_choice("precision", self.precision, PRECISIONS)
         if self.zero_stage not in (1, 2, 3):
             raise UsageError(f"--zero-stage {self.zero_stage}: choose one of: 1, 2, 3")
         if self.max_tokens < 64:

@@ -1,8 +1,8 @@
 """One process of a fine-tuning run, started by torchrun: `-m llm.tuning_worker JOB.json`, or `build` to compile only.
 
-DeepSpeed ZeRO; bf16 where the hardware has it, float32 on a CPU. A checkpoint every few steps lets a killed run go on
-with the very losses it would have had: data and noise depend on the seed and the step alone. Rank 0 writes the model,
-the tokenizer and `losses.json`.
+DeepSpeed ZeRO; the job says in which precision. A checkpoint every few steps lets a killed run go on with the very
+losses it would have had: data and noise depend on the seed and the step alone. Rank 0 writes the model, the tokenizer
+and `losses.json`.
 
 Suffixes: B sequences, T tokens.
 """
@@ -60,7 +60,7 @@ def run(job: dict[str, Any]) -> None:
         model=ResponseLoss(model, noise=job["noise"], consistency=job["consistency"]),
         optimizer=optimizer,
         lr_scheduler=schedule,  # pyright: ignore[reportArgumentType] - its stub names torch's older base class
-        config=deepspeed_config(job, torch.cuda.is_available()),
+        config=deepspeed_config(job),
     )
     losses = train(engine, Batches(job, tokenizer, rank, world), steps, job)
     save(engine, tokenizer, losses, Path(job["out"]), rank, lora=bool(job["lora_rank"]))
@@ -82,7 +82,7 @@ def load(job: dict[str, Any]) -> tuple[Any, Any]:
     return tokenizer, model
 
 
-def deepspeed_config(job: dict[str, Any], cuda: bool) -> dict[str, Any]:
+def deepspeed_config(job: dict[str, Any]) -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": job["zero_stage"], "overlap_comm": False}
     if job["offload"]:
         zero["offload_optimizer"] = {"device": "cpu"}
@@ -95,9 +95,14 @@ def deepspeed_config(job: dict[str, Any], cuda: bool) -> dict[str, Any]:
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,  # torch's own AdamW; DeepSpeed's CPU Adam would be compiled first
         "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": cuda},
+        "bf16": {"enabled": torch.cuda.is_available() and bfloat16(job)},
         "steps_per_print": 1_000_000,
     }
+
+
+def bfloat16(job: dict[str, Any]) -> bool:
+    """Whether matrix products are computed in bfloat16: by DeepSpeed on a GPU, by autocast on a CPU."""
+    return job["precision"] == "bfloat16" or (job["precision"] == "auto" and torch.cuda.is_available())
 
 
 def cosine(steps: int, warmup: int) -> Any:
@@ -199,12 +204,14 @@ def train(engine: Any, data: Batches, steps: int, job: dict[str, Any]) -> list[f
     losses = resume(engine, Path(job["checkpoints"]))
     engine.train()
     start, begun = time.monotonic(), len(losses)
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16(job) and engine.device.type == "cpu")
     for step in range(len(losses), steps):
         total = torch.zeros((), device=engine.device)
         for part in range(job["accumulation"]):
             number = step * job["accumulation"] + part
             inputs = {name: tensor.to(engine.device) for name, tensor in data[number].items()}
-            loss = engine(**inputs, seed=(job["seed"] * 1_000_003 + number) * data.world + data.rank)
+            with precision:
+                loss = engine(**inputs, seed=(job["seed"] * 1_000_003 + number) * data.world + data.rank)
             engine.backward(loss)
             engine.step()
             total += loss.detach() / job["accumulation"]

@@ -213,6 +213,7 @@ def _command(ws: Workspace, config: TuningConfig, size: Size) -> str:
     """What measures this line again."""
     options = {"rows": config.rows or 0, "seed": config.seed, "batch": config.batch, "methods": config.method}
     options |= {"learning-rate": config.learning_rate, "general-share": config.general_share}
+    options |= {"precision": config.precision}
     options |= {name: value or 0 for name, value in asdict(size).items()}
     words = " ".join(f"--{name} {value}" for name, value in options.items())
     return f"llmcf backfill recgen --dataset {ws.dataset} --order {ws.order} {words}"

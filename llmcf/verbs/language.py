@@ -73,6 +73,7 @@ def recgen_train(
         str, typer.Option(help="Each instruction alike, or each source: uniform, by-source.")
     ] = ("uniform"),
     mix_order: Annotated[str, typer.Option(help="mixed, general-first, general-last.")] = "mixed",
+    precision: opt.Precision = opt.PRECISION,
     zero_stage: Annotated[int, typer.Option(help="DeepSpeed ZeRO stage: 1, 2 or 3.")] = 2,
     offload: Annotated[bool, typer.Option("--offload", help="Keep what ZeRO shards in the host's memory.")] = False,
     processes: Annotated[int, typer.Option(help="Processes of torchrun on a machine, one a device.", min=1)] = 1,
@@ -97,6 +98,7 @@ def recgen_train(
         general_share=general_share,
         general_sampling=general_sampling,
         order=mix_order,
+        precision=precision,
         zero_stage=zero_stage,
         offload=offload,
         processes=processes,

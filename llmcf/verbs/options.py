@@ -25,10 +25,15 @@ Source = Annotated[
     Path | None,
     typer.Option(help="Folder of raw files: the official ones, prepared Parquet tables, or `dataset.toml` (custom)."),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(help="Of tuning's matrix products: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16."),
+]
 Epochs = Annotated[int | None, typer.Option(help="At most so many epochs; the recipe's number if not given.", min=1)]
 
 DATASET = "movielens-100k"
 ORDER = ORDERS[0]
 AS_OF = "latest"
 RECIPE = RECIPES[0]
+PRECISION = "auto"
 SEED = 2023

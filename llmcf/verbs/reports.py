@@ -23,6 +23,7 @@ def backfill_recgen(
     batch: Annotated[int, typer.Option(help="Sequences a step and process.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
     general_share: Annotated[float, typer.Option(help="Share of general instructions, where mixed in.")] = 0.25,
+    precision: opt.Precision = opt.PRECISION,
     pairs: Annotated[int, typer.Option(help="Held-out pairs that are scored.")] = 200,
     questions: Annotated[int, typer.Option(help="Questions of each MMLU subject; 0 is all there are.", min=0)] = 4,
     instructions: Annotated[int, typer.Option(help="Held-out answers whose likelihood is measured.")] = 48,
@@ -44,6 +45,7 @@ def backfill_recgen(
         batch=batch,
         learning_rate=learning_rate,
         general_share=general_share,
+        precision=precision,
     )
     size = Size(pairs=pairs, questions=questions or None, instructions=instructions, texts=texts)
     run(lambda: recgen_matrix.backfill(place, config, wanted, size), as_json=as_json)

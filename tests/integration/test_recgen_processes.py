@@ -41,6 +41,7 @@ def job(model: Path, out: Path, **changes: Any) -> Path:
         "learning_rate": 1e-2,
         "warmup": 0.0,
         "max_tokens": 64,
+        "precision": "float32",
         "zero_stage": 2,
         "offload": False,
         "checkpoint_steps": 100,
@@ -80,11 +81,11 @@ def test_accumulated_micro_batches_are_one_batch(model: Path, tmp_path: Path, un
     assert losses == pytest.approx(unbroken[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize(("stage", "precision"), [(2, "float32"), (3, "float32"), (2, "bfloat16")])
 def test_a_killed_run_goes_on_with_the_very_losses_it_would_have_had(
-    model: Path, tmp_path: Path, unbroken, stage: int
+    model: Path, tmp_path: Path, unbroken, stage: int, precision: str
 ) -> None:
-    plan = {"batch": 2, "checkpoint_steps": 2, "zero_stage": stage}
+    plan = {"batch": 2, "checkpoint_steps": 2, "zero_stage": stage, "precision": precision}
     whole, weights = run(model, tmp_path / "whole", **plan)
     broken = tmp_path / "broken"
     with pytest.raises(LlmcfError, match="the training process ended"):
@@ -108,6 +109,15 @@ def test_a_checkpoint_holds_nothing_but_safetensors(model: Path, tmp_path: Path)
     for path in files:
         with safe_open(path, framework="pt") as stored:
             assert "tree" in stored.metadata()
+
+
+def test_bfloat16_products_change_the_losses_a_little_and_leave_float32_weights(
+    model: Path, tmp_path: Path, unbroken
+) -> None:
+    losses, weights = run(model, tmp_path, precision="bfloat16")
+    assert losses != unbroken[0]
+    assert losses == pytest.approx(unbroken[0], rel=0.02)
+    assert all(weight.dtype == torch.float32 for weight in weights.values())
 
 
 def test_low_rank_updates_come_back_as_an_ordinary_model(model: Path, tmp_path: Path) -> None:
