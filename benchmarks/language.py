@@ -23,12 +23,14 @@ from benchmarks import measured
 from core import environments
 from core.progress import say
 from core.settings import Workspace
-from llm import cot_prompts, evaluate, mixing, models, prompts, scoring
+from llm import models, prompts
 from llm.contexts import contexts, training_split
-from llm.embed import Encoder
+from llm.cot import wording
+from llm.cot.embed import Encoder
 from llm.engines import Request, Sampling, complete, open_engine, prompt_seed
 from llm.engines.openvino_export import convert
-from llm.scoring import YES_NO, Scorer
+from llm.recgen import evaluate, mixing, scoring
+from llm.recgen.scoring import YES_NO, Scorer
 
 SAMPLING = Sampling()
 TOKENS = 48
@@ -124,7 +126,7 @@ def _prompts(ws: Workspace, model: Path, count: int) -> list[str]:
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
     words = prompts.domain(ws.dataset)
     some = contexts(ws, training_split(ws).slice(1000, count))
-    asked = [cot_prompts.cot_prompt(context, words, style="led", state_label=False) for context in some]
+    asked = [wording.cot_prompt(context, words, style="led", state_label=False) for context in some]
     return [prompts.render(one.messages, tokenizer) + one.openings[0] for one in asked]
 
 

@@ -12,8 +12,9 @@ from core.contracts import HISTORY
 from core.data import tables
 from core.runs import Result
 from core.settings import Workspace
-from llm import judge, quality
+from llm import quality
 from llm.contexts import Context, contexts, training_split
+from llm.cot import judge
 from llmcf import machine
 
 LIMIT = 2000  # texts that are looked at by the encoder
@@ -50,7 +51,7 @@ def report(ws: Workspace, *, seed: int = 0) -> Result:
 
 def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
     """What is known of a sample of the texts: arrays by name, `text` and `flags`."""
-    from llm.embed import Encoder
+    from llm.cot.embed import Encoder
 
     path = ws.path("cot", "texts", "texts.parquet")
     table = storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))

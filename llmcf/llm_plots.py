@@ -9,7 +9,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from llm import judge, quality
+from llm import quality
+from llm.cot import judge
 from llmcf.plot_style import ACCENT, GOOD, INK, PALE, STYLE
 
 

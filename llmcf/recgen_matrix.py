@@ -18,10 +18,11 @@ from core.progress import say
 from core.runs import Result
 from core.settings import PROJECT, Workspace
 from core.uncertainty import Interval
-from llm import models, recgen
-from llm.evaluate import Evaluation, Size, evaluate
-from llm.recgen import TuningConfig
-from llm.tuning import METHODS, method
+from llm import models
+from llm.recgen import tuning
+from llm.recgen.evaluate import Evaluation, Size, evaluate
+from llm.recgen.methods import METHODS, method
+from llm.recgen.tuning import TuningConfig
 from llmcf import machine
 
 RESULTS = PROJECT / "results" / "recgen"
@@ -32,7 +33,7 @@ MEASURES = {  # name -> (title, whether more is better)
     "nats": ("nats a token", False),
     "degenerate": ("degenerate", False),
 }
-_CODE = ("evaluate", "scoring", "prompts", "contexts", "budget", "mixing", "quality")
+_CODE = ("recgen/evaluate", "recgen/scoring", "recgen/mixing", "prompts", "contexts", "budget", "quality")
 _FINDINGS = """\
 The paper's findings (section 4.2, LLaMA2-7B-chat, full data): Base recommends poorly; Full recommends best and loses
 general ability; Half is nearly as good with less loss; RecGen and WiSE-FT(0.6) balance both, RecGen best.
@@ -55,8 +56,8 @@ def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: 
     for name in wanted:
         how = replace(config, method=name)
         if method(name).alpha is not None:
-            recgen.train(ws, replace(config, method="full"))
-        path = models.llm_path(config.model) if name == "base" else recgen.train(ws, how).artifacts["model"]
+            tuning.train(ws, replace(config, method="full"))
+        path = models.llm_path(config.model) if name == "base" else tuning.train(ws, how).artifacts["model"]
         done, seconds = _evaluated(ws, how, Path(path), size)
         base = base or done
         lines.append(_line(ws, how, size, done, base, seconds))

@@ -41,8 +41,8 @@ def llm_serve(
     port: Annotated[int, typer.Option(help="Port.")] = 8000,
 ) -> None:
     """Serve a model with vLLM's OpenAI-compatible server, for `cot generate --engine server`."""
-    from llm import recgen as stage
     from llm.engines.vllm_engine import serve
+    from llm.recgen import tuning as stage
 
     _, path = stage.find_model(workspace(dataset, order, as_of), model, seed=seed)
     serve(path, host=host, port=port)
@@ -83,7 +83,7 @@ def recgen_train(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Fine-tune the language model with DeepSpeed; a killed run goes on from its last checkpoint."""
-    from llm import recgen as stage
+    from llm.recgen import tuning as stage
 
     place = workspace(dataset, order, as_of)
     config = stage.TuningConfig(
@@ -124,7 +124,7 @@ def recgen_score(
     as_json: opt.Json = False,
 ) -> None:
     """P(Yes) of training rows that did not train the model: the teacher of knowledge distillation."""
-    from llm import teacher
+    from llm.recgen import teacher
 
     place = workspace(dataset, order, as_of)
     run(lambda: teacher.score(place, model=model, seed=seed, rows=rows or None), as_json=as_json)
@@ -162,8 +162,8 @@ def cot_generate(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Write chains of thought for a sample of the training rows; several workers may run it at once."""
-    from llm import generate
-    from llm.writing import Budget
+    from llm.cot import generate
+    from llm.cot.writing import Budget
 
     place = workspace(dataset, order, as_of)
     config = generate.GenerateConfig(
@@ -202,8 +202,8 @@ def cot_pack(
     as_json: opt.Json = False,
 ) -> None:
     """Keep finished texts as a small file in llm/packs, to be restored without a model."""
-    from llm import packs
-    from llm.generate import GenerateConfig
+    from llm.cot import packs
+    from llm.cot.generate import GenerateConfig
 
     place = workspace(dataset, order, as_of)
     config = GenerateConfig(engine=engine, model=model, recipe=recipe, seed=seed, limit=limit or None, style=style)
@@ -219,7 +219,7 @@ def cot_restore(
     as_json: opt.Json = False,
 ) -> None:
     """Fill cot/texts from a pack: texts of a real run, without a language model."""
-    from llm import packs
+    from llm.cot import packs
 
     place = workspace(dataset, order, as_of)
     run(lambda: packs.restore(place, pack), as_json=as_json)
@@ -236,7 +236,7 @@ def cot_embed(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Embed item texts and chains of thought; what was ever embedded is not embedded again."""
-    from llm import embed
+    from llm.cot import embed
 
     place = workspace(dataset, order, as_of)
     run(

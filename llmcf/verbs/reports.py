@@ -31,9 +31,9 @@ def backfill_recgen(
     as_json: opt.Json = False,
 ) -> None:
     """Tune by every method of Figure 4 and measure recommendation and general ability."""
-    from llm.evaluate import Size
-    from llm.recgen import TuningConfig
-    from llm.tuning import METHODS
+    from llm.recgen.evaluate import Size
+    from llm.recgen.methods import METHODS
+    from llm.recgen.tuning import TuningConfig
     from llmcf import recgen_matrix
 
     place = workspace(dataset, order, as_of)

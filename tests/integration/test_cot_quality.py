@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import LlmcfError
 from core.settings import Workspace
-from llm import embed
+from llm.cot import embed
 from llmcf import cot_report
 from tests.integration.test_generate import Parrot, model, place, run
 

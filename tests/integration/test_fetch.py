@@ -8,7 +8,7 @@ import pytest
 
 from core.data import sources
 from llm import gguf, models
-from llm.embed import Encoder
+from llm.cot.embed import Encoder
 
 pytestmark = pytest.mark.integration
 TEXT = "In 1997  42 people watched 12 Monkeys (1995)."

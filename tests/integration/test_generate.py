@@ -10,10 +10,10 @@ import pytest
 from core import schemas, settings, storage
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llm import generate as stage
 from llm.contexts import training_split
+from llm.cot import generate as stage
+from llm.cot.writing import Budget
 from llm.engines import Generation, Request
-from llm.writing import Budget
 from tests.tiny_llama import write
 
 pytestmark = pytest.mark.integration

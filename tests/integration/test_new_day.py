@@ -6,7 +6,7 @@ import pytest
 
 from core.data import tables
 from core.settings import Workspace
-from llm import generate as stage
+from llm.cot import generate as stage
 from tests.integration.test_generate import Parrot, config, model
 from tests.official_files import prepared
 

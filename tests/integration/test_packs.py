@@ -7,8 +7,9 @@ import pytest
 from core import storage
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llm import generate as stage
-from llm import models, packs
+from llm import models
+from llm.cot import generate as stage
+from llm.cot import packs
 from tests.integration.test_generate import Parrot, config, model, place, run, texts
 
 pytestmark = pytest.mark.integration
@@ -43,7 +44,7 @@ def test_the_manifest_says_how_to_make_it_again(packed: Path) -> None:
 
 
 def test_texts_for_other_prompts_are_refused(place: Workspace, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage.cot_prompts, "HISTORY", 1)
+    monkeypatch.setattr(stage.wording, "HISTORY", 1)
     with pytest.raises(LlmcfError, match=r"20 rows ask what the pack 'small' does not answer"):
         packs.restore(place, "small", folder=packed)
 

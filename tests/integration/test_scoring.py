@@ -8,9 +8,10 @@ import pytest
 from core import environments
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llm import contexts, evaluate, mixing, scoring
+from llm import contexts
 from llm.engines import open_engine
-from llm.scoring import YES_NO, Scorer
+from llm.recgen import evaluate, mixing, scoring
+from llm.recgen.scoring import YES_NO, Scorer
 from tests.tiny_llama import write
 
 pytestmark = pytest.mark.integration

@@ -8,8 +8,8 @@ import pytest
 
 from core.errors import UsageError
 from core.settings import Workspace
-from llm import teacher
 from llm.contexts import training_split
+from llm.recgen import teacher
 from llmcf import audit
 from tests.tiny_llama import write
 

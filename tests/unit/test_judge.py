@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from core import schemas
-from llm import judge, rows
 from llm.contexts import Context, Item
+from llm.cot import judge, rows
 
 SOAP = Item(title="Soap", brand="", kind="Bath")
 CONTEXT = Context(row=4, profile="", history=(SOAP,), target=SOAP, label=1)
@@ -30,7 +30,7 @@ def test_parts_are_the_cosines_they_say() -> None:
 
 
 def test_consistency_chooses_nothing_where_the_label_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.embed.Encoder", lambda name: encode)
+    monkeypatch.setattr("llm.cot.embed.Encoder", lambda name: encode)
     facts = {"row": 4, "flags": [], "tokens": 1, "finish": "stop", "prompt_hash": "", "model": "", "engine": ""}
     both = [facts | {"text": text} for text in ("Soap bath.", "Soap other.")]
     table = pa.Table.from_pylist(both, schema=schemas.COT_TEXTS)

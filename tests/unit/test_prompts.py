@@ -1,5 +1,5 @@
 """Prompts say what they must, hide what they must, and hold strangers' texts as data. Their wording is golden:
-after a wanted change raise `cot_prompts.VERSION` and run `python -m tests.unit.test_prompts`."""
+after a wanted change raise `wording.VERSION` and run `python -m tests.unit.test_prompts`."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,9 @@ import pytest
 from core.data import tables
 from core.errors import LlmcfError
 from core.settings import Workspace
-from llm import contexts, cot_prompts, prompts
+from llm import contexts, prompts
 from llm.contexts import Context, Item
+from llm.cot import wording
 from tests.tiny_llama import tiny_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "prompts.json"
@@ -21,19 +22,19 @@ FIRST = Context(row=0, profile="", history=(), target=SOAP, label=0)
 
 
 def everything() -> dict[str, object]:
-    out: dict[str, object] = {"version": cot_prompts.VERSION}
+    out: dict[str, object] = {"version": wording.VERSION}
     for name, context, dataset in (("film", CONTEXT, "movielens-100k"), ("first", FIRST, "beauty")):
         words = prompts.domain(dataset)
         out[f"{name}: task"] = prompts.task_prompt(context, words)
-        for style in cot_prompts.STYLES:
+        for style in wording.STYLES:
             for stated in (False, True):
-                asked = cot_prompts.cot_prompt(context, words, style=style, state_label=stated)
+                asked = wording.cot_prompt(context, words, style=style, state_label=stated)
                 out[f"{name}: {style}, label {'stated' if stated else 'hidden'}"] = [*asked.messages, *asked.openings]
     return out
 
 
 def cot(context: Context, *, style: str = "guided", state_label: bool = False, dataset: str = "movielens-100k"):
-    return cot_prompts.cot_prompt(context, prompts.domain(dataset), style=style, state_label=state_label)
+    return wording.cot_prompt(context, prompts.domain(dataset), style=style, state_label=state_label)
 
 
 def test_the_wording_is_what_it_was() -> None:
@@ -42,7 +43,7 @@ def test_the_wording_is_what_it_was() -> None:
 
 def test_without_stating_it_the_prompt_does_not_depend_on_the_label() -> None:
     other = Context(row=6, profile=CONTEXT.profile, history=CONTEXT.history, target=ALIEN, label=0)
-    for style in cot_prompts.STYLES:
+    for style in wording.STYLES:
         for state_label, same in ((False, True), (True, False)):
             both = [cot(context, style=style, state_label=state_label) for context in (CONTEXT, other)]
             assert (both[0] == both[1]) is same
@@ -65,7 +66,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-@pytest.mark.parametrize("style", cot_prompts.STYLES)
+@pytest.mark.parametrize("style", wording.STYLES)
 def test_a_text_cannot_leave_its_quotation_or_speak_as_the_template(hostile: str, style: str) -> None:
     """Whatever a title says, the conversation keeps its messages, lines and quotations, and no marker of a template."""
     item = contexts._item({"title": hostile, "brand": hostile, "categories": [hostile]})

@@ -11,10 +11,10 @@ import torch
 from core.data import tables
 from core.errors import UsageError
 from core.settings import Workspace
-from llm import mixing, tuning, tuning_worker
-from llm.mixing import Mix
-from llm.recgen import TuningConfig
-from llm.tuning_loss import IGNORED, PADDING, ResponseLoss, visible
+from llm.recgen import methods, mixing, worker
+from llm.recgen.loss import IGNORED, PADDING, ResponseLoss, visible
+from llm.recgen.mixing import Mix
+from llm.recgen.tuning import TuningConfig
 from tests.tiny_llama import tiny_tokenizer, write
 
 
@@ -93,7 +93,7 @@ PAIR = {"text": "is rain\n", "branches": [["wet", "yes"], ["a film", "no the"]]}
 
 def test_the_loss_covers_the_responses_only_and_branches_do_not_see_each_other() -> None:
     tokenizer = tiny_tokenizer()
-    one = tuning_worker.encode(tokenizer, PAIR, limit=64)
+    one = worker.encode(tokenizer, PAIR, limit=64)
     answers = [[*tokenizer(answer)["input_ids"], tokenizer.eos_token_id] for answer in ("yes", "no the")]
     assert [label for label in one["labels"] if label != IGNORED] == answers[0] + answers[1]
     assert one["branch"] == [0] * 2 + [1] * 3 + [2] * 5
@@ -110,9 +110,9 @@ def test_two_branches_cost_what_two_samples_cost(tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer()
     loss = ResponseLoss(AutoModelForCausalLM.from_pretrained(write(tmp_path)))
     apart = [{**PAIR, "branches": [branch]} for branch in PAIR["branches"]]
-    encoded = [tuning_worker.encode(tokenizer, sample, 64) for sample in (PAIR, *apart)]
-    together, first, second = (float(loss(**tuning_worker.collate([one], 1), seed=1)) for one in encoded)
-    padded = float(loss(**tuning_worker.collate(encoded[1:], 1), seed=1))
+    encoded = [worker.encode(tokenizer, sample, 64) for sample in (PAIR, *apart)]
+    together, first, second = (float(loss(**worker.collate([one], 1), seed=1)) for one in encoded)
+    padded = float(loss(**worker.collate(encoded[1:], 1), seed=1))
     assert together == pytest.approx(first + second, rel=1e-5)
     assert padded == pytest.approx((first + second) / 2, rel=1e-5)
 
@@ -121,7 +121,7 @@ def test_noise_and_consistency_change_the_loss_by_their_seed_alone(tmp_path: Pat
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(write(tmp_path))
-    batch = tuning_worker.collate([tuning_worker.encode(tiny_tokenizer(), PAIR, 64)], 1)
+    batch = worker.collate([worker.encode(tiny_tokenizer(), PAIR, 64)], 1)
     plain = float(ResponseLoss(model)(**batch, seed=1))
     noisy = ResponseLoss(model, noise=5.0)
     assert float(noisy(**batch, seed=1)) == float(noisy(**batch, seed=1)) != float(noisy(**batch, seed=2))
@@ -133,7 +133,7 @@ def test_noise_and_consistency_change_the_loss_by_their_seed_alone(tmp_path: Pat
 def test_a_long_prompt_loses_its_middle_not_its_ends() -> None:
     tokenizer = tiny_tokenizer()
     sample = {"text": "is " + "rain " * 200 + "wet", "branches": [["", "yes"]]}
-    one = tuning_worker.encode(tokenizer, sample, 32)
+    one = worker.encode(tokenizer, sample, 32)
     prompt = tokenizer(sample["text"])["input_ids"]
     kept = one["labels"].count(IGNORED)
     assert len(one["input_ids"]) == 32
@@ -143,17 +143,17 @@ def test_a_long_prompt_loses_its_middle_not_its_ends() -> None:
 
 def test_samples_of_like_length_share_a_batch() -> None:
     lengths = [100, 1, 101, 2, 102, 3, 103, 4, 50]
-    order = tuning_worker.bucketed(lengths, 2, seed=1)
+    order = worker.bucketed(lengths, 2, seed=1)
     assert sorted(order) == list(range(9))
     pairs = [sorted(lengths[place] for place in order[at : at + 2]) for at in range(0, 8, 2)]
     assert sorted(pairs) == [[1, 2], [3, 4], [50, 100], [101, 102]]
-    assert order != tuning_worker.bucketed(lengths, 2, seed=2) or order != tuning_worker.bucketed(lengths, 2, seed=3)
+    assert order != worker.bucketed(lengths, 2, seed=2) or order != worker.bucketed(lengths, 2, seed=3)
 
 
 def test_padding_belongs_to_no_branch() -> None:
     tokenizer = tiny_tokenizer()
-    short = tuning_worker.encode(tokenizer, {"text": "is", "branches": [["", "yes"]]}, 64)
-    batch = tuning_worker.collate([short, tuning_worker.encode(tokenizer, PAIR, 64)], 1)
+    short = worker.encode(tokenizer, {"text": "is", "branches": [["", "yes"]]}, 64)
+    batch = worker.collate([short, worker.encode(tokenizer, PAIR, 64)], 1)
     assert batch["branch"][0, 3:].tolist() == [PADDING] * 7
     assert batch["labels"][0, 3:].eq(IGNORED).all()
 
@@ -164,13 +164,13 @@ def test_padding_belongs_to_no_branch() -> None:
 )
 def test_an_unknown_method_is_answered_with_the_choices(name: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        tuning.method(name)
+        methods.method(name)
 
 
 def test_figure_4_has_eleven_methods() -> None:
-    assert len(tuning.METHODS) == 11
-    assert tuning.method("wise-ft-0.45").alpha == 0.45
-    assert [name for name in tuning.METHODS if not tuning.METHODS[name].trains] == [
+    assert len(methods.METHODS) == 11
+    assert methods.method("wise-ft-0.45").alpha == 0.45
+    assert [name for name in methods.METHODS if not methods.METHODS[name].trains] == [
         "base", "wise-ft-0.3", "wise-ft-0.6", "wise-ft-0.9",
     ]  # fmt: skip
 
@@ -184,7 +184,7 @@ def test_a_wrong_configuration_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_cosine_warms_up_and_ends_at_zero() -> None:
-    factor = tuning_worker.cosine(steps=10, warmup=2)
+    factor = worker.cosine(steps=10, warmup=2)
     assert factor(0) == pytest.approx(1 / 3)
     assert factor(2) == pytest.approx(1)
     assert factor(6) == pytest.approx(0.5)

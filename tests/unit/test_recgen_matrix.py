@@ -9,8 +9,8 @@ import pytest
 
 from core.errors import LlmcfError
 from core.settings import Workspace
-from llm.evaluate import Evaluation, Size
-from llm.recgen import TuningConfig
+from llm.recgen.evaluate import Evaluation, Size
+from llm.recgen.tuning import TuningConfig
 from llmcf import recgen_matrix
 
 WS = Workspace("amazon-beauty", "published")

@@ -1,7 +1,7 @@
 """`llmcf recgen train`: tune the language model by one of the methods of Figure 4 (paper section 4.2).
 
 RecGen is full-parameter tuning on recommendation rows and general instructions. The training runs in
-`llm.tuning_worker` under torchrun; this module decides on the samples, starts it and keeps what it made.
+`llm.recgen.worker` under torchrun; this module decides on the samples, starts it and keeps what it made.
 """
 
 import json
@@ -20,17 +20,20 @@ from core.errors import LlmcfError, UsageError, check_choice
 from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import Workspace
-from llm import mixing, models, torchrun
+from llm import models
 from llm.contexts import training_split
-from llm.mixing import Mix
-from llm.tuning import Method, method
+from llm.recgen import mixing, torchrun
+from llm.recgen.methods import Method, method
+from llm.recgen.mixing import Mix
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 _TOKENS_A_SECOND = 200  # trained, forward and backward, 135M parameters in float32 on 2 cores
 _SAMPLE_TOKENS = 160
 _PATIENCE_S = 600.0  # for the machine that leads
 _FIRST_BUILD_S = 150  # DeepSpeed compiles an operator the first time
-_CODE = ("recgen", "tuning", "tuning_worker", "tuning_loss", "mixing", "prompts", "contexts", "budget")
+_SHARED = ("budget", "contexts", "prompts")
+_OWN = ("loss", "methods", "mixing", "tuning", "worker")
+_CODE = (*(f"llm/{name}.py" for name in _SHARED), *(f"llm/recgen/{name}.py" for name in _OWN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +175,7 @@ def _step(ws: Workspace, config: TuningConfig) -> steps.Step:
         folder=model_folder(ws, method=config.method, seed=config.seed),
         config=config,
         inputs=inputs,
-        code=[f"llm/{name}.py" for name in _CODE],
+        code=_CODE,
     )
 
 

@@ -14,7 +14,7 @@ from core.errors import LlmcfError, UsageError
 from core.progress import say
 from core.settings import PROJECT
 
-_WORKER = "llm.tuning_worker"
+_WORKER = "llm.recgen.worker"
 _BUILD = "build"  # what the worker is given instead of a job
 _BUILT = "built"  # marks a finished build
 _TAIL = 25  # lines of a failed worker that an error shows

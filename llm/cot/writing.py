@@ -1,6 +1,6 @@
 """Drives an engine through the texts that are missing: part after part, within a budget, into the cache.
 
-A text is asked for part by part (`llm.cot_prompts`); the next part goes to the engine the moment the last one is there,
+A text is asked for part by part (`llm.cot.wording`); the next part goes to the engine the moment the last one is there,
 while the engine still holds its prompt. A faulty text is asked for again with another seed.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from core.errors import UsageError
 from core.progress import Progress
 from llm import quality
+from llm.cot.text_cache import Entry, TextCache, WorkQueue
 from llm.engines import Engine, Generation, Request, prompt_seed
-from llm.text_cache import Entry, TextCache, WorkQueue
 
 _WAIT_S = 0.5  # before another look at what other workers hold
 _SHORTEST_PART = 4  # tokens

@@ -20,9 +20,10 @@ from core.data import sampling, tables
 from core.errors import LlmcfError, UsageError
 from core.progress import say, track
 from core.settings import Workspace
-from llm import mixing, prompts, quality
+from llm import prompts, quality
 from llm.engines import Request, Sampling, complete, open_engine
-from llm.scoring import Floats, Scorer
+from llm.recgen import mixing
+from llm.recgen.scoring import Floats, Scorer
 
 LETTERS = ("A", "B", "C", "D")
 _GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)
@@ -149,15 +150,15 @@ def answer_nats(scorer: Scorer, instructions: Sequence[mixing.Instruction]) -> l
     """Mean negative log-likelihood of a token of each answer, in nats."""
     import torch
 
-    from llm import tuning_worker
-    from llm.tuning_loss import ResponseLoss
+    from llm.recgen import worker
+    from llm.recgen.loss import ResponseLoss
 
     loss, out = ResponseLoss(scorer.model), []
     for one in track(instructions, total=len(instructions), what="held-out answers"):
         text = prompts.render(one["messages"], scorer.tokenizer)
         sample = {"text": text, "branches": [["", one["answer"]]]}
-        encoded = tuning_worker.encode(scorer.tokenizer, sample, _PROMPT_TOKENS)
-        batch = {name: t.to(scorer.model.device) for name, t in tuning_worker.collate([encoded], 0).items()}
+        encoded = worker.encode(scorer.tokenizer, sample, _PROMPT_TOKENS)
+        batch = {name: t.to(scorer.model.device) for name, t in worker.collate([encoded], 0).items()}
         with torch.inference_mode():
             out.append(float(loss(**batch, seed=0)))
     return out

@@ -111,7 +111,7 @@ class Scorer:
         import torch
         from transformers import DynamicCache
 
-        from llm.tuning_loss import PADDING, visible
+        from llm.recgen.loss import PADDING, visible
 
         start, layers = cache
         length = max(len(one.ids) for one in batch)

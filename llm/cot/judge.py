@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from core.data import texts
 from llm import models, quality
 from llm.contexts import Context, Item
-from llm.cot_prompts import STEPS
+from llm.cot.wording import STEPS
 
 Floats = NDArray[np.float32]
 Encode = Callable[[list[str]], Floats]  # unit vectors, zero for an empty text
@@ -58,7 +58,7 @@ def best(table: pa.Table, contexts: Mapping[int, Context], *, blind: bool = True
     Args:
         blind: leave the part that knows the label out of the mean.
     """
-    from llm.embed import Encoder
+    from llm.cot.embed import Encoder
 
     rows = table["row"].to_pylist()
     found = scores(table["text"].to_pylist(), [contexts[row] for row in rows], Encoder(models.ENCODER))

@@ -21,20 +21,23 @@ from core.errors import LlmcfError, UsageError, check_choice
 from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import Workspace
-from llm import budget, cot_prompts, engines, models, prompts, quality, recgen, rows
+from llm import budget, engines, models, prompts, quality
 from llm.contexts import Context, contexts, training_split
-from llm.cot_prompts import STYLES
+from llm.cot import rows, wording
+from llm.cot.text_cache import Entry, TextCache, WorkQueue, prompt_hash
+from llm.cot.wording import STYLES
+from llm.cot.writing import Account, Budget, Task, Writer
 from llm.engines import Sampling
-from llm.text_cache import Entry, TextCache, WorkQueue, prompt_hash
-from llm.writing import Account, Budget, Task, Writer
+from llm.recgen import tuning
 
 PROMPT_TOKENS = 512
 _SHARE = 10  # a chain of thought for one training row in ten, as in the paper
 _RATES = {"openvino": 270, "vllm": 45, "transformers": 35, "server": 45}  # new tokens a second, 135M, 2 cores
 _STARTS = {"openvino": 60, "vllm": 60, "transformers": 10, "server": 1}  # seconds; OpenVINO converts a model once
 _MEAN_SHARE = 0.6  # of part_tokens, before the sentence ends
-_PARTS = ("budget", "contexts", "cot_prompts", "engines", "generate", "prompts", "quality", "rows", "writing")
-CODE = tuple(f"llm/{part}" if part == "engines" else f"llm/{part}.py" for part in _PARTS)  # that decides about texts
+_SHARED = ("budget", "contexts", "prompts", "quality")
+_OWN = ("generate", "rows", "wording", "writing")  # with what they share, all that decides about texts
+CODE = ("llm/engines", *(f"llm/{n}.py" for n in _SHARED), *(f"llm/cot/{n}.py" for n in _OWN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +153,7 @@ class Job:
             raise LlmcfError("not one usable text was written; allow a larger budget, another style or another model")
         table = pa.Table.from_pylist(made, schema=schemas.COT_TEXTS)
         if self.config.candidates > 1:
-            from llm import judge
+            from llm.cot import judge
 
             table = judge.best(table, {one.context.row: one.context for one in self.asked})
         storage.write_table(folder / "texts.parquet", table, schemas.COT_TEXTS)
@@ -165,7 +168,7 @@ class Job:
             "model": self.author,
             "engine": self.config.engine,
             "style": self.config.style,
-            "prompt": cot_prompts.VERSION,
+            "prompt": wording.VERSION,
             "sampling": asdict(self.config.sampling),
             "date": datetime.now(UTC).date().isoformat(),
             "texts": len(kept),
@@ -193,12 +196,12 @@ def generate(ws: Workspace, config: GenerateConfig, limits: Budget | None = None
         UsageError: for an unknown model.
         LlmcfError: if an input is missing or the engine dies; finished texts are kept for the next run.
     """
-    name, path = recgen.find_model(ws, config.model, seed=config.seed)
+    name, path = tuning.find_model(ws, config.model, seed=config.seed)
     tables.training_rows(ws)  # names the verb that makes them, where they are missing
     key = models.model_hash(path)
     step = steps.Step(
         folder=ws.path("cot", "texts"),
-        config={**asdict(config), "model": key, "prompt": cot_prompts.VERSION, "limits": asdict(limits or Budget())},
+        config={**asdict(config), "model": key, "prompt": wording.VERSION, "limits": asdict(limits or Budget())},
         inputs=[ws.path("data"), ws.path("training")],
         code=CODE,
     )
@@ -239,7 +242,7 @@ def ask(ws: Workspace, config: GenerateConfig, model: Path) -> list[Asked]:
     words = prompts.domain(ws.dataset)
 
     def put(context: Context) -> tuple[str, tuple[str, ...]]:
-        cot = cot_prompts.cot_prompt(context, words, style=config.style, state_label=config.recipe == "paper")
+        cot = wording.cot_prompt(context, words, style=config.style, state_label=config.recipe == "paper")
         return prompts.render(cot.messages, tokenizer), cot.openings
 
     split = training_split(ws)
@@ -249,7 +252,7 @@ def ask(ws: Workspace, config: GenerateConfig, model: Path) -> list[Asked]:
         drawn,
         lambda context: "".join(map("".join, put(context))),
         tokenizer,
-        newest=cot_prompts.HISTORY,
+        newest=wording.HISTORY,
         tokens=config.prompt_tokens,
     )
     asked = []

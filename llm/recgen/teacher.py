@@ -16,12 +16,13 @@ from core.data import sampling, tables
 from core.errors import LlmcfError, UsageError
 from core.runs import Result
 from core.settings import Workspace
-from llm import mixing, models, recgen
+from llm import models
 from llm.contexts import training_split
-from llm.scoring import Scorer
+from llm.recgen import mixing, tuning
+from llm.recgen.scoring import Scorer
 
 PROMPT_TOKENS = 512
-_CODE = ("teacher", "scoring", "prompts", "contexts", "budget", "mixing")
+_CODE = ("recgen/teacher", "recgen/scoring", "recgen/mixing", "prompts", "contexts", "budget")
 
 
 def score(ws: Workspace, *, model: str, seed: int, rows: int | None) -> Result:
@@ -33,7 +34,7 @@ def score(ws: Workspace, *, model: str, seed: int, rows: int | None) -> Result:
     """
     if rows is not None and rows < 2:
         raise UsageError(f"--rows {rows}: a pair is two rows")
-    name, path = recgen.find_model(ws, model, seed=seed)
+    name, path = tuning.find_model(ws, model, seed=seed)
     step = steps.Step(
         folder=ws.path("scores", name),
         config={"model": models.model_hash(path), "rows": rows, "seed": seed},

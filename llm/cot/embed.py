@@ -13,7 +13,7 @@ from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import Workspace
 from llm import models
-from llm.vector_cache import VectorCache
+from llm.cot.vector_cache import VectorCache
 
 _BATCH = 64
 _TEXTS_A_SECOND = 90  # all-MiniLM-L6-v2, short texts, 2 cores
@@ -59,7 +59,7 @@ def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = Fa
         folder=ws.path("cot", "vectors"),
         config={"encoder": encoder, "hash": models.model_hash(path), "items_only": items_only},
         inputs=[ws.path("data", "items.parquet"), *([] if items_only else [ws.path("cot", "texts")])],
-        code=["llm/embed.py"],
+        code=["llm/cot/embed.py"],
     )
     done = steps.run(step, lambda folder: _work(ws, encoder, step.config["hash"], folder, items_only=items_only))
     return Result(

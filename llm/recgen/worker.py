@@ -1,4 +1,4 @@
-"""One process of a fine-tuning run, started by torchrun: `-m llm.tuning_worker JOB.json`, or `build` to compile only.
+"""One process of a fine-tuning run, started by torchrun: `-m llm.recgen.worker JOB.json`, or `build` to compile only.
 
 DeepSpeed ZeRO; the job says in which precision. A checkpoint every few steps lets a killed run go on with the very
 losses it would have had: data and noise depend on the seed and the step alone. Rank 0 writes the model, the tokenizer
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llm.tuning_loss import IGNORED, PADDING, ResponseLoss
+from llm.recgen.loss import IGNORED, PADDING, ResponseLoss
 
 Example = dict[str, list[Any]]  # input_ids, position_ids, branch, labels, weights: a number each token
 _BUCKET = 32  # batches among which samples are sorted by length
@@ -229,7 +229,7 @@ def train(engine: Any, data: Batches, steps: int, job: dict[str, Any]) -> list[f
 
 
 def checkpoint(engine: Any, folder: Path, losses: list[float]) -> None:
-    from llm.tuning_checkpoint import SafetensorsCheckpointEngine
+    from llm.recgen.checkpoint import SafetensorsCheckpointEngine
 
     engine.checkpoint_engine = SafetensorsCheckpointEngine()
     tag = f"step-{len(losses):08}"
@@ -243,7 +243,7 @@ def checkpoint(engine: Any, folder: Path, losses: list[float]) -> None:
 
 def resume(engine: Any, folder: Path) -> list[float]:
     """Go back to the last checkpoint, if there is one; the losses up to there."""
-    from llm.tuning_checkpoint import SafetensorsCheckpointEngine, newest
+    from llm.recgen.checkpoint import SafetensorsCheckpointEngine, newest
 
     if (tag := newest(folder)) is None:
         return []

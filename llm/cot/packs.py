@@ -18,11 +18,13 @@ from core.data import tables
 from core.errors import LlmcfError, UsageError, unknown
 from core.runs import Result
 from core.settings import PROJECT, Workspace
-from llm import cot_prompts, generate, models, recgen
+from llm import models
+from llm.cot import generate, wording
+from llm.cot.generate import GenerateConfig, Job
+from llm.cot.text_cache import Entry, TextCache
+from llm.cot.writing import Budget
 from llm.engines import Sampling
-from llm.generate import GenerateConfig, Job
-from llm.text_cache import Entry, TextCache
-from llm.writing import Budget
+from llm.recgen import tuning
 
 PACKS = PROJECT / "llm" / "packs"
 _SCHEMA = pa.schema(
@@ -80,7 +82,7 @@ def pack(ws: Workspace, name: str, config: GenerateConfig, *, folder: Path = PAC
     """
     if not name.replace("-", "").replace("_", "").isalnum():
         raise UsageError(f"--name {name!r}: use letters, digits, - and _")
-    author, path = recgen.find_model(ws, config.model, seed=config.seed)
+    author, path = tuning.find_model(ws, config.model, seed=config.seed)
     key = models.model_hash(path)
     cache = TextCache(config.cache_key(key))
     asked = generate.ask(ws, config, path)
@@ -100,7 +102,7 @@ def pack(ws: Workspace, name: str, config: GenerateConfig, *, folder: Path = PAC
         "order": ws.order,
         "as_of": ws.as_of,
         "config": asdict(config),
-        "prompt": cot_prompts.VERSION,
+        "prompt": wording.VERSION,
         "author": f"{author}@{key[:12]}",
         "tuning": {"config": stamp.get("config"), "summary": stamp.get("summary")},
         "rows_asked": len(asked),
@@ -153,7 +155,7 @@ def restore(ws: Workspace, name: str, *, folder: Path = PACKS) -> Result:
         if missing > 0.01 * len(job.asked) + made["rows_asked"] - made["texts"]:
             raise LlmcfError(
                 f"{missing:,} of {len(job.asked):,} rows ask what the pack {name!r} does not answer: it is of other "
-                f"data, another seed of `data prepare`, or wording {made['prompt']} (this is {cot_prompts.VERSION})"
+                f"data, another seed of `data prepare`, or wording {made['prompt']} (this is {wording.VERSION})"
             )
         return job.assemble(target) | {"pack": name}
 
