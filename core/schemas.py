@@ -67,6 +67,18 @@ TRAINING_ROWS = pa.schema(
     ]
 )
 
+KAR_TEXTS = pa.schema(
+    [
+        ("kind", pa.string()),  # user or item
+        ("id", pa.int64()),
+        ("prefix", pa.int32()),  # a row sees a user's text from this position on; 0 for items
+        ("text", pa.string()),
+        ("tokens", pa.int32()),
+        ("model", pa.string()),
+        ("engine", pa.string()),
+    ]
+)
+
 COT_TEXTS = pa.schema(
     [
         ("row", pa.int64()),  # the training row it reasons about

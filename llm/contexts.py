@@ -36,18 +36,27 @@ class Context:
 
 def contexts(ws: Workspace, rows: pa.Table) -> list[Context]:
     """The rows of a `schemas.TRAINING_ROWS` table in words, in their order."""
-    items = {item["item"]: _item(item) for item in tables.items(ws).to_pylist()}
-    profiles = {user["user"]: quotable(user["profile"], PROFILE_LIMIT) for user in tables.users(ws).to_pylist()}
+    items, known = items_in_words(ws), profiles(ws)
     return [
         Context(
             row=row["row"],
-            profile=profiles.get(row["user"], ""),
+            profile=known.get(row["user"], ""),
             history=tuple(items[item] for item in row["history"] if item in items),
             target=items.get(row["item"], _UNKNOWN),
             label=row["label"],
         )
         for row in rows.select(["row", "user", "item", "history", "label"]).to_pylist()
     ]
+
+
+def items_in_words(ws: Workspace) -> dict[int, Item]:
+    """Every item by its id."""
+    return {item["item"]: _item(item) for item in tables.items(ws).to_pylist()}
+
+
+def profiles(ws: Workspace) -> dict[int, str]:
+    """What is known of every user beside the history, by id."""
+    return {user["user"]: quotable(user["profile"], PROFILE_LIMIT) for user in tables.users(ws).to_pylist()}
 
 
 def training_split(ws: Workspace) -> pa.Table:

@@ -46,9 +46,9 @@ def task_answer(label: int) -> str:
 
 def facts(context: Context, words: Domain, newest: int) -> str:
     """What is known: the person, the newest history, the target; a line each, the target last."""
-    chosen = "; ".join(_quote(item) for item in context.history[-newest:]) or "nothing yet"
+    chosen = "; ".join(quote(item) for item in context.history[-newest:]) or "nothing yet"
     person = f'Person: "{context.profile}"\n' if context.profile else ""
-    return f"{person}{words.chose.capitalize()}: {chosen}\nNew {words.item}: {_quote(context.target)}"
+    return f"{person}{words.chose.capitalize()}: {chosen}\nNew {words.item}: {quote(context.target)}"
 
 
 def chat(system: str, user: str) -> list[Message]:
@@ -74,6 +74,6 @@ def render(messages: Sequence[Message], tokenizer: object, opening: str = "") ->
     return rendered + opening
 
 
-def _quote(item: Item) -> str:
+def quote(item: Item) -> str:
     name = f"{item.title} ({item.brand})" if item.brand else item.title
     return f'"{name}. {item.kind}"' if item.kind else f'"{name}"'

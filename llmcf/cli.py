@@ -7,7 +7,7 @@ import os
 import sys
 
 from core.errors import LlmcfError
-from llmcf.verbs import data, language, reports, serving, stages
+from llmcf.verbs import data, language, reports, serving, stages, texts
 from llmcf.verbs.groups import group
 
 app = group("LLM-CF: large language models enhanced collaborative filtering, from raw data to served recommendations.")
@@ -17,7 +17,8 @@ for name, verbs in {
     "audit": data.audit,
     "llm": language.llm,
     "recgen": language.recgen,
-    "cot": language.cot,
+    "cot": texts.cot,
+    "kar": texts.kar,
     "rank": stages.rank,
     "retrieve": stages.retrieve,
     "backfill": reports.backfill,

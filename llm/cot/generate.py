@@ -4,7 +4,6 @@ Any number of workers may run the verb for one workspace: they share the queue o
 it empty puts the table together.
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,15 +17,14 @@ from core import schemas, steps, storage
 from core.contracts import RECIPES
 from core.data import tables
 from core.errors import LlmcfError, UsageError, check_choice
-from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import Workspace
 from llm import budget, engines, models, prompts, quality
 from llm.contexts import Context, contexts, training_split
 from llm.cot import rows, wording
-from llm.cot.text_cache import Entry, TextCache, WorkQueue, prompt_hash
+from llm.cot.text_cache import Entry, TextCache, prompt_hash
 from llm.cot.wording import STYLES
-from llm.cot.writing import Account, Budget, Task, Writer
+from llm.cot.writing import Account, Budget, Task, fill
 from llm.engines import Sampling
 from llm.recgen import tuning
 
@@ -127,18 +125,15 @@ class Job:
     def write(self) -> None:
         """Generate what the cache lacks, beside any other worker."""
         assert isinstance(self.cache, TextCache)
-        tasks = _tasks(self.config, self.asked)
-        missing = {name: task for name, task in tasks.items() if self.cache.get(name) is None}
-        if not missing:
-            return
-        engine_name, there = self.config.engine, len(tasks) - len(missing)
-        say(f"cot generate: {len(missing):,} texts to write with {engine_name}, {there:,} already there")
-        queue = WorkQueue(self.cache, missing, start=os.getpid())
-        with engines.open_engine(engine_name, self.model, self.config.sampling) as engine:
-            try:
-                self.account = Writer(engine, self.cache, queue, missing, self.limits).run()
-            finally:
-                queue.close()
+        how = self.config
+        self.account = fill(
+            self.cache,
+            _tasks(how, self.asked),
+            self.limits,
+            engine=how.engine,
+            model=self.model,
+            sampling=how.sampling,
+        )
 
     def assemble(self, folder: Path) -> dict[str, Any]:
         """The table of the best usable text of each row, and what there is to say about it."""

@@ -67,9 +67,9 @@ def cot_prompt(context: Context, words: Domain, *, style: str, state_label: bool
 
 
 def _guided(context: Context, words: Domain) -> tuple[str, ...]:
-    recent = " and ".join(_short(item) for item in context.history[-_NAMED:])
+    recent = " and ".join(short(item) for item in context.history[-_NAMED:])
     person = f"The person, who {words.chose} {recent}, cares about" if recent else "Somebody who is new often looks for"
-    target = _short(context.target)
+    target = short(context.target)
     kind = f", of {context.target.kind.lower()}," if context.target.kind else ""
     beside = f"Beside what the person {words.chose}, it offers" if recent else "To a newcomer it offers"
     return person, f"{target}{kind} {words.purpose}", beside, "For variety, it adds"
@@ -96,7 +96,7 @@ def _name(item: Item) -> str:
     return f"{item.title} ({item.kind.lower()})" if item.kind else item.title
 
 
-def _short(item: Item) -> str:
+def short(item: Item) -> str:
     """The head of a title: up to its first comma or bracket, cut between words."""
     head = item.title
     for mark in (",", " (", " - ", ";"):

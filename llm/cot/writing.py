@@ -4,16 +4,18 @@ A text is asked for part by part (`llm.cot.wording`); the next part goes to the 
 while the engine still holds its prompt. A faulty text is asked for again with another seed.
 """
 
+import os
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.errors import UsageError
-from core.progress import Progress
-from llm import quality
+from core.progress import Progress, say
+from llm import engines, quality
 from llm.cot.text_cache import Entry, TextCache, WorkQueue
-from llm.engines import Engine, Generation, Request, prompt_seed
+from llm.engines import Engine, Generation, Request, Sampling, prompt_seed
 
 _WAIT_S = 0.5  # before another look at what other workers hold
 _SHORTEST_PART = 4  # tokens
@@ -67,6 +69,22 @@ class Account:
     tokens: int = 0
     again: int = 0
     seconds: float = 0.0
+
+
+def fill(
+    cache: TextCache, tasks: Mapping[str, Task], limits: Budget, *, engine: str, model: Path, sampling: Sampling
+) -> Account:
+    """Generate what the cache lacks, beside any other worker that does the same."""
+    missing = {name: task for name, task in tasks.items() if cache.get(name) is None}
+    if not missing:
+        return Account()
+    say(f"{len(missing):,} texts to write with {engine}, {len(tasks) - len(missing):,} already there")
+    queue = WorkQueue(cache, missing, start=os.getpid())
+    with engines.open_engine(engine, model, sampling) as opened:
+        try:
+            return Writer(opened, cache, queue, missing, limits).run()
+        finally:
+            queue.close()
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from core.settings import Workspace
 from llm import contexts, prompts
 from llm.contexts import Context, Item
 from llm.cot import wording
+from llm.kar import wording as kar_wording
 from tests.tiny_llama import tiny_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "prompts.json"
@@ -22,10 +23,14 @@ FIRST = Context(row=0, profile="", history=(), target=SOAP, label=0)
 
 
 def everything() -> dict[str, object]:
-    out: dict[str, object] = {"version": wording.VERSION}
+    out: dict[str, object] = {"version": wording.VERSION, "version of kar": kar_wording.VERSION}
     for name, context, dataset in (("film", CONTEXT, "movielens-100k"), ("first", FIRST, "beauty")):
         words = prompts.domain(dataset)
         out[f"{name}: task"] = prompts.task_prompt(context, words)
+        for kind, put in kar_wording.KINDS.items():
+            if context.history or kind == "item":  # users without a history are not asked about
+                asked = put(context, words)
+                out[f"{name}: kar, {kind}"] = [*asked.messages, *asked.openings]
         for style in wording.STYLES:
             for stated in (False, True):
                 asked = wording.cot_prompt(context, words, style=style, state_label=stated)
