@@ -17,7 +17,10 @@ def about_user(context: Context, words: Domain) -> CotPrompt:
     recent = " and ".join(short(item) for item in context.history[-_NAMED:])
     return CotPrompt(
         messages=chat(_system("people"), f"{question}\n{person}{words.chose.capitalize()}: {chosen}"),
-        openings=(f"The person, who {words.chose} {recent}, cares about", "Next, the person may look for"),
+        openings=(
+            f"The person, who {words.chose} {recent}, cares about",
+            f"A good next {words.item} for the person is",
+        ),
     )
 
 
