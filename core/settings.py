@@ -29,6 +29,11 @@ def runs() -> Path:
     return _path("LLMCF_RUNS", PROJECT / "runs")
 
 
+def results() -> Path:
+    """Measured figures that reports read and the project keeps (LLMCF_RESULTS)."""
+    return _path("LLMCF_RESULTS", PROJECT / "results")
+
+
 def shared() -> Path:
     """Optional local data: Amazon sets, general instructions, MMLU (LLMCF_SHARED)."""
     return _path("LLMCF_SHARED", PROJECT.parent / "shared")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from core import schemas, settings, steps, storage
+from core import results, schemas, settings, steps, storage
 from core.contracts import HISTORY
 from core.data import tables
 from core.runs import Result
@@ -17,11 +17,16 @@ from llm.contexts import Context, contexts, training_split
 from llm.cot import judge
 from llmcf import machine
 
+_WHO = ("order", "model", "prompt", "style", "recipe")
+_FIGURES = ("mrr_item", "mrr_history", "copied_share", "score", "label_probe", "label_probe_facts")
 LIMIT = 2000  # texts that are looked at by the encoder
 
 
-def report(ws: Workspace, *, seed: int = 0) -> Result:
+def report(ws: Workspace, *, seed: int = 0, keep: bool = False) -> Result:
     """Write runs()/cot-<dataset>-<order>-<as of>/report.md and its pictures.
+
+    Args:
+        keep: add the figures to results/cot/<dataset>.jsonl, whose lines the page shows beside each other.
 
     Raises:
         LlmcfError: if the texts or their vectors are missing.
@@ -37,6 +42,8 @@ def report(ws: Workspace, *, seed: int = 0) -> Result:
     llm_plots.cot_quality(found, folder / "quality.png")
     page = folder / "report.md"
     summary = summarise(found)
+    if keep:
+        results.append(results.file("cot", ws.dataset), _line(ws, stamp, summary, seed), same=(*_WHO, "figures"))
     with storage.atomic_path(page) as beside:
         beside.write_text(_page(ws, stamp["summary"], found, summary, seed), encoding="utf-8")
     return Result(
@@ -76,6 +83,12 @@ def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
         "item": content.item_N,
         "history": content.history_N,
         **judge.scores(texts, known, Encoder(encoder)),
+        "probe": judge.label_probe(vectors["cot"][place], rows["label"].to_numpy(), seed=seed),
+        "probe_facts": judge.label_probe(
+            np.concatenate([mean, vectors["items"][rows["item"].to_numpy()]], axis=1),
+            rows["label"].to_numpy(),
+            seed=seed,
+        ),
     }
 
 
@@ -91,8 +104,45 @@ def summarise(found: dict[str, Any]) -> dict[str, Any]:
         "copied_share": round(float(np.mean(found["copied"])), 4),
         **{part: round(float(np.mean(found[part])), 4) for part in judge.PARTS},
         "score": round(float(np.mean([found[part] for part in judge.PARTS])), 4),
+        "label_probe": round(found["probe"], 4),
+        "label_probe_facts": round(found["probe_facts"], 4),
         "flags": {name: round(flags[name] / texts, 4) for name in quality.FLAGS},
     }
+
+
+def _line(ws: Workspace, stamp: dict[str, Any], summary: dict[str, Any], seed: int) -> dict[str, Any]:
+    made, config = stamp["summary"], stamp["config"]
+    return {
+        "dataset": ws.dataset,
+        "order": ws.order,
+        "model": made["model"],
+        "engine": made["engine"],
+        "prompt": made["prompt"],
+        "style": made["style"],
+        "recipe": config["recipe"],
+        "seed": seed,
+        "written": made["texts"],
+        "figures": summary,
+        "machine": machine.sentence(),
+        "command": f"{tables.remedy(ws, 'report cot')} --keep",
+    }
+
+
+def _beside(ws: Workspace) -> list[str]:
+    """A table of the newest kept line of each model, prompt, style and recipe."""
+    newest = {tuple(line[key] for key in _WHO): line for line in results.read(results.file("cot", ws.dataset))}
+    if not newest:
+        return []
+    head = (*_WHO, *_FIGURES)
+    rows = [[*who, *(f"{line['figures'][name]:.3f}" for name in _FIGURES)] for who, line in sorted(newest.items())]
+    return [
+        "## Every model and prompt that was measured and kept",
+        "",
+        f"| {' | '.join(head)} |",
+        "|" + "---|" * len(head),
+        *(f"| {' | '.join(map(str, row))} |" for row in rows),
+        "",
+    ]
 
 
 def _source(context: Context) -> str:
@@ -104,6 +154,8 @@ def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: d
         ("a text finds its own item among 1,000 (mean reciprocal rank)", summary["mrr_item"]),
         ("a text finds its own history among 1,000", summary["mrr_history"]),
         ("runs of three words copied from the facts", summary["copied_share"]),
+        ("a linear probe guesses the label from the text (AUC)", summary["label_probe"]),
+        ("the same from the facts alone: a text that tells more was told", summary["label_probe_facts"]),
         *((part, summary[part]) for part in judge.PARTS),
         *((f"flag: {name} ({why})", summary["flags"][name]) for name, why in quality.FLAGS.items()),
     ]
@@ -126,6 +178,7 @@ def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: d
             "Consistency is the cosine with a sentence that states the outcome: it is watched, and chooses under "
             "the recipe `paper` only.",
             "",
+            *_beside(ws),
             "## The lowest, middle and highest scores",
             "",
             *(f"- {_quoted(text)}" for text in shown),

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from core import metrics, settings, steps, storage, uncertainty
+from core import metrics, results, settings, steps, storage, uncertainty
 from core.progress import say
 from core.runs import Result
-from core.settings import PROJECT, Workspace
+from core.settings import Workspace
 from core.uncertainty import Interval
 from llm import models
 from llm.recgen import tuning
@@ -25,7 +25,7 @@ from llm.recgen.methods import METHODS, method
 from llm.recgen.tuning import TuningConfig
 from llmcf import machine
 
-RESULTS = PROJECT / "results" / "recgen"
+_SAME = ("method", "config", "size", "metrics")  # what makes a line a repetition
 MEASURES = {  # name -> (title, whether more is better)
     "auc": ("AUC", True),
     "logloss": ("LogLoss", False),
@@ -62,7 +62,7 @@ def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: 
         base = base or done
         lines.append(_line(ws, how, size, done, base, seconds))
         say(f"backfill recgen: {name}, {_words(lines[-1]['metrics'])}")
-        _append(results_file(ws), lines[-1])
+        results.append(results_file(ws), lines[-1], same=_SAME)
     return Result(
         verb="backfill recgen",
         workspace=ws,
@@ -74,7 +74,7 @@ def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: 
 
 
 def results_file(ws: Workspace) -> Path:
-    return RESULTS / f"{ws.dataset}.jsonl"
+    return results.file("recgen", ws.dataset)
 
 
 def report(ws: Workspace) -> Result:
@@ -88,9 +88,10 @@ def report(ws: Workspace) -> Result:
 
     start = time.monotonic()
     path = results_file(ws)
-    if not path.is_file():
+    measured_so_far = results.read(path)
+    if not measured_so_far:
         raise LlmcfError(f"{path} is missing; run `llmcf backfill recgen --dataset {ws.dataset}` first")
-    lines = newest([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+    lines = newest(measured_so_far)
     folder = settings.runs() / f"recgen-{ws.dataset}"
     folder.mkdir(parents=True, exist_ok=True)
     llm_plots.figure_4(lines, folder / "figure4.png")
@@ -218,16 +219,6 @@ def _command(ws: Workspace, config: TuningConfig, size: Size) -> str:
     options |= {name: value or 0 for name, value in asdict(size).items()}
     words = " ".join(f"--{name} {value}" for name, value in options.items())
     return f"llmcf backfill recgen --dataset {ws.dataset} --order {ws.order} {words}"
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    """One line, unless the file ends with the very same measurement of this method."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = [json.loads(old) for old in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    same = ("method", "config", "size", "metrics")
-    if not any(all(old[key] == json.loads(json.dumps(line[key])) for key in same) for old in known):
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, sort_keys=True) + "\n")
 
 
 def _scale(line: dict[str, Any]) -> tuple[Any, ...]:

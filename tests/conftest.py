@@ -26,6 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMCF_HOME", str(folder))
         patch.setenv("LLMCF_RUNS", str(folder / "runs"))
+        patch.setenv("LLMCF_RESULTS", str(folder / "results"))
         yield folder
 
 

@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 Encode = Callable[[list[str]], Floats]  # unit vectors, zero for an empty text
 PARTS = ("coherence", "completeness", "relevance", "consistency")
 BLIND = PARTS[:3]  # what may choose among candidates under the leak rule: consistency knows the label
+_FOLDS = 5
 _OTHERS = 1000  # random items, or histories, among which a text has to find its own
 
 
@@ -90,6 +91,22 @@ def content(
         item_N=(1 / (1 + (others_NX > own_item_N[:, None] + 1e-6).sum(axis=1))).astype(np.float32),
         history_N=np.where(there_N, rank_N, np.nan).astype(np.float32),
     )
+
+
+def label_probe(vectors_NE: Floats, label_N: NDArray[np.integer], *, seed: int) -> float:
+    """AUC, out of fold, of a linear classifier that guesses the label from each vector.
+
+    What the facts alone tell is the measure: texts that tell more have been told the label.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    guess = cross_val_predict(
+        LogisticRegression(max_iter=500), vectors_NE, label_N, cv=folds, method="decision_function"
+    )
+    return float(roc_auc_score(label_N, guess))
 
 
 def _coherence(some_SE: Floats) -> float:

@@ -70,10 +70,13 @@ def report_cot(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Add the figures to results/cot/, to be shown beside others.")
+    ] = (False),
     as_json: opt.Json = False,
 ) -> None:
     """Show the quality of the chains of thought: content, scores, flags; with pictures."""
     from llmcf import cot_report
 
     place = workspace(dataset, order, as_of)
-    run(lambda: cot_report.report(place), as_json=as_json)
+    run(lambda: cot_report.report(place, keep=keep), as_json=as_json)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from core import results
 from core.errors import LlmcfError
 from core.settings import Workspace
 from llm.cot import embed
@@ -23,12 +24,19 @@ def written(language_model: Path, place: Workspace, model: Path, tmp_path: Path)
 
 def test_a_page_shows_content_and_scores(written: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCF_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("LLMCF_RESULTS", str(tmp_path / "results"))
     embed.embed(written)
-    done = cot_report.report(written)
+    assert "that was measured and kept" not in Path(cot_report.report(written).artifacts["report"]).read_text()
+    done = cot_report.report(written, keep=True)
+    cot_report.report(written, keep=True)
+    (kept,) = results.read(results.file("cot", written.dataset))
+    assert kept["figures"] == done.details
+    assert kept["written"] == 40
     page = Path(done.artifacts["report"])
     assert done.details["texts"] == 40
     assert 0 < done.details["mrr_item"] <= 1
     assert done.details["flags"]["decision"] == 0
+    assert f"| {kept['model']} | cot-5 | guided | strict | {done.details['mrr_item']:.3f} |" in page.read_text()
     assert "The lowest, middle and highest scores" in page.read_text()
     assert (page.parent / "quality.png").stat().st_size > 10_000
 

@@ -67,3 +67,12 @@ def test_medoids_are_distinct_and_cover_the_clusters() -> None:
 def test_shares_are_whole_and_in_proportion() -> None:
     assert rows._shares(np.array([10, 30, 60]), 10).tolist() == [1, 3, 6]
     assert rows._shares(np.array([1, 1, 1]), 2).sum() == 2
+
+
+def test_a_probe_finds_labels_that_were_told_and_none_that_were_not() -> None:
+    rng = np.random.default_rng(1)
+    label = np.arange(400) % 2
+    blind = rng.normal(size=(400, 8)).astype(np.float32)
+    told = blind + np.outer(label, np.eye(8)[3]).astype(np.float32) * 4
+    assert judge.label_probe(told, label, seed=1) > 0.95
+    assert judge.label_probe(blind, label, seed=1) == pytest.approx(0.5, abs=0.08)

@@ -1,12 +1,12 @@
 """What the matrix of tuning methods reports: intervals, paired differences, the page, and one line a measurement."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from core import results
 from core.errors import LlmcfError
 from core.settings import Workspace
 from llm.recgen.evaluate import Evaluation, Size
@@ -47,12 +47,12 @@ def test_a_difference_is_paired_and_its_interval_excludes_zero_when_it_should() 
 
 
 def test_the_page_marks_what_is_sure_and_draws_every_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recgen_matrix, "RESULTS", tmp_path)
+    monkeypatch.setenv("LLMCF_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("LLMCF_RUNS", str(tmp_path / "runs"))
     with pytest.raises(LlmcfError, match="llmcf backfill recgen --dataset amazon-beauty"):
         recgen_matrix.report(WS)
     for method, skill in (("recgen", 4.0), ("base", 0.0), ("full", 4.5)):
-        recgen_matrix._append(recgen_matrix.results_file(WS), line(method, skill))
+        results.append(recgen_matrix.results_file(WS), line(method, skill), same=recgen_matrix._SAME)
     page = Path(recgen_matrix.report(WS).artifacts["report"])
     text = page.read_text()
     rows = [row.split(" | ")[0] for row in text.splitlines() if row.startswith("| ")]
@@ -65,8 +65,8 @@ def test_the_page_marks_what_is_sure_and_draws_every_method(tmp_path: Path, monk
 def test_the_same_measurement_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     for method in ("base", "full", "base"):
-        recgen_matrix._append(path, line(method, 0.5))
-    assert [json.loads(row)["method"] for row in path.read_text().splitlines()] == ["base", "full"]
+        results.append(path, line(method, 0.5), same=recgen_matrix._SAME)
+    assert [row["method"] for row in results.read(path)] == ["base", "full"]
 
 
 def test_only_methods_of_one_size_are_compared() -> None:
