@@ -72,10 +72,11 @@ def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
     mean = vectors["items"][history].sum(axis=1)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
     content = judge.content(vectors["cot"][place], rows["item"].to_numpy(), vectors["items"], mean, seed=seed)
-    encoder = steps.require(ws.path("cot", "vectors"), "")["config"]["encoder"]
+    encoder, label = steps.require(ws.path("cot", "vectors"), "")["config"]["encoder"], rows["label"].to_numpy()
+    facts = np.concatenate([mean, vectors["items"][rows["item"].to_numpy()]], axis=1)
     return {
         "text": texts,
-        "label": rows["label"].to_numpy(),
+        "label": label,
         "characters": np.array([len(text) for text in texts]),
         "tokens": some["tokens"].to_numpy(),
         "flags": some["flags"].to_pylist(),
@@ -83,12 +84,8 @@ def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
         "item": content.item_N,
         "history": content.history_N,
         **judge.scores(texts, known, Encoder(encoder)),
-        "probe": judge.label_probe(vectors["cot"][place], rows["label"].to_numpy(), seed=seed),
-        "probe_facts": judge.label_probe(
-            np.concatenate([mean, vectors["items"][rows["item"].to_numpy()]], axis=1),
-            rows["label"].to_numpy(),
-            seed=seed,
-        ),
+        "probe": judge.label_probe(vectors["cot"][place], label, seed=seed),
+        "probe_facts": judge.label_probe(facts, label, seed=seed),
     }
 
 

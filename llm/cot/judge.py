@@ -103,9 +103,8 @@ def label_probe(vectors_NE: Floats, label_N: NDArray[np.integer], *, seed: int) 
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    guess = cross_val_predict(
-        LogisticRegression(max_iter=500), vectors_NE, label_N, cv=folds, method="decision_function"
-    )
+    model = LogisticRegression(max_iter=500)
+    guess = cross_val_predict(model, vectors_NE, label_N, cv=folds, method="decision_function")
     return float(roc_auc_score(label_N, guess))
 
 

@@ -70,9 +70,7 @@ def report_cot(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Add the figures to results/cot/, to be shown beside others.")
-    ] = (False),
+    keep: Annotated[bool, typer.Option("--keep", help="Add the figures to results/cot/.")] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Show the quality of the chains of thought: content, scores, flags; with pictures."""
