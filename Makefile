@@ -49,8 +49,9 @@ bench: env-main env-triton env-redis ## latency of the served models and of onli
 	@.venv/bin/python -m benchmarks.latency
 	@.venv/bin/python -m benchmarks.online_features
 
-bench-language: env-main env-openvino ## generating, scoring and embedding beside the bare libraries
+bench-language: env-main env-openvino ## generating, scoring, embedding beside the bare libraries; 8-bit weights
 	@.venv/bin/python -m benchmarks.language
+	@.venv/bin/python -m benchmarks.quantisation
 
 bench-data: env-main ## point-in-time joins by Feast's offline stores, and preparation of one to ten times Sports
 	@.venv/bin/python -m benchmarks.feast_join

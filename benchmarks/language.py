@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from core.settings import Workspace
 from llm import models, prompts
 from llm.contexts import contexts, training_split
 from llm.cot import wording
-from llm.cot.embed import Encoder
+from llm.cot.encoder import Encoder, on_openvino
 from llm.engines import Request, Sampling, complete, open_engine, prompt_seed
 from llm.engines.openvino_export import convert
 from llm.recgen import evaluate, mixing, scoring
@@ -81,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     ws = Workspace(arguments.dataset, arguments.order)
     model = models.llm_path(models.LLM)
-    asked = _prompts(ws, model, arguments.texts)
+    asked = cot_prompts(ws, model, arguments.texts)
     figures = _pair("generation", "tokens", arguments.rounds, {
         "OpenVINO's own loop": lambda: _bare(model, asked), "our engine": lambda: _ours(model, asked),
     })  # fmt: skip
@@ -93,20 +94,23 @@ def main() -> None:
         "padded, all logits": lambda: _timed(len(texts), lambda: scoring.naive(scorer, texts, YES_NO)),
         "shared starts and branches": lambda: _timed(len(texts), lambda: scorer.p_yes(samples, len(texts))),
     })  # fmt: skip
-    encoder = Encoder(models.ENCODER)
+    bare, encoder = (Encoder(models.ENCODER, openvino=ours) for ours in (False, True))
+    faster = Encoder(models.ENCODER, openvino=False)
+    transformer: Any = faster.model[0]
+    transformer.model = on_openvino(transformer.model, "bf16")
     long = [prompt[-400:] for prompt in asked] * 2
     figures += _pair("embedding", "texts", arguments.rounds, {
-        "sentence-transformers": lambda: _timed(
-            len(long), lambda: encoder.model.encode(long, normalize_embeddings=True)
-        ),
-        "our encoder": lambda: _timed(len(long), lambda: encoder(long)),
+        "sentence-transformers": lambda: _timed(len(long), lambda: bare.model.encode(long, normalize_embeddings=True)),
+        "its transformer on torch, small batches": lambda: _timed(len(long), lambda: bare(long)),
+        "our encoder, on OpenVINO": lambda: _timed(len(long), lambda: encoder(long)),
+        "the same in bfloat16": lambda: _timed(len(long), lambda: faster(long)),
     })  # fmt: skip
     command = f"python -m benchmarks.language --dataset {ws.dataset} --order {ws.order} --texts {arguments.texts}"
     _write(figures, ws, command)
 
 
 def _pair(job: str, unit: str, rounds: int, ways: dict[str, Callable[[], float]]) -> list[Figure]:
-    """Both ways take turns, so that a busy moment of the machine hits both; medians of the rounds."""
+    """The ways take turns, so that a busy moment of the machine hits all; medians of the rounds."""
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds):
         for way, run in list(ways.items())[:: 1 if number % 2 == 0 else -1]:
@@ -120,7 +124,8 @@ def _pair(job: str, unit: str, rounds: int, ways: dict[str, Callable[[], float]]
     ]
 
 
-def _prompts(ws: Workspace, model: Path, count: int) -> list[str]:
+def cot_prompts(ws: Workspace, model: Path, count: int) -> list[str]:
+    """What a model is asked about the first rows after the thousandth, up to where it goes on."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)

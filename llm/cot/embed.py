@@ -13,32 +13,10 @@ from core.progress import say
 from core.runs import Estimate, Result
 from core.settings import Workspace
 from llm import models
+from llm.cot.encoder import Encoder
 from llm.cot.vector_cache import VectorCache
 
-_BATCH = 64
-_TEXTS_A_SECOND = 90  # all-MiniLM-L6-v2, short texts, 2 cores
-
-
-class Encoder:
-    """A frozen sentence-transformers encoder on local files.
-
-    Raises:
-        UsageError: if `name` is not a known encoder or a model folder.
-        LlmcfError: if it is not fetched yet.
-    """
-
-    def __init__(self, name: str) -> None:
-        from sentence_transformers import SentenceTransformer
-
-        self.model = SentenceTransformer(str(models.encoder_path(name)), device=None, local_files_only=True)
-        self.model.eval()
-
-    def __call__(self, texts: list[str]) -> np.ndarray:
-        """Return unit vectors, float32 (len(texts), E); an empty text gives a zero vector."""
-        vectors = self.model.encode(texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
-        vectors = np.asarray(vectors, dtype=np.float32)
-        vectors[[not text for text in texts]] = 0
-        return vectors
+_TEXTS_A_SECOND = 110  # all-MiniLM-L6-v2, short texts, 2 cores
 
 
 def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = False) -> Result:
@@ -59,7 +37,7 @@ def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = Fa
         folder=ws.path("cot", "vectors"),
         config={"encoder": encoder, "hash": models.model_hash(path), "items_only": items_only},
         inputs=[ws.path("data", "items.parquet"), *([] if items_only else [ws.path("cot", "texts")])],
-        code=["llm/cot/embed.py"],
+        code=["llm/cot/embed.py", "llm/cot/encoder.py"],
     )
     done = steps.run(step, lambda folder: _work(ws, encoder, step.config["hash"], folder, items_only=items_only))
     return Result(

@@ -59,7 +59,7 @@ def best(table: pa.Table, contexts: Mapping[int, Context], *, blind: bool = True
     Args:
         blind: leave the part that knows the label out of the mean.
     """
-    from llm.cot.embed import Encoder
+    from llm.cot.encoder import Encoder
 
     rows = table["row"].to_pylist()
     found = scores(table["text"].to_pylist(), [contexts[row] for row in rows], Encoder(models.ENCODER))

@@ -12,28 +12,32 @@ from core.errors import LlmcfError
 from core.progress import say
 from llm import models
 
+WEIGHTS = "int8"
 _MADE = ("openvino_model.bin", "openvino_tokenizer.xml", "openvino_detokenizer.xml")
 
 
-def convert(model: Path, python: Path) -> Path:
-    """The OpenVINO form of `model` with int8 weights, made once for each content of the model.
+def convert(model: Path, python: Path, weights: str = WEIGHTS) -> Path:
+    """The OpenVINO form of `model`, made once for each content of the model.
+
+    Args:
+        weights: int8 or fp32; benchmarks/results/quantisation.md says what the difference does.
 
     Raises:
         LlmcfError: if the exporter fails.
     """
     step = steps.Step(
-        folder=settings.home() / "models" / "openvino" / models.model_hash(model)[:16],
-        config={"weights": "int8"},
+        folder=settings.home() / "models" / "openvino" / f"{models.model_hash(model)[:16]}-{weights}",
+        config={"weights": weights},
         code=("llm/engines/openvino_export.py",),
     )
-    return steps.run(step, lambda folder: _export(model, folder, python)).folder
+    return steps.run(step, lambda folder: _export(model, folder, python, weights)).folder
 
 
-def _export(model: Path, folder: Path, python: Path) -> dict[str, Any]:
+def _export(model: Path, folder: Path, python: Path, weights: str) -> dict[str, Any]:
     say("converting the model for OpenVINO (once, about a minute)")
     readable = folder / "transformers4"
     _as_transformers_4(model, readable)
-    options = ["--task", "text-generation-with-past", "--weight-format", "int8"]
+    options = ["--task", "text-generation-with-past", "--weight-format", weights]
     done = subprocess.run(
         [python.with_name("optimum-cli"), "export", "openvino", "--model", readable, *options, folder],
         capture_output=True,
@@ -44,7 +48,7 @@ def _export(model: Path, folder: Path, python: Path) -> dict[str, Any]:
     shutil.rmtree(readable)
     if done.returncode or not all((folder / file).exists() for file in _MADE):
         raise LlmcfError(f"OpenVINO could not convert {model}; it said:\n{done.stderr.strip()[-1500:]}")
-    return {"model": str(model), "weights": "int8"}
+    return {"model": str(model), "weights": weights}
 
 
 def _as_transformers_4(model: Path, target: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from core.data import sources
 from llm import gguf, models
-from llm.cot.embed import Encoder
+from llm.cot.encoder import Encoder
 
 pytestmark = pytest.mark.integration
 TEXT = "In 1997  42 people watched 12 Monkeys (1995)."
@@ -63,3 +63,12 @@ def test_the_encoder_puts_like_beside_like(language_model: Path) -> None:
     space, robots, kitchen = Encoder(models.ENCODER)(["a film about space ships", "science fiction", "a soup recipe"])
     assert np.linalg.norm(space) == pytest.approx(1, abs=1e-5)
     assert space @ robots > space @ kitchen + 0.2
+
+
+def test_openvino_computes_the_vectors_that_torch_does(language_model: Path) -> None:
+    """In one batch long and short texts, so that padding is masked alike; an empty one is a zero vector."""
+    del language_model
+    texts = ["soap", "a brush of boar bristle " * 30, "", "hair oil, 4 oz", *(f"item {n} " * n for n in range(20))]
+    ours, torch = Encoder(models.ENCODER)(texts), Encoder(models.ENCODER, openvino=False)(texts)
+    np.testing.assert_allclose(ours, torch, atol=2e-6)
+    assert not ours[2].any()

@@ -30,7 +30,7 @@ def test_parts_are_the_cosines_they_say() -> None:
 
 
 def test_consistency_chooses_nothing_where_the_label_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.cot.embed.Encoder", lambda name: encode)
+    monkeypatch.setattr("llm.cot.encoder.Encoder", lambda name: encode)
     facts = {"row": 4, "flags": [], "tokens": 1, "finish": "stop", "prompt_hash": "", "model": "", "engine": ""}
     both = [facts | {"text": text} for text in ("Soap bath.", "Soap other.")]
     table = pa.Table.from_pylist(both, schema=schemas.COT_TEXTS)
