@@ -48,6 +48,7 @@ ENCODERS = {
     )
 }
 CARRIERS = {"llm": LLMS, "encoder": ENCODERS}
+_FAMILY = "ForCausalLM"  # what writes text, in the words of config.json
 _MUST_HAVE = {"llm": ("config.json", "tokenizer.json|tokenizer.model"), "encoder": ("config.json", "modules.json")}
 # What makes two models give different answers; everything else in the folder is description.
 _HASHED = ("*.safetensors", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "*.jinja", "vocab.txt")
@@ -87,7 +88,19 @@ def local_folder(kind: str, name: str) -> Path | None:
             raise UsageError(f"{name!r} is not a model folder: it has no {choice.replace('|', ' or ')}")
     if not any(path.glob("*.safetensors")):
         raise UsageError(f"{name!r} has no *.safetensors weights; pickled weights are not loaded")
+    if kind == "llm":
+        _check_family(name, path)
     return path.resolve()
+
+
+def _check_family(name: str, path: Path) -> None:
+    try:
+        families = storage.read_json(path / "config.json").get("architectures") or []
+    except (ValueError, AttributeError):
+        raise UsageError(f"{name!r}: config.json is not a JSON object") from None
+    if not any(family.endswith(_FAMILY) for family in families):
+        found = ", ".join(families) or "nothing"
+        raise UsageError(f"{name!r} is of the family {found}; a language model that writes is one of *{_FAMILY}")
 
 
 def check_name(kind: str, name: str) -> str:

@@ -3,6 +3,7 @@
 Each verb only parses, calls one function of its stage and prints the result; heavy libraries load inside the verbs.
 """
 
+import errno
 import os
 import sys
 
@@ -44,6 +45,13 @@ def main() -> None:
     except LlmcfError as error:
         print(f"llmcf: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"llmcf: the disk is full ({error.filename or 'a scratch file'}); make room and run again", file=sys.stderr
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         print("llmcf: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -241,6 +241,8 @@ def ask(ws: Workspace, config: GenerateConfig, model: Path) -> list[Asked]:
         return prompts.render(cot.messages, tokenizer), cot.openings
 
     split = training_split(ws)
+    if not split.num_rows:
+        raise LlmcfError(f"{ws.dataset} has no training rows under the order {ws.order}, as of {ws.as_of}")
     count = max(1, split.num_rows // _SHARE) if config.limit is None else config.limit
     drawn = contexts(ws, rows.choose(ws, split, count, selection=config.selection, seed=config.seed))
     fitted = budget.fit(

@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from core import settings, storage
+from core.errors import LlmcfError
 
 SHARDS = 64
 
@@ -57,14 +58,24 @@ class TextCache:
             self._sizes[shard] = size
 
     def add(self, entry: Entry) -> None:
-        """Keep `entry` on disk at once; the caller holds its shard."""
+        """Keep `entry` on disk at once; the caller holds its shard.
+
+        Raises:
+            LlmcfError: if the disk takes no more.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "key.json").exists():
             storage.write_json(self.folder / "key.json", self._key)
         fields = [entry.prompt_hash, list(entry.parts), entry.tokens, list(entry.finish)]
-        with self.path(shard_of(entry.prompt_hash)).open("ab", buffering=0) as stream:
-            # begins a line of its own, even after a torn one
-            stream.write(f"\n{json.dumps(fields, ensure_ascii=False)}\n".encode())
+        path = self.path(shard_of(entry.prompt_hash))
+        line = f"\n{json.dumps(fields, ensure_ascii=False)}\n".encode()  # of its own, even after a torn one
+        try:
+            with path.open("ab", buffering=0) as stream:
+                whole = stream.write(line) == len(line)
+        except OSError as error:
+            raise _full(path, error.strerror) from None
+        if not whole:
+            raise _full(path, "no space left")
         self._entries[entry.prompt_hash] = entry
 
     def path(self, shard: int) -> Path:
@@ -125,6 +136,12 @@ class WorkQueue:
         for lock, _ in self._held.values():
             lock.release()
         self._held.clear()
+
+
+def _full(path: Path, reason: str | None) -> LlmcfError:
+    return LlmcfError(
+        f"{path} takes no more ({reason}); finished texts are kept, make room and run the same command again"
+    )
 
 
 def shard_of(prompt_hash: str) -> int:

@@ -34,6 +34,29 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path, folder: Path) -> No
         models.llm_path(str(tmp_path / "pickled"))
 
 
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ('{"architectures": ["BertModel"]}', r"is of the family BertModel; .* one of \*ForCausalLM"),
+        ("{}", "is of the family nothing"),
+        ("not JSON", "not a JSON object"),
+        ("[]", "not a JSON object"),
+    ],
+)
+def test_a_model_that_does_not_write_is_refused(folder: Path, tmp_path: Path, config: str, says: str) -> None:
+    copy = shutil.copytree(folder, tmp_path / "other")
+    (copy / "config.json").write_text(config)
+    with pytest.raises(UsageError, match=says):
+        models.llm_path(str(copy))
+
+
+def test_a_model_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "other")
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(UsageError, match=r"it has no tokenizer.json or tokenizer.model"):
+        models.llm_path(str(copy))
+
+
 @pytest.mark.parametrize("name", ["smolm2", "a/b/c", "/no/such/folder", "./x", ""])
 def test_an_unknown_name_is_answered_with_the_choices(name: str) -> None:
     with pytest.raises(UsageError, match="smollm2-135m-instruct"):
