@@ -133,11 +133,12 @@ def estimate_train(ws: Workspace, config: TuningConfig) -> Estimate:
     samples = (rows * how.share + general) if how.trains else 0
     cost = 0.8 if how.lora_rank else 2.3 if how.consistency else 1.0
     tokens = samples * min(_SAMPLE_TOKENS, config.max_tokens)
+    pace = _TOKENS_A_SECOND * (1.7 if config.precision == "bfloat16" else 1.0)
     return Estimate(
-        seconds=(_FIRST_BUILD_S + 20 + tokens * cost / _TOKENS_A_SECOND / config.processes) if how.trains else 20,
+        seconds=(_FIRST_BUILD_S + 20 + tokens * cost / pace / config.processes) if how.trains else 20,
         memory_mib=4500,
         disk_mib=550 + (1650 if samples > config.batch * config.checkpoint_steps else 0),
-        basis=f"{samples:,.0f} samples of about {_SAMPLE_TOKENS} tokens at {_TOKENS_A_SECOND} a second, 20 s to start, "
+        basis=f"{samples:,.0f} samples of about {_SAMPLE_TOKENS} tokens at {pace:.0f} a second, 20 s to start, "
         f"{_FIRST_BUILD_S} s for DeepSpeed's one-time build; weights, gradients and two Adam moments of 135M float32 "
         "parameters, and a checkpoint of three of them",
     )
