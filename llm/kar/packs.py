@@ -7,9 +7,10 @@ from core import steps
 from core.runs import Result
 from core.settings import Workspace
 from llm import models
-from llm.cot.packs import PACKS, Content, Pack, keep
+from llm.cot.packs import Content, Pack, keep
 from llm.kar import generate, wording
 from llm.kar.generate import KarConfig
+from llm.kept import PACKS
 
 _VERB = "kar generate"
 
@@ -34,18 +35,17 @@ def restore(ws: Workspace, name: str, *, folder: Path = PACKS) -> Result:
         UsageError: for an unknown pack, or one of another verb, data set, order or day.
         LlmcfError: if the data or the wording is not what the texts were written for.
     """
-    kept = Pack(name, folder)
-    kept.check_place(ws, _VERB)
-    config = KarConfig(**kept.config)
+    held = Pack(ws, name, _VERB, folder)
+    config = KarConfig(**held.config)
     asked = generate.ask(ws, config, models.llm_path(models.LLM))  # prompts are cut to tokens; nothing is generated
 
     def work(target: Path) -> dict[str, Any]:
         names = [one.name for one in asked]
-        kept.check_answers(names, wording.VERSION)
-        found = {name: kept.get(name) for name in names}
-        return generate.assemble(target, asked, found, config, kept.manifest["author"]) | {"pack": name}
+        held.check_answers(names, wording.VERSION)
+        found = {name: held.get(name) for name in names}
+        return generate.assemble(target, asked, found, config, held.manifest["author"]) | {"pack": name}
 
-    done = steps.run(generate.step(ws, {"pack": name, "sha256": kept.manifest["sha256"]}), work)
+    done = steps.run(generate.step(ws, {"pack": name, "sha256": held.manifest["sha256"]}), work)
     return Result(
         verb="kar restore",
         workspace=ws,

@@ -16,11 +16,12 @@ from core.data import sampling, tables
 from core.errors import LlmcfError, UsageError
 from core.runs import Result
 from core.settings import Workspace
-from llm import models
+from llm import kept, models
 from llm.contexts import training_split
 from llm.recgen import mixing, tuning
 from llm.recgen.scoring import Scorer
 
+VERB = "recgen score"
 PROMPT_TOKENS = 512
 _CODE = ("recgen/teacher", "recgen/scoring", "recgen/mixing", "prompts", "contexts", "budget")
 
@@ -53,6 +54,81 @@ def score(ws: Workspace, *, model: str, seed: int, rows: int | None) -> Result:
     )
 
 
+def pack(ws: Workspace, name: str, *, model: str, seed: int, folder: Path = kept.PACKS) -> Result:
+    """Keep what `score` has written as the pack `name`: scored rows, and trained rows without a score.
+
+    Raises:
+        LlmcfError: if nothing was scored.
+    """
+    author, path = tuning.find_model(ws, model, seed=seed)
+    place = ws.path("scores", author)
+    made = steps.require(place, tables.remedy(ws, "recgen score"))
+    scores, trained = (pq.read_table(place / f"{file}.parquet") for file in ("scores", "trained"))
+    rows = pa.concat_arrays([*scores["row"].chunks, *trained["row"].chunks])
+    p_yes = pa.concat_arrays([*scores["p_yes"].chunks, pa.nulls(trained.num_rows, pa.float32())])
+    manifest = {
+        "verb": VERB,
+        "author": author,
+        "seed": seed,
+        "rows": _digest(ws, rows),
+        "summary": made["summary"],
+        "terms": "numbers by the named model",
+        **kept.origin(ws, path, VERB, {"model": model, "seed": seed, "rows": made["config"]["rows"] or 0}),
+    }
+    file = kept.save(ws, name, pa.table({"row": rows, "p_yes": p_yes}), manifest, folder)
+    details = {"scored": scores.num_rows, "bytes": file.stat().st_size}
+    return Result(verb="recgen pack", workspace=ws, seed=seed, artifacts={"pack": str(file)}, details=details)
+
+
+def restore(ws: Workspace, name: str, *, folder: Path = kept.PACKS) -> Result:
+    """Fill scores/<model>/ from the pack `name`.
+
+    Raises:
+        UsageError: for an unknown pack, or one of another verb, data set, order or day.
+        LlmcfError: if the rows are not those that were scored.
+    """
+    table, manifest = kept.opened(ws, name, VERB, folder)
+    scored = table.filter(table["p_yes"].is_valid())
+    trained = table.filter(table["p_yes"].is_null())
+
+    def work(target: Path) -> dict[str, Any]:
+        if _digest(ws, table["row"].combine_chunks()) != manifest["rows"]:
+            raise LlmcfError(f"the pack {name!r} is of other data or another seed of `data prepare`: its rows differ")
+        _write(target, manifest["author"], scored, trained)
+        return manifest["summary"] | {"pack": name}
+
+    step = steps.Step(
+        folder=ws.path("scores", manifest["author"]),
+        config={"pack": name, "sha256": manifest["sha256"]},
+        inputs=[ws.path("data")],
+    )
+    done = steps.run(step, work)
+    return Result(
+        verb="recgen restore",
+        workspace=ws,
+        seed=manifest["seed"],
+        skipped=done.skipped,
+        seconds=done.seconds,
+        artifacts={"scores": str(done.folder / "scores.parquet")},
+        details=done.summary,
+    )
+
+
+def _digest(ws: Workspace, rows: pa.Array) -> str:
+    """What the rows of these numbers are."""
+    table = tables.rows(ws)
+    some = table.filter(np.isin(table["row"].to_numpy(), rows.to_numpy()))
+    return storage.digest([some[name].to_pylist() for name in ("row", "user", "item", "position", "label", "day")])
+
+
+def _write(folder: Path, author: str, scored: pa.Table, trained: pa.Table) -> None:
+    """`scored` has row and p_yes, `trained` row; both files name the model in each line."""
+    for file, table in (("scores", scored.select(["row", "p_yes"])), ("trained", trained.select(["row"]))):
+        named = table.append_column("model", pa.array([author] * table.num_rows, pa.string()))
+        with storage.atomic_path(folder / f"{file}.parquet") as beside:
+            pq.write_table(named, beside, compression="zstd")
+
+
 def unseen(ws: Workspace, model: Path) -> tuple[pa.Table, pa.Table]:
     """The training rows that the model has not seen, and those (`row`) that trained it."""
     split, seen = training_split(ws), model / "rows.parquet"
@@ -70,11 +146,7 @@ def _work(ws: Workspace, name: str, model: Path, rows: int | None, seed: int, fo
     scorer = Scorer(model)
     texts = mixing.task_texts(ws, some, scorer.tokenizer, PROMPT_TOKENS)
     p_yes = scorer.p_yes(mixing.branched(texts, some), len(texts))
-    scores = {"row": some["row"], "model": [name] * len(p_yes), "p_yes": p_yes.astype(np.float32)}
-    behind = {"row": trained["row"], "model": [name] * trained.num_rows}
-    for file, table in (("scores", pa.table(scores)), ("trained", pa.table(behind))):
-        with storage.atomic_path(folder / f"{file}.parquet") as beside:
-            pq.write_table(table, beside, compression="zstd")
+    _write(folder, name, pa.table({"row": some["row"], "p_yes": p_yes.astype(np.float32)}), trained)
     label = some["label"].to_numpy()
     return {
         "model": name,

@@ -127,3 +127,35 @@ def recgen_score(
 
     place = workspace(dataset, order, as_of)
     run(lambda: teacher.score(place, model=model, seed=seed, rows=rows or None), as_json=as_json)
+
+
+@recgen.command("pack")
+def recgen_pack(
+    name: opt.PackName,
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    model: Annotated[str, typer.Option(help="The model that scored.")] = "recgen",
+    seed: opt.Seed = opt.SEED,
+    as_json: opt.Json = False,
+) -> None:
+    """Keep finished scores as a small file in llm/packs."""
+    from llm.recgen import teacher
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: teacher.pack(place, name, model=model, seed=seed), as_json=as_json)
+
+
+@recgen.command("restore")
+def recgen_restore(
+    pack: opt.Pack,
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Fill scores/ from a pack, without a language model."""
+    from llm.recgen import teacher
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: teacher.restore(place, pack), as_json=as_json)

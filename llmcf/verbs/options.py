@@ -29,6 +29,8 @@ Precision = Annotated[
     str,
     typer.Option(help="Of tuning's matrix products: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16."),
 ]
+PackName = Annotated[str, typer.Option("--name", help="What to call the pack.")]
+Pack = Annotated[str, typer.Option(help="A pack of llm/packs.")]
 Epochs = Annotated[int | None, typer.Option(help="At most so many epochs; the recipe's number if not given.", min=1)]
 
 DATASET = "movielens-100k"

@@ -16,8 +16,6 @@ MaxRows = Annotated[int | None, typer.Option(help="Budget: begin at most so many
 MaxTokens = Annotated[int | None, typer.Option(help="Budget: begin none after so many tokens.")]
 Minutes = Annotated[float | None, typer.Option(help="Budget: begin none after so many minutes.")]
 Encoder = Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")]
-Name = Annotated[str, typer.Option(help="What to call the pack.")]
-Pack = Annotated[str, typer.Option(help="A pack of llm/packs.")]
 ENGINE = "openvino"
 ENCODER = "all-minilm-l6-v2"
 
@@ -81,7 +79,7 @@ def cot_generate(
 
 @cot.command("pack")
 def cot_pack(
-    name: Name,
+    name: opt.PackName,
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
@@ -104,7 +102,7 @@ def cot_pack(
 
 @cot.command("restore")
 def cot_restore(
-    pack: Pack,
+    pack: opt.Pack,
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
@@ -207,7 +205,7 @@ def kar_generate(
 
 @kar.command("pack")
 def kar_pack(
-    name: Name,
+    name: opt.PackName,
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
@@ -230,7 +228,7 @@ def kar_pack(
 
 @kar.command("restore")
 def kar_restore(
-    pack: Pack,
+    pack: opt.Pack,
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,

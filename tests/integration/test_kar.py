@@ -85,7 +85,7 @@ def test_a_pack_gives_the_same_table_without_a_model(
     storage.remove(place.path("kar", "texts"))
     assert packs.restore(place, "known", folder=folder).details["users"] == 6
     assert texts(place) == before
-    with pytest.raises(UsageError, match=r"holds the texts of `kar generate`, not of `cot generate`"):
+    with pytest.raises(UsageError, match=r"is of `kar generate`, not of `cot generate`"):
         cot_packs.restore(place, "known", folder=folder)
 
 

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.errors import UsageError
+from core import storage
+from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llm.contexts import training_split
 from llm.recgen import teacher
@@ -49,6 +50,29 @@ def test_an_in_sample_score_is_caught(own: Workspace, model: Path) -> None:
     planted = pa.table({"row": [partner], "model": [table["model"][0].as_py()]}).cast(table.schema)
     pq.write_table(pa.concat_tables([table, planted]), path)
     assert [len(check.violations) for check in scores(own)] == [2]
+
+
+def test_a_pack_gives_the_scores_back_and_only_for_the_rows_they_are_of(
+    own: Workspace, model: Path, tmp_path: Path
+) -> None:
+    done = teacher.score(own, model=str(model), seed=3, rows=40)
+    files = [Path(done.artifacts[name]) for name in ("scores", "trained")]
+    before = [pq.read_table(file).select(["row", "model"]).to_pylist() for file in files]
+    p_yes = pq.read_table(files[0])["p_yes"].to_pylist()
+    packed = teacher.pack(own, "small", model=str(model), seed=3, folder=tmp_path / "packs")
+    assert packed.details["scored"] == 40
+    storage.remove(files[0].parent)
+    restored = teacher.restore(own, "small", folder=tmp_path / "packs")
+    assert restored.details["auc"] == done.details["auc"]
+    assert [pq.read_table(file).select(["row", "model"]).to_pylist() for file in files] == before
+    assert pq.read_table(files[0])["p_yes"].to_pylist() == p_yes
+    assert [len(check.violations) for check in scores(own)] == [0]
+
+    manifest = storage.read_json(tmp_path / "packs" / "small.json")
+    storage.write_json(tmp_path / "packs" / "small.json", manifest | {"rows": "0" * 64})
+    storage.remove(files[0].parent)
+    with pytest.raises(LlmcfError, match="'small' is of other data or another seed of `data prepare`"):
+        teacher.restore(own, "small", folder=tmp_path / "packs")
 
 
 def test_a_pair_is_asked_for(own: Workspace, model: Path) -> None:
