@@ -156,8 +156,9 @@ def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: d
         *((part, summary[part]) for part in judge.PARTS),
         *((f"flag: {name} ({why})", summary["flags"][name]) for name, why in quality.FLAGS.items()),
     ]
-    order = np.argsort(np.mean([found[part] for part in judge.BLIND], axis=0))
-    shown = [found["text"][place] for place in (*order[:3], *order[len(order) // 2 :][:3], *order[-3:])]
+    score = np.mean([found[part] for part in judge.BLIND], axis=0)
+    order = np.argsort(score)
+    shown = (*order[:3], *order[len(order) // 2 :][:3], *order[-3:])
     return "\n".join(
         [
             f"# Chains of thought of {ws.dataset}",
@@ -178,7 +179,9 @@ def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: d
             *_beside(ws),
             "## The lowest, middle and highest scores",
             "",
-            *(f"- {_quoted(text)}" for text in shown),
+            "The mean of coherence, completeness and relevance, and the text:",
+            "",
+            *(f"- {score[place]:.2f} {_quoted(found['text'][place])}" for place in shown),
             "",
         ]
     )
