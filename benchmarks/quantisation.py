@@ -32,6 +32,8 @@ from llm.recgen import evaluate, mixing, scoring, tuning
 from llm.recgen.scoring import YES_NO, Scorer
 
 TOKENS = 48
+SHORTEST = 8
+PENALTY = Sampling().repetition_penalty
 WAYS = (("fp32", "f32"), ("int8", "f32"), ("int8", "machine"))  # weights, precision of the products
 OPENVINO = """
 import json, sys
@@ -51,7 +53,8 @@ for ids in job["ids"]:
     found.append([float(logits[0, -1, token]) for token in job["tokens"]])
 pipeline = genai.LLMPipeline(folder, "CPU", **hint)
 config = genai.GenerationConfig()
-config.max_new_tokens, config.do_sample, config.apply_chat_template = job["length"], False, False
+config.max_new_tokens, config.min_new_tokens, config.repetition_penalty = job["length"], job["shortest"], job["penalty"]
+config.do_sample, config.apply_chat_template = False, False
 texts = [pipeline.generate(prompt, config) for prompt in job["prompts"]]
 print(json.dumps({"logits": found, "texts": [str(text) for text in texts]}))
 """
@@ -88,7 +91,13 @@ def main() -> None:
     prompts = cot_prompts(ws, model, arguments.texts)
     written = _greedy(model, prompts)
     figures = [_figure("transformers, float32", label, reference, reference, written, written)]
-    job: dict[str, Any] = {"tokens": scorer.first_tokens(YES_NO), "prompts": prompts, "length": TOKENS}
+    job: dict[str, Any] = {
+        "tokens": scorer.first_tokens(YES_NO),
+        "prompts": prompts,
+        "length": TOKENS,
+        "shortest": SHORTEST,
+        "penalty": PENALTY,
+    }
     job["ids"] = [scorer.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     for weights, precision in WAYS:
         found = _openvino(model, weights, job | {"precision": precision})
@@ -97,13 +106,17 @@ def main() -> None:
         figures.append(_figure(way, label, p_yes, reference, found["texts"], written))
         say(str(figures[-1]))
     command = f"python -m benchmarks.quantisation --dataset {ws.dataset} --order {ws.order} --model {arguments.model}"
+    command += f" --pairs {arguments.pairs} --texts {arguments.texts}"
     _write(figures, f"{name} on {ws.dataset}, {len(texts)} prompts, {len(prompts)} texts", command)
 
 
 def _greedy(model: Path, prompts: list[str]) -> list[str]:
-    requests = [Request(number=n, prompt=prompt, max_new_tokens=TOKENS) for n, prompt in enumerate(prompts)]
+    requests = [
+        Request(number=n, prompt=prompt, max_new_tokens=TOKENS, min_new_tokens=SHORTEST)
+        for n, prompt in enumerate(prompts)
+    ]
     texts = [""] * len(prompts)
-    with open_engine("transformers", model, Sampling(temperature=0.0, repetition_penalty=1.0)) as engine:
+    with open_engine("transformers", model, Sampling(temperature=0.0, repetition_penalty=PENALTY)) as engine:
         for made in complete(engine, requests):
             texts[made.number] = made.text
     return texts
@@ -137,7 +150,7 @@ def _same(text: str, other: str) -> float:
     """The share of the other text's words that this one begins with."""
     ours, theirs = text.split(), other.split()
     same = list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False)))
-    return len(same) / max(len(theirs), 1)
+    return len(same) / len(theirs) if theirs else float(not ours)
 
 
 def _write(figures: list[Figure], what: str, command: str) -> None:
