@@ -14,7 +14,7 @@ from core.runs import Estimate, Result
 from core.settings import Workspace
 from llm import models
 from llm.cot.encoder import Encoder
-from llm.cot.vector_cache import VectorCache
+from llm.vector_cache import VectorCache
 
 _TEXTS_A_SECOND = 110  # all-MiniLM-L6-v2, short texts, 2 cores
 

@@ -12,7 +12,7 @@ from core.runs import Result
 from core.settings import Workspace
 from llm import models
 from llm.cot.encoder import Encoder
-from llm.cot.vector_cache import VectorCache
+from llm.vector_cache import VectorCache
 
 
 def embed(ws: Workspace, *, encoder: str = models.ENCODER) -> Result:

@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from core import steps, storage
 from core.data import sampling, tables
 from core.errors import LlmcfError, UsageError
+from core.progress import track
 from core.runs import Result
 from core.settings import Workspace
 from llm import kept, models
 from llm.contexts import training_split
 from llm.recgen import mixing, tuning
 from llm.recgen.scoring import Scorer
+from llm.vector_cache import VectorCache
 
 VERB = "recgen score"
 PROMPT_TOKENS = 512
+_PART = 512  # rows that are kept at a time
 _CODE = ("recgen/teacher", "recgen/scoring", "recgen/mixing", "prompts", "contexts", "budget")
 
 
@@ -143,10 +147,8 @@ def _work(ws: Workspace, name: str, model: Path, rows: int | None, seed: int, fo
     if not left.num_rows:
         raise LlmcfError(f"{name} was trained on every row; train one on fewer (`recgen train --rows N`) for this")
     some = sampling.draw_pairs(left, None if rows is None else rows // 2, seed=seed, purpose="teacher")
-    scorer = Scorer(model)
-    texts = mixing.task_texts(ws, some, scorer.tokenizer, PROMPT_TOKENS)
-    p_yes = scorer.p_yes(mixing.branched(texts, some), len(texts))
-    _write(folder, name, pa.table({"row": some["row"], "p_yes": p_yes.astype(np.float32)}), trained)
+    p_yes = _p_yes(ws, model, some)
+    _write(folder, name, pa.table({"row": some["row"], "p_yes": p_yes}), trained)
     label = some["label"].to_numpy()
     return {
         "model": name,
@@ -156,3 +158,18 @@ def _work(ws: Workspace, name: str, model: Path, rows: int | None, seed: int, fo
         "auc": round(metrics.auc(label, p_yes), 4),
         "logloss": round(metrics.logloss(label, p_yes), 4),
     }
+
+
+def _p_yes(ws: Workspace, model: Path, rows: pa.Table) -> NDArray[np.float32]:
+    """P(Yes) of each row, kept part by part: a killed run goes on, and a larger sample keeps those of a smaller."""
+    scorer, cache = Scorer(model), VectorCache(storage.digest(VERB, models.model_hash(model)))
+    texts = mixing.task_texts(ws, rows, scorer.tokenizer, PROMPT_TOKENS)
+    place = {text: at for at, text in enumerate(texts)}
+
+    def score(new: list[str]) -> NDArray[np.float32]:
+        some = rows.take([place[text] for text in new])
+        return scorer.p_yes(mixing.branched(new, some), len(new))[:, None].astype(np.float32)
+
+    starts = range(0, len(texts), _PART)
+    parts = [cache.vectors(texts[at : at + _PART], score)[0] for at in track(starts, total=len(starts), what="parts")]
+    return np.concatenate(parts)[:, 0]

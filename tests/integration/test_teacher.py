@@ -1,6 +1,7 @@
 """Scores that teach a ranker are out of fold, and the audit sees it when they are not."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,6 +74,36 @@ def test_a_pack_gives_the_scores_back_and_only_for_the_rows_they_are_of(
     storage.remove(files[0].parent)
     with pytest.raises(LlmcfError, match="'small' is of other data or another seed of `data prepare`"):
         teacher.restore(own, "small", folder=tmp_path / "packs")
+
+
+def test_a_killed_run_goes_on_and_a_larger_one_scores_only_what_is_new(
+    own: Workspace, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[int] = []
+    real = teacher.Scorer.p_yes
+
+    def p_yes(scorer: teacher.Scorer, prompts: Any, count: int) -> Any:
+        if len(scored) == 2 and not resumed:
+            raise KeyboardInterrupt
+        scored.append(count)
+        return real(scorer, prompts, count)
+
+    def by_row(rows: int) -> dict[int, float]:
+        found = pq.read_table(teacher.score(own, model=str(model), seed=4, rows=rows).artifacts["scores"])
+        return dict(zip(found["row"].to_pylist(), found["p_yes"].to_pylist(), strict=True))
+
+    monkeypatch.setattr(teacher, "_PART", 16)
+    monkeypatch.setattr(teacher.Scorer, "p_yes", p_yes)
+    resumed = False
+    with pytest.raises(KeyboardInterrupt):
+        by_row(80)
+    resumed = True
+    first = by_row(80)
+    assert sum(scored) <= 80, "no text is scored twice"
+    assert len(scored) == 5
+    larger = by_row(96)
+    assert sum(scored) <= 96
+    assert {row: larger[row] for row in first} == first
 
 
 def test_a_pair_is_asked_for(own: Workspace, model: Path) -> None:

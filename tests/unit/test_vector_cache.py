@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm.cot.vector_cache import VectorCache
+from llm.vector_cache import VectorCache
 
 asked: list[str] = []
 

@@ -1,6 +1,6 @@
-"""Vectors by the text they encode, so that a new day embeds only what is new.
+"""Vectors, or single numbers, by the text they are of, so that a new day computes only what is new.
 
-One folder for each content of an encoder; a safetensors file for each run that added something, whole or not there.
+One folder for each content of a model; a safetensors file for each run that added something, whole or not there.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ Floats = NDArray[np.float32]
 
 
 class VectorCache:
-    """The vectors made by the encoder whose content has the digest `encoder`."""
+    """The vectors made by the model whose content has the digest `content`."""
 
-    def __init__(self, encoder: str) -> None:
-        self.folder: Path = settings.home() / "vector-cache" / encoder[:16]
+    def __init__(self, content: str) -> None:
+        self.folder: Path = settings.home() / "vector-cache" / content[:16]
         self._places: dict[bytes, tuple[int, int]] = {}
         self._files: list[Floats] = []
         for path in sorted(self.folder.glob("*.safetensors")):
