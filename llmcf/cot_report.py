@@ -152,7 +152,7 @@ def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: d
         ("a text finds its own history among 1,000", summary["mrr_history"]),
         ("runs of three words copied from the facts", summary["copied_share"]),
         ("a linear probe guesses the label from the text (AUC)", summary["label_probe"]),
-        ("the same from the facts alone: a text that tells more was told", summary["label_probe_facts"]),
+        ("the same from the vectors of the facts", summary["label_probe_facts"]),
         *((part, summary[part]) for part in judge.PARTS),
         *((f"flag: {name} ({why})", summary["flags"][name]) for name, why in quality.FLAGS.items()),
     ]

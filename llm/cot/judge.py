@@ -96,7 +96,8 @@ def content(
 def label_probe(vectors_NE: Floats, label_N: NDArray[np.integer], *, seed: int) -> float:
     """AUC, out of fold, of a linear classifier that guesses the label from each vector.
 
-    What the facts alone tell is the measure: texts that tell more have been told the label.
+    To be held against what the facts tell, and against texts of the same model that was told the label: a model that
+    knows the fit may tell more than a line through the facts does, but not as much as one that was told.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
