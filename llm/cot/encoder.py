@@ -50,13 +50,17 @@ def on_openvino(module: Any, precision: str = "f32") -> Any:
     import openvino
     import torch
     from transformers.modeling_outputs import BaseModelOutput
+    from transformers.utils import logging
 
     ids = torch.ones(2, 8, dtype=torch.long)
     example = {"input_ids": ids, "attention_mask": ids, "token_type_ids": ids * 0}
     known = {name: value for name, value in example.items() if name in inspect.signature(module.forward).parameters}
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing says what it takes as constant: a test holds both ways equal
         converted = openvino.convert_model(module, example_input=known)
+    logging.set_verbosity(said)
     compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": precision})
     names = [port.get_any_name() for port in compiled.inputs]
 
