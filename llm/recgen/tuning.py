@@ -136,7 +136,7 @@ def estimate_train(ws: Workspace, config: TuningConfig) -> Estimate:
     pace = _TOKENS_A_SECOND * (1.7 if config.precision == "bfloat16" else 1.0)
     return Estimate(
         seconds=(_FIRST_BUILD_S + 20 + tokens * cost / pace / config.processes) if how.trains else 20,
-        memory_mib=4500,
+        memory_mib=11_000,
         disk_mib=550 + (1650 if samples > config.batch * config.checkpoint_steps else 0),
         basis=f"{samples:,.0f} samples of about {_SAMPLE_TOKENS} tokens at {pace:.0f} a second, 20 s to start, "
         f"{_FIRST_BUILD_S} s for DeepSpeed's one-time build; weights, gradients and two Adam moments of 135M float32 "

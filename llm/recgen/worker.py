@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core import memory
 from llm.recgen.loss import IGNORED, PADDING, ResponseLoss
 
 Example = dict[str, list[Any]]  # input_ids, position_ids, branch, labels, weights: a number each token
@@ -46,6 +47,7 @@ def build() -> None:
 
 
 def run(job: dict[str, Any]) -> None:
+    memory.keep_freed()
     torch.manual_seed(job["seed"])
     import deepspeed
 
