@@ -29,6 +29,7 @@ from llm.recgen.mixing import Mix
 PRECISIONS = ("auto", "float32", "bfloat16")
 _TOKENS_A_SECOND = 200  # trained, forward and backward, 135M parameters in float32 on 2 cores
 _SAMPLE_TOKENS = 160
+_MEMORY_MIB = 11_000  # the peak at 8 sequences of up to 256 tokens, 135M parameters
 _PATIENCE_S = 600.0  # for the machine that leads
 _FIRST_BUILD_S = 150  # DeepSpeed compiles an operator the first time
 _SHARED = ("budget", "contexts", "prompts")
@@ -136,7 +137,7 @@ def estimate_train(ws: Workspace, config: TuningConfig) -> Estimate:
     pace = _TOKENS_A_SECOND * (1.7 if config.precision == "bfloat16" else 1.0)
     return Estimate(
         seconds=(_FIRST_BUILD_S + 20 + tokens * cost / pace / config.processes) if how.trains else 20,
-        memory_mib=11_000,
+        memory_mib=_MEMORY_MIB * (1.4 if how.consistency else 1.0) * (0.5 + config.batch / 16),
         disk_mib=550 + (1650 if samples > config.batch * config.checkpoint_steps else 0),
         basis=f"{samples:,.0f} samples of about {_SAMPLE_TOKENS} tokens at {pace:.0f} a second, 20 s to start, "
         f"{_FIRST_BUILD_S} s for DeepSpeed's one-time build; weights, gradients and two Adam moments of 135M float32 "
