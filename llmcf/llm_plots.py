@@ -54,24 +54,27 @@ def _by_label(axis: Any, found: dict[str, Any]) -> None:
     axis.legend(frameon=False)
 
 
+_MARKERS = "oXs^vD<>P*dh"
+
+
 def figure_4(results: list[dict[str, Any]], path: Path) -> None:
     """Recommendation against general ability, a point a method, with intervals; one panel a measure of the latter."""
-    panels = (("mmlu", "MMLU accuracy, 5-shot"), ("nats", "nats a token of held-out answers (left is better)"))
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
-        for axis, (name, title) in zip(axes, panels, strict=True):
-            for one in results:
-                x, y = one["metrics"][name], one["metrics"]["auc"]
-                colour = ACCENT if one["method"] in ("recgen", "rec-half-gen") else INK
-                error = {"xerr": _bars(x), "yerr": _bars(y)}
-                axis.errorbar(x["estimate"], y["estimate"], **error, fmt="o", color=colour, ecolor=PALE, ms=5, lw=1)
-                axis.annotate(one["method"], (x["estimate"], y["estimate"]), (5, 5), textcoords="offset points")
-            axis.set(xlabel=title)
-        axes[0].set_ylabel("AUC of P(Yes) on held-out rows")
-        axes[0].axvline(0.25, color=PALE, linestyle="--", linewidth=1)
-        for axis in axes:
+        for place, one in enumerate(results):
+            y, by_name = one["metrics"]["auc"], {"mmlu": one["metrics"]["mmlu"], "nats": one["against_base"]["nats"]}
+            colour = ACCENT if one["method"] in ("recgen", "rec-half-gen") else plt.get_cmap("viridis")(place / 12)
+            style = {"fmt": _MARKERS[place % len(_MARKERS)], "color": colour, "ecolor": PALE, "ms": 7, "lw": 0.8}
+            for axis, x in zip(axes, by_name.values(), strict=True):
+                error = {"xerr": _bars(x), "yerr": _bars(y), "label": one["method"]}
+                axis.errorbar(x["estimate"], y["estimate"], **error, **style)
+        axes[0].set(xlabel="MMLU accuracy, 5-shot", ylabel="AUC of P(Yes) on held-out rows")
+        axes[1].set(xlabel="nats a token of held-out answers, less the base model's (paired; left is better)")
+        for axis, untouched in zip(axes, (0.25, 0), strict=True):
             axis.axhline(0.5, color=PALE, linestyle="--", linewidth=1)
-        figure.suptitle("Recommendation against general ability (dashed: chance)", x=0.01, ha="left")
+            axis.axvline(untouched, color=PALE, linestyle="--", linewidth=1)
+        figure.suptitle("Recommendation against general ability (dashed: chance; base model)", x=0.01, ha="left")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
         figure.savefig(path)
         plt.close(figure)
 
