@@ -21,7 +21,8 @@ TEXT_WIDTH = 384  # E of the default text encoder, all-MiniLM-L6-v2
 
 ORDERS = ("shuffled-ties", "published", "global-time")
 RECIPES = ("strict", "paper", "best")
-FRAMEWORKS = ("none", "llm-cf")
+FRAMEWORKS = ("none", "kd", "kar", "llm-cf", "llm-cf+kd")
+RETRIEVAL_FRAMEWORKS = ("none", "llm-cf")
 SPLITS = ("train", "valid", "test")
 ON_SALE = "test_on_sale"  # a second test set: the same positives, negatives that were on sale by the day of the row
 

@@ -112,6 +112,16 @@ class Workspace:
     def path(self, *parts: str) -> Path:
         return self.root.joinpath(*parts)
 
+    def cot(self, part: str, cot_set: str = "") -> Path:
+        """A folder of a set of chains of thought, such as texts or vectors; "" is the main set, the one that serves.
+
+        Raises:
+            UsageError: for a name that is no folder's.
+        """
+        if cot_set and not cot_set.replace("-", "").isalnum():
+            raise UsageError(f"the set {cot_set!r} is not named with letters, digits and hyphens")
+        return self.path("cot", *(("sets", cot_set) if cot_set else ()), part)
+
     @property
     def collection_prefix(self) -> str:
         """Prefix of this workspace's Milvus collections and aliases: letters, digits and underscores."""

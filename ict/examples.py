@@ -85,18 +85,19 @@ class ExampleSet:
         return len(self.row_M) - 1
 
     @classmethod
-    def load(cls, ws: Workspace) -> "ExampleSet":
-        """Read the CoT set of a workspace.
+    def load(cls, ws: Workspace, cot_set: str = "") -> "ExampleSet":
+        """Read a CoT set of a workspace.
 
         Raises:
             LlmcfError: if a step that makes it has not run, or the texts have changed since; names the verb.
         """
-        steps.require(ws.path("cot", "vectors"), tables.remedy(ws, "cot embed"))
-        vectors = load_file(ws.path("cot", "vectors", "vectors.safetensors"))
-        path = ws.path("cot", "texts", "texts.parquet")
-        texts = storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
+        make, embed = (tables.remedy(ws, verb) for verb in verbs(cot_set))
+        steps.require(ws.cot("vectors", cot_set), embed)
+        vectors = load_file(ws.cot("vectors", cot_set) / "vectors.safetensors")
+        path = ws.cot("texts", cot_set) / "texts.parquet"
+        texts = storage.read_table(path, schemas.COT_TEXTS, make)
         if len(texts) != len(vectors["cot"]):
-            raise LlmcfError(f"{path} has changed since it was embedded; run `{tables.remedy(ws, 'cot embed')}` again")
+            raise LlmcfError(f"{path} has changed since it was embedded; run `{embed}` again")
         return cls.of(tables.training_rows(ws), integers(texts, "row"), vectors["cot"], vectors["items"])
 
     @classmethod
@@ -122,6 +123,13 @@ class ExampleSet:
         """The examples with their keys, which are what Milvus stores and a query is compared with."""
         key_MX = keys(self.item_vectors_VE, self.history_ML, self.item_M)
         return Candidates(self.row_M, self.user_M, self.position_M, self.day_M, self.label_M, key_MX)
+
+
+def verbs(cot_set: str) -> tuple[str, str]:
+    """The verbs that fill a CoT set: with texts, with vectors."""
+    if not cot_set:
+        return "cot generate", "cot embed"
+    return f"cot restore --pack <pack> --set {cot_set}", f"cot embed --set {cot_set}"
 
 
 def history_vectors(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:

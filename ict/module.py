@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_PER_EXAMPLE = 3  # r, c, l
+from core.errors import check_choice
+
+POOLINGS = ("decoder", "mean")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,10 @@ class IctConfig:
     hidden: int = 64  # of the SwiGLU
     text_hidden: int = 256  # of the text projection and the reconstruction head
     alpha: float = 1.0  # weight of the reconstruction loss
+    use_text: bool = True  # representations hold the texts of the item and of the history
+    use_cot: bool = True  # otherwise an example is r and l alone, and nothing is reconstructed
+    pooling: str = "decoder"  # or mean: w is the mean of all tokens, and nothing is reconstructed
+    gate: bool = False  # w is multiplied by a learned gate of r
     predictions: int = 1024  # of a batch, that the reconstruction loss averages over: an unbiased sample of all
     use_similarity: bool = False  # add each example's similarity to its r token (recipe best)
 
@@ -42,24 +48,35 @@ class InContext(nn.Module):
 
     def __init__(self, config: IctConfig) -> None:
         super().__init__()
+        check_choice("pooling", config.pooling, POOLINGS)
         if config.width % (2 * config.heads):
             raise ValueError(f"width {config.width} does not split into {config.heads} heads of even width")
         self.config = config
-        self.text = nn.Sequential(
-            nn.Linear(config.text_width, config.text_hidden), nn.ReLU(), nn.Linear(config.text_hidden, config.width)
-        )
+        if config.use_text or config.use_cot:
+            self.text = nn.Sequential(
+                nn.Linear(config.text_width, config.text_hidden), nn.ReLU(), nn.Linear(config.text_hidden, config.width)
+            )
         self.label = nn.Embedding(2, config.width)
         self.no_example = nn.Parameter(torch.randn(config.width) * 0.02)
         self.similarity = nn.Linear(1, config.width) if config.use_similarity else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.reconstruct = nn.Sequential(
-            nn.Linear(config.width, config.text_hidden), nn.ReLU(), nn.Linear(config.text_hidden, config.text_width)
-        )
+        self.gate = nn.Linear(config.width, config.width) if config.gate else None
+        self.per_example = 3 if config.use_cot else 2
+        decoder = config.pooling == "decoder"
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers if decoder else 0))
+        self.reconstructs = decoder and config.use_cot and config.alpha > 0
+        if self.reconstructs:
+            self.reconstruct = nn.Sequential(
+                nn.Linear(config.width, config.text_hidden), nn.ReLU(), nn.Linear(config.text_hidden, config.text_width)
+            )
 
     def tokens(self, r_UW: Tensor, cot_UE: Tensor, label_U: Tensor) -> Tensor:
-        """The r, c and l tokens of the distinct examples, (U, 3, W); row 0, whatever it held, is "no example"."""
-        tokens_U3W = torch.stack([r_UW, self.text(cot_UE), self.label(label_U)], dim=1)
-        none_13W = self.no_example.expand(1, _PER_EXAMPLE, -1)
+        """The r, c and l tokens of the distinct examples, (U, 3, W); row 0, whatever it held, is "no example".
+
+        Without chains of thought there are two tokens an example, r and l.
+        """
+        parts = [r_UW, self.text(cot_UE), self.label(label_U)] if self.config.use_cot else [r_UW, self.label(label_U)]
+        tokens_U3W = torch.stack(parts, dim=1)
+        none_13W = self.no_example.expand(1, self.per_example, -1)
         return torch.cat([none_13W, tokens_U3W[1:]])
 
     def forward(
@@ -70,13 +87,16 @@ class InContext(nn.Module):
         `slots_BK` are rows of `tokens_U3W`; 0 is masked. `similarity_BK` is read where the configuration uses it.
         """
         hidden_BTW = self._sequence(r_BW, tokens_U3W, slots_BK, similarity_BK)
-        mask_B1TT = attention_mask(slots_BK)
+        if not self.blocks:
+            w_BW = self._mean(hidden_BTW, slots_BK)
+            return self._gated(w_BW, r_BW), hidden_BTW[:, :0]
+        mask_B1TT = attention_mask(slots_BK, self.per_example)
         turn_2TP = rotation(hidden_BTW.shape[1], self.config.width // self.config.heads)
         for block in self.blocks[:-1]:
             hidden_BTW = block(hidden_BTW, mask_B1TT, turn_2TP)
         # Only r tokens are read: each predicts the c token after it, and the last is w.
-        out_BRW = rms_norm(self.blocks[-1](hidden_BTW, mask_B1TT, turn_2TP, every=_PER_EXAMPLE))
-        return out_BRW[:, -1], out_BRW[:, :-1]
+        out_BRW = rms_norm(self.blocks[-1](hidden_BTW, mask_B1TT, turn_2TP, every=self.per_example))
+        return self._gated(out_BRW[:, -1], r_BW), out_BRW[:, :-1]
 
     def reconstruction_loss(self, predict_BKW: Tensor, slots_BK: Tensor, cot_UE: Tensor) -> Tensor:
         """Mean of 1 - cos(prediction, raw frozen CoT vector) over the examples that are there; 0 if none is.
@@ -84,7 +104,7 @@ class InContext(nn.Module):
         Averages over the first rows of the batch only, as many as make `predictions`: batches come shuffled, and the
         head costs more than the decoder.
         """
-        rows = max(1, self.config.predictions // slots_BK.shape[1])
+        rows = max(1, self.config.predictions // max(slots_BK.shape[1], 1))
         slots_BK, predict_BKW = slots_BK[:rows], predict_BKW[:rows]
         there_BK = slots_BK > 0
         predicted_XE = self.reconstruct(predict_BKW[there_BK])
@@ -98,7 +118,15 @@ class InContext(nn.Module):
             assert similarity_BK is not None, "this configuration reads the similarity"
             added_BKW = self.similarity(similarity_BK.unsqueeze(-1))
             shown_BKX = shown_BKX + F.pad(added_BKW, (0, shown_BKX.shape[-1] - added_BKW.shape[-1]))
-        return torch.cat([shown_BKX.unflatten(-1, (_PER_EXAMPLE, -1)).flatten(1, 2), r_BW.unsqueeze(1)], dim=1)
+        return torch.cat([shown_BKX.unflatten(-1, (self.per_example, -1)).flatten(1, 2), r_BW.unsqueeze(1)], dim=1)
+
+    def _mean(self, hidden_BTW: Tensor, slots_BK: Tensor) -> Tensor:
+        """The normed mean of the tokens that are there, (B, W)."""
+        there_BT1 = there(slots_BK, self.per_example).unsqueeze(2)
+        return rms_norm((hidden_BTW * there_BT1).sum(dim=1) / there_BT1.sum(dim=1))
+
+    def _gated(self, w_BW: Tensor, r_BW: Tensor) -> Tensor:
+        return w_BW if self.gate is None else w_BW * self.gate(r_BW).sigmoid()
 
 
 class Block(nn.Module):
@@ -140,9 +168,14 @@ def distinct(examples_BK: Tensor) -> tuple[Tensor, Tensor]:
     return ids_U, slots_X[1:].view_as(examples_BK)
 
 
-def attention_mask(slots_BK: Tensor) -> Tensor:
+def there(slots_BK: Tensor, per_example: int) -> Tensor:
+    """True for a token that is not of a missing example, (B, T); the request's own is always there."""
+    return F.pad((slots_BK > 0).repeat_interleave(per_example, dim=1), (0, 1), value=True)
+
+
+def attention_mask(slots_BK: Tensor, per_example: int = 3) -> Tensor:
     """True where a token may look, (B, 1, T, T): itself, and earlier tokens that are not of a missing example."""
-    there_BT = F.pad((slots_BK > 0).repeat_interleave(_PER_EXAMPLE, dim=1), (0, 1), value=True)
+    there_BT = there(slots_BK, per_example)
     length = there_BT.shape[1]
     causal_TT = torch.ones(length, length, dtype=torch.bool).tril()
     return (causal_TT & there_BT[:, None, None, :]) | torch.eye(length, dtype=torch.bool)

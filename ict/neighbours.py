@@ -3,7 +3,7 @@
 Suffixes: N training rows, B rows of one batch, M examples + 1, K examples a row, L history length, E text width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from torch import Tensor
 from core import steps
 from core.contracts import EXAMPLES
 from core.data import tables
-from core.errors import check_choice
+from core.errors import UsageError, check_choice
 from core.progress import track
 from core.settings import Workspace
-from ict.examples import Candidates, ExampleSet, Requests, eligible, history_vectors
+from ict.examples import Candidates, ExampleSet, Requests, eligible, history_vectors, verbs
 
 STAGES = ("ranking", "retrieval")
 _BATCH = 4096
@@ -27,60 +27,91 @@ _FILE = "neighbours.safetensors"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourConfig:
-    """How examples are chosen. `count` is K: half positives, half negatives."""
+    """How examples are chosen.
+
+    Args:
+        seed: of their order alone: which they are does not depend on it.
+        count: K.
+        constrained: half of them positives, half negatives; otherwise the nearest, whatever their label.
+        cot_set: which set they are drawn from; "" is the main one.
+    """
 
     stage: str
     recipe: str
     seed: int
     count: int = EXAMPLES
+    constrained: bool = True
+    cot_set: str = ""
+
+    def __post_init__(self) -> None:
+        check_choice("stage", self.stage, STAGES)
+        if self.count < 0 or (self.constrained and self.count % 2):
+            raise UsageError(f"{self.count} examples do not split into as many positives as negatives")
+
+    @property
+    def folder(self) -> str:
+        """Name of what is found under this configuration, whatever the seed."""
+        rule = "paper" if self.recipe == "paper" else "strict"
+        count = f"-k{self.count}" if self.count != EXAMPLES else ""
+        constraint = "" if self.constrained else "-unconstrained"
+        return f"{self.stage}-{rule}{count}{constraint}{self.cot_set and f'-{self.cot_set}'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
     """Of every training row, in order: numbers into the example set (0 = none) and their similarity (0 for none)."""
 
-    folder: Path
     examples_NK: Tensor
     similarity_NK: Tensor
 
 
-def neighbours(ws: Workspace, *, stage: str, recipe: str, seed: int) -> Neighbours:
-    """Find, or read if nothing has changed, the neighbours of all training rows.
+def neighbours(ws: Workspace, config: NeighbourConfig, requests: Requests) -> Neighbours:
+    """Find, or read if nothing has changed, the neighbours of all training rows, which are `requests`.
 
     Raises:
         LlmcfError: if the CoT vectors or the training rows are missing, naming the verb.
     """
-    config = NeighbourConfig(stage=check_choice("stage", stage, STAGES), recipe=recipe, seed=seed)
-    outcome = steps.run(neighbours_step(ws, config), lambda folder: _work(ws, config, folder))
-    stored = load_file(outcome.folder / _FILE)
-    return Neighbours(outcome.folder, stored["examples"], stored["similarity"])
+    stored = load_file(ensure(ws, config) / _FILE)
+    return Neighbours(*arrange(stored["examples"], stored["similarity"], requests, config))
+
+
+def ensure(ws: Workspace, config: NeighbourConfig) -> Path:
+    """The folder of the neighbours of all training rows, filled first where it is not current; errors as above."""
+    return steps.run(neighbours_step(ws, config), lambda folder: _work(ws, config, folder)).folder
 
 
 def neighbours_step(ws: Workspace, config: NeighbourConfig) -> steps.Step:
-    for folder, verb in (("texts", "cot generate"), ("vectors", "cot embed")):
-        steps.require(ws.path("cot", folder), tables.remedy(ws, verb))
+    inputs = [ws.cot("texts", config.cot_set), ws.cot("vectors", config.cot_set)]
+    for folder, verb in zip(inputs, verbs(config.cot_set), strict=True):
+        steps.require(folder, tables.remedy(ws, verb))
     return steps.Step(
-        folder=ws.path("neighbours", f"{config.stage}-{config.recipe}-s{config.seed}"),
-        config=config,
-        inputs=[ws.path("training"), ws.path("cot", "texts"), ws.path("cot", "vectors")],
+        folder=ws.path("neighbours", config.folder),
+        config=replace(config, seed=0, recipe="paper" if config.recipe == "paper" else "strict"),
+        inputs=[ws.path("training"), *inputs],
         code=["ict/neighbours.py", "ict/examples.py"],
     )
 
 
 def _work(ws: Workspace, config: NeighbourConfig, folder: Path) -> dict[str, object]:
     requests = Requests.of(tables.training_rows(ws))
-    examples_NK, similarity_NK = find(ExampleSet.load(ws), requests, config)
-    save_file({"examples": examples_NK, "similarity": similarity_NK}, folder / _FILE)
-    found = (examples_NK > 0).sum(dim=1)
+    examples_NK, similarity_NK = nearest(ExampleSet.load(ws, config.cot_set), requests, config)
+    there_NK = similarity_NK > -torch.inf
+    save_file({"examples": (examples_NK * there_NK).int(), "similarity": similarity_NK}, folder / _FILE)
+    found = there_NK.sum(dim=1)
     return {"rows": len(requests), "complete": int((found == config.count).sum()), "empty": int((found == 0).sum())}
 
 
 def find(examples: ExampleSet, requests: Requests, config: NeighbourConfig) -> tuple[Tensor, Tensor]:
-    """The neighbours of every request: example numbers (N, K) and similarities (N, K)."""
+    """The neighbours of every request as they are shown: example numbers (N, K) and similarities (N, K)."""
+    return arrange(*nearest(examples, requests, config), requests, config)
+
+
+def nearest(examples: ExampleSet, requests: Requests, config: NeighbourConfig) -> tuple[Tensor, Tensor]:
+    """The neighbours of every request, best first, positives first: as `ExactSearch.nearest`."""
     search = ExactSearch(examples.candidates(), examples.item_vectors_VE, config)
     starts = range(0, len(requests), _BATCH)
     parts = [
-        search(requests.slice(start, start + _BATCH))
+        search.nearest(requests.slice(start, start + _BATCH))
         for start in track(starts, total=len(starts), what=f"{config.stage} neighbours, batches")
     ]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
@@ -94,14 +125,19 @@ class ExactSearch:
         self.item_vectors_VE = item_vectors_VE
         self.config = config
         self.history_keys_EM, self.item_keys_EM = candidates.key_MX.T.contiguous().chunk(2)
-        self.of_label = [torch.nonzero(candidates.label_M == label).flatten() for label in (1, 0)]
+        of_label = [torch.nonzero(candidates.label_M == label).flatten() for label in (1, 0)]
+        self.groups = of_label if config.constrained else [torch.arange(len(candidates.label_M))]
 
     def __call__(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """Return example numbers (B, K), in a seeded random order, and similarities (B, K)."""
+        return arrange(*self.nearest(requests), requests, self.config)
+
+    def nearest(self, requests: Requests) -> tuple[Tensor, Tensor]:
+        """Return example numbers (B, K) and similarities (B, K), -inf where an example is missing."""
         score_BM = self.scores(requests)
         score_BM.masked_fill_(~eligible(self.config.recipe, self.candidates, requests), -torch.inf)
-        numbers, scores = zip(*(self._best(score_BM, members_X) for members_X in self.of_label), strict=True)
-        return arrange(torch.cat(numbers, dim=1), torch.cat(scores, dim=1), requests, self.config)
+        numbers, scores = zip(*(self._best(score_BM, members_X) for members_X in self.groups), strict=True)
+        return torch.cat(numbers, dim=1), torch.cat(scores, dim=1)
 
     def scores(self, requests: Requests) -> Tensor:
         """Inner products of the requests' keys with all examples' keys, (B, M).
@@ -117,8 +153,8 @@ class ExactSearch:
         return score_BM.add_((self.item_vectors_VE[item_X] @ self.item_keys_EM)[item_of_B]).mul_(sqrt(0.5))
 
     def _best(self, score_BM: Tensor, members_X: Tensor) -> tuple[Tensor, Tensor]:
-        """The K/2 best of one label; an example set too small for them is filled up with "no example"."""
-        wanted = self.config.count // 2
+        """The K/2 best of one label, or K of any; a set too small for them is filled up with "no example"."""
+        wanted = self.config.count // len(self.groups)
         score_BX, place_BX = score_BM[:, members_X].topk(min(wanted, len(members_X)), dim=1)
         short = wanted - score_BX.shape[1]
         number_BX = F.pad(members_X[place_BX], (0, short))
@@ -131,8 +167,8 @@ def arrange(
     """Turn what was found into what is shown: -inf similarity becomes "no example", the order a seeded random one."""
     missing_BK = similarity_BK == -torch.inf
     item_B = requests.item_B if config.stage == "ranking" else torch.zeros_like(requests.item_B)
-    order_BK = shuffled_order(examples_BK, requests.user_B, item_B, config.seed)
-    shown_BK, similarity_BK = examples_BK.masked_fill(missing_BK, 0), similarity_BK.masked_fill(missing_BK, 0)
+    shown_BK, similarity_BK = examples_BK.long().masked_fill(missing_BK, 0), similarity_BK.masked_fill(missing_BK, 0)
+    order_BK = shuffled_order(shown_BK, requests.user_B, item_B, config.seed)
     return shown_BK.gather(1, order_BK), similarity_BK.gather(1, order_BK)
 
 

@@ -17,6 +17,7 @@ from core.data import asof, audit, tables
 from core.errors import LlmcfError
 from core.runs import Result
 from core.settings import Workspace
+from ict.examples import verbs
 from ict.neighbours import NeighbourConfig, neighbours_step
 from llm import quality
 
@@ -96,20 +97,27 @@ def _checks(ws: Workspace) -> Iterator[Check]:
 
 
 def _examples(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
-    """The CoT set, and the neighbours of every row under each recipe that must obey."""
-    texts = ws.path("cot", "texts", "texts.parquet")
-    if not texts.exists():
-        return
-    table = storage.read_table(texts, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
-    number = table["row"].to_numpy()
-    claim = "an in-context example is a training row"
-    yield Check(claim=claim, rows=len(number), violations=audit.example_set_violations(rows, number))
-    yield Check(claim="a chain of thought does not state the outcome", rows=len(number), violations=_told(ws, table))
+    """The CoT sets, and the neighbours of every row under each recipe that must obey."""
+    named = {path.name: path for path in sorted(ws.path("cot", "sets").glob("[!.]*"))}
+    sets = {"": ws.path("cot"), **named}
+    number: dict[str, np.ndarray] = {}
+    for name, folder in sets.items():
+        texts = folder / "texts" / "texts.parquet"
+        if not texts.exists():
+            continue
+        table = storage.read_table(texts, schemas.COT_TEXTS, tables.remedy(ws, verbs(name)[0]))
+        number[name] = table["row"].to_numpy()
+        of_set = f" (set {name})" if name else ""
+        wrong = audit.example_set_violations(rows, number[name])
+        yield Check(claim=f"an in-context example is a training row{of_set}", rows=len(table), violations=wrong)
+        claim = f"a chain of thought does not state the outcome{of_set}"
+        yield Check(claim=claim, rows=len(table), violations=_told(folder / "texts", table))
     for folder in _neighbours(ws):
         if not _stale(ws, folder):
             claim = f"{folder.name}: examples are of earlier days, never the row itself, its pair or its position"
             shown_RK = load_file(folder / "neighbours.safetensors")["examples"]
-            yield Check(claim=claim, rows=len(rows), violations=audit.example_violations(rows, shown_RK, number))
+            of_set = number[steps.require(folder, "")["config"]["cot_set"]]
+            yield Check(claim=claim, rows=len(rows), violations=audit.example_violations(rows, shown_RK, of_set))
 
 
 def _neighbours(ws: Workspace) -> list[Path]:
@@ -120,9 +128,9 @@ def _neighbours(ws: Workspace) -> list[Path]:
 
 def _stale(ws: Workspace, folder: Path) -> bool:
     """Whether the neighbours were chosen for other rows or texts than these; no training uses such."""
-    if not ws.path("cot", "vectors", steps.STAMP).exists():
-        return True
     config = NeighbourConfig(**steps.require(folder, "")["config"])
+    if not (ws.cot("vectors", config.cot_set) / steps.STAMP).exists():
+        return True
     return neighbours_step(ws, config).current() is None
 
 
@@ -134,9 +142,9 @@ def _scores(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
         yield Check(claim=claim, rows=len(scores), violations=audit.score_violations(rows, scores, trained))
 
 
-def _told(ws: Workspace, texts: pa.Table) -> np.ndarray:
-    """Examples whose text states the outcome, where the recipe forbids it."""
-    if steps.require(ws.path("cot", "texts"), tables.remedy(ws, "cot generate"))["config"]["recipe"] not in RULES:
+def _told(folder: Path, texts: pa.Table) -> np.ndarray:
+    """Examples whose text states the outcome, where the recipe of the texts in `folder` forbids it."""
+    if steps.require(folder, "")["config"]["recipe"] not in RULES:
         return np.empty(0, dtype=np.int64)
     told = [any(map(quality.states_decision, quality.split_sentences(text))) for text in texts["text"].to_pylist()]
     return texts["row"].to_numpy()[np.array(told, dtype=bool)]

@@ -1,15 +1,17 @@
-"""Rows in memory, and batches of them: a KeyedJaggedTensor of the seven fields, without a Python loop over rows.
+"""Rows in memory, and batches of them, without a Python loop over rows.
 
-Suffixes: N rows, B rows of a batch, U distinct examples + 1 (row 0 is "no example"), X = B + U rows whose fields are
-looked up together, G distinct items among these, L history length, C categories an item, K examples, J dense features,
-E text width, V items, P histories.
+Suffixes: N rows, B rows of a batch, U distinct examples + 1 (row 0 is "no example"), X rows whose fields are looked up
+together (the batch, then the examples, then items of histories), G distinct items, L history length, C categories an
+item, K examples, J dense features, E text width, V items, P histories.
 """
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchrec import KeyedJaggedTensor
 
@@ -89,29 +91,54 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """What the ICT module needs beyond the rows: examples, each row's neighbours, and the text of histories.
+class Histories:
+    """The distinct histories of the rows: a row and its negative follow each other and share one. Row 0 is empty."""
 
-    A row and its negative follow each other and share one of the P histories.
-    """
+    ids_PL: Tensor
+    of_N: Tensor
+
+    @classmethod
+    def of(cls, history_NL: Tensor) -> "Histories":
+        ids_PL, of_N = torch.unique_consecutive(history_NL, dim=0, return_inverse=True)
+        return cls(F.pad(ids_PL, (0, 0, 1, 0)), of_N + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the ICT module needs beyond the rows: examples, each row's neighbours, and the text of histories."""
 
     examples: ExampleSet
     neighbours: Neighbours
     history_text_PE: Tensor
-    history_N: Tensor  # rows of `history_text_PE`
     example_text_ME: Tensor
 
     @classmethod
-    def of(cls, rows: Rows, examples: ExampleSet, neighbours: Neighbours) -> "Context":
+    def of(cls, histories: Histories, examples: ExampleSet, neighbours: Neighbours) -> "Context":
         vectors_VE = examples.item_vectors_VE
-        history_PL, history_N = torch.unique_consecutive(rows.requests.history_BL, dim=0, return_inverse=True)
         return cls(
             examples,
             neighbours,
-            history_text_PE=history_vectors(vectors_VE, history_PL),
-            history_N=history_N,
+            history_text_PE=history_vectors(vectors_VE, histories.ids_PL),
             example_text_ME=history_vectors(vectors_VE, examples.history_ML),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """KAR's texts as vectors: of users (U, E), of items (V, E), zero where there is none.
+
+    A user's text tells of the first `prefix_U` interactions, so a row reads it from that position on; -1 for none.
+    """
+
+    user_UE: Tensor
+    item_VE: Tensor
+    prefix_U: Tensor
+
+    def subjects(self, user_B: Tensor, item_B: Tensor, history_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """The user and the item of each row if it may read a text about them, else -1: (B,) each."""
+        seen_B, prefix_B = (history_BL != PAD).sum(dim=1), self.prefix_U[user_B]
+        user_B = torch.where((prefix_B >= 0) & (seen_B >= prefix_B), user_B, -1)
+        return user_B, torch.where(self.item_VE[item_B].any(dim=1), item_B, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,46 +154,88 @@ class InContextBatch:
     label_U: Tensor
 
 
+class Texts(NamedTuple):
+    """The vectors of the distinct users or items of a batch, (U, E), and which of them each row has, (B,), or -1."""
+
+    vectors_UE: Tensor
+    of_B: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`sparse` holds the fields of the B rows first, then, with a context, those of the U distinct examples."""
+    """`sparse` holds the fields of the B rows, then of the U distinct examples, then of the G items of histories.
+
+    `place_BL` are the histories as rows of the latter, for models that attend to them.
+    """
 
     sparse: KeyedJaggedTensor
     dense_BJ: Tensor
     label_B: Tensor
     context: InContextBatch | None = None
+    knowledge: tuple[Texts, Texts] | None = None
+    teacher_B: Tensor | None = None
+    place_BL: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchBuilder:
     """Makes batches out of row numbers.
 
     Args:
+        context, knowledge, teacher_N: what LLM-CF, KAR and distillation read; the teacher's NaN means "no score".
+        attends: whether the model reads the items of a history one by one.
         id_dropout: share of training rows whose user, and of those whose item, is shown as UNKNOWN, so that this row
             of the tables is trained and somebody new can be served.
     """
 
     rows: Rows
     catalogue: Catalogue
-    context: Context | None
+    histories: Histories
+    bags: "Bags"
+    context: Context | None = None
+    knowledge: Knowledge | None = None
+    teacher_N: Tensor | None = None
+    attends: bool = False
     id_dropout: float = 0.0
+
+    @classmethod
+    def of(cls, rows: Rows, catalogue: Catalogue, users: int, **read: Any) -> "BatchBuilder":
+        """`users` counts the rows of the user table; `read` is what a framework needs beside the rows."""
+        histories = Histories.of(rows.requests.history_BL)
+        context = read.get("context")
+        ids = [histories.ids_PL] if context is None else [histories.ids_PL, context.examples.history_ML]
+        bags = Bags.of(catalogue, users, torch.cat(ids))
+        return cls(rows=rows, catalogue=catalogue, histories=histories, bags=bags, **read)
 
     def __call__(self, at_B: Tensor, *, training: bool) -> Batch:
         """The batch of rows `at_B`; draws from torch's default generator where `training` drops ids."""
         requests = self.rows.requests
-        user_X, item_X, history_XL = requests.user_B[at_B], requests.item_B[at_B], requests.history_BL[at_B]
+        user_X, item_X, history_X = requests.user_B[at_B], requests.item_B[at_B], self.histories.of_N[at_B]
         if training and self.id_dropout:
             user_X, item_X = (self._drop(ids) for ids in (user_X, item_X))
-        shown = None
+        shown = place_BL = None
         if self.context is not None:
             ids_U, slots_BK = self._shown(self.context, at_B)
             shown = self._in_context(self.context, at_B, ids_U, slots_BK)
             examples = self.context.examples
             user_X = torch.cat([user_X, examples.user_M[ids_U]])
             item_X = torch.cat([item_X, examples.item_M[ids_U]])
-            history_XL = torch.cat([history_XL, examples.history_ML[ids_U]])
-        sparse = sparse_fields(padded_fields(self.catalogue, user_X, item_X, history_XL))
-        return Batch(sparse, self.rows.dense_NJ[at_B], self.rows.label_N[at_B], shown)
+            history_X = torch.cat([history_X, len(self.histories.ids_PL) + ids_U])
+        if self.attends:
+            item_G, place_BL = distinct(requests.history_BL[at_B])
+            nobody_G = torch.zeros_like(item_G)
+            user_X, item_X, history_X = (
+                torch.cat(parts) for parts in ((user_X, nobody_G), (item_X, item_G), (history_X, nobody_G))
+            )
+        return Batch(
+            self.bags(user_X, item_X, history_X),
+            self.rows.dense_NJ[at_B],
+            self.rows.label_N[at_B],
+            context=shown,
+            knowledge=self._knowledge(self.knowledge, at_B) if self.knowledge else None,
+            teacher_B=None if self.teacher_N is None else self.teacher_N[at_B],
+            place_BL=place_BL,
+        )
 
     def _shown(self, context: Context, at_B: Tensor) -> tuple[Tensor, Tensor]:
         """The distinct examples of the batch, or simply all where a batch shows nearly all anyway."""
@@ -186,14 +255,71 @@ class BatchBuilder:
             item_text_GE=examples.item_vectors_VE[distinct_G],
             item_X=item_X,
             history_text_XE=torch.cat(
-                [context.history_text_PE[context.history_N[at_B]], context.example_text_ME[ids_U]]
+                [context.history_text_PE[self.histories.of_N[at_B]], context.example_text_ME[ids_U]]
             ),
             cot_UE=examples.cot_ME[ids_U],
             label_U=examples.label_M[ids_U],
         )
 
+    def _knowledge(self, knowledge: Knowledge, at_B: Tensor) -> tuple[Texts, Texts]:
+        requests = self.rows.requests
+        subjects = knowledge.subjects(requests.user_B[at_B], requests.item_B[at_B], requests.history_BL[at_B])
+        user, item = (
+            _texts(vectors, of_B)
+            for vectors, of_B in zip((knowledge.user_UE, knowledge.item_VE), subjects, strict=True)
+        )
+        return user, item
+
     def _drop(self, ids: Tensor) -> Tensor:
         return ids.masked_fill(torch.rand(len(ids)) < self.id_dropout, UNKNOWN)
+
+
+def _texts(vectors_XE: Tensor, of_B: Tensor) -> Texts:
+    ids_U, place_B = torch.unique(of_B, return_inverse=True)
+    none = int((ids_U < 0).sum())  # sorted: it comes first
+    return Texts(vectors_XE[ids_U[none:]], place_B - none)
+
+
+@dataclass(frozen=True, slots=True)
+class Bags:
+    """The ids of every field of every user, item and history, end to end, and where each bag starts and how long it is.
+
+    A batch is then one gather, whatever the number of its fields. Starts and lengths are (2, fields, rows).
+    """
+
+    values_X: Tensor
+    user_21U: Tensor
+    item_23V: Tensor
+    history_23P: Tensor
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, users: int, history_PL: Tensor) -> "Bags":
+        """The bags of user ids below `users`, of all items, and of the histories."""
+        user, item = torch.arange(users), torch.arange(len(catalogue.brand_V))
+        padded = padded_fields(catalogue, user, item, history_PL)
+        values, places, at = [], [], 0
+        for name in JAGGED:
+            there = padded[name] != PAD
+            lengths = there.sum(dim=1)
+            starts = at + F.pad(lengths.cumsum(0)[:-1], (1, 0))
+            values.append(padded[name][there])
+            places.append(torch.stack([starts, lengths]))
+            at += len(values[-1])
+        kinds = [torch.stack(places[start:stop], dim=1) for start, stop in ((0, 1), (1, 4), (4, 7))]
+        return cls(torch.cat(values), *kinds)
+
+    def __call__(self, user_X: Tensor, item_X: Tensor, history_X: Tensor) -> KeyedJaggedTensor:
+        """The fields of X rows; an empty history is an empty bag."""
+        parts = [self.user_21U[:, :, user_X], self.item_23V[:, :, item_X], self.history_23P[:, :, history_X]]
+        starts_Y, lengths_Y = torch.cat(parts, dim=1).flatten(1)  # field after field
+        ends_Y = lengths_Y.cumsum(0)
+        shift_Y = starts_Y - ends_Y + lengths_Y
+        values = self.values_X[torch.arange(int(ends_Y[-1])) + torch.repeat_interleave(shift_Y, lengths_Y)]
+        return KeyedJaggedTensor(keys=list(JAGGED), values=values, lengths=lengths_Y, offsets=F.pad(ends_Y, (1, 0)))
+
+
+JAGGED = ("user", "item", "brand", "category", "history", "history_brand", "history_category")
+assert sorted(JAGGED) == sorted(FIELDS)
 
 
 def padded_fields(catalogue: Catalogue, user_X: Tensor, item_X: Tensor, history_XL: Tensor) -> dict[str, Tensor]:
@@ -207,11 +333,3 @@ def padded_fields(catalogue: Catalogue, user_X: Tensor, item_X: Tensor, history_
         "category": catalogue.categories_VC[item_X],
         "history_category": catalogue.categories_VC[history_XL].flatten(1),
     }
-
-
-def sparse_fields(padded: dict[str, Tensor]) -> KeyedJaggedTensor:
-    """The fields without their padding: an empty history is an empty bag."""
-    there = [padded[name] != PAD for name in FIELDS]
-    values = torch.cat([padded[name][mask] for name, mask in zip(FIELDS, there, strict=True)])
-    lengths = torch.cat([mask.sum(dim=1) for mask in there])
-    return KeyedJaggedTensor(keys=list(FIELDS), values=values, lengths=lengths)

@@ -8,7 +8,7 @@ from torchrec.distributed.model_parallel import DistributedModelParallel, get_de
 from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
 from torchrec.distributed.types import ShardingType
 
-from ranking.registry import Ranker
+from ranking.ranker import Ranker
 
 
 def distribute(ranker: Ranker) -> DistributedModelParallel:

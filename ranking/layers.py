@@ -21,6 +21,8 @@ FIELDS = {
     "history_category": "category",
 }
 
+TARGET = ("item", "brand", "category")  # fields of the item in question, and below of the history, alike in order
+HISTORY = ("history", "history_brand", "history_category")
 
 _FIRST_ORDER = 4  # columns for the first-order weight: one is used, but FBGEMM wants a multiple of four
 _DEVIATION = 0.01  # of initial embeddings
@@ -114,11 +116,79 @@ class Standardise(nn.Module):
         return (dense_BJ - self.mean_J) / self.scale_J
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widths:
+    """What a backbone is built for: F fields and V added vectors of width D, J dense features."""
+
+    fields: int
+    width: int
+    vectors: int = 0
+    dense: int = 0
+
+    @property
+    def extras(self) -> int:
+        """Numbers a row beside the fields."""
+        return self.vectors * self.width + self.dense
+
+    @property
+    def flat(self) -> int:
+        """All numbers a row."""
+        return self.fields * self.width + self.extras
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Positions:
+    """The history item by item, for backbones that attend: embeddings (G, Y) of distinct items, places (B, L) among
+    them; place 0 is padding."""
+
+    item_GY: Tensor
+    place_BL: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a backbone scores: the fields, their first-order sums, and what a framework or a recipe adds."""
+
+    emb_BFD: Tensor
+    first_B: Tensor
+    vectors: tuple[Tensor, ...] = ()  # each (B, D): w of LLM-CF, KAR's two
+    dense_BJ: Tensor | None = None  # standardised
+    positions: Positions | None = None
+
+    def extras(self) -> Tensor | None:
+        """The added vectors and the dense features side by side, (B, V * D + J); None if there are none."""
+        parts = [*self.vectors, *([] if self.dense_BJ is None else [self.dense_BJ])]
+        return torch.cat(parts, dim=1) if parts else None
+
+    def flat(self) -> Tensor:
+        """All numbers of a row side by side, (B, F * D + V * D + J)."""
+        extras_BX = self.extras()
+        emb_BY = self.emb_BFD.flatten(1)
+        return emb_BY if extras_BX is None else torch.cat([emb_BY, extras_BX], dim=1)
+
+    def fields(self) -> Tensor:
+        """The fields and the added vectors, each as one more field, (B, F + V, D)."""
+        return torch.cat([self.emb_BFD, torch.stack(self.vectors, dim=1)], dim=1) if self.vectors else self.emb_BFD
+
+
+class FirstOrder(nn.Module):
+    """The linear part of a logit: a bias, the fields' first-order weights, a weight for every other number."""
+
+    def __init__(self, widths: Widths) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.extras = nn.Linear(widths.extras, 1, bias=False) if widths.extras else None
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return its share of the logits, (B,)."""
+        first_B = self.bias + inputs.first_B
+        if self.extras is None:
+            return first_B
+        extras_BX = inputs.extras()
+        assert extras_BX is not None, "this model was built for extra features"
+        return first_B + self.extras(extras_BX).squeeze(1)
+
+
 def pairwise_dot(emb_BFD: Tensor) -> Tensor:
     """Sum of the inner products of all pairs of fields, (B,): half of (sum squared minus squares summed)."""
     return 0.5 * (emb_BFD.sum(dim=1).square() - emb_BFD.square().sum(dim=1)).sum(dim=1)
-
-
-def join(parts: list[Tensor]) -> Tensor | None:
-    """What a framework hands a backbone beside the fields, side by side; None if there is nothing."""
-    return torch.cat(parts, dim=1) if parts else None

@@ -17,15 +17,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from core import metrics, storage
 from core.contracts import ON_SALE
-from core.data import tables
 from core.errors import LlmcfError
 from core.progress import say, track
 from core.settings import Workspace
-from ict.examples import ExampleSet
-from ict.neighbours import neighbours
-from ranking.batch import Batch, BatchBuilder, Catalogue, Context, Rows
+from ranking.batch import Batch, BatchBuilder
+from ranking.inputs import load
+from ranking.ranker import Ranker
 from ranking.recipes import RankerConfig
-from ranking.registry import Ranker, Shape, build
+from ranking.registry import build
 
 MEASURED = ("valid", "test", ON_SALE)
 _EVALUATION_BATCH = 4096
@@ -43,20 +42,6 @@ def fit_and_measure(ws: Workspace, config: RankerConfig, folder: Path) -> dict[s
     measured, scores = measure(model, batches)
     pq.write_table(scores, folder / "scores.parquet", compression="zstd")
     return {"metrics": measured, "training": account}
-
-
-def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
-    """The rows of a workspace, ready to be batched, and the sizes of the model they need."""
-    rows = Rows.of(tables.training_rows(ws))
-    catalogue = Catalogue.of(tables.items(ws))
-    sizes = catalogue.sizes(users=tables.users(ws)["user"].to_numpy().max() + 1)
-    if not config.in_context:
-        return BatchBuilder(rows, catalogue, None, config.id_dropout), Shape(tables=sizes)
-    examples = ExampleSet.load(ws)
-    found = neighbours(ws, stage="ranking", recipe=config.recipe, seed=config.seed)
-    context = Context.of(rows, examples, found)
-    shape = Shape(tables=sizes, text_width=examples.item_vectors_VE.shape[1])
-    return BatchBuilder(rows, catalogue, context, config.id_dropout), shape
 
 
 def fit(model: Ranker, batches: BatchBuilder, config: RankerConfig) -> dict[str, Any]:

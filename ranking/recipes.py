@@ -1,23 +1,114 @@
-"""Hyper-parameters of a ranking run, resolved from its names. Both frameworks of a recipe get the same."""
+"""Hyper-parameters of a ranking run, resolved from its names. All frameworks of a recipe get the same backbone."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from core.contracts import EXAMPLES, FRAMEWORKS, RECIPES, WIDTH
 from core.errors import UsageError, check_choice
 from core.settings import Workspace
 
-MODELS = ("deepfm",)  # the names in ranking.registry
+if TYPE_CHECKING:
+    from ict.neighbours import NeighbourConfig
+
+Tower = tuple[int, ...]
+TOWER: Tower = (200, 80)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeepFmConfig:
-    tower: tuple[int, ...] = (200, 80)
+    tower: Tower = TOWER
     dropout: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class XDeepFmConfig:
+    tower: Tower = TOWER
+    dropout: float = 0.1
+    maps: Tower = (100, 100, 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoIntConfig:
+    tower: Tower = TOWER
+    dropout: float = 0.1
+    attention: int = 64  # width of all heads
+    heads: int = 2
+    layers: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DcnConfig:
+    tower: Tower = TOWER
+    dropout: float = 0.1
+    layers: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DcnV2Config:
+    tower: Tower = TOWER
+    dropout: float = 0.1
+    layers: int = 2
+    experts: int = 4
+    rank: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DinConfig:
+    tower: Tower = TOWER
+    dropout: float = 0.1
+    attention: Tower = (64, 16)
+
+
+Backbone = DeepFmConfig | XDeepFmConfig | AutoIntConfig | DcnConfig | DcnV2Config | DinConfig
+BACKBONES: dict[str, type[Backbone]] = {
+    "deepfm": DeepFmConfig,
+    "xdeepfm": XDeepFmConfig,
+    "autoint": AutoIntConfig,
+    "dcn": DcnConfig,
+    "dcnv2": DcnV2Config,
+    "din": DinConfig,
+}
+MODELS = tuple(BACKBONES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InContextConfig:
+    """LLM-CF's module. Everything here is a knob of the paper's ablations, or of recipe `best`.
+
+    Args:
+        examples: K; half positives, half negatives, unless `constrained` is off.
+        cot_set: which set of texts; "" is the workspace's main one.
+        use_text: read the texts of the items and of the history.
+        use_cot: read the chains of thought, and reconstruct them.
+        use_similarity: add each example's similarity to its token.
+        pooling: `decoder`, or `mean` of the examples' tokens.
+        gate: multiply w by a learned gate.
+    """
+
+    examples: int = EXAMPLES
+    constrained: bool = True
+    cot_set: str = ""
+    layers: int = 2
+    heads: int = 2
+    alpha: float = 1.0
+    use_text: bool = True
+    use_cot: bool = True
+    use_similarity: bool = False
+    pooling: str = "decoder"
+    gate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankerConfig:
+    """Everything that decides a run, beside the data.
+
+    Args:
+        patience: epochs without a better validation AUC before training stops.
+        dense: read the as-of features of `contracts.DENSE`.
+        distil: weight of the loss against the teacher's P(Yes), where it is known.
+        teacher: which folder of scores/ distillation reads.
+    """
+
     dataset: str
     order: str
     model: str
@@ -25,21 +116,44 @@ class RankerConfig:
     recipe: str
     seed: int
     epochs: int = 4
-    patience: int = 1  # epochs without a better validation AUC
+    patience: int = 1
     batch: int = 1024
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
     id_dropout: float = 0.01
     width: int = WIDTH
-    examples: int = EXAMPLES
-    alpha: float = 1.0
-    dense: bool = False  # the as-of features of contracts.DENSE
-    use_similarity: bool = False
-    backbone: DeepFmConfig = field(default_factory=DeepFmConfig)
+    dense: bool = False
+    distil: float = 0.1
+    teacher: str = "recgen-s2023"
+    in_context: InContextConfig = field(default_factory=InContextConfig)
+    backbone: Backbone = field(default_factory=DeepFmConfig)
 
     @property
-    def in_context(self) -> bool:
-        return self.framework == "llm-cf"
+    def uses_examples(self) -> bool:
+        return "llm-cf" in self.framework
+
+    @property
+    def uses_teacher(self) -> bool:
+        return "kd" in self.framework
+
+    @property
+    def uses_knowledge(self) -> bool:
+        return self.framework == "kar"
+
+    @property
+    def neighbours(self) -> "NeighbourConfig":
+        """How the examples of its rows are chosen."""
+        from ict.neighbours import NeighbourConfig
+
+        how = self.in_context
+        return NeighbourConfig(
+            stage="ranking",
+            recipe=self.recipe,
+            seed=self.seed,
+            count=how.examples,
+            constrained=how.constrained,
+            cot_set=how.cot_set,
+        )
 
 
 def resolve(
@@ -64,13 +178,20 @@ def resolve(
         recipe=recipe,
         seed=seed,
         dense=best,
-        use_similarity=best,
+        in_context=InContextConfig(use_similarity=best),
+        backbone=BACKBONES[model](),
     )
     return config if epochs is None else replace(config, epochs=epochs)
 
 
 def from_json(stored: dict[str, Any]) -> RankerConfig:
     """The configuration that a finished run's stamp holds."""
-    backbone = stored["backbone"]
-    restored = DeepFmConfig(tower=tuple(backbone["tower"]), dropout=backbone["dropout"])
-    return RankerConfig(**{**stored, "backbone": restored})
+    backbone = _restored(BACKBONES[stored["model"]], stored["backbone"])
+    in_context = _restored(InContextConfig, stored["in_context"])
+    return RankerConfig(**{**stored, "backbone": backbone, "in_context": in_context})
+
+
+def _restored(kind: type[Any], stored: dict[str, Any]) -> Any:
+    """JSON knows no tuples."""
+    names = {one.name for one in fields(kind)}
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items() if name in names})

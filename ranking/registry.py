@@ -2,23 +2,33 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
 
 from core.contracts import DENSE
-from ict.module import IctConfig, InContext
+from ict.module import IctConfig
+from ranking.frameworks.kar import KINDS, Adaptor
 from ranking.frameworks.llm_cf import LlmCf
-from ranking.frameworks.plain import Plain
-from ranking.layers import FIELDS, Sizes, SparseFields, Standardise
+from ranking.layers import FIELDS, Sizes, SparseFields, Standardise, Widths
+from ranking.models.autoint import AutoInt
+from ranking.models.dcn import DCN
+from ranking.models.dcnv2 import DCNV2
 from ranking.models.deepfm import DeepFM
+from ranking.models.din import DIN
+from ranking.models.xdeepfm import XDeepFM
+from ranking.ranker import Ranker
 from ranking.recipes import MODELS, RankerConfig
 
-Ranker = Plain | LlmCf
-
-
-def _deepfm(config: RankerConfig, extra: int) -> DeepFM:
-    return DeepFM(len(FIELDS), config.width, extra, config.backbone)
-
-
-BACKBONES: dict[str, Callable[[RankerConfig, int], DeepFM]] = {"deepfm": _deepfm}
+BACKBONES: dict[str, Callable[[Widths, Any], nn.Module]] = {
+    "deepfm": DeepFM,
+    "xdeepfm": XDeepFM,
+    "autoint": AutoInt,
+    "dcn": DCN,
+    "dcnv2": DCNV2,
+    "din": DIN,
+}
+ATTENDING = frozenset({"din"})  # read the history item by item
 assert tuple(BACKBONES) == MODELS
 
 
@@ -32,16 +42,19 @@ class Shape:
 
 def build(config: RankerConfig, shape: Shape) -> Ranker:
     """A fresh model for a configuration; draws its weights from torch's default generator."""
-    fields = SparseFields(shape.tables, config.width)
-    dense = Standardise(len(DENSE)) if config.dense else None
-    extra = (config.width if config.in_context else 0) + (len(DENSE) if config.dense else 0)
-    backbone = BACKBONES[config.model](config, extra)
-    if not config.in_context:
-        return Plain(fields, backbone, dense)
-    ict = IctConfig(
-        width=config.width,
-        text_width=shape.text_width,
-        alpha=config.alpha,
-        use_similarity=config.use_similarity,
+    vectors = (1 if config.uses_examples else 0) + (len(KINDS) if config.uses_knowledge else 0)
+    widths = Widths(fields=len(FIELDS), width=config.width, vectors=vectors, dense=len(DENSE) if config.dense else 0)
+    return Ranker(
+        SparseFields(shape.tables, config.width),
+        BACKBONES[config.model](widths, config.backbone),
+        Standardise(len(DENSE)) if config.dense else None,
+        llm_cf=LlmCf(_ict(config, shape), config.width) if config.uses_examples else None,
+        kar=Adaptor(shape.text_width, config.width) if config.uses_knowledge else None,
+        distil=config.distil if config.uses_teacher else 0.0,
     )
-    return LlmCf(fields, backbone, dense, InContext(ict))
+
+
+def _ict(config: RankerConfig, shape: Shape) -> IctConfig:
+    how = config.in_context
+    names = ("layers", "heads", "alpha", "use_text", "use_cot", "use_similarity", "pooling", "gate")
+    return IctConfig(width=config.width, text_width=shape.text_width, **{name: getattr(how, name) for name in names})

@@ -4,19 +4,20 @@ The catalogue, the text vectors and the tokens of all M examples are constants o
 only. TorchRec modules export with a fixed batch, so their weights move into plain tables here (tests prove equality).
 
 Suffixes: B candidates, F fields, D embedding width, E text width, L history, K examples, J dense features,
-M examples + 1, V items, W width of w.
+M examples + 1, V items, U users, W width of w.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.contracts import PAD
 from ict.examples import ExampleSet
-from ranking.batch import Catalogue, padded_fields
+from ranking.batch import BatchBuilder, Catalogue, Knowledge, padded_fields
+from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
-from ranking.frameworks.plain import Plain
-from ranking.layers import FIELDS, SparseFields, mean_bag, split_first_order
-from ranking.registry import Ranker
+from ranking.layers import FIELDS, TARGET, Positions, SparseFields, mean_bag, split_first_order
+from ranking.ranker import Ranker
 
 
 class GatherFields(nn.Module):
@@ -37,6 +38,12 @@ class GatherFields(nn.Module):
         pooled = [mean_bag(self.tables[table], ids[field]) for field, table in FIELDS.items()]
         return split_first_order(torch.stack(pooled, dim=1), self.width)
 
+    def items(self) -> Tensor:
+        """The target fields of every item side by side, (V, Y); row 0 is zero."""
+        ids = {"item": torch.arange(len(self.brand_V))[:, None], "brand": self.brand_V[:, None]}
+        ids["category"] = self.categories_VC
+        return torch.cat([mean_bag(self.tables[name], ids[name])[:, : self.width] for name in TARGET], dim=1)
+
 
 class ServedInContext(nn.Module):
     """w of a request, from constants: the vectors of all items and the tokens of all examples."""
@@ -45,13 +52,14 @@ class ServedInContext(nn.Module):
         super().__init__()
         self.model = model
         self.vectors_VE: Tensor
-        self.item_text_VW: Tensor
+        self.item_text_VW: Tensor | None
         self.tokens_M3W: Tensor
         self.register_buffer("vectors_VE", examples.item_vectors_VE)
-        self.register_buffer("item_text_VW", self.model.ict.text(self.vectors_VE))
+        text = model.ict.text(self.vectors_VE) if model.ict.config.use_text else None
+        self.register_buffer("item_text_VW", text)
         emb_MFD, _ = fields(examples.user_M, examples.item_M, examples.history_ML)
         r_MW = self.encode(emb_MFD, examples.item_M, examples.history_ML)
-        self.register_buffer("tokens_M3W", self.model.ict.tokens(r_MW, examples.cot_ME, examples.label_M))
+        self.register_buffer("tokens_M3W", model.ict.tokens(r_MW, examples.cot_ME, examples.label_M))
 
     def forward(
         self, emb_BFD: Tensor, item_B: Tensor, history_BL: Tensor, examples_BK: Tensor, similarity_BK: Tensor | None
@@ -62,21 +70,48 @@ class ServedInContext(nn.Module):
 
     def encode(self, emb_BFD: Tensor, item_B: Tensor, history_BL: Tensor) -> Tensor:
         """r, (B, W): `LlmCf.represent` with the texts looked up."""
+        if self.item_text_VW is None:
+            return self.model.represent(emb_BFD, None, None)
         history_BE = F.normalize(F.embedding(history_BL, self.vectors_VE).sum(dim=1), dim=-1)
         return self.model.represent(emb_BFD, self.item_text_VW[item_B], self.model.ict.text(history_BE))
+
+
+class ServedKnowledge(nn.Module):
+    """KAR's two vectors of a request, from constants: what the adaptor makes of every text."""
+
+    def __init__(self, model: Adaptor, knowledge: Knowledge) -> None:
+        super().__init__()
+        self.user_UD: Tensor
+        self.item_VD: Tensor
+        self.prefix_U: Tensor
+        there_V1 = knowledge.item_VE.any(dim=1, keepdim=True)
+        self.register_buffer("user_UD", model.adapt("user", knowledge.user_UE))
+        self.register_buffer("item_VD", model.adapt("item", knowledge.item_VE) * there_V1)
+        self.register_buffer("prefix_U", knowledge.prefix_U)
+
+    def forward(self, user_B: Tensor, item_B: Tensor, history_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the user's and the item's vector, (B, D); zeros where a row may read no text."""
+        prefix_B, seen_B = self.prefix_U[user_B], (history_BL != PAD).sum(dim=1)
+        there_B1 = ((prefix_B >= 0) & (seen_B >= prefix_B)).unsqueeze(1)
+        return self.user_UD[user_B] * there_B1, self.item_VD[item_B]
 
 
 class ServedRanker(nn.Module):
     """P(click) of each candidate. Takes the `contracts.RANKER_INPUTS` that its framework and recipe read."""
 
-    def __init__(self, model: Ranker, catalogue: Catalogue, examples: ExampleSet | None) -> None:
+    def __init__(self, model: Ranker, batches: BatchBuilder) -> None:
         super().__init__()
         self.model = model
-        self.fields = GatherFields(model.fields, catalogue)
-        self.in_context = None
-        if isinstance(model, LlmCf):
-            assert examples is not None, "this framework needs in-context examples"
-            self.in_context = ServedInContext(model, self.fields, examples)
+        self.fields = GatherFields(model.fields, batches.catalogue)
+        self.in_context = self.knowledge = None
+        if model.llm_cf is not None:
+            assert batches.context is not None, "this framework needs in-context examples"
+            self.in_context = ServedInContext(model.llm_cf, self.fields, batches.context.examples)
+        if model.kar is not None:
+            assert batches.knowledge is not None, "this framework needs texts about users and items"
+            self.knowledge = ServedKnowledge(model.kar, batches.knowledge)
+        self.item_VY: Tensor | None
+        self.register_buffer("item_VY", self.fields.items() if batches.attends else None)
 
     def forward(
         self,
@@ -89,9 +124,11 @@ class ServedRanker(nn.Module):
     ) -> Tensor:
         """Return probabilities, (B,)."""
         emb_BFD, first_B = self.fields(user, item, history)
-        if isinstance(self.model, Plain):
-            return self.model.score(emb_BFD, first_B, dense).sigmoid()
-        assert self.in_context is not None
-        assert examples is not None, "this model reads in-context examples"
-        w_BW = self.in_context(emb_BFD, item, history, examples, similarity)
-        return self.model.score(emb_BFD, first_B, w_BW, dense).sigmoid()
+        vectors: tuple[Tensor, ...] = ()
+        if self.in_context is not None:
+            assert examples is not None, "this model reads in-context examples"
+            vectors += (self.in_context(emb_BFD, item, history, examples, similarity),)
+        if self.knowledge is not None:
+            vectors += self.knowledge(user, item, history)
+        positions = None if self.item_VY is None else Positions(item_GY=self.item_VY, place_BL=history)
+        return self.model.score(emb_BFD, first_B, vectors, dense, positions).sigmoid()

@@ -14,9 +14,11 @@ from core.data.tables import remedy
 from core.errors import LlmcfError
 from core.settings import Workspace
 from ranking.batch import BatchBuilder
-from ranking.loop import load, predict
+from ranking.inputs import load
+from ranking.loop import predict
+from ranking.ranker import Ranker
 from ranking.recipes import RankerConfig, from_json, resolve
-from ranking.registry import Ranker, build
+from ranking.registry import build
 from ranking.served import ServedRanker
 from ranking.trainer import ranker_step, run_folder
 
@@ -33,8 +35,8 @@ def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed:
     """
     config = trained(ws, resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed))
     batches, ranker = restore(ws, config)
-    examples = batches.context.examples if batches.context else None
-    served = ServedRanker(ranker, batches.catalogue, examples).eval()
+    examples = batches.context.examples.count if batches.context else 0
+    served = ServedRanker(ranker, batches).eval()
     rows = batches.rows.of_split("test")[:_CHECKED]
     request = request_of(batches, config, rows)
     with storage.atomic_path(path) as beside:
@@ -47,7 +49,7 @@ def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed:
         "seed": seed,
         "inputs": list(request),
         "outputs": [tensor.name for tensor in RANKER_OUTPUTS],
-        "examples": examples.count if examples else 0,
+        "examples": examples,
         "checked_rows": len(rows),
         "metrics": steps.require(run_folder(ws, config), "")["summary"]["metrics"],
     }
@@ -87,7 +89,7 @@ def request_of(batches: BatchBuilder, config: RankerConfig, at_B: Tensor) -> dic
         known["dense"] = batches.rows.dense_NJ[at_B]
     if batches.context is not None:
         known["examples"] = batches.context.neighbours.examples_NK[at_B]
-        if config.use_similarity:
+        if config.in_context.use_similarity:
             known["similarity"] = batches.context.neighbours.similarity_NK[at_B]
     return {tensor.name: known[tensor.name].numpy() for tensor in RANKER_INPUTS if tensor.name in known}
 

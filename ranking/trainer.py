@@ -14,12 +14,15 @@ from ranking.recipes import RankerConfig, resolve
 
 FOLDER = "ranking"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
-_SOURCES = ["ranking/batch.py", "ranking/layers.py", "ranking/loop.py", "ranking/models", "ranking/registry.py"]
+_SOURCES = [f"ranking/{name}.py" for name in ("batch", "inputs", "layers", "loop", "ranker", "registry")]
+_SOURCES += ["ranking/models", "ranking/frameworks"]
 _IN_CONTEXT_SOURCES = ["ict/examples.py", "ict/module.py", "ict/neighbours.py"]
-# Measured on 2 shared x86 cores: microseconds a training row, seconds to import, load and evaluate, MiB.
-_ROW_US = {"none": 60.0, "llm-cf": 200.0}
-_FIXED_S = {"none": 14.0, "llm-cf": 24.0}
-_MEMORY_MIB = {"none": 900.0, "llm-cf": 1300.0}
+# Measured on 2 shared x86 cores: microseconds a training row of a backbone, and how many times that with a framework;
+# seconds to import, load and evaluate; MiB.
+_ROW_US = {"deepfm": 60.0, "xdeepfm": 300.0, "autoint": 110.0, "dcn": 70.0, "dcnv2": 90.0, "din": 200.0}
+_ADDED_US = {"none": 0.0, "kd": 5.0, "kar": 40.0, "llm-cf": 140.0, "llm-cf+kd": 145.0}
+_FIXED_S = {False: 14.0, True: 24.0}
+_MEMORY_MIB = {False: 900.0, True: 1300.0}
 
 
 def train(
@@ -61,10 +64,10 @@ def estimate_train(
     path = ws.path("data", "rows.parquet")
     steps.require(path.parent, remedy(ws, "data prepare"))
     rows = pq.ParquetFile(path).metadata.num_rows
-    rate = _ROW_US[framework]
+    rate, read = _ROW_US[model] + _ADDED_US[framework], config.uses_examples
     return Estimate(
-        seconds=_FIXED_S[framework] + rows * config.epochs * rate / 1e6,
-        memory_mib=_MEMORY_MIB[framework] + rows * 2e-3 * (1 if framework == "none" else 2),
+        seconds=_FIXED_S[read] + rows * config.epochs * rate / 1e6,
+        memory_mib=_MEMORY_MIB[read] + rows * 2e-3 * (2 if read else 1),
         disk_mib=8.0,
         basis=f"{rows} rows x {config.epochs} epochs x {rate:.0f} us a row on 2 CPU cores; early stopping may end it",
     )
@@ -72,16 +75,10 @@ def estimate_train(
 
 def ranker_step(ws: Workspace, config: RankerConfig) -> steps.Step:
     """The step of one run; the neighbours of an in-context run are found first, as they are among its inputs."""
-    inputs, code = [ws.path("data"), ws.path("training")], list(_SOURCES)
-    for folder, verb in zip(inputs, ("data prepare", "features join"), strict=True):
-        steps.require(folder, remedy(ws, verb))
-    if config.in_context:
-        from ict.neighbours import neighbours
+    from ranking.inputs import folders
 
-        found = neighbours(ws, stage="ranking", recipe=config.recipe, seed=config.seed)
-        inputs += [ws.path("cot", "texts"), ws.path("cot", "vectors"), found.folder]
-        code += _IN_CONTEXT_SOURCES
-    return steps.Step(folder=run_folder(ws, config), config=config, inputs=inputs, code=code)
+    code = _SOURCES + (_IN_CONTEXT_SOURCES if config.uses_examples else [])
+    return steps.Step(folder=run_folder(ws, config), config=config, inputs=list(folders(ws, config)), code=code)
 
 
 def run_folder(ws: Workspace, config: RankerConfig) -> Path:
@@ -90,7 +87,7 @@ def run_folder(ws: Workspace, config: RankerConfig) -> Path:
 
 def _compared(ws: Workspace, config: RankerConfig, result: Result) -> Result:
     """Add the relative improvement over the same run without a framework; null, with a note, if it is not there."""
-    if not config.in_context:
+    if config.framework == "none":
         return result
     plain = resolve(ws, model=config.model, framework="none", recipe=config.recipe, seed=config.seed)
     stamp = steps.Step(folder=run_folder(ws, plain), config=None).stamp()

@@ -9,8 +9,8 @@ from torch import Tensor
 from core.contracts import FIRST_ID
 from core.data import tables
 from core.settings import Workspace
-from ict.examples import ExampleSet
-from ict.neighbours import neighbours
+from ict.examples import ExampleSet, Requests
+from ict.neighbours import NeighbourConfig, neighbours
 from retrieval_stage.objective import Shown
 from retrieval_stage.recipes import RetrievalConfig
 from retrieval_stage.runs import train_step
@@ -24,7 +24,8 @@ def shown_examples(ws: Workspace, config: RetrievalConfig, sequences: Sequences)
     """The in-context examples of every positive; none without LLM-CF."""
     if config.framework != "llm-cf":
         return Shown(torch.zeros(len(sequences), 0, dtype=torch.int64), torch.zeros(len(sequences), 0))
-    found = neighbours(ws, stage="retrieval", recipe=config.recipe, seed=config.seed)
+    how = NeighbourConfig(stage="retrieval", recipe=config.recipe, seed=config.seed)
+    found = neighbours(ws, how, Requests.of(tables.training_rows(ws)))
     return Shown(found.examples_NK[sequences.row_N], found.similarity_NK[sequences.row_N])
 
 

@@ -6,7 +6,7 @@ softmax, and a plain twin with another batch size and no user id.
 
 from dataclasses import dataclass, replace
 
-from core.contracts import FRAMEWORKS, RECIPES, RETRIEVAL_WIDTH
+from core.contracts import RECIPES, RETRIEVAL_FRAMEWORKS, RETRIEVAL_WIDTH
 from core.errors import check_choice
 
 MODELS = ("sasrec",)
@@ -53,7 +53,7 @@ def resolve(*, model: str, framework: str, recipe: str, seed: int, epochs: int |
         UsageError: if a name is unknown.
     """
     check_choice("retrieval model", model, MODELS)
-    check_choice("framework", framework, FRAMEWORKS)
+    check_choice("framework", framework, RETRIEVAL_FRAMEWORKS)
     check_choice("recipe", recipe, RECIPES)
     config = RetrievalConfig(model=model, framework=framework, recipe=recipe, seed=seed)
     if recipe == "paper":

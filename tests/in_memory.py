@@ -1,6 +1,7 @@
 """An invented workspace in memory: training rows, item vectors and a CoT set, for tests of ict and ranking."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,10 @@ from core.contracts import DENSE, FIRST_ID, HISTORY
 from core.settings import Workspace
 from ict.examples import ExampleSet
 from ict.neighbours import NeighbourConfig, Neighbours, find
-from ranking.batch import BatchBuilder, Catalogue, Context, Rows
-from ranking.registry import Shape
+from ranking.batch import BatchBuilder, Catalogue, Context, Histories, Knowledge, Rows
+from ranking.registry import ATTENDING, Shape
+
+USERS = 14  # rows of the user table
 
 
 def training_rows(users: int = 12, items: int = 30, length: int = 8, days: int = 10, seed: int = 0) -> pa.Table:
@@ -93,14 +96,31 @@ def items_table(items: int = 30, seed: int = 0) -> pa.Table:
     return pa.table(columns).cast(schemas.ITEMS)
 
 
-def batches(*, framework: str = "none", recipe: str = "strict", seed: int = 1) -> tuple[BatchBuilder, Shape]:
-    """The invented world as the training loop takes it, and the sizes of its model."""
+def batches(
+    *, model: str = "deepfm", framework: str = "none", recipe: str = "strict", seed: int = 1, **choice: Any
+) -> tuple[BatchBuilder, Shape]:
+    """The invented world as the training loop takes it, and the sizes of its model.
+
+    Half of the rows have a teacher's score, half of the users and items a text; `choice` is of the neighbours.
+    """
     table = training_rows()
     rows, catalogue = Rows.of(table), Catalogue.of(items_table())
-    sizes = catalogue.sizes(users=14)
-    if framework == "none":
-        return BatchBuilder(rows, catalogue, None), Shape(tables=sizes)
-    examples = example_set(table)
-    config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed)
-    found = Neighbours(Path(), *find(examples, rows.requests, config))
-    return BatchBuilder(rows, catalogue, Context.of(rows, examples, found)), Shape(tables=sizes, text_width=16)
+    read: dict[str, Any] = {"attends": model in ATTENDING}
+    if "llm-cf" in framework:
+        examples = example_set(table)
+        config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed, **choice)
+        found = Neighbours(*find(examples, rows.requests, config))
+        read["context"] = Context.of(Histories.of(rows.requests.history_BL), examples, found)
+    if "kd" in framework:
+        scores = torch.rand(len(rows.label_N), generator=torch.Generator().manual_seed(seed))
+        read["teacher_N"] = torch.where(rows.row_N // 2 % 2 == 0, scores, torch.nan)
+    if framework == "kar":
+        read["knowledge"] = knowledge()
+    return BatchBuilder.of(rows, catalogue, USERS, **read), Shape(tables=catalogue.sizes(USERS), text_width=16)
+
+
+def knowledge(users: int = USERS, items: int = 32, width: int = 16) -> Knowledge:
+    """Texts of every second user, from three interactions on, and of every second item."""
+    user, item = item_vectors(users - FIRST_ID, width, 1), item_vectors(items - FIRST_ID, width, 2)
+    user[::2], item[1::2] = 0, 0
+    return Knowledge(user, item, torch.where(torch.arange(users) % 2 == 1, 3, -1))

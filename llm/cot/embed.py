@@ -19,27 +19,30 @@ from llm.vector_cache import VectorCache
 _TEXTS_A_SECOND = 110  # all-MiniLM-L6-v2, short texts, 2 cores
 
 
-def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = False) -> Result:
+def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = False, cot_set: str = "") -> Result:
     """Fill cot/vectors: `items` (V, E), rows 0 and 1 zero, and `cot` (M, E) in the order of cot/texts.
 
     A text that was ever encoded by this encoder is not encoded again.
 
     Args:
+        cot_set: a named set's texts and vectors in place of the main one's.
         items_only: before there are texts; representative rows are chosen by the vectors of items.
 
     Raises:
         LlmcfError: if the texts or the encoder are missing, naming the verb that makes them.
     """
     if not items_only:
-        steps.require(ws.path("cot", "texts"), tables.remedy(ws, "cot generate"))
+        make = f"cot restore --pack <pack> --set {cot_set}" if cot_set else "cot generate"
+        steps.require(ws.cot("texts", cot_set), tables.remedy(ws, make))
     path = models.encoder_path(encoder)
     step = steps.Step(
-        folder=ws.path("cot", "vectors"),
+        folder=ws.cot("vectors", cot_set),
         config={"encoder": encoder, "hash": models.model_hash(path), "items_only": items_only},
-        inputs=[ws.path("data", "items.parquet"), *([] if items_only else [ws.path("cot", "texts")])],
+        inputs=[ws.path("data", "items.parquet"), *([] if items_only else [ws.cot("texts", cot_set)])],
         code=["llm/cot/embed.py", "llm/cot/encoder.py"],
     )
-    done = steps.run(step, lambda folder: _work(ws, encoder, step.config["hash"], folder, items_only=items_only))
+    texts = None if items_only else ws.cot("texts", cot_set)
+    done = steps.run(step, lambda folder: _work(ws, encoder, step.config["hash"], folder, texts))
     return Result(
         verb="cot embed",
         workspace=ws,
@@ -52,7 +55,7 @@ def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = Fa
 
 def estimate_embed(ws: Workspace) -> Estimate:
     """What `embed` would take on two cores with the carried encoder."""
-    count = tables.items(ws).num_rows + _texts(ws).num_rows
+    count = tables.items(ws).num_rows + _texts(ws, ws.cot("texts")).num_rows
     return Estimate(
         seconds=15 + count / _TEXTS_A_SECOND,
         memory_mib=900,
@@ -61,10 +64,10 @@ def estimate_embed(ws: Workspace) -> Estimate:
     )
 
 
-def _work(ws: Workspace, encoder: str, content: str, folder: Path, *, items_only: bool) -> dict[str, Any]:
+def _work(ws: Workspace, encoder: str, content: str, folder: Path, of: Path | None) -> dict[str, Any]:
     from safetensors.numpy import save_file
 
-    items, texts = tables.items(ws), [] if items_only else _texts(ws)["text"].to_pylist()
+    items, texts = tables.items(ws), [] if of is None else _texts(ws, of)["text"].to_pylist()
     cache, encode = VectorCache(content), Encoder(encoder)
     say(f"cot embed: {items.num_rows:,} item texts, {len(texts):,} chains of thought")
     of_items, new_items = cache.vectors(items["text"].to_pylist(), encode)
@@ -83,6 +86,5 @@ def _work(ws: Workspace, encoder: str, content: str, folder: Path, *, items_only
     }
 
 
-def _texts(ws: Workspace) -> Any:
-    path = ws.path("cot", "texts", "texts.parquet")
-    return storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
+def _texts(ws: Workspace, folder: Path) -> Any:
+    return storage.read_table(folder / "texts.parquet", schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))

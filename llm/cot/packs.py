@@ -160,11 +160,11 @@ def pack(ws: Workspace, name: str, config: GenerateConfig, *, folder: Path = PAC
     return keep(ws, name, content, folder)
 
 
-def restore(ws: Workspace, name: str, *, folder: Path = PACKS) -> Result:
-    """Fill cot/texts from the pack `name`.
+def restore(ws: Workspace, name: str, *, cot_set: str = "", folder: Path = PACKS) -> Result:
+    """Fill cot/texts, or those of a named set, from the pack `name`.
 
     Raises:
-        UsageError: for an unknown pack, or one of another verb, data set, order or day.
+        UsageError: for an unknown pack, or one of another verb, data set, order or day, or a set badly named.
         LlmcfError: if the data or the wording is not what the texts were written for.
     """
     held = Pack(ws, name, VERB, folder)
@@ -178,7 +178,7 @@ def restore(ws: Workspace, name: str, *, folder: Path = PACKS) -> Result:
         return job.assemble(target) | {"pack": name}
 
     step = steps.Step(
-        folder=ws.path("cot", "texts"),
+        folder=ws.cot("texts", cot_set),
         config={"pack": name, "sha256": held.manifest["sha256"], "recipe": config.recipe},
         inputs=[ws.path("data"), ws.path("training")],
         code=generate.CODE,

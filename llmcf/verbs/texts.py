@@ -16,6 +16,9 @@ MaxRows = Annotated[int | None, typer.Option(help="Budget: begin at most so many
 MaxTokens = Annotated[int | None, typer.Option(help="Budget: begin none after so many tokens.")]
 Minutes = Annotated[float | None, typer.Option(help="Budget: begin none after so many minutes.")]
 Encoder = Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")]
+CotSet = Annotated[
+    str, typer.Option("--set", help="A named set of texts beside the main one, such as base or paper; empty: the main.")
+]
 ENGINE = "openvino"
 ENCODER = "all-minilm-l6-v2"
 
@@ -106,13 +109,14 @@ def cot_restore(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
+    cot_set: CotSet = "",
     as_json: opt.Json = False,
 ) -> None:
     """Fill cot/texts from a pack: texts of a real run, without a language model."""
     from llm.cot import packs
 
     place = workspace(dataset, order, as_of)
-    run(lambda: packs.restore(place, pack), as_json=as_json)
+    run(lambda: packs.restore(place, pack, cot_set=cot_set), as_json=as_json)
 
 
 @cot.command("embed")
@@ -122,6 +126,7 @@ def cot_embed(
     as_of: opt.AsOf = opt.AS_OF,
     encoder: Encoder = ENCODER,
     items_only: Annotated[bool, typer.Option("--items-only", help="Items alone: before representative rows.")] = False,
+    cot_set: CotSet = "",
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
@@ -130,7 +135,7 @@ def cot_embed(
 
     place = workspace(dataset, order, as_of)
     run(
-        lambda: embed.embed(place, encoder=encoder, items_only=items_only),
+        lambda: embed.embed(place, encoder=encoder, items_only=items_only, cot_set=cot_set),
         as_json=as_json,
         estimate=(lambda: embed.estimate_embed(place)) if dry_run else None,
     )

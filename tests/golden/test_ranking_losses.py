@@ -13,12 +13,14 @@ import torch
 
 from core.settings import Workspace
 from ranking.loop import seed_everything, train_step
-from ranking.recipes import DeepFmConfig, resolve
+from ranking.recipes import MODELS, resolve
 from ranking.registry import build
 from tests import in_memory
 
 GOLDEN = Path(__file__).with_name("ranking_losses.json")
-RUNS = [("none", "strict"), ("none", "best"), ("llm-cf", "strict"), ("llm-cf", "paper"), ("llm-cf", "best")]
+EVERY = [("none", "strict"), ("none", "best"), ("llm-cf", "strict"), ("llm-cf", "best")]
+RUNS = [(model, *run) for model in MODELS for run in EVERY]
+RUNS += [("deepfm", framework, "strict") for framework in ("kd", "kar", "llm-cf+kd")] + [("deepfm", "llm-cf", "paper")]
 STEPS, BATCH = 20, 32
 
 
@@ -28,13 +30,12 @@ def torch_as_it_was() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-def losses(framework: str, recipe: str) -> list[float]:
-    named = resolve(
-        Workspace("movielens-100k", "shuffled-ties"), model="deepfm", framework=framework, recipe=recipe, seed=1
-    )
-    config = replace(named, width=8, backbone=DeepFmConfig(tower=(16, 8)))
+def losses(model_name: str, framework: str, recipe: str) -> list[float]:
+    place = Workspace("movielens-100k", "shuffled-ties")
+    named = resolve(place, model=model_name, framework=framework, recipe=recipe, seed=1)
+    config = replace(named, width=8, backbone=replace(named.backbone, tower=(16, 8)))
     seed_everything(config.seed)
-    batches, shape = in_memory.batches(framework=framework, recipe=recipe)
+    batches, shape = in_memory.batches(model=model_name, framework=framework, recipe=recipe)
     batches = replace(batches, id_dropout=config.id_dropout)
     model = build(config, shape)
     if model.dense is not None:
@@ -44,14 +45,14 @@ def losses(framework: str, recipe: str) -> list[float]:
     return [train_step(model, optimizer, batches(at_B, training=True)) for at_B in order[:STEPS]]
 
 
-@pytest.mark.parametrize(("framework", "recipe"), RUNS)
-def test_losses_are_golden(framework: str, recipe: str) -> None:
-    golden = json.loads(GOLDEN.read_text())[f"{framework} {recipe}"]
-    assert losses(framework, recipe) == pytest.approx(golden, rel=1e-4)
+@pytest.mark.parametrize(("model", "framework", "recipe"), RUNS)
+def test_losses_are_golden(model: str, framework: str, recipe: str) -> None:
+    golden = json.loads(GOLDEN.read_text())[f"{model} {framework} {recipe}"]
+    assert losses(model, framework, recipe) == pytest.approx(golden, rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_losses_bit_for_bit() -> None:
-    assert losses("llm-cf", "best") == losses("llm-cf", "best")
+    assert losses("din", "llm-cf", "best") == losses("din", "llm-cf", "best")
 
 
 def test_losses_go_down() -> None:
@@ -60,5 +61,5 @@ def test_losses_go_down() -> None:
 
 
 if __name__ == "__main__":
-    curves = {f"{framework} {recipe}": losses(framework, recipe) for framework, recipe in RUNS}
+    curves = {" ".join(run): losses(*run) for run in RUNS}
     GOLDEN.write_text(json.dumps(curves, indent=1) + "\n")

@@ -11,8 +11,9 @@ import torch
 
 from core.settings import PROJECT, Workspace
 from ranking.loop import train_step
+from ranking.ranker import Ranker
 from ranking.recipes import DeepFmConfig, resolve
-from ranking.registry import Ranker, build
+from ranking.registry import build
 from tests import in_memory
 
 pytestmark = pytest.mark.integration

@@ -3,14 +3,14 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from core import schemas, storage
 from core.contracts import DENSE, ON_SALE
 from core.data import asof, audit, tables
 from core.errors import LlmcfError
 from core.settings import Workspace
-from ict.neighbours import neighbours
+from ict.neighbours import NeighbourConfig, ensure
 from llmcf import audit as verb
 from tests import in_memory
 
@@ -147,23 +147,24 @@ def test_neighbours_that_a_training_would_read_are_checked(own: Workspace):
     in_memory.write_cot_set(own, in_memory.example_set(rows, items=items))
     texts = own.path("cot", "texts", "step.json")
     storage.write_json(texts, storage.read_json(texts) | {"config": {"recipe": "strict"}})
-    found = neighbours(own, stage="ranking", recipe="strict", seed=1)
+    folder = ensure(own, NeighbourConfig(stage="ranking", recipe="strict", seed=1))
     assert verb.leaks(own).details["violations"] == 0
 
-    shown, similarity = found.examples_NK.clone(), found.similarity_NK
+    file = folder / "neighbours.safetensors"
+    stored = load_file(file)
+    shown, similarity = stored["examples"], stored["similarity"]
     first = int(np.flatnonzero(rows["day"].to_numpy() == rows["day"].to_numpy().min())[0])
     shown[first] = 1  # of a day that is not earlier than the first
-    file = found.folder / "neighbours.safetensors"
     save_file({"examples": shown, "similarity": similarity}, file)
     result = verb.leaks(own).details
     assert result["violations"] == 1
     assert [check["first"] for check in result["checks"] if check["violations"]] == [[rows["row"][first].as_py()]]
 
-    stamp = found.folder / "step.json"
+    stamp = folder / "step.json"
     storage.write_json(stamp, storage.read_json(stamp) | {"key": "of other rows"})
     result = verb.leaks(own).details
     assert result["violations"] == 0
-    assert "stale, so no training reads it: ranking-strict-s1" in result["text"]
+    assert "stale, so no training reads it: ranking-strict" in result["text"]
 
 
 def test_an_in_sample_score_is_caught(rows):

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from core.errors import UsageError
 from ict.module import IctConfig, InContext, attention_mask, distinct, rms_norm, rotate, rotation
 
 WIDTH, TEXT, K = 8, 12, 2
@@ -131,3 +132,53 @@ def test_rms_norm_by_hand() -> None:
 def test_uneven_heads_are_refused() -> None:
     with pytest.raises(ValueError, match="width 10 does not split into 4 heads"):
         InContext(IctConfig(width=10, text_width=4, heads=4))
+
+
+def test_without_chains_of_thought_an_example_is_two_tokens_and_nothing_is_reconstructed() -> None:
+    torch.manual_seed(0)
+    bare = InContext(IctConfig(width=WIDTH, text_width=TEXT, use_cot=False, use_text=False))
+    assert not hasattr(bare, "text")
+    assert not bare.reconstructs
+    r_UW, label = torch.randn(3, WIDTH), torch.tensor([0, 1, 0])
+    tokens = bare.tokens(r_UW, torch.randn(3, TEXT), label)
+    assert tokens.shape == (3, 2, WIDTH)
+    r, slots = torch.randn(2, WIDTH), torch.tensor([[1, 2], [0, 2]])
+    other = bare.tokens(r_UW, torch.randn(3, TEXT), label)
+    assert torch.equal(bare(r, tokens, slots)[0], bare(r, other, slots)[0])
+    assert not torch.allclose(bare(r, tokens, slots)[0], bare(r, tokens, slots.flip(1))[0], atol=1e-5)
+
+
+def test_mean_pooling_is_the_normed_mean_of_the_tokens_that_are_there(tokens: torch.Tensor) -> None:
+    pooled = InContext(IctConfig(width=WIDTH, text_width=TEXT, pooling="mean"))
+    r = torch.randn(2, WIDTH)
+    w, predict = pooled(r, tokens, torch.tensor([[1, 2], [0, 3]]))
+    both = torch.cat([tokens[1], tokens[2], r[:1]]).mean(dim=0)
+    one = torch.cat([tokens[3], r[1:]]).mean(dim=0)
+    torch.testing.assert_close(w, rms_norm(torch.stack([both, one])))
+    assert predict.shape[1] == 0
+    assert not pooled.reconstructs
+
+
+def test_a_gate_scales_w(ict: InContext, tokens: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    gated = InContext(IctConfig(width=WIDTH, text_width=TEXT, gate=True))
+    assert gated.gate is not None
+    r, slots = torch.randn(2, WIDTH), torch.tensor([[1, 2], [0, 3]])
+    with torch.no_grad():
+        gated.gate.weight.zero_()
+        gated.gate.bias.fill_(40.0)
+        opened = gated(r, tokens, slots)[0]
+        gated.gate.bias.zero_()
+        torch.testing.assert_close(gated(r, tokens, slots)[0], opened / 2)
+
+
+def test_no_examples_at_all_still_give_a_feature(ict: InContext, tokens: torch.Tensor) -> None:
+    r = torch.randn(3, WIDTH)
+    w, predict = ict(r, tokens, torch.zeros(3, 0, dtype=torch.int64))
+    assert torch.isfinite(w).all()
+    assert predict.shape == (3, 0, WIDTH)
+
+
+def test_an_unknown_pooling_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown pooling 'sum'"):
+        InContext(IctConfig(width=8, text_width=4, pooling="sum"))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from core.errors import UsageError
 from ict.examples import Requests, eligible, keys
 from ict.neighbours import NeighbourConfig, find, shuffled_order
 from tests import in_memory
@@ -90,3 +91,29 @@ def test_order_is_uniform_over_places() -> None:
     users, items = torch.arange(4000) // 40, torch.arange(4000) % 1700
     place = shuffled_order(numbers, users, items, seed=3).argsort(dim=1)
     assert place.float().mean(dim=0) == pytest.approx([1.5] * 4, abs=0.06)
+
+
+def test_unconstrained_neighbours_are_the_nearest_whatever_their_label() -> None:
+    candidates = EXAMPLES.candidates()
+    scores = keys(EXAMPLES.item_vectors_VE, REQUESTS.history_BL, REQUESTS.item_B) @ candidates.key_MX.T
+    scores.masked_fill_(~eligible("strict", candidates, REQUESTS), -torch.inf)
+    free = NeighbourConfig(stage="ranking", recipe="strict", seed=1, count=3, constrained=False)
+    found, similarity = find(EXAMPLES, REQUESTS, free)
+    best = scores.topk(3, dim=1).values
+    expected = best.masked_fill(best == -torch.inf, 0).sort(dim=1).values
+    torch.testing.assert_close(similarity.sort(dim=1).values, expected)
+    assert torch.equal((found > 0).sum(dim=1), (best > -torch.inf).sum(dim=1))
+
+
+def test_no_neighbours_and_odd_numbers_of_them() -> None:
+    found, similarity = find(EXAMPLES, REQUESTS, NeighbourConfig(stage="ranking", recipe="strict", seed=1, count=0))
+    assert found.shape == similarity.shape == (len(REQUESTS), 0)
+    with pytest.raises(UsageError, match="3 examples do not split"):
+        NeighbourConfig(stage="ranking", recipe="strict", seed=1, count=3)
+
+
+def test_what_is_stored_does_not_depend_on_the_seed_or_on_best() -> None:
+    one, other = config("strict", seed=1), config("best", seed=2)
+    assert one.folder == other.folder == "ranking-strict"
+    named = NeighbourConfig(stage="ranking", recipe="paper", seed=1, count=6, constrained=False, cot_set="base")
+    assert named.folder == "ranking-paper-k6-unconstrained-base"

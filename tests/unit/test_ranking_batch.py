@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 
 from core.contracts import UNKNOWN
-from ranking.batch import BatchBuilder, Catalogue, padded_fields, sparse_fields
-from ranking.layers import FIELDS, Sizes
+from ranking.batch import JAGGED, Bags, Catalogue
+from ranking.layers import Sizes
 from tests import in_memory
 
 ITEMS = in_memory.items_table()
@@ -32,7 +32,7 @@ def test_sparse_fields_are_what_a_loop_over_rows_would_give() -> None:
     at_B = torch.tensor([0, 5, 17, 190])
     requests = builder.rows.requests
     sparse = builder(at_B, training=False).sparse
-    assert sparse.keys() == list(FIELDS)
+    assert sparse.keys() == list(JAGGED)
     by_item = {line["item"]: line for line in ITEMS.to_pylist()}
     for place, row in enumerate(at_B.tolist()):
         user, item = int(requests.user_B[row]), int(requests.item_B[row])
@@ -52,8 +52,8 @@ def test_sparse_fields_are_what_a_loop_over_rows_would_give() -> None:
 
 
 def test_an_empty_history_is_an_empty_bag() -> None:
-    user, item = torch.tensor([2]), torch.tensor([3])
-    sparse = sparse_fields(padded_fields(CATALOGUE, user, item, torch.zeros(1, 20, dtype=torch.int64)))
+    empty = Bags.of(CATALOGUE, 9, torch.zeros(1, 20, dtype=torch.int64))
+    sparse = empty(torch.tensor([2]), torch.tensor([3]), torch.tensor([0]))
     assert bags(sparse, "history") == [[]]
     assert bags(sparse, "history_category") == [[]]
 
@@ -83,7 +83,7 @@ def test_a_large_batch_simply_takes_all_examples() -> None:
 
 def test_ids_are_dropped_in_training_only() -> None:
     builder, _ = in_memory.batches()
-    dropping = BatchBuilder(builder.rows, builder.catalogue, None, id_dropout=0.5)
+    dropping = replace(builder, id_dropout=0.5)
     at_B = torch.arange(192)
     torch.manual_seed(0)
     trained = dropping(at_B, training=True).sparse
@@ -93,3 +93,23 @@ def test_ids_are_dropped_in_training_only() -> None:
         assert not dropping(at_B, training=False).sparse[field].values().eq(UNKNOWN).any()
     never = replace(dropping, id_dropout=0.0)
     assert torch.equal(never(at_B, training=True).sparse.values(), never(at_B, training=False).sparse.values())
+
+
+def test_items_of_histories_follow_for_models_that_attend() -> None:
+    builder, _ = in_memory.batches(model="din", framework="llm-cf")
+    at_B = torch.tensor([0, 5, 17, 190])
+    batch = builder(at_B, training=False)
+    assert batch.place_BL is not None
+    assert batch.context is not None
+    items = [bag[0] if bag else 0 for bag in bags(batch.sparse, "item")]
+    of_history = torch.tensor(items[len(at_B) + len(batch.context.label_U) :])
+    assert torch.equal(of_history[batch.place_BL], builder.rows.requests.history_BL[at_B])
+    users = bags(batch.sparse, "user")[-len(of_history) :]
+    assert not any(users)
+
+
+def test_a_teachers_score_follows_its_row() -> None:
+    builder, _ = in_memory.batches(framework="kd")
+    batch = builder(torch.tensor([0, 1, 2, 3]), training=True)
+    assert batch.teacher_B is not None
+    assert batch.teacher_B.isnan().tolist() == [False, False, True, True]

@@ -17,12 +17,14 @@ from core.data import tables
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from ranking import loop
-from ranking.recipes import resolve
+from ranking.recipes import MODELS, resolve
 from ranking.registry import build
 from ranking.served import ServedRanker
 from ranking.serving import check, export_onnx, request_of
 from ranking.trainer import estimate_train, train
 from tests import in_memory
+
+PLACE = Workspace("movielens-100k", "shuffled-ties")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,8 +120,8 @@ def test_missing_inputs_name_their_verbs(tmp_path: Path, monkeypatch: pytest.Mon
             train(empty, model="deepfm", framework=framework)
     with pytest.raises(LlmcfError, match="run `llmcf data prepare"):
         estimate_train(empty, model="deepfm", framework="none")
-    with pytest.raises(UsageError, match="unknown model 'dcn'"):
-        train(empty, model="dcn", framework="none")
+    with pytest.raises(UsageError, match="unknown model 'dcnv3'"):
+        train(empty, model="dcnv3", framework="none")
 
 
 def test_the_estimate_grows_with_rows_epochs_and_framework(ws: Workspace) -> None:
@@ -163,17 +165,21 @@ def test_the_exported_graph_is_the_model_at_any_batch(
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
 
 
-@pytest.mark.parametrize(("framework", "recipe"), [("none", "strict"), ("none", "best"), ("llm-cf", "paper")])
-def test_the_graph_to_be_exported_scores_like_the_model(ws: Workspace, framework: str, recipe: str) -> None:
-    config = resolve(ws, model="deepfm", framework=framework, recipe=recipe, seed=1)
-    batches, shape = loop.load(ws, config)
-    model = build(config, shape).eval()
-    served = ServedRanker(model, batches.catalogue, batches.context.examples if batches.context else None).eval()
+@pytest.mark.parametrize(
+    ("model", "framework", "recipe"),
+    [(model, framework, "best") for model in MODELS for framework in ("none", "llm-cf")]
+    + [("deepfm", "llm-cf", "paper"), ("xdeepfm", "kar", "strict"), ("din", "llm-cf+kd", "strict")],
+)
+def test_the_graph_to_be_exported_scores_like_the_model(model: str, framework: str, recipe: str) -> None:
+    config = resolve(PLACE, model=model, framework=framework, recipe=recipe, seed=1)
+    batches, shape = in_memory.batches(model=model, framework=framework, recipe=recipe)
+    ranker = build(config, shape).eval()
+    served = ServedRanker(ranker, batches).eval()
     at_N = torch.arange(0, len(batches.rows.label_N), 11)
     request = {name: torch.from_numpy(values) for name, values in request_of(batches, config, at_N).items()}
     with torch.no_grad():
         scores = served(**request).numpy()
-    np.testing.assert_allclose(scores, loop.predict(model, batches, at_N), atol=1e-6)
+    np.testing.assert_allclose(scores, loop.predict(ranker, batches, at_N), atol=1e-5)
 
 
 def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:

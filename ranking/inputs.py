@@ -1,0 +1,105 @@
+"""What a run reads: which folders its configuration asks for, and the same loaded, ready to be batched."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from core import steps
+from core.data import tables
+from core.settings import Workspace
+from ict.examples import ExampleSet, integers, verbs
+from ict.neighbours import ensure, neighbours
+from ranking.batch import BatchBuilder, Catalogue, Context, Histories, Knowledge, Rows
+from ranking.recipes import RankerConfig
+from ranking.registry import ATTENDING, Shape
+
+
+def needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
+    """The folders that a run reads, each with the verb that fills it; the neighbours come on top."""
+    found = [(ws.path("data"), "data prepare"), (ws.path("training"), "features join")]
+    if config.uses_examples:
+        cot_set = config.in_context.cot_set
+        found += [
+            (ws.cot(part, cot_set), verb) for part, verb in zip(("texts", "vectors"), verbs(cot_set), strict=True)
+        ]
+    if config.uses_knowledge:
+        found.append((ws.path("kar", "vectors"), "kar embed"))
+    if config.uses_teacher:
+        found.append((ws.path("scores", config.teacher), "recgen score"))
+    return found
+
+
+def folders(ws: Workspace, config: RankerConfig) -> Iterator[Path]:
+    """The folders that a run reads, neighbours included, which are found where they are not current.
+
+    Raises:
+        LlmcfError: for the first that is missing, naming the verb that fills it.
+    """
+    for folder, verb in needs(ws, config):
+        steps.require(folder, tables.remedy(ws, verb))
+        yield folder
+    if config.uses_examples:
+        yield ensure(ws, config.neighbours)
+
+
+def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
+    """The rows of a workspace, ready to be batched, and the sizes of the model they need."""
+    rows = Rows.of(tables.training_rows(ws))
+    catalogue = Catalogue.of(tables.items(ws))
+    users = int(tables.users(ws)["user"].to_numpy().max()) + 1
+    context = knowledge = None
+    text_width = 0
+    if config.uses_examples:
+        examples = ExampleSet.load(ws, config.in_context.cot_set)
+        found = neighbours(ws, config.neighbours, rows.requests)
+        context = Context.of(Histories.of(rows.requests.history_BL), examples, found)
+        text_width = examples.item_vectors_VE.shape[1]
+    if config.uses_knowledge:
+        stored = load_file(ws.path("kar", "vectors", "vectors.safetensors"))
+        knowledge = Knowledge(stored["user"], stored["item"], stored["prefix"].long())
+        text_width = stored["user"].shape[1]
+    builder = BatchBuilder.of(
+        rows,
+        catalogue,
+        users,
+        context=context,
+        knowledge=knowledge,
+        teacher_N=_teacher(ws, config, rows.row_N) if config.uses_teacher else None,
+        attends=config.model in ATTENDING,
+        id_dropout=config.id_dropout,
+    )
+    return builder, Shape(tables=catalogue.sizes(users), text_width=text_width)
+
+
+def coverage(batches: BatchBuilder) -> dict[str, float]:
+    """The share of training rows that have what the framework reads: a teacher's score, a text, all K examples."""
+    train_N = batches.rows.of_split("train")
+    found: dict[str, float] = {}
+    if batches.context is not None:
+        found["examples"] = _share((batches.context.neighbours.examples_NK[train_N] > 0).all(dim=1))
+    if batches.teacher_N is not None:
+        found["teacher"] = _share(~batches.teacher_N[train_N].isnan())
+    if batches.knowledge is not None:
+        requests = batches.rows.requests
+        parts = (requests.user_B[train_N], requests.item_B[train_N], requests.history_BL[train_N])
+        user_N, item_N = batches.knowledge.subjects(*parts)
+        found |= {"user_texts": _share(user_N >= 0), "item_texts": _share(item_N >= 0)}
+    return found
+
+
+def _share(there_N: Tensor) -> float:
+    return round(float(there_N.float().mean()), 4)
+
+
+def _teacher(ws: Workspace, config: RankerConfig, row_N: Tensor) -> Tensor:
+    """P(Yes) of every row, NaN where the model has not scored it."""
+    scores = pq.read_table(ws.path("scores", config.teacher, "scores.parquet"))
+    teacher_N = torch.full((len(row_N),), torch.nan)
+    teacher_N[torch.searchsorted(row_N, integers(scores, "row"))] = torch.from_numpy(
+        scores["p_yes"].to_numpy().astype("float32")
+    )
+    return teacher_N

@@ -1,0 +1,94 @@
+"""A ranker: fields, a backbone, and whatever its framework and recipe add. Suffixes: B rows, X = rows, examples, items
+of histories, F fields, D width, J dense features."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ranking.batch import Batch
+from ranking.frameworks.kar import KINDS, Adaptor
+from ranking.frameworks.kd import distillation_loss
+from ranking.frameworks.llm_cf import LlmCf
+from ranking.layers import FIELDS, TARGET, Inputs, Positions, SparseFields, Standardise
+
+_TARGET = [place for place, name in enumerate(FIELDS) if name in TARGET]
+
+
+class Scored(NamedTuple):
+    """What training needs of a batch: logits (B,), and what is added to their loss.
+
+    A tuple, because DistributedDataParallel looks for output tensors in tuples only, and leaves the gradients of every
+    process as they are, silently, if it finds none.
+    """
+
+    logits_B: Tensor
+    added_loss: Tensor
+
+
+class Ranker(nn.Module):
+    """logits = backbone(fields, vectors that a framework adds, dense features that a recipe reads).
+
+    Args:
+        llm_cf: adds w, and its reconstruction loss.
+        kar: adds the user's and the item's vector.
+        distil: weight of the loss against a teacher; 0 for none.
+    """
+
+    def __init__(
+        self,
+        fields: SparseFields,
+        backbone: nn.Module,
+        dense: Standardise | None,
+        *,
+        llm_cf: LlmCf | None = None,
+        kar: Adaptor | None = None,
+        distil: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.fields = fields
+        self.backbone = backbone
+        self.dense = dense
+        self.llm_cf = llm_cf
+        self.kar = kar
+        self.distil = distil
+
+    def forward(self, batch: Batch) -> Scored:
+        emb_XFD, first_X = self.fields(batch.sparse)
+        rows, examples = len(batch.label_B), 0
+        vectors: list[Tensor] = []
+        added = torch.zeros(())
+        if self.llm_cf is not None:
+            assert batch.context is not None, "this framework reads in-context examples"
+            examples = len(batch.context.label_U)
+            w_BW, added = self.llm_cf(emb_XFD[: rows + examples], batch.context)
+            vectors.append(w_BW)
+        if self.kar is not None:
+            assert batch.knowledge is not None, "this framework reads texts about users and items"
+            vectors += [self.kar(kind, texts) for kind, texts in zip(KINDS, batch.knowledge, strict=True)]
+        positions = None
+        if batch.place_BL is not None:
+            item_GY = emb_XFD[rows + examples :, _TARGET].flatten(1)
+            positions = Positions(item_GY=item_GY, place_BL=batch.place_BL)
+        logits_B = self.score(emb_XFD[:rows], first_X[:rows], tuple(vectors), batch.dense_BJ, positions)
+        if self.distil and self.training:
+            assert batch.teacher_B is not None, "this framework reads a teacher's scores"
+            added = added + self.distil * distillation_loss(logits_B, batch.teacher_B)
+        return Scored(logits_B, added)
+
+    def score(
+        self,
+        emb_BFD: Tensor,
+        first_B: Tensor,
+        vectors: tuple[Tensor, ...],
+        dense_BJ: Tensor | None,
+        positions: Positions | None,
+    ) -> Tensor:
+        """Return logits, (B,); `dense_BJ` is read only by a model with dense features."""
+        if self.dense is not None:
+            assert dense_BJ is not None, "this model was built for dense features"
+            dense_BJ = self.dense(dense_BJ)
+        else:
+            dense_BJ = None
+        inputs = Inputs(emb_BFD=emb_BFD, first_B=first_B, vectors=vectors, dense_BJ=dense_BJ, positions=positions)
+        return self.backbone(inputs)
