@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from core.errors import LlmcfError
 from core.progress import say, track
 from core.settings import Workspace
 from ranking.batch import Batch, BatchBuilder
-from ranking.inputs import load
+from ranking.checkpoint import Checkpoint, Progress
+from ranking.inputs import coverage, load
 from ranking.ranker import Ranker
 from ranking.recipes import RankerConfig
 from ranking.registry import build
@@ -30,49 +32,57 @@ MEASURED = ("valid", "test", ON_SALE)
 _EVALUATION_BATCH = 4096
 
 
-def fit_and_measure(ws: Workspace, config: RankerConfig, folder: Path) -> dict[str, Any]:
-    """Fill a run's folder: weights, losses, scores of the validation and test rows. Return metrics and an account."""
+def fit_and_measure(ws: Workspace, config: RankerConfig, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Fill a run's folder: weights, losses, scores of the validation and test rows. Return metrics and an account.
+
+    A run that was killed goes on from `checkpoint`, which is gone when the folder is full.
+    """
     seed_everything(config.seed)
     batches, shape = load(ws, config)
     model = build(config, shape)
-    account = fit(model, batches, config)
+    account = fit(model, batches, config, checkpoint)
     losses = account.pop("losses")
     save_file(model.state_dict(), folder / "model.safetensors")
     storage.write_json(folder / "losses.json", {"steps": losses, "epochs": account["epochs"]})
     measured, scores = measure(model, batches)
     pq.write_table(scores, folder / "scores.parquet", compression="zstd")
-    return {"metrics": measured, "training": account}
+    checkpoint.remove()
+    return {"metrics": measured, "training": account | {"coverage": coverage(batches)}}
 
 
-def fit(model: Ranker, batches: BatchBuilder, config: RankerConfig) -> dict[str, Any]:
+def fit(
+    model: Ranker, batches: BatchBuilder, config: RankerConfig, checkpoint: Checkpoint | None = None
+) -> dict[str, Any]:
     """Train until validation stops improving; leave the best weights in `model` and return the account.
 
     Raises:
         LlmcfError: if the loss is not a number.
     """
     valid_N = batches.rows.of_split("valid")
+    rows = batches.rows
     if model.dense is not None:
-        model.dense.fit(batches.rows.dense_NJ[batches.rows.of_epoch(1)])
+        model.dense.fit(rows.dense_NJ[rows.of_epoch(1)])
     optimizer = torch.optim.Adam(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    losses: list[float] = []
-    epochs: list[dict[str, float]] = []
-    best, best_epoch = model.state_dict(), 0
-    for epoch in range(1, config.epochs + 1):
-        start, done = time.monotonic(), len(losses)
-        for batch in _epoch(batches, batches.rows.of_epoch(epoch), config.batch, epoch):
-            losses.append(train_step(model, optimizer, batch))
+    progress, best = checkpoint.resume(model, optimizer) if checkpoint else (Progress(), model.state_dict())
+    if progress.epoch:
+        say(f"going on after epoch {progress.epoch} of a run that was broken off")
+    while not progress.over(config.epochs, config.patience):
+        epoch, start, done = progress.epoch + 1, time.monotonic(), len(progress.losses)
+        for batch in _epoch(batches, rows.of_epoch(epoch if config.redraw else 1), config.batch, epoch):
+            progress.losses.append(train_step(model, optimizer, batch))
         seconds = time.monotonic() - start
+        loss = float(np.mean(progress.losses[done:]))
         auc = metrics.auc(labels_of(batches, valid_N), predict(model, batches, valid_N))
-        epochs.append({"loss": float(np.mean(losses[done:])), "valid_auc": auc, "seconds": round(seconds, 2)})
-        say(f"epoch {epoch}: loss {epochs[-1]['loss']:.4f}, valid AUC {auc:.4f}, {seconds:.0f} s")
-        if auc >= max(line["valid_auc"] for line in epochs):
-            best, best_epoch = copy.deepcopy(model.state_dict()), epoch
-        elif epoch - best_epoch >= config.patience:
-            break
+        progress.epochs.append({"loss": loss, "valid_auc": auc, "seconds": round(seconds, 2)})
+        say(f"epoch {epoch}: loss {loss:.4f}, valid AUC {auc:.4f}, {seconds:.0f} s")
+        if auc >= max(line["valid_auc"] for line in progress.epochs):
+            best, progress.best_epoch = copy.deepcopy(model.state_dict()), epoch
+        if checkpoint:
+            checkpoint.save(progress, model, best, optimizer)
     model.load_state_dict(best)
-    return {"best_epoch": best_epoch, "epochs": epochs, "losses": losses, "parameters": parameters(model)}
+    return {**asdict(progress), "parameters": parameters(model)}
 
 
 def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> float:

@@ -105,6 +105,7 @@ class RankerConfig:
     Args:
         patience: epochs without a better validation AUC before training stops.
         dense: read the as-of features of `contracts.DENSE`.
+        redraw: take another of the prepared negatives of each training row in every epoch.
         distil: weight of the loss against the teacher's P(Yes), where it is known.
         teacher: which folder of scores/ distillation reads.
     """
@@ -123,6 +124,7 @@ class RankerConfig:
     id_dropout: float = 0.01
     width: int = WIDTH
     dense: bool = False
+    redraw: bool = False
     distil: float = 0.1
     teacher: str = "recgen-s2023"
     in_context: InContextConfig = field(default_factory=InContextConfig)
@@ -178,6 +180,7 @@ def resolve(
         recipe=recipe,
         seed=seed,
         dense=best,
+        redraw=best,
         in_context=InContextConfig(use_similarity=best),
         backbone=BACKBONES[model](),
     )

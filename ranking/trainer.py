@@ -14,7 +14,7 @@ from ranking.recipes import RankerConfig, resolve
 
 FOLDER = "ranking"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
-_SOURCES = [f"ranking/{name}.py" for name in ("batch", "inputs", "layers", "loop", "ranker", "registry")]
+_SOURCES = [f"ranking/{name}.py" for name in ("batch", "checkpoint", "inputs", "layers", "loop", "ranker", "registry")]
 _SOURCES += ["ranking/models", "ranking/frameworks"]
 _IN_CONTEXT_SOURCES = ["ict/examples.py", "ict/module.py", "ict/neighbours.py"]
 # Measured on 2 shared x86 cores: microseconds a training row of a backbone, and how many times that with a framework;
@@ -36,12 +36,16 @@ def train(
     """
     config = resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs)
 
+    step = ranker_step(ws, config)
+
     def work(folder: Path) -> dict[str, Any]:
+        from ranking.checkpoint import Checkpoint
         from ranking.loop import fit_and_measure
 
-        return fit_and_measure(ws, config, folder)
+        unfinished = ws.path(FOLDER, ".unfinished", f"{step.folder.name}.safetensors")
+        return fit_and_measure(ws, config, folder, Checkpoint(unfinished, step.key))
 
-    outcome = steps.run(ranker_step(ws, config), work)
+    outcome = steps.run(step, work)
     result = Result(
         verb="rank train",
         workspace=ws,
