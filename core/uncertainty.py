@@ -102,3 +102,13 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation; the latter is NaN for one value."""
     spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
     return float(np.mean(values)), float(spread)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values of one family of tests, corrected by Holm's step-down procedure; NaN stays and does not count."""
+    order = sorted((value, place) for place, value in enumerate(p) if not np.isnan(value))
+    corrected, running = [float("nan")] * len(p), 0.0
+    for rank, (value, place) in enumerate(order):
+        running = max(running, min(1.0, value * (len(order) - rank)))
+        corrected[place] = running
+    return corrected

@@ -98,11 +98,23 @@ class InContextConfig:
     gate: bool = False
 
 
+VARIANTS: dict[str, dict[str, Any]] = {  # of LLM-CF: the ablations of Table 5, the sweep of Figure 5
+    "": {},
+    "no-text": {"use_text": False},
+    "no-cot": {"use_cot": False},
+    "no-recgen": {"cot_set": "base"},
+    "no-decoder": {"pooling": "mean"},
+    **{f"k{count}": {"examples": count} for count in (0, 2, 6, 8)},
+    "k4-unconstrained": {"constrained": False},
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankerConfig:
     """Everything that decides a run, beside the data.
 
     Args:
+        variant: what is changed in LLM-CF, one of VARIANTS.
         patience: epochs without a better validation AUC before training stops.
         dense: read the as-of features of `contracts.DENSE`.
         redraw: take another of the prepared negatives of each training row in every epoch.
@@ -116,6 +128,7 @@ class RankerConfig:
     framework: str
     recipe: str
     seed: int
+    variant: str = ""
     epochs: int = 4
     patience: int = 1
     batch: int = 1024
@@ -129,6 +142,11 @@ class RankerConfig:
     teacher: str = "recgen-s2023"
     in_context: InContextConfig = field(default_factory=InContextConfig)
     backbone: Backbone = field(default_factory=DeepFmConfig)
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return "-".join(filter(None, (self.model, self.framework, self.recipe, self.variant, f"s{self.seed}")))
 
     @property
     def uses_examples(self) -> bool:
@@ -159,9 +177,16 @@ class RankerConfig:
 
 
 def resolve(
-    ws: Workspace, *, model: str, framework: str, recipe: str, seed: int, epochs: int | None = None
+    ws: Workspace,
+    *,
+    model: str,
+    framework: str,
+    recipe: str,
+    seed: int,
+    epochs: int | None = None,
+    variant: str = "",
 ) -> RankerConfig:
-    """The configuration of a named run.
+    """The configuration of a named run. Recipe `paper` reads the set of texts `paper`, where there is one.
 
     Raises:
         UsageError: for an unknown name or an impossible number, with the choices.
@@ -169,9 +194,14 @@ def resolve(
     check_choice("model", model, MODELS)
     check_choice("framework", framework, FRAMEWORKS)
     check_choice("recipe", recipe, RECIPES)
+    check_choice("variant", variant, VARIANTS)
+    if variant and "llm-cf" not in framework:
+        raise UsageError(f"the variant {variant!r} is one of LLM-CF; the framework {framework!r} has none")
     if epochs is not None and epochs < 1:
         raise UsageError(f"--epochs {epochs} is not at least 1")
     best = recipe == "best"
+    told = "paper" if recipe == "paper" and ws.cot("texts", "paper").exists() else ""
+    in_context = InContextConfig(use_similarity=best, cot_set=told)
     config = RankerConfig(
         dataset=ws.dataset,
         order=ws.order,
@@ -179,9 +209,10 @@ def resolve(
         framework=framework,
         recipe=recipe,
         seed=seed,
+        variant=variant,
         dense=best,
         redraw=best,
-        in_context=InContextConfig(use_similarity=best),
+        in_context=replace(in_context, **VARIANTS[variant]),
         backbone=BACKBONES[model](),
     )
     return config if epochs is None else replace(config, epochs=epochs)

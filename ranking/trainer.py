@@ -34,8 +34,11 @@ def train(
         UsageError: for an unknown name.
         LlmcfError: if an input is missing, naming the verb that makes it, or the loss is not a number.
     """
-    config = resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs)
+    return train_as(ws, resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs))
 
+
+def train_as(ws: Workspace, config: RankerConfig) -> Result:
+    """The same under a given configuration."""
     step = ranker_step(ws, config)
 
     def work(folder: Path) -> dict[str, Any]:
@@ -49,13 +52,13 @@ def train(
     result = Result(
         verb="rank train",
         workspace=ws,
-        recipe=recipe,
-        seed=seed,
+        recipe=config.recipe,
+        seed=config.seed,
         skipped=outcome.skipped,
         seconds=outcome.seconds,
         artifacts={name: str(outcome.folder / file) for name, file in _FILES.items()},
         metrics=outcome.summary["metrics"],
-        details={"model": model, "framework": framework, **outcome.summary["training"]},
+        details={"model": config.model, "framework": config.framework, **outcome.summary["training"]},
     )
     return _compared(ws, config, result)
 
@@ -86,7 +89,7 @@ def ranker_step(ws: Workspace, config: RankerConfig) -> steps.Step:
 
 
 def run_folder(ws: Workspace, config: RankerConfig) -> Path:
-    return ws.path(FOLDER, f"{config.model}-{config.framework}-{config.recipe}-s{config.seed}")
+    return ws.path(FOLDER, config.name)
 
 
 def _compared(ws: Workspace, config: RankerConfig, result: Result) -> Result:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from core.contracts import FRAMEWORKS
+from core.errors import UsageError
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import group, workspace
@@ -49,6 +51,66 @@ def backfill_recgen(
     )
     size = Size(pairs=pairs, questions=questions or None, instructions=instructions, texts=texts)
     run(lambda: recgen_matrix.backfill(place, config, wanted, size), as_json=as_json)
+
+
+@backfill.command("ranking")
+def backfill_ranking(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    backbones: Annotated[str, typer.Option(help="Comma-separated; all six if not given.")] = "",
+    frameworks: Annotated[
+        str, typer.Option(help=f"Comma-separated, of {', '.join(FRAMEWORKS)}; all if not given.")
+    ] = "",
+    recipes: Annotated[str, typer.Option(help="Comma-separated.")] = opt.RECIPE,
+    variants: Annotated[
+        str,
+        typer.Option(help="Comma-separated ablations and settings of LLM-CF, beside it as it is; `all` for every one."),
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = str(opt.SEED),
+    as_json: opt.Json = False,
+) -> None:
+    """Train every backbone with every framework, and keep what each reaches; what is there already is not run again."""
+    from llmcf import ranking_matrix
+    from ranking.recipes import VARIANTS
+
+    place = workspace(dataset, order, as_of)
+    listed = {"backbones": _names(backbones), "frameworks": _names(frameworks), "recipes": _names(recipes)}
+    matrix = ranking_matrix.Matrix(
+        **{name: values for name, values in listed.items() if values},
+        variants=tuple(VARIANTS) if variants == "all" else ("", *_names(variants)),
+        seeds=_numbers("--seeds", seeds),
+    )
+    options = {
+        "dataset": dataset, "order": order, "backbones": backbones, "frameworks": frameworks,
+        "recipes": recipes, "variants": variants, "seeds": seeds,
+    }  # fmt: skip
+    command = " ".join(["llmcf backfill ranking", *(f"--{name} {value}" for name, value in options.items() if value)])
+    run(lambda: ranking_matrix.backfill(place, matrix, command=command), as_json=as_json)
+
+
+@report.command("ranking")
+def report_ranking(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Render the paper's Tables 3 and 5 and Figure 5 as measured here, beside the paper's figures."""
+    from llmcf import ranking_report
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: ranking_report.report(place), as_json=as_json)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    if not _names(text) or not all(name.isdigit() for name in _names(text)):
+        raise UsageError(f"{option} {text!r} is not a list of whole numbers such as 2023,2024")
+    return tuple(map(int, _names(text)))
 
 
 @report.command("recgen")

@@ -1,0 +1,119 @@
+"""Pictures of the ranking report, drawn without a display, as SVG."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from core.contracts import FRAMEWORKS, RECIPES
+from llmcf.plot_style import ACCENT, GOOD, INK, PALE, STYLE
+from llmcf.ranking_report import ABLATIONS, BACKBONE_NAMES, FRAMEWORK_NAMES, SWEEP, Cells, values
+from ranking.recipes import MODELS
+
+_COLOURS: dict[str, str] = dict(zip(FRAMEWORKS, (PALE, "#d68910", GOOD, ACCENT, "#7d3c98"), strict=True))
+_PAPER = {"marker": "_", "color": INK, "s": 160, "linewidths": 1.6, "zorder": 3}
+
+
+def draw(cells: Cells, paper: dict[tuple[str, str, str], float], folder: Path) -> dict[str, str]:
+    """Write the pictures for which there are runs; return title -> file name."""
+    made: dict[str, str] = {}
+    for recipe in (name for name in RECIPES if any(key[0] == name for key in cells)):
+        variants = {key[3] for key in cells if key[0] == recipe} - {""}
+        made[f"Test AUC, {recipe}"] = _frameworks(cells, recipe, paper, folder / f"auc-{recipe}.svg")
+        if variants & set(ABLATIONS):
+            title = f"What LLM-CF loses without a part, {recipe}"
+            made[title] = _ablations(cells, recipe, folder / f"ablations-{recipe}.svg")
+        if variants & set(SWEEP):
+            made[f"Number of examples (Figure 5), {recipe}"] = _sweep(cells, recipe, folder / f"examples-{recipe}.svg")
+    return made
+
+
+def _frameworks(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float], path: Path) -> str:
+    """A group of bars a backbone, a bar a framework, error bars over seeds; the paper's figures as dashes."""
+    models = [model for model in MODELS if any(key[:2] == (recipe, model) for key in cells)]
+    shown = [name for name in FRAMEWORKS if any(key[0] == recipe and key[2] == name for key in cells)]
+    width = 0.8 / len(shown)
+    with mpl.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(11, 4.2), layout="constrained")
+        lowest: list[float] = []
+        for place, framework in enumerate(shown):
+            for group, model in enumerate(models):
+                ours = list(values(cells, (recipe, model, framework, ""), "auc").values())
+                at = group + (place - (len(shown) - 1) / 2) * width
+                if ours:
+                    spread = np.std(ours, ddof=1) if len(ours) > 1 else 0.0
+                    label = framework if group == 0 else None
+                    error = {"ecolor": INK, "error_kw": {"lw": 1}}
+                    axis.bar(
+                        at, np.mean(ours), width * 0.9, yerr=spread, color=_COLOURS[framework], label=label, **error
+                    )
+                    lowest.append(float(np.min(ours)))
+                theirs = paper.get((model, FRAMEWORK_NAMES.get(framework, ""), "auc"))
+                if theirs is not None:
+                    axis.scatter(at, theirs, label="the paper" if (place, group) == (0, 0) else None, **_PAPER)
+                    lowest.append(theirs)
+        axis.set_xticks(range(len(models)), [BACKBONE_NAMES[model][0] for model in models])
+        axis.set(ylabel="AUC", ylim=(np.floor(min(lowest) * 100 - 0.5) / 100, None))
+        axis.legend(frameon=False, ncols=len(shown) + 1, loc="upper left", bbox_to_anchor=(0, 1.12))
+        return _save(figure, path)
+
+
+def _ablations(cells: Cells, recipe: str, path: Path) -> str:
+    """A row a variant, a point a backbone: its AUC less that of LLM-CF, paired by seed, with the seeds' spread."""
+    names = [name for name in ABLATIONS if name]
+    models = [model for model in MODELS if any((recipe, model, "llm-cf", name) in cells for name in names)]
+    with mpl.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(9, 3.6), layout="constrained")
+        for place, model in enumerate(models):
+            whole = values(cells, (recipe, model, "llm-cf", ""), "auc")
+            for row, name in enumerate(names):
+                part = values(cells, (recipe, model, "llm-cf", name), "auc")
+                gaps = [part[seed] - whole[seed] for seed in part if seed in whole]
+                if gaps:
+                    spread = np.std(gaps, ddof=1) if len(gaps) > 1 else 0.0
+                    at = row + (place - (len(models) - 1) / 2) * 0.11
+                    colour = plt.get_cmap("viridis")(place / 6)
+                    label = BACKBONE_NAMES[model][0] if row == 0 else None
+                    axis.errorbar(np.mean(gaps), at, xerr=spread, fmt="o", color=colour, ms=5, lw=1, label=label)
+        axis.axvline(0, color=PALE, linestyle="--", linewidth=1)
+        axis.set_yticks(range(len(names)), [ABLATIONS[name] for name in names])
+        axis.invert_yaxis()
+        axis.set(xlabel="AUC less that of LLM-CF (left of the line: the part helps)")
+        figure.legend(loc="outside right center", frameon=False)
+        return _save(figure, path)
+
+
+def _sweep(cells: Cells, recipe: str, path: Path) -> str:
+    """AUC over K, a line a backbone; the unconstrained four as a cross."""
+    counts = {name: int(title) for name, title in SWEEP.items() if title.isdigit()}
+    models = [model for model in MODELS if any((recipe, model, "llm-cf", name) in cells for name in counts if name)]
+    with mpl.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(9, 4), layout="constrained")
+        for place, model in enumerate(models):
+            points = {
+                k: list(values(cells, (recipe, model, "llm-cf", name), "auc").values()) for name, k in counts.items()
+            }
+            known = sorted(k for k, aucs in points.items() if aucs)
+            mean = [float(np.mean(points[k])) for k in known]
+            spread = [float(np.std(points[k], ddof=1)) if len(points[k]) > 1 else 0.0 for k in known]
+            colour = plt.get_cmap("viridis")(place / 6)
+            axis.errorbar(
+                known, mean, yerr=spread, marker="o", ms=4, lw=1.4, color=colour, label=BACKBONE_NAMES[model][0]
+            )
+            free = list(values(cells, (recipe, model, "llm-cf", "k4-unconstrained"), "auc").values())
+            if free:
+                label = "4, unconstrained" if place == 0 else None
+                axis.scatter(4, np.mean(free), marker="x", color=colour, s=60, label=label, zorder=3)
+        axis.set(xlabel="in-context examples K", ylabel="test AUC", xticks=sorted(counts.values()))
+        figure.legend(loc="outside right center", frameon=False)
+        return _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> str:
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    return path.name
