@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from core.contracts import FRAMEWORKS, RECIPES
 from llmcf.plot_style import ACCENT, GOOD, INK, PALE, STYLE
-from llmcf.ranking_report import ABLATIONS, BACKBONE_NAMES, FRAMEWORK_NAMES, SWEEP, Cells, values
+from llmcf.ranking_cells import ABLATIONS, BACKBONE_NAMES, FRAMEWORK_NAMES, SWEEP, Cells, values
 from ranking.recipes import MODELS
 
 _COLOURS: dict[str, str] = dict(zip(FRAMEWORKS, (PALE, "#d68910", GOOD, ACCENT, "#7d3c98"), strict=True))

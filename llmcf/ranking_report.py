@@ -18,32 +18,23 @@ from core import metrics, results, settings, storage
 from core.contracts import FRAMEWORKS, ON_SALE, RECIPES
 from core.errors import LlmcfError
 from core.runs import Result
-from core.settings import PROJECT, Workspace
+from core.settings import Workspace
 from core.uncertainty import holm, over_seeds, paired_test
+from llmcf.ranking_cells import (
+    ABLATIONS,
+    BACKBONE_NAMES,
+    FRAMEWORK_NAMES,
+    SWEEP,
+    Cells,
+    Key,
+    cells_of,
+    paper_figures,
+    values,
+)
 from llmcf.ranking_matrix import TASK
 from ranking.recipes import MODELS, VARIANTS
 
 TEMPLATE = Path(__file__).with_name("ranking_report.html")
-PAPER = PROJECT / "results" / "paper.csv"
-BACKBONE_NAMES = {  # ours -> the paper's in Table 3, in Table 5
-    "deepfm": ("DeepFM", "DeepFM"),
-    "xdeepfm": ("xDeepFM", "xDeepFM"),
-    "autoint": ("AutoInt", "AutoInt"),
-    "dcn": ("DCNv1", "DcNv1"),
-    "dcnv2": ("DCNv2", "DcNv2"),
-    "din": ("DIN", "DIN"),
-}
-FRAMEWORK_NAMES = {"none": "None", "kd": "KD", "kar": "KAR", "llm-cf": "LLM-CF"}
-ABLATIONS = {
-    "no-text": "w/o text",
-    "no-cot": "w/o CoT",
-    "no-recgen": "w/o RecGen-LLaMA",
-    "no-decoder": "w/o TF decoder",
-    "": "LLM-CF",
-}
-SWEEP = {"k0": "0", "k2": "2", "": "4", "k6": "6", "k8": "8", "k4-unconstrained": "4, unconstrained"}
-Key = tuple[str, str, str, str]  # recipe, model, framework, variant
-Cells = dict[Key, dict[int, dict[str, Any]]]  # seed -> line
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,33 +86,6 @@ def report(ws: Workspace) -> Result:
         artifacts={"report": str(folder / "report.md"), "page": str(folder / "report.html")},
         details={"runs": sum(map(len, cells.values())), "tables": [table.title for table in tables]},
     )
-
-
-def cells_of(lines: Sequence[dict[str, Any]]) -> Cells:
-    """The last line of each run, by cell and seed."""
-    cells: Cells = {}
-    for line in lines:
-        config = line["config"]
-        key = (config["recipe"], config["model"], config["framework"], config["variant"])
-        cells.setdefault(key, {})[config["seed"]] = line
-    return cells
-
-
-def values(cells: Cells, key: Key, name: str, split: str = "test") -> dict[int, float]:
-    """A metric of a cell, by seed; empty if it was not measured."""
-    return {seed: line["metrics"][split][name] for seed, line in cells.get(key, {}).items() if split in line["metrics"]}
-
-
-def paper_figures(dataset: str) -> dict[tuple[str, str, str], float]:
-    """(backbone, framework, metric) -> the paper's figure, of Tables 3 and 5; empty for data it has not."""
-    with PAPER.open(encoding="utf-8") as stream:
-        of = dataset.removeprefix("amazon-")
-        found = {}
-        for line in csv.DictReader(stream):
-            if line["dataset"] == of and line["table"] in ("table3", "table5"):
-                model = next((ours for ours, theirs in BACKBONE_NAMES.items() if line["backbone"] in theirs), "")
-                found[model, line["framework"], line["metric"]] = float(line["value"])
-        return found
 
 
 def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Table]:

@@ -13,7 +13,8 @@ from core.data import tables
 from core.settings import Workspace
 from ict.examples import ExampleSet, integers, verbs
 from ict.neighbours import ensure, neighbours
-from ranking.batch import BatchBuilder, Catalogue, Context, Histories, Knowledge, Rows
+from ranking.bags import Catalogue
+from ranking.batch import BatchBuilder, Context, Histories, Knowledge, Rows
 from ranking.recipes import RankerConfig
 from ranking.registry import ATTENDING, Shape
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from core.contracts import PAD
 from ict.examples import ExampleSet
-from ranking.batch import BatchBuilder, Catalogue, Knowledge, padded_fields
+from ranking.bags import Catalogue, padded_fields
+from ranking.batch import BatchBuilder, Knowledge
 from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
 from ranking.layers import FIELDS, TARGET, Positions, SparseFields, mean_bag, split_first_order

@@ -14,7 +14,8 @@ from core.contracts import DENSE, FIRST_ID, HISTORY
 from core.settings import Workspace
 from ict.examples import ExampleSet
 from ict.neighbours import NeighbourConfig, Neighbours, find
-from ranking.batch import BatchBuilder, Catalogue, Context, Histories, Knowledge, Rows
+from ranking.bags import Catalogue
+from ranking.batch import BatchBuilder, Context, Histories, Knowledge, Rows
 from ranking.registry import ATTENDING, Shape
 
 USERS = 14  # rows of the user table

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from core.contracts import UNKNOWN
-from ranking.batch import JAGGED, Bags, Catalogue
+from ranking.bags import JAGGED, Bags, Catalogue
 from ranking.layers import Sizes
 from tests import in_memory
 

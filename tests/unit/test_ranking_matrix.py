@@ -13,7 +13,7 @@ from core.data import tables
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from core.uncertainty import holm
-from llmcf import ranking_matrix, ranking_report
+from llmcf import ranking_cells, ranking_matrix, ranking_report
 from llmcf.ranking_matrix import Matrix
 from ranking.recipes import MODELS, VARIANTS, resolve
 from tests import in_memory
@@ -127,8 +127,8 @@ def test_tables_hold_means_gains_and_the_papers_figures(kept: Path) -> None:
 
 def test_the_last_line_of_a_run_counts() -> None:
     lines = [line("din", "none", 1, 0.7), line("din", "none", 1, 0.8)]
-    cells = ranking_report.cells_of(lines)
-    assert ranking_report.values(cells, ("strict", "din", "none", ""), "auc") == {1: 0.8}
+    cells = ranking_cells.cells_of(lines)
+    assert ranking_cells.values(cells, ("strict", "din", "none", ""), "auc") == {1: 0.8}
 
 
 def test_nothing_measured_names_the_verb(kept: Path) -> None:

@@ -1,0 +1,104 @@
+"""The ids of the seven fields: of users, items and histories, and as TorchRec takes them.
+
+Suffixes: X rows whose fields are looked up together, U users, V items, P histories, L history length, C categories an
+item, Y rows of all fields.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchrec import KeyedJaggedTensor
+
+from core.contracts import CATEGORIES, PAD, UNKNOWN
+from ict.examples import integers
+from ranking.layers import FIELDS, Sizes
+
+JAGGED = ("user", "item", "brand", "category", "history", "history_brand", "history_category")
+assert sorted(JAGGED) == sorted(FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What the model knows of items: brand (V,) and categories (V, C), padded. Rows 0 and 1 have none."""
+
+    brand_V: Tensor
+    categories_VC: Tensor
+
+    @classmethod
+    def of(cls, items: pa.Table) -> "Catalogue":
+        """From a table of `schemas.ITEMS`."""
+        number = integers(items, "item")
+        brand_V = torch.zeros(int(number.max()) + 1, dtype=torch.int64)
+        categories_VC = torch.zeros(len(brand_V), CATEGORIES, dtype=torch.int64)
+        brand_V[number] = integers(items, "brand_id")
+        column = items["category_ids"].combine_chunks()
+        lengths = torch.from_numpy(np.diff(column.offsets.to_numpy()))
+        place = torch.arange(CATEGORIES) < lengths[:, None]
+        padded = torch.zeros(len(number), CATEGORIES, dtype=torch.int64)
+        padded[place] = torch.from_numpy(column.flatten().to_numpy().copy())
+        categories_VC[number] = padded
+        return cls(brand_V, categories_VC)
+
+    def sizes(self, users: int) -> Sizes:
+        """Rows of each embedding table; `users` counts the vocabulary's rows."""
+        return Sizes(
+            user=users,
+            item=len(self.brand_V),
+            brand=max(int(self.brand_V.max()), UNKNOWN) + 1,
+            category=max(int(self.categories_VC.max()), UNKNOWN) + 1,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bags:
+    """The ids of every field of every user, item and history, end to end, and where each bag starts and how long it is.
+
+    A batch is then one gather, whatever the number of its fields. Starts and lengths are (2, fields, rows).
+    """
+
+    values_X: Tensor
+    user_21U: Tensor
+    item_23V: Tensor
+    history_23P: Tensor
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, users: int, history_PL: Tensor) -> "Bags":
+        """The bags of user ids below `users`, of all items, and of the histories."""
+        user, item = torch.arange(users), torch.arange(len(catalogue.brand_V))
+        padded = padded_fields(catalogue, user, item, history_PL)
+        values, places, at = [], [], 0
+        for name in JAGGED:
+            there = padded[name] != PAD
+            lengths = there.sum(dim=1)
+            starts = at + F.pad(lengths.cumsum(0)[:-1], (1, 0))
+            values.append(padded[name][there])
+            places.append(torch.stack([starts, lengths]))
+            at += len(values[-1])
+        kinds = [torch.stack(places[start:stop], dim=1) for start, stop in ((0, 1), (1, 4), (4, 7))]
+        return cls(torch.cat(values), *kinds)
+
+    def __call__(self, user_X: Tensor, item_X: Tensor, history_X: Tensor) -> KeyedJaggedTensor:
+        """The fields of X rows; an empty history is an empty bag."""
+        parts = [self.user_21U[:, :, user_X], self.item_23V[:, :, item_X], self.history_23P[:, :, history_X]]
+        starts_Y, lengths_Y = torch.cat(parts, dim=1).flatten(1)  # field after field
+        ends_Y = lengths_Y.cumsum(0)
+        shift_Y = starts_Y - ends_Y + lengths_Y
+        values = self.values_X[torch.arange(int(ends_Y[-1])) + torch.repeat_interleave(shift_Y, lengths_Y)]
+        return KeyedJaggedTensor(keys=list(JAGGED), values=values, lengths=lengths_Y, offsets=F.pad(ends_Y, (1, 0)))
+
+
+def padded_fields(catalogue: Catalogue, user_X: Tensor, item_X: Tensor, history_XL: Tensor) -> dict[str, Tensor]:
+    """The ids of every field, (X, any), padded with PAD."""
+    return {
+        "user": user_X[:, None],
+        "item": item_X[:, None],
+        "history": history_XL,
+        "brand": catalogue.brand_V[item_X][:, None],
+        "history_brand": catalogue.brand_V[history_XL],
+        "category": catalogue.categories_VC[item_X],
+        "history_category": catalogue.categories_VC[history_XL].flatten(1),
+    }
