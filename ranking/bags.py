@@ -15,10 +15,7 @@ from torchrec import KeyedJaggedTensor
 
 from core.contracts import CATEGORIES, PAD, UNKNOWN
 from ict.examples import integers
-from ranking.layers import FIELDS, Sizes
-
-JAGGED = ("user", "item", "brand", "category", "history", "history_brand", "history_category")
-assert sorted(JAGGED) == sorted(FIELDS)
+from ranking.layers import FIELDS, TABLES, Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ class Bags:
         user, item = torch.arange(users), torch.arange(len(catalogue.brand_V))
         padded = padded_fields(catalogue, user, item, history_PL)
         values, places, at = [], [], 0
-        for name in JAGGED:
+        for name in FIELDS:
             there = padded[name] != PAD
             lengths = there.sum(dim=1)
             starts = at + F.pad(lengths.cumsum(0)[:-1], (1, 0))
@@ -82,13 +79,18 @@ class Bags:
         return cls(torch.cat(values), *kinds)
 
     def __call__(self, user_X: Tensor, item_X: Tensor, history_X: Tensor) -> KeyedJaggedTensor:
-        """The fields of X rows; an empty history is an empty bag."""
-        parts = [self.user_21U[:, :, user_X], self.item_23V[:, :, item_X], self.history_23P[:, :, history_X]]
-        starts_Y, lengths_Y = torch.cat(parts, dim=1).flatten(1)  # field after field
+        """The fields of X rows, 2X bags a table: first of users and items, then of histories, where users have none.
+
+        A table is then looked up once for both, which takes half the time of two.
+        """
+        user_21X, history_23X = self.user_21U[:, :, user_X], self.history_23P[:, :, history_X]
+        of_user = torch.stack([user_21X, torch.zeros_like(user_21X)], dim=2)
+        of_item = torch.stack([self.item_23V[:, :, item_X], history_23X], dim=2)
+        starts_Y, lengths_Y = torch.cat([of_user, of_item], dim=1).flatten(1)  # table after table
         ends_Y = lengths_Y.cumsum(0)
         shift_Y = starts_Y - ends_Y + lengths_Y
         values = self.values_X[torch.arange(int(ends_Y[-1])) + torch.repeat_interleave(shift_Y, lengths_Y)]
-        return KeyedJaggedTensor(keys=list(JAGGED), values=values, lengths=lengths_Y, offsets=F.pad(ends_Y, (1, 0)))
+        return KeyedJaggedTensor(keys=list(TABLES), values=values, lengths=lengths_Y, offsets=F.pad(ends_Y, (1, 0)))
 
 
 def padded_fields(catalogue: Catalogue, user_X: Tensor, item_X: Tensor, history_XL: Tensor) -> dict[str, Tensor]:
@@ -96,9 +98,9 @@ def padded_fields(catalogue: Catalogue, user_X: Tensor, item_X: Tensor, history_
     return {
         "user": user_X[:, None],
         "item": item_X[:, None],
-        "history": history_XL,
         "brand": catalogue.brand_V[item_X][:, None],
-        "history_brand": catalogue.brand_V[history_XL],
         "category": catalogue.categories_VC[item_X],
+        "history_item": history_XL,
+        "history_brand": catalogue.brand_V[history_XL],
         "history_category": catalogue.categories_VC[history_XL].flatten(1),
     }

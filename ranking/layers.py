@@ -10,19 +10,11 @@ from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTens
 
 from core.contracts import PAD
 
+TABLES = ("user", "item", "brand", "category")
 # Field by field, the table it is looked up in: a history shares the tables of what it is a history of.
-FIELDS = {
-    "user": "user",
-    "item": "item",
-    "history": "item",
-    "brand": "brand",
-    "history_brand": "brand",
-    "category": "category",
-    "history_category": "category",
-}
-
-TARGET = ("item", "brand", "category")  # fields of the item in question, and below of the history, alike in order
-HISTORY = ("history", "history_brand", "history_category")
+FIELDS = {name: name for name in TABLES} | {f"history_{name}": name for name in TABLES[1:]}
+TARGET, HISTORY = slice(1, 4), slice(4, 7)  # places of the item's fields, and of the history's, alike in order
+SIDES = 2  # bags of a row and table: of its user and item, of its history
 
 _FIRST_ORDER = 4  # columns for the first-order weight: one is used, but FBGEMM wants a multiple of four
 _DEVIATION = 0.01  # of initial embeddings
@@ -53,7 +45,8 @@ class SparseFields(nn.Module):
 
     def forward(self, sparse: KeyedJaggedTensor) -> tuple[Tensor, Tensor]:
         """Return embeddings (X, F, D), fields in the order of `FIELDS`, and first-order sums (X,)."""
-        return split_first_order(self.tables(sparse).values().unflatten(1, (len(FIELDS), -1)), self.width)
+        target_XTY, history_XTY = self.tables(sparse).values().unflatten(1, (len(TABLES), -1)).chunk(SIDES)
+        return split_first_order([target_XTY, history_XTY[:, 1:]], self.width)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the tables by name, (rows, D + first-order columns), with zeros for padding."""
@@ -64,9 +57,10 @@ class SparseFields(nn.Module):
         return copies
 
 
-def split_first_order(pooled_XFY: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Part pooled table rows into embeddings (X, F, D) and the sum of first-order weights (X,)."""
-    return pooled_XFY[:, :, :width], pooled_XFY[:, :, width].sum(dim=1)
+def split_first_order(pooled: list[Tensor], width: int) -> tuple[Tensor, Tensor]:
+    """Part pooled table rows, each (X, some fields, Y), into embeddings (X, F, D) and first-order sums (X,)."""
+    emb_XFD = torch.cat([part[:, :, :width] for part in pooled], dim=1)
+    return emb_XFD, torch.stack([part[:, :, width].sum(dim=1) for part in pooled]).sum(dim=0)
 
 
 def _table(name: str, rows: int, width: int) -> EmbeddingBagConfig:
@@ -74,7 +68,7 @@ def _table(name: str, rows: int, width: int) -> EmbeddingBagConfig:
         name=name,
         embedding_dim=width + _FIRST_ORDER,
         num_embeddings=rows,
-        feature_names=[field for field, table in FIELDS.items() if table == name],
+        feature_names=[name],
         pooling=PoolingType.MEAN,
         init_fn=partial(nn.init.normal_, std=_DEVIATION),
     )

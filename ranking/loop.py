@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from core import metrics, storage
+from core import memory, metrics, storage
 from core.contracts import ON_SALE
 from core.errors import LlmcfError
 from core.progress import say, track
@@ -37,6 +37,7 @@ def fit_and_measure(ws: Workspace, config: RankerConfig, folder: Path, checkpoin
 
     A run that was killed goes on from `checkpoint`, which is gone when the folder is full.
     """
+    memory.keep_freed()
     seed_everything(config.seed)
     batches, shape = load(ws, config)
     model = build(config, shape)
@@ -136,6 +137,7 @@ def seed_everything(seed: int) -> None:
     """Make a run repeatable on one machine, and keep decayed weights out of the slow denormal range."""
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue] - it only helps to find bugs, and costs a sixth
     torch.set_flush_denormal(True)
 
 

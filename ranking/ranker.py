@@ -10,9 +10,7 @@ from ranking.batch import Batch
 from ranking.frameworks.kar import KINDS, Adaptor
 from ranking.frameworks.kd import distillation_loss
 from ranking.frameworks.llm_cf import LlmCf
-from ranking.layers import FIELDS, TARGET, Inputs, Positions, SparseFields, Standardise
-
-_TARGET = [place for place, name in enumerate(FIELDS) if name in TARGET]
+from ranking.layers import TARGET, Inputs, Positions, SparseFields, Standardise
 
 
 class Scored(NamedTuple):
@@ -68,7 +66,7 @@ class Ranker(nn.Module):
             vectors += [self.kar(kind, texts) for kind, texts in zip(KINDS, batch.knowledge, strict=True)]
         positions = None
         if batch.place_BL is not None:
-            item_GY = emb_XFD[rows + examples :, _TARGET].flatten(1)
+            item_GY = emb_XFD[rows + examples :, TARGET].flatten(1)
             positions = Positions(item_GY=item_GY, place_BL=batch.place_BL)
         logits_B = self.score(emb_XFD[:rows], first_X[:rows], tuple(vectors), batch.dense_BJ, positions)
         if self.distil and self.training:

@@ -83,6 +83,7 @@ class InContextConfig:
         use_similarity: add each example's similarity to its token.
         pooling: `decoder`, or `mean` of the examples' tokens.
         gate: multiply w by a learned gate.
+        precision: `auto` lets training multiply text vectors in bfloat16, where the processor is fast at it.
     """
 
     examples: int = EXAMPLES
@@ -96,6 +97,7 @@ class InContextConfig:
     use_similarity: bool = False
     pooling: str = "decoder"
     gate: bool = False
+    precision: str = "auto"
 
 
 VARIANTS: dict[str, dict[str, Any]] = {  # of LLM-CF: the ablations of Table 5, the sweep of Figure 5

@@ -56,5 +56,5 @@ def build(config: RankerConfig, shape: Shape) -> Ranker:
 
 def _ict(config: RankerConfig, shape: Shape) -> IctConfig:
     how = config.in_context
-    names = ("layers", "heads", "alpha", "use_text", "use_cot", "use_similarity", "pooling", "gate")
+    names = ("layers", "heads", "alpha", "use_text", "use_cot", "use_similarity", "pooling", "gate", "precision")
     return IctConfig(width=config.width, text_width=shape.text_width, **{name: getattr(how, name) for name in names})

@@ -17,7 +17,7 @@ from ranking.bags import Catalogue, padded_fields
 from ranking.batch import BatchBuilder, Knowledge
 from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
-from ranking.layers import FIELDS, TARGET, Positions, SparseFields, mean_bag, split_first_order
+from ranking.layers import FIELDS, TABLES, Positions, SparseFields, mean_bag, split_first_order
 from ranking.ranker import Ranker
 
 
@@ -37,13 +37,13 @@ class GatherFields(nn.Module):
         """Return embeddings (B, F, D) and first-order sums (B,)."""
         ids = padded_fields(Catalogue(self.brand_V, self.categories_VC), user_B, item_B, history_BL)
         pooled = [mean_bag(self.tables[table], ids[field]) for field, table in FIELDS.items()]
-        return split_first_order(torch.stack(pooled, dim=1), self.width)
+        return split_first_order([torch.stack(pooled, dim=1)], self.width)
 
     def items(self) -> Tensor:
         """The target fields of every item side by side, (V, Y); row 0 is zero."""
         ids = {"item": torch.arange(len(self.brand_V))[:, None], "brand": self.brand_V[:, None]}
         ids["category"] = self.categories_VC
-        return torch.cat([mean_bag(self.tables[name], ids[name])[:, : self.width] for name in TARGET], dim=1)
+        return torch.cat([mean_bag(self.tables[name], ids[name])[:, : self.width] for name in TABLES[1:]], dim=1)
 
 
 class ServedInContext(nn.Module):

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ranking.layers import FIELDS, HISTORY, TARGET, Inputs, Mlp, Widths
+from ranking.layers import HISTORY, TARGET, Inputs, Mlp, Widths
 from ranking.recipes import DinConfig
 
-_PLACES = {name: place for place, name in enumerate(FIELDS)}
+_TARGET = TARGET.stop - TARGET.start  # fields
 
 
 class DIN(nn.Module):
@@ -25,20 +25,19 @@ class DIN(nn.Module):
 
     def __init__(self, widths: Widths, config: DinConfig) -> None:
         super().__init__()
-        self.weigh = Mlp(4 * len(TARGET) * widths.width, config.attention, 1)
+        self.weigh = Mlp(4 * _TARGET * widths.width, config.attention, 1)
         self.tower = Mlp(widths.flat, config.tower, 1, config.dropout)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return logits, (B,)."""
         positions = inputs.positions
         assert positions is not None, "this backbone attends to the items of the history"
-        target_BY = inputs.emb_BFD[:, [_PLACES[name] for name in TARGET]].flatten(1)
+        target_BY = inputs.emb_BFD[:, TARGET].flatten(1)
         there = positions.place_BL > 0
         pooled_BY = self.pool(target_BY, positions.item_GY, positions.place_BL, there)
-        emb = list(inputs.emb_BFD.unbind(dim=1))
-        for name, part_BD in zip(HISTORY, pooled_BY.chunk(len(HISTORY), dim=1), strict=True):
-            emb[_PLACES[name]] = part_BD
-        return self.tower(replace(inputs, emb_BFD=torch.stack(emb, dim=1)).flat()).squeeze(1)
+        pooled_BFD = pooled_BY.unflatten(1, (_TARGET, -1))
+        emb_BFD = torch.cat([inputs.emb_BFD[:, : HISTORY.start], pooled_BFD], dim=1)
+        return self.tower(replace(inputs, emb_BFD=emb_BFD).flat()).squeeze(1)
 
     def pool(self, target_BY: Tensor, item_GY: Tensor, place_BL: Tensor, there_BL: Tensor) -> Tensor:
         """The weighted sum of the history's items, (B, Y).

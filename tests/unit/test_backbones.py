@@ -30,7 +30,7 @@ def inputs() -> Inputs:
         first_B=torch.randn(ROWS),
         vectors=(torch.randn(ROWS, WIDTH),),
         dense_BJ=torch.randn(ROWS, DENSE),
-        positions=Positions(item_GY=torch.randn(8, len(TARGET) * WIDTH), place_BL=place_BL),
+        positions=Positions(item_GY=torch.randn(8, 3 * WIDTH), place_BL=place_BL),
     )
 
 
@@ -167,17 +167,15 @@ def test_din_weighs_each_history_item_against_the_target(inputs: Inputs) -> None
     model = DIN(WIDTHS, DinConfig(tower=(5,), dropout=0.0, attention=(7, 3)))
     positions = inputs.positions
     assert positions is not None
-    place = {name: number for number, name in enumerate(FIELDS)}
     emb = inputs.emb_BFD.clone()
     for row in range(ROWS):
-        target = torch.cat([inputs.emb_BFD[row, place[name]] for name in TARGET])
+        target = inputs.emb_BFD[row, TARGET].flatten()
         pooled = torch.zeros_like(target)
         for item in positions.place_BL[row].tolist():
             if item:
                 history = positions.item_GY[item]
                 weight = model.weigh(torch.cat([target, history, target - history, target * history]))
                 pooled = pooled + weight * history
-        for name, part in zip(HISTORY, pooled.chunk(len(HISTORY)), strict=True):
-            emb[row, place[name]] = part
+        emb[row, HISTORY] = pooled.unflatten(0, (3, -1))
     expected = model.tower(torch.cat([emb.flatten(1), inputs.extras()], dim=1))[:, 0]  # pyright: ignore[reportArgumentType]
     torch.testing.assert_close(model(inputs), expected, atol=1e-5, rtol=1e-5)
