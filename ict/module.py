@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from core.errors import check_choice
 
 POOLINGS = ("decoder", "mean")
-PRECISIONS = ("float32", "auto")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class IctConfig:
     use_text: bool = True  # representations hold the texts of the item and of the history
     use_cot: bool = True  # otherwise an example is r and l alone, and nothing is reconstructed
     pooling: str = "decoder"  # or mean: w is the mean of all tokens, and nothing is reconstructed
-    precision: str = "float32"  # of the products with text vectors in training; `auto` may use bfloat16
+    precision: str = "float32"  # of the products with text vectors in training
     gate: bool = False  # w is multiplied by a learned gate of r
     predictions: int = 512  # of a batch, that the reconstruction loss averages over: an unbiased sample of all
     use_similarity: bool = False  # add each example's similarity to its r token (recipe best)
@@ -130,24 +130,19 @@ class InContext(nn.Module):
 class Projection(nn.Sequential):
     """Two layers to or from the width of text vectors, which are most of a step's arithmetic.
 
-    Precision `auto` multiplies in bfloat16 in training, where the processor does so itself: three times as fast. What
-    is scored, exported and served is float32.
+    In bfloat16 training is three times as fast on processors that have it, and slower on others; what is scored,
+    exported and served is float32.
     """
 
     def __init__(self, width: int, hidden: int, out: int, precision: str) -> None:
         super().__init__(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out))
-        self.in_bfloat16 = check_choice("precision", precision, PRECISIONS) == "auto" and fast_bfloat16()
+        self.in_bfloat16 = check_choice("precision", precision, PRECISIONS) == "bfloat16"
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and self.in_bfloat16):
             return super().forward(input)
         with torch.autocast("cpu", torch.bfloat16):
             return super().forward(input).float()
-
-
-def fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices itself."""
-    return torch.cpu._is_avx512_bf16_supported()
 
 
 class Block(nn.Module):

@@ -3,10 +3,12 @@
 A cell that lacks an input is left out, and its remedy is told; the others run.
 """
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from core import results, steps
@@ -32,6 +34,7 @@ class Matrix:
     recipes: Sequence[str] = RECIPES[:1]
     variants: Sequence[str] = ("",)
     seeds: Sequence[int] = (2023,)
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         choices = {"backbone": MODELS, "framework": FRAMEWORKS, "recipe": RECIPES, "variant": VARIANTS}
@@ -46,11 +49,17 @@ class Matrix:
             self.seeds, self.recipes, self.backbones, self.frameworks, self.variants
         ):
             if not variant or "llm-cf" in framework:
-                yield resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed, variant=variant)
+                names = {"model": model, "framework": framework, "recipe": recipe, "seed": seed, "variant": variant}
+                yield resolve(ws, **names, precision=self.precision)
 
 
-def backfill(ws: Workspace, matrix: Matrix, *, command: str) -> Result:
+def backfill(ws: Workspace, matrix: Matrix, *, command: str, again: bool = False) -> Result:
     """Run what has not run, and keep a line of each in results/ranking/<data set>.jsonl.
+
+    A cell whose configuration and data have a line there is taken from it, whichever machine wrote it.
+
+    Args:
+        again: run them all the same, as after a change of the code.
 
     Raises:
         LlmcfError: if the rows themselves are missing, or a run fails.
@@ -67,8 +76,10 @@ def backfill(ws: Workspace, matrix: Matrix, *, command: str) -> Result:
             left_out[config.name] = lacking
             say(f"[{number}/{len(cells)}] {config.name}: left out, {lacking}")
             continue
-        line = run(ws, config, command=command)
-        results.append(file, line, same=_SAME)
+        line = None if again else _kept(ws, file, config)
+        if line is None:
+            line = run(ws, config, command=command)
+            results.append(file, line, same=_SAME)
         test = line["metrics"]["test"]
         done[config.name] = f"AUC {test['auc']:.4f}, LogLoss {test['logloss']:.4f}"
         say(f"[{number}/{len(cells)}] {config.name}: {done[config.name]}, {line['seconds']:.0f} s")
@@ -93,7 +104,7 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> dict[str, Any]:
         "order": ws.order,
         "as_of": ws.as_of,
         "config": asdict(config),
-        "data": steps.require(ws.path("training"), "features join")["content"][:12],
+        "data": _data(ws),
         "code": stamp["key"][:12],
         "metrics": made.metrics,
         "coverage": account["coverage"],
@@ -104,6 +115,17 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> dict[str, Any]:
         "machine": machine.sentence(),
         "command": command,
     }
+
+
+def _kept(ws: Workspace, file: Path, config: RankerConfig) -> dict[str, Any] | None:
+    """The last line of the same configuration on the same data."""
+    wanted = {"order": ws.order, "as_of": ws.as_of, "config": json.loads(json.dumps(asdict(config))), "data": _data(ws)}
+    alike = [line for line in results.read(file) if all(line.get(name) == value for name, value in wanted.items())]
+    return alike[-1] if alike else None
+
+
+def _data(ws: Workspace) -> str:
+    return steps.require(ws.path("training"), remedy(ws, "features join"))["content"][:12]
 
 
 def _lacking(ws: Workspace, config: RankerConfig) -> str:

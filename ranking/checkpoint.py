@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from core import storage
 
@@ -43,11 +43,15 @@ class Checkpoint:
     key: str
 
     def save(
-        self, progress: Progress, model: torch.nn.Module, best: dict[str, Tensor], optimizer: torch.optim.Optimizer
+        self,
+        progress: Progress,
+        modules: dict[str, nn.Module],
+        best: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
     ) -> None:
-        """Replace the file; a kill leaves the old one."""
-        tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-        tensors |= {f"best/{name}": value for name, value in best.items()}
+        """Replace the file; a kill leaves the old one. `modules` are what changes in training, by any name."""
+        parts = {"best": best, **{name: module.state_dict() for name, module in modules.items()}}
+        tensors = {f"{part}/{name}": value for part, state in parts.items() for name, value in state.items()}
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
         tensors["generator"] = torch.get_rng_state()
@@ -58,19 +62,22 @@ class Checkpoint:
                 metadata={"key": self.key, "progress": json.dumps(asdict(progress))},
             )
 
-    def resume(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, Tensor]]:
-        """Put everything where it was; a new `Progress` and the fresh weights where there is nothing of this run."""
+    def resume(
+        self, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+    ) -> tuple[Progress, dict[str, Tensor]]:
+        """Put everything where it was; a new `Progress` and no best weights where there is nothing of this run."""
         if not self.path.exists():
-            return Progress(), model.state_dict()
+            return Progress(), {}
         with safe_open(self.path, framework="pt") as stored:
             metadata = stored.metadata()
             if metadata["key"] != self.key:
-                return Progress(), model.state_dict()
+                return Progress(), {}
             parts: dict[str, dict[str, Tensor]] = {}
             for name in stored.keys():  # noqa: SIM118 - it is no dictionary
                 kind, _, rest = name.partition("/")
                 parts.setdefault(kind, {})[rest] = stored.get_tensor(name)
-        model.load_state_dict(parts["model"])
+        for name, module in modules.items():
+            module.load_state_dict(parts[name])
         state: dict[int, dict[str, Any]] = {}
         for name, value in parts["optimizer"].items():
             number, _, moment = name.partition("/")

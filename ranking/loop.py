@@ -6,21 +6,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from core import memory, metrics, storage
 from core.contracts import ON_SALE
-from core.errors import LlmcfError
+from core.errors import UsageError
 from core.progress import say, track
 from core.settings import Workspace
+from ranking import weights
 from ranking.batch import Batch, BatchBuilder
 from ranking.checkpoint import Checkpoint, Progress
 from ranking.inputs import coverage, load
@@ -43,7 +44,7 @@ def fit_and_measure(ws: Workspace, config: RankerConfig, folder: Path, checkpoin
     model = build(config, shape)
     account = fit(model, batches, config, checkpoint)
     losses = account.pop("losses")
-    save_file(model.state_dict(), folder / "model.safetensors")
+    weights.save(folder / weights.FILE, model.state_dict(), weights.manifest(ws, config, shape))
     storage.write_json(folder / "losses.json", {"steps": losses, "epochs": account["epochs"]})
     measured, scores = measure(model, batches)
     pq.write_table(scores, folder / "scores.parquet", compression="zstd")
@@ -57,7 +58,7 @@ def fit(
     """Train until validation stops improving; leave the best weights in `model` and return the account.
 
     Raises:
-        LlmcfError: if the loss is not a number.
+        UsageError: if the loss is not a number.
     """
     valid_N = batches.rows.of_split("valid")
     rows = batches.rows
@@ -66,38 +67,52 @@ def fit(
     optimizer = torch.optim.Adam(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    progress, best = checkpoint.resume(model, optimizer) if checkpoint else (Progress(), model.state_dict())
+    averaged = _averaged(model, config.averaging)
+    judged = model if averaged is None else cast("Ranker", averaged.module)
+    modules: dict[str, nn.Module] = {"model": model}
+    if averaged is not None:
+        modules["averaged"] = averaged
+    progress, best = checkpoint.resume(modules, optimizer) if checkpoint else (Progress(), {})
     if progress.epoch:
         say(f"going on after epoch {progress.epoch} of a run that was broken off")
     while not progress.over(config.epochs, config.patience):
         epoch, start, done = progress.epoch + 1, time.monotonic(), len(progress.losses)
         for batch in _epoch(batches, rows.of_epoch(epoch if config.redraw else 1), config.batch, epoch):
             progress.losses.append(train_step(model, optimizer, batch))
+            if averaged is not None:
+                averaged.update_parameters(model)
         seconds = time.monotonic() - start
         loss = float(np.mean(progress.losses[done:]))
-        auc = metrics.auc(labels_of(batches, valid_N), predict(model, batches, valid_N))
+        auc = metrics.auc(labels_of(batches, valid_N), predict(judged, batches, valid_N))
         progress.epochs.append({"loss": loss, "valid_auc": auc, "seconds": round(seconds, 2)})
         say(f"epoch {epoch}: loss {loss:.4f}, valid AUC {auc:.4f}, {seconds:.0f} s")
         if auc >= max(line["valid_auc"] for line in progress.epochs):
-            best, progress.best_epoch = copy.deepcopy(model.state_dict()), epoch
+            best, progress.best_epoch = copy.deepcopy(judged.state_dict()), epoch
         if checkpoint:
-            checkpoint.save(progress, model, best, optimizer)
+            checkpoint.save(progress, modules, best, optimizer)
     model.load_state_dict(best)
     return {**asdict(progress), "parameters": parameters(model)}
+
+
+def _averaged(model: Ranker, share: float) -> AveragedModel | None:
+    """Moving averages of the weights, of which every step keeps `share`; they begin with the first step's."""
+    if not share:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(share), use_buffers=True)
 
 
 def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
     """One update; return the loss.
 
     Raises:
-        LlmcfError: if it is not a number; the weights are then left as they were.
+        UsageError: if it is not a number; the weights are then left as they were.
     """
     model.train()
     scored = model(batch)
     loss = binary_cross_entropy_with_logits(scored.logits_B, batch.label_B) + scored.added_loss
     value = loss.item()
     if not math.isfinite(value):
-        raise LlmcfError(f"the training loss is {value}; check the inputs, or lower the learning rate")
+        raise UsageError(f"the training loss is {value}; check the inputs, or lower the learning rate")
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -11,6 +11,7 @@ from ranking.frameworks.kar import KINDS, Adaptor
 from ranking.frameworks.kd import distillation_loss
 from ranking.frameworks.llm_cf import LlmCf
 from ranking.layers import TARGET, Inputs, Positions, SparseFields, Standardise
+from ranking.matching import Matching
 
 
 class Scored(NamedTuple):
@@ -31,6 +32,7 @@ class Ranker(nn.Module):
         llm_cf: adds w, and its reconstruction loss.
         kar: adds the user's and the item's vector.
         distil: weight of the loss against a teacher; 0 for none.
+        matching: adds its score to the dense features, and `softmax` times its loss.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Ranker(nn.Module):
         llm_cf: LlmCf | None = None,
         kar: Adaptor | None = None,
         distil: float = 0.0,
+        matching: Matching | None = None,
+        softmax: float = 0.0,
     ) -> None:
         super().__init__()
         self.fields = fields
@@ -50,6 +54,8 @@ class Ranker(nn.Module):
         self.llm_cf = llm_cf
         self.kar = kar
         self.distil = distil
+        self.matching = matching
+        self.softmax = softmax
 
     def forward(self, batch: Batch) -> Scored:
         emb_XFD, first_X = self.fields(batch.sparse)
@@ -69,6 +75,9 @@ class Ranker(nn.Module):
             item_GY = emb_XFD[rows + examples :, TARGET].flatten(1)
             positions = Positions(item_GY=item_GY, place_BL=batch.place_BL)
         logits_B = self.score(emb_XFD[:rows], first_X[:rows], tuple(vectors), batch.dense_BJ, positions)
+        if self.matching is not None and self.training:
+            query_BD, key_BD, score_B = self.matching(emb_XFD[:rows])
+            added = added + self.softmax * self.matching.loss(query_BD, key_BD, score_B, batch.label_B)
         if self.distil and self.training:
             assert batch.teacher_B is not None, "this framework reads a teacher's scores"
             added = added + self.distil * distillation_loss(logits_B, batch.teacher_B)
@@ -88,5 +97,8 @@ class Ranker(nn.Module):
             dense_BJ = self.dense(dense_BJ)
         else:
             dense_BJ = None
+        if self.matching is not None:
+            score_B1 = self.matching(emb_BFD)[2].unsqueeze(1)
+            dense_BJ = score_B1 if dense_BJ is None else torch.cat([dense_BJ, score_B1], dim=1)
         inputs = Inputs(emb_BFD=emb_BFD, first_B=first_B, vectors=vectors, dense_BJ=dense_BJ, positions=positions)
         return self.backbone(inputs)

@@ -69,6 +69,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "din": DinConfig,
 }
 MODELS = tuple(BACKBONES)
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class InContextConfig:
         use_similarity: add each example's similarity to its token.
         pooling: `decoder`, or `mean` of the examples' tokens.
         gate: multiply w by a learned gate.
-        precision: `auto` lets training multiply text vectors in bfloat16, where the processor is fast at it.
+        precision: in which training multiplies text vectors; bfloat16 pays on processors that have it.
     """
 
     examples: int = EXAMPLES
@@ -97,7 +98,7 @@ class InContextConfig:
     use_similarity: bool = False
     pooling: str = "decoder"
     gate: bool = False
-    precision: str = "auto"
+    precision: str = "float32"
 
 
 VARIANTS: dict[str, dict[str, Any]] = {  # of LLM-CF: the ablations of Table 5, the sweep of Figure 5
@@ -118,8 +119,11 @@ class RankerConfig:
     Args:
         variant: what is changed in LLM-CF, one of VARIANTS.
         patience: epochs without a better validation AUC before training stops.
+        averaging: what is judged and kept are moving averages of the weights, of which each step keeps this share; 0
+            for the weights themselves.
         dense: read the as-of features of `contracts.DENSE`.
         redraw: take another of the prepared negatives of each training row in every epoch.
+        softmax: weight of the matching loss, whose score joins the dense features; 0 for no matching at all.
         distil: weight of the loss against the teacher's P(Yes), where it is known.
         teacher: which folder of scores/ distillation reads.
     """
@@ -131,15 +135,17 @@ class RankerConfig:
     recipe: str
     seed: int
     variant: str = ""
-    epochs: int = 4
-    patience: int = 1
-    batch: int = 1024
-    learning_rate: float = 4e-3
+    epochs: int = 10
+    patience: int = 2
+    batch: int = 2048
+    learning_rate: float = 0.01
     weight_decay: float = 1e-4
+    averaging: float = 0.99
     id_dropout: float = 0.01
     width: int = WIDTH
     dense: bool = False
     redraw: bool = False
+    softmax: float = 0.0
     distil: float = 0.1
     teacher: str = "recgen-s2023"
     in_context: InContextConfig = field(default_factory=InContextConfig)
@@ -178,6 +184,21 @@ class RankerConfig:
         )
 
 
+_OF_RECIPE: dict[str, dict[str, Any]] = {
+    "strict": {},
+    "paper": {"epochs": 30, "batch": 1024, "learning_rate": 8e-3, "averaging": 0.0},
+    "best": {
+        "epochs": 8,
+        "batch": 1024,
+        "learning_rate": 4e-3,
+        "averaging": 0.995,
+        "dense": True,
+        "redraw": True,
+        "softmax": 0.1,
+    },
+}
+
+
 def resolve(
     ws: Workspace,
     *,
@@ -187,8 +208,11 @@ def resolve(
     seed: int,
     epochs: int | None = None,
     variant: str = "",
+    precision: str = "auto",
 ) -> RankerConfig:
     """The configuration of a named run. Recipe `paper` reads the set of texts `paper`, where there is one.
+
+    Precision `auto` is float32, so that a result does not depend on which processor a job met.
 
     Raises:
         UsageError: for an unknown name or an impossible number, with the choices.
@@ -201,9 +225,11 @@ def resolve(
         raise UsageError(f"the variant {variant!r} is one of LLM-CF; the framework {framework!r} has none")
     if epochs is not None and epochs < 1:
         raise UsageError(f"--epochs {epochs} is not at least 1")
-    best = recipe == "best"
+    check_choice("precision", precision, PRECISIONS)
     told = "paper" if recipe == "paper" and ws.cot("texts", "paper").exists() else ""
-    in_context = InContextConfig(use_similarity=best, cot_set=told)
+    in_context = InContextConfig(
+        use_similarity=recipe == "best", cot_set=told, precision="float32" if precision == "auto" else precision
+    )
     config = RankerConfig(
         dataset=ws.dataset,
         order=ws.order,
@@ -212,8 +238,7 @@ def resolve(
         recipe=recipe,
         seed=seed,
         variant=variant,
-        dense=best,
-        redraw=best,
+        **_OF_RECIPE[recipe],
         in_context=replace(in_context, **VARIANTS[variant]),
         backbone=BACKBONES[model](),
     )

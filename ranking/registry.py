@@ -11,6 +11,7 @@ from ict.module import IctConfig
 from ranking.frameworks.kar import KINDS, Adaptor
 from ranking.frameworks.llm_cf import LlmCf
 from ranking.layers import FIELDS, Sizes, SparseFields, Standardise, Widths
+from ranking.matching import Matching
 from ranking.models.autoint import AutoInt
 from ranking.models.dcn import DCN
 from ranking.models.dcnv2 import DCNV2
@@ -43,7 +44,8 @@ class Shape:
 def build(config: RankerConfig, shape: Shape) -> Ranker:
     """A fresh model for a configuration; draws its weights from torch's default generator."""
     vectors = (1 if config.uses_examples else 0) + (len(KINDS) if config.uses_knowledge else 0)
-    widths = Widths(fields=len(FIELDS), width=config.width, vectors=vectors, dense=len(DENSE) if config.dense else 0)
+    dense = (len(DENSE) if config.dense else 0) + (1 if config.softmax else 0)
+    widths = Widths(fields=len(FIELDS), width=config.width, vectors=vectors, dense=dense)
     return Ranker(
         SparseFields(shape.tables, config.width),
         BACKBONES[config.model](widths, config.backbone),
@@ -51,6 +53,8 @@ def build(config: RankerConfig, shape: Shape) -> Ranker:
         llm_cf=LlmCf(_ict(config, shape), config.width) if config.uses_examples else None,
         kar=Adaptor(shape.text_width, config.width) if config.uses_knowledge else None,
         distil=config.distil if config.uses_teacher else 0.0,
+        matching=Matching(config.width) if config.softmax else None,
+        softmax=config.softmax,
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from core import steps, storage
@@ -13,6 +12,7 @@ from core.contracts import RANKER_INPUTS, RANKER_OUTPUTS
 from core.data.tables import remedy
 from core.errors import LlmcfError
 from core.settings import Workspace
+from ranking import weights
 from ranking.batch import BatchBuilder
 from ranking.inputs import load
 from ranking.loop import predict
@@ -73,7 +73,8 @@ def restore(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Ranker]:
     """The data and the model of a finished run."""
     batches, shape = load(ws, config)
     ranker = build(config, shape)
-    ranker.load_state_dict(load_file(run_folder(ws, config) / "model.safetensors"))
+    path = run_folder(ws, config) / weights.FILE
+    ranker.load_state_dict(weights.read(path, weights.manifest(ws, config, shape)))
     return batches, ranker.eval()
 
 

@@ -14,7 +14,7 @@ from ranking.recipes import RankerConfig, resolve
 
 FOLDER = "ranking"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
-_OWN = ("bags", "batch", "checkpoint", "inputs", "layers", "loop", "ranker", "registry")
+_OWN = ("bags", "batch", "checkpoint", "inputs", "layers", "loop", "matching", "ranker", "registry", "weights")
 _SOURCES = [f"ranking/{name}.py" for name in _OWN] + ["ranking/models", "ranking/frameworks"]
 _IN_CONTEXT_SOURCES = ["ict/examples.py", "ict/module.py", "ict/neighbours.py"]
 # Measured on 2 shared x86 cores: microseconds a training row of a backbone, and how many times that with a framework;
@@ -26,15 +26,24 @@ _MEMORY_MIB = {False: 900.0, True: 1300.0}
 
 
 def train(
-    ws: Workspace, *, model: str, framework: str, recipe: str = "strict", seed: int = 1, epochs: int | None = None
+    ws: Workspace,
+    *,
+    model: str,
+    framework: str,
+    recipe: str = "strict",
+    seed: int = 1,
+    epochs: int | None = None,
+    variant: str = "",
+    precision: str = "auto",
 ) -> Result:
     """Train a ranker, keep the weights that are best on validation, and measure them on the test rows.
 
     Raises:
-        UsageError: for an unknown name.
-        LlmcfError: if an input is missing, naming the verb that makes it, or the loss is not a number.
+        UsageError: for an unknown name, or if the loss is not a number.
+        LlmcfError: if an input is missing, naming the verb that makes it.
     """
-    return train_as(ws, resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs))
+    names = {"model": model, "framework": framework, "recipe": recipe, "seed": seed}
+    return train_as(ws, resolve(ws, **names, epochs=epochs, variant=variant, precision=precision))
 
 
 def train_as(ws: Workspace, config: RankerConfig) -> Result:

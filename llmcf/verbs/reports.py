@@ -68,6 +68,8 @@ def backfill_ranking(
         typer.Option(help="Comma-separated ablations and settings of LLM-CF, beside it as it is; `all` for every one."),
     ] = "",
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = str(opt.SEED),
+    precision: opt.Precision = opt.PRECISION,
+    again: Annotated[bool, typer.Option("--again", help="Also run cells whose results are there.")] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Train every backbone with every framework, and keep what each reaches; what is there already is not run again."""
@@ -80,13 +82,15 @@ def backfill_ranking(
         **{name: values for name, values in listed.items() if values},
         variants=tuple(VARIANTS) if variants == "all" else ("", *_names(variants)),
         seeds=_numbers("--seeds", seeds),
+        precision=precision,
     )
     options = {
         "dataset": dataset, "order": order, "backbones": backbones, "frameworks": frameworks,
         "recipes": recipes, "variants": variants, "seeds": seeds,
+        "precision": "" if precision == opt.PRECISION else precision,
     }  # fmt: skip
     command = " ".join(["llmcf backfill ranking", *(f"--{name} {value}" for name, value in options.items() if value)])
-    run(lambda: ranking_matrix.backfill(place, matrix, command=command), as_json=as_json)
+    run(lambda: ranking_matrix.backfill(place, matrix, command=command, again=again), as_json=as_json)
 
 
 @report.command("ranking")

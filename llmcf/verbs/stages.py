@@ -17,11 +17,13 @@ def rank_train(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    model: Annotated[str, typer.Option(help="Backbone.")] = "deepfm",
+    model: Annotated[str, typer.Option(help="Backbone: deepfm, xdeepfm, autoint, dcn, dcnv2, din.")] = "deepfm",
     framework: opt.Framework = "llm-cf",
     recipe: opt.Recipe = opt.RECIPE,
     seed: opt.Seed = opt.SEED,
     epochs: opt.Epochs = None,
+    variant: Annotated[str, typer.Option(help="LLM-CF without a part, or with other examples: no-cot, k8, ...")] = "",
+    precision: opt.Precision = opt.PRECISION,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
@@ -30,8 +32,9 @@ def rank_train(
 
     check_names(recipe=recipe, framework=framework)
     place = workspace(dataset, order, as_of)
+    names = {"model": model, "framework": framework, "recipe": recipe, "seed": seed}
     run(
-        lambda: trainer.train(place, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs),
+        lambda: trainer.train(place, **names, epochs=epochs, variant=variant, precision=precision),
         as_json=as_json,
         estimate=(lambda: trainer.estimate_train(place, model=model, framework=framework, recipe=recipe, epochs=epochs))
         if dry_run

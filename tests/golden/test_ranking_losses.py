@@ -33,12 +33,7 @@ def torch_as_it_was() -> Iterator[None]:
 def losses(model_name: str, framework: str, recipe: str) -> list[float]:
     place = Workspace("movielens-100k", "shuffled-ties")
     named = resolve(place, model=model_name, framework=framework, recipe=recipe, seed=1)
-    config = replace(
-        named,
-        width=8,
-        backbone=replace(named.backbone, tower=(16, 8)),
-        in_context=replace(named.in_context, precision="float32"),
-    )
+    config = replace(named, width=8, backbone=replace(named.backbone, tower=(16, 8)))
     seed_everything(config.seed)
     batches, shape = in_memory.batches(model=model_name, framework=framework, recipe=recipe)
     batches = replace(batches, id_dropout=config.id_dropout)

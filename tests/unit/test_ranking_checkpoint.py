@@ -65,7 +65,7 @@ def test_what_another_run_has_left_is_not_read(tmp_path: Path) -> None:
     fit(Checkpoint(path, "one"))
     model = torch.nn.Linear(2, 1)
     before = model.weight.clone()
-    progress, _ = Checkpoint(path, "other").resume(model, torch.optim.Adam(model.parameters()))
+    progress, _ = Checkpoint(path, "other").resume({"model": model}, torch.optim.Adam(model.parameters()))
     assert progress == Progress()
     assert torch.equal(model.weight, before)
 

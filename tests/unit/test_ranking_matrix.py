@@ -2,13 +2,13 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from core import results
+from core import results, storage
 from core.data import tables
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
@@ -93,6 +93,11 @@ def test_a_cell_without_its_input_is_left_out_with_its_remedy_and_the_others_run
     assert "rel_impr" in lines[1]["metrics"]["test"]
     ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
     assert len(results.read(file)) == 2, "a finished run is not written down twice"
+    storage.remove(own.path("ranking"))
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
+    assert not own.path("ranking").exists(), "what another machine has measured is not measured again"
+    ranking_matrix.backfill(own, replace(matrix, frameworks=["none"]), command="llmcf backfill ranking", again=True)
+    assert own.path("ranking", "deepfm-none-strict-s2023").exists()
     report = ranking_report.report(own)
     assert "| DeepFM | llm-cf | 1 |" in Path(report.artifacts["report"]).read_text()
 

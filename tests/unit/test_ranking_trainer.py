@@ -87,7 +87,7 @@ def test_the_same_seed_repeats_and_another_does_not(ws: Workspace) -> None:
 
 
 def test_the_best_epoch_is_kept_and_training_stops(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    aucs = iter([0.6, 0.8, 0.7, 0.9, 0.5, 0.4])
+    aucs = iter([0.6, 0.8, 0.7, 0.65, 0.9, 0.5, 0.4])
     kept: list[np.ndarray] = []
     original = loop.predict
 
@@ -98,9 +98,9 @@ def test_the_best_epoch_is_kept_and_training_stops(ws: Workspace, monkeypatch: p
     monkeypatch.setattr(loop, "predict", watched)
     monkeypatch.setattr(loop.metrics, "auc", lambda *_: next(aucs))
     result = train(ws, model="deepfm", framework="none", recipe="strict", seed=5, epochs=5)
-    assert [line["valid_auc"] for line in result.details["epochs"]] == [0.6, 0.8, 0.7]
+    assert [line["valid_auc"] for line in result.details["epochs"]] == [0.6, 0.8, 0.7, 0.65]
     assert result.details["best_epoch"] == 2
-    np.testing.assert_array_equal(kept[3], kept[1])  # validation scores measured at the end are epoch 2's
+    np.testing.assert_array_equal(kept[4], kept[1])  # validation scores measured at the end are epoch 2's
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_leaves_nothing(

@@ -1,0 +1,292 @@
+"""What training a ranker costs: our loop beside a bare one, LLM-CF beside its backbone, and larger tables.
+
+    .venv/bin/python -m benchmarks.ranking [--dataset amazon-beauty --order published]
+
+Bare: DeepFM of the same sizes as `torch.nn.EmbeddingBag`s over padded ids that are held in memory, fused dense Adam; no
+TorchRec, no jagged batches, nothing read or checked. Both loops take the same rows in turns within one run; a ratio is
+the median over the turns. Scale: step time against rows of the tables, by one process and by two under
+DistributedModelParallel. Writes benchmarks/results/ranking.{json,md,svg}.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, embedding_bag
+
+from benchmarks import measured
+from core import memory
+from core.progress import say
+from core.settings import PROJECT, Workspace
+from ranking.bags import padded_fields
+from ranking.batch import BatchBuilder
+from ranking.inputs import load
+from ranking.layers import FIELDS, Mlp, Sizes, pairwise_dot
+from ranking.loop import seed_everything, train_step
+from ranking.recipes import DeepFmConfig, RankerConfig, resolve
+from ranking.registry import Shape, build
+
+FLOOR = 0.8  # of the bare loop's rows a second, at batch 128
+CEILING = 4.0  # an LLM-CF step in steps of its backbone
+TURNS, SECONDS = 5, 4.0
+ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
+
+
+class BareDeepFM(nn.Module):
+    """The same model without any of our code around it."""
+
+    def __init__(self, sizes: Sizes, width: int, config: DeepFmConfig) -> None:
+        super().__init__()
+        rows = {"user": sizes.user, "item": sizes.item, "brand": sizes.brand, "category": sizes.category}
+        self.width = width
+        self.tables = nn.ParameterDict(
+            {name: nn.Parameter(0.01 * torch.randn(count, width + 1)) for name, count in rows.items()}
+        )
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.tower = Mlp(len(FIELDS) * width, config.tower, 1, config.dropout)
+
+    def forward(self, padded: dict[str, Tensor]) -> Tensor:
+        bags = [
+            embedding_bag(padded[field], self.tables[table], mode="mean", padding_idx=0)
+            for field, table in FIELDS.items()
+        ]
+        pooled_BFY = torch.stack(bags, dim=1)
+        emb_BFD, first_B = pooled_BFY[:, :, : self.width], pooled_BFY[:, :, self.width].sum(dim=1)
+        return self.bias + first_B + pairwise_dot(emb_BFD) + self.tower(emb_BFD.flatten(1)).squeeze(1)
+
+
+def bare_loop(batches: BatchBuilder, shape: Shape, config: RankerConfig) -> Callable[[Tensor], None]:
+    """One step of the bare loop on the rows it is given."""
+    assert isinstance(config.backbone, DeepFmConfig)
+    model = BareDeepFM(shape.tables, config.width, config.backbone)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    rows = batches.rows.requests
+    padded = padded_fields(batches.catalogue, rows.user_B, rows.item_B, rows.history_BL)
+    label_N = batches.rows.label_N
+
+    def step(at_B: Tensor) -> None:
+        loss = binary_cross_entropy_with_logits(model({name: ids[at_B] for name, ids in padded.items()}), label_N[at_B])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def our_loop(batches: BatchBuilder, shape: Shape, config: RankerConfig) -> Callable[[Tensor], None]:
+    """One step of the product's loop, its batch built from the row numbers."""
+    model = build(config, shape)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    return lambda at_B: (train_step(model, optimizer, batches(at_B, training=True)), None)[1]
+
+
+def rates(loops: dict[str, Callable[[Tensor], None]], train_N: Tensor, batch: int) -> dict[str, list[float]]:
+    """Rows a second of each loop in each turn."""
+    parts = [part for part in train_N[torch.randperm(len(train_N))].split(batch) if len(part) == batch]
+    for step in loops.values():
+        for at_B in parts[:3]:
+            step(at_B)
+    found: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(TURNS):
+        for name, step in loops.items():
+            start, done = time.perf_counter(), 0
+            while time.perf_counter() - start < SECONDS:
+                step(parts[done % len(parts)])
+                done += 1
+            found[name].append(done * batch / (time.perf_counter() - start))
+    return found
+
+
+def ratio(found: dict[str, list[float]], ours: str, other: str) -> float:
+    return statistics.median(a / b for a, b in zip(found[ours], found[other], strict=True))
+
+
+def parts_of_a_step(batches: BatchBuilder, shape: Shape, config: RankerConfig) -> dict[str, float]:
+    """Milliseconds of each part, the median of fifty steps."""
+    model = build(config, shape)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    parts = batches.rows.of_epoch(1)[torch.randperm(len(batches.rows.of_epoch(1)))].split(config.batch)[:55]
+    spent: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        made = work()
+        spent.setdefault(name, []).append(1e3 * (time.perf_counter() - start))
+        return made
+
+    for at_B in parts:
+        batch = timed("batch", lambda at_B=at_B: batches(at_B, training=True))
+        sparse = batch.sparse
+        timed("tables alone", lambda sparse=sparse: model.fields(sparse))
+        scored = timed("forward", lambda batch=batch: model(batch))
+        loss = binary_cross_entropy_with_logits(scored.logits_B, batch.label_B) + scored.added_loss
+        optimizer.zero_grad()
+        timed("backward", loss.backward)
+        timed("Adam", optimizer.step)
+    return {name: round(statistics.median(values[5:]), 2) for name, values in spent.items()}
+
+
+def scale(rows: int, processes: int) -> float | None:
+    """Milliseconds of a step of DeepFM over a table of so many users, by so many processes; None if it failed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch, "seconds.json")
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}",
+            "-m", "benchmarks.ranking", "--worker", str(out), "--rows", str(rows),
+        ]  # fmt: skip
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+        if done.returncode or not out.exists():
+            say(f"{rows:,} rows, {processes} processes: failed: {done.stderr.strip().splitlines()[-1:]}")
+            return None
+        return json.loads(out.read_text(encoding="utf-8"))
+
+
+def worker(out: Path, rows: int) -> None:
+    """One of the processes of `scale`: steps on its share of a batch of 1,024 invented rows."""
+    from torch import distributed
+    from torchrec import KeyedJaggedTensor
+
+    from ranking.batch import Batch
+    from ranking.distributed import distribute
+    from ranking.layers import SIDES, TABLES
+
+    memory.keep_freed()
+    distributed.init_process_group("gloo")
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    torch.set_num_threads(max(1, 2 // world))
+    config = resolve(Workspace("amazon-beauty", "published"), model="deepfm", framework="none", recipe="strict", seed=1)
+    model = build(config, Shape(tables=Sizes(user=rows, item=12_000, brand=2_000, category=300)))
+    trained = distribute(model) if world > 1 else model
+    optimizer = torch.optim.Adam(trained.parameters(), lr=config.learning_rate, fused=True)
+    share, seconds = 1024 // world, []
+    for step in range(8 if rows < 10_000_000 else 4):
+        bags = share * SIDES
+        values = [torch.randint(1, count, (bags,)) for count in (rows, 12_000, 2_000, 300)]
+        lengths = torch.ones(len(TABLES) * bags, dtype=torch.int64)
+        sparse = KeyedJaggedTensor(keys=list(TABLES), values=torch.cat(values), lengths=lengths)
+        batch = Batch(sparse, torch.empty(share, 0), torch.randint(0, 2, (share,)).float())
+        start = time.perf_counter()
+        train_step(trained, optimizer, batch)
+        if step:
+            seconds.append(time.perf_counter() - start)
+    if rank == 0:
+        out.write_text(json.dumps(1e3 * statistics.median(seconds)), encoding="utf-8")
+    distributed.destroy_process_group()
+
+
+def plot(points: dict[int, dict[int, float | None]], path: Path) -> None:
+    """Step time against rows, a line a number of processes."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from llmcf.plot_style import ACCENT, INK, STYLE
+
+    with mpl.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+        for processes, colour in ((1, INK), (2, ACCENT)):
+            known = {rows: spent for rows, spent in points[processes].items() if spent is not None}
+            label = f"{processes} process{'es' if processes > 1 else ''}"
+            axis.plot(list(known), list(known.values()), marker="o", color=colour, label=label)
+        axis.set(xscale="log", yscale="log", xlabel="rows of the user table", ylabel="milliseconds a step")
+        axis.set_title("DeepFM, batch 1,024, dense Adam on 2 cores")
+        axis.legend(frameon=False)
+        figure.savefig(path, metadata={"Date": None})
+        plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="amazon-beauty")
+    parser.add_argument("--order", default="published")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker(options.worker, options.rows)
+        return
+    memory.keep_freed()
+    seed_everything(1)
+    ws = Workspace(options.dataset, options.order)
+    plain = resolve(ws, model="deepfm", framework="none", recipe="strict", seed=1)
+    batches, shape = load(ws, plain)
+    train_N = batches.rows.of_epoch(1)
+    account: dict[str, Any] = {"turns": TURNS}
+    for batch in (128, 1024):
+        loops = {"bare": bare_loop(batches, shape, plain), "ours": our_loop(batches, shape, plain)}
+        found = rates(loops, train_N, batch)
+        medians = {name: round(statistics.median(values)) for name, values in found.items()}
+        account[f"batch_{batch}"] = {**medians, "ratio": round(ratio(found, "ours", "bare"), 3)}
+        say(f"batch {batch}: {account[f'batch_{batch}']}")
+    account["parts_ms"] = {batch: parts_of_a_step(batches, shape, replace(plain, batch=batch)) for batch in (128, 1024)}
+    llm_cf = resolve(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=1)
+    with_examples, its_shape = load(ws, llm_cf)
+    loops = {"backbone": our_loop(batches, shape, plain), "llm-cf": our_loop(with_examples, its_shape, llm_cf)}
+    found = rates(loops, train_N, plain.batch)
+    medians = {name: round(statistics.median(values)) for name, values in found.items()}
+    account["llm_cf"] = {**medians, "times": round(ratio(found, "backbone", "llm-cf"), 2)}
+    account["llm_cf_parts_ms"] = parts_of_a_step(with_examples, its_shape, llm_cf)
+    say(f"LLM-CF: {account['llm_cf']}")
+    points = {processes: {rows: scale(rows, processes) for rows in ROWS} for processes in (1, 2)}
+    account["scale_ms"] = points
+    plot(points, measured.RESULTS / "ranking.svg")
+    measured.write("ranking", account, page(account, ws))
+    say((measured.RESULTS / "ranking.md").read_text(encoding="utf-8"))
+
+
+def page(account: dict[str, Any], ws: Workspace) -> str:
+    """The figures as Markdown."""
+    lines = [
+        "# Training a ranker",
+        "",
+        f"`python -m benchmarks.ranking --dataset {ws.dataset} --order {ws.order}` on {measured.sentence()}; medians "
+        f"over {account['turns']} turns of {SECONDS:.0f} s, loops in turns.",
+        "",
+        "| batch | bare loop, rows/s | ours, rows/s | ours / bare |",
+        "|---|---|---|---|",
+    ]
+    for batch in (128, 1024):
+        one = account[f"batch_{batch}"]
+        lines.append(f"| {batch} | {one['bare']:,} | {one['ours']:,} | {one['ratio']:.2f} |")
+    lines += [
+        "",
+        f"The floor is {FLOOR} at batch 128. Where a step's time goes, milliseconds (the tables are part of forward):",
+        "",
+        "| | " + " | ".join(account["llm_cf_parts_ms"]) + " |",
+        "|---|" + "---|" * len(account["llm_cf_parts_ms"]),
+    ]
+    every = {f"DeepFM, {batch}": parts for batch, parts in account["parts_ms"].items()}
+    for name, parts in {**every, "DeepFM with LLM-CF, 1024": account["llm_cf_parts_ms"]}.items():
+        lines.append(f"| {name} | " + " | ".join(f"{spent:.2f}" for spent in parts.values()) + " |")
+    one = account["llm_cf"]
+    lines += [
+        "",
+        f"LLM-CF trains {one['llm-cf']:,} rows/s where its backbone trains {one['backbone']:,}: an epoch costs "
+        f"{one['times']:.1f} times the backbone's (the aim is {CEILING:.0f}).",
+        "",
+        "Milliseconds a step against rows of the user table (batch 1,024, dense Adam):",
+        "",
+        "| rows | 1 process | 2 processes |",
+        "|---|---|---|",
+    ]
+    for rows in ROWS:
+        spent = [account["scale_ms"][processes][rows] for processes in (1, 2)]
+        lines.append(f"| {rows:,} | " + " | ".join("failed" if ms is None else f"{ms:.1f}" for ms in spent) + " |")
+    return "\n".join([*lines, "", "![scale](ranking.svg)", ""])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""A matching score beside the logit: how well user and history meet the item, learnt against many items at once.
+
+A click row has one negative; a softmax over all negatives of a batch ranks each positive against hundreds, which is
+what makes sequence models strong. Suffixes: B rows, P positives among them, N negatives, F fields, D width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ranking.layers import HISTORY, TARGET
+
+_FIELDS = 3  # item, brand, category, of the target and of the history alike
+
+
+class Matching(nn.Module):
+    """score = query(user, history) . key(item) / temperature, of unit vectors."""
+
+    def __init__(self, width: int, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.query = nn.Linear((1 + _FIELDS) * width, width)
+        self.key = nn.Linear(_FIELDS * width, width)
+        self.temperature = temperature
+
+    def forward(self, emb_BFD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (B, D), keys (B, D), and each row's score (B,)."""
+        query_BD = F.normalize(self.query(torch.cat([emb_BFD[:, 0], emb_BFD[:, HISTORY].flatten(1)], dim=1)), dim=1)
+        key_BD = F.normalize(self.key(emb_BFD[:, TARGET].flatten(1)), dim=1)
+        return query_BD, key_BD, (query_BD * key_BD).sum(dim=1) / self.temperature
+
+    def loss(self, query_BD: Tensor, key_BD: Tensor, score_B: Tensor, label_B: Tensor) -> Tensor:
+        """Mean cross-entropy of each positive's score against those of its query with all negatives of the batch.
+
+        The negatives are drawn uniformly from the catalogue, as the task's are, so no correction is due.
+        """
+        positive_B = label_B > 0.5
+        others_PN = query_BD[positive_B] @ key_BD[~positive_B].T / self.temperature
+        logits = torch.cat([score_B[positive_B, None], others_PN], dim=1)
+        return (torch.logsumexp(logits, dim=1) - logits[:, 0]).mean()

@@ -1,0 +1,63 @@
+"""A finished run's weights: safetensors whose metadata say what they are of, and are held against what reads them."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core import steps
+from core.contracts import DENSE
+from core.data.tables import remedy
+from core.errors import UsageError
+from core.settings import Workspace
+from ranking.recipes import RankerConfig
+from ranking.registry import Shape
+
+FILE = "model.safetensors"
+_FORMAT = "1"  # of the names and shapes in the file, beside what the manifest says
+
+
+def manifest(ws: Workspace, config: RankerConfig, shape: Shape) -> dict[str, str]:
+    """What weights depend on: the data set, the sizes and features of its fields, the encoder of the texts."""
+    found = {
+        "format": _FORMAT,
+        "dataset": ws.dataset,
+        "order": ws.order,
+        "as-of": ws.as_of,
+        "model": config.model,
+        "framework": config.framework,
+        "tables": json.dumps(asdict(shape.tables), sort_keys=True),
+        "dense features": ",".join(DENSE) if config.dense else "none",
+    }
+    if config.uses_examples:
+        found["text encoder"] = _encoder(ws, ws.cot("vectors", config.in_context.cot_set), "cot embed")
+    if config.uses_knowledge:
+        found["text encoder"] = _encoder(ws, ws.path("kar", "vectors"), "kar embed")
+    return found
+
+
+def save(path: Path, weights: dict[str, Tensor], made: dict[str, str]) -> None:
+    """Write the weights with their manifest."""
+    save_file(weights, path, metadata=made)
+
+
+def read(path: Path, expected: dict[str, str]) -> dict[str, Tensor]:
+    """The weights, if they are of what is expected.
+
+    Raises:
+        UsageError: naming what differs, and both values.
+    """
+    with safe_open(path, framework="pt") as stored:
+        found = stored.metadata() or {}
+        for name, wanted in expected.items():
+            if found.get(name) != wanted:
+                raise UsageError(f"{path} is of the {name} {found.get(name, '(not stated)')}, and not of {wanted}")
+        return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dictionary
+
+
+def _encoder(ws: Workspace, folder: Path, verb: str) -> str:
+    config = steps.require(folder, remedy(ws, verb))["config"]
+    return f"{config.get('encoder', '')}@{config.get('hash', '')[:12]}"

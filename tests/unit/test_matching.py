@@ -1,0 +1,52 @@
+"""The matching score and its loss, against loops over rows."""
+
+import torch
+import torch.nn.functional as F
+
+from core.settings import Workspace
+from ranking.layers import FIELDS
+from ranking.matching import Matching
+from ranking.recipes import resolve
+from ranking.registry import build
+from tests import in_memory
+
+WS = Workspace("movielens-100k", "shuffled-ties")
+
+
+def test_a_score_is_the_scaled_cosine_of_person_and_item() -> None:
+    torch.manual_seed(0)
+    matching = Matching(width=4, temperature=0.5)
+    emb = torch.randn(3, len(FIELDS), 4)
+    _, _, score = matching(emb)
+    for row in range(3):
+        user, item, brand, category, *history = emb[row]
+        query, key = matching.query(torch.cat([user, *history])), matching.key(torch.cat([item, brand, category]))
+        torch.testing.assert_close(score[row], F.cosine_similarity(query, key, dim=0) / 0.5)
+
+
+def test_every_positive_is_ranked_against_all_negatives_of_the_batch() -> None:
+    torch.manual_seed(0)
+    matching = Matching(width=4)
+    label = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0])
+    query, key, score = matching(torch.randn(5, len(FIELDS), 4))
+    losses = []
+    for positive in (0, 3):
+        others = [query[positive] @ key[negative] / 0.1 for negative in (1, 2, 4)]
+        logits = torch.stack([score[positive], *others])
+        losses.append(F.cross_entropy(logits[None], torch.tensor([0])))
+    torch.testing.assert_close(matching.loss(query, key, score, label), sum(losses) / 2)
+
+
+def test_its_score_enters_the_logit_and_its_loss_the_training_alone() -> None:
+    batches, shape = in_memory.batches()
+    model = build(resolve(WS, model="deepfm", framework="none", recipe="best", seed=1), shape)
+    batch = batches(torch.arange(40), training=False)
+    assert model.matching is not None
+    assert model(batch).added_loss > 0
+    model.eval()
+    before = model(batch)
+    assert before.added_loss == 0
+    with torch.no_grad():
+        model.matching.query.weight.add_(0.1)
+    assert not torch.allclose(before.logits_B, model(batch).logits_B)
+    assert build(resolve(WS, model="deepfm", framework="none", recipe="strict", seed=1), shape).matching is None
