@@ -4,7 +4,7 @@ LOCKS := requirements
 DATASET ?= movielens-100k
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-redis demo test lint unit bench bench-language bench-data clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-redis demo test lint unit bench bench-language bench-ranking bench-data clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ bench: env-main env-triton env-redis ## latency of the served models and of onli
 bench-language: env-main env-openvino ## generating, scoring, embedding beside the bare libraries; 8-bit weights
 	@.venv/bin/python -m benchmarks.language
 	@.venv/bin/python -m benchmarks.quantisation
+
+bench-ranking: env-main ## training a ranker beside a bare loop, LLM-CF beside its backbone, larger tables
+	@.venv/bin/python -m benchmarks.ranking
 
 bench-data: env-main ## point-in-time joins by Feast's offline stores, and preparation of one to ten times Sports
 	@.venv/bin/python -m benchmarks.feast_join

@@ -1,4 +1,4 @@
-"""DeepFM trained by two processes through DistributedModelParallel reaches the losses of one."""
+"""Every backbone trained by two processes through DistributedModelParallel reaches the losses of one."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ import torch
 from core.settings import PROJECT, Workspace
 from ranking.loop import train_step
 from ranking.ranker import Ranker
-from ranking.recipes import DeepFmConfig, resolve
+from ranking.recipes import MODELS, resolve
 from ranking.registry import build
 from tests import in_memory
 
@@ -21,20 +21,18 @@ STEPS, BATCH = 5, 32
 RATE = 1.0  # plain SGD: unlike Adam it would show gradients that are summed and not averaged
 
 
-def model_and_batches() -> tuple[Ranker, in_memory.BatchBuilder, list[torch.Tensor]]:
+def model_and_batches(name: str) -> tuple[Ranker, in_memory.BatchBuilder, list[torch.Tensor]]:
     """A seeded model without dropout, and the row numbers of its batches."""
-    named = resolve(
-        Workspace("movielens-100k", "shuffled-ties"), model="deepfm", framework="none", recipe="strict", seed=1
-    )
-    config = replace(named, width=8, backbone=DeepFmConfig(tower=(16, 8), dropout=0.0))
+    named = resolve(Workspace("movielens-100k", "shuffled-ties"), model=name, framework="none", recipe="strict", seed=1)
+    config = replace(named, width=8, backbone=replace(named.backbone, tower=(16, 8), dropout=0.0))
     torch.manual_seed(config.seed)
-    batches, shape = in_memory.batches()
+    batches, shape = in_memory.batches(model=name)
     order = torch.randperm(len(batches.rows.label_N))
     return build(config, shape), batches, list(order[: STEPS * BATCH].split(BATCH))
 
 
-def losses_of_one() -> list[float]:
-    model, batches, order = model_and_batches()
+def losses_of_one(name: str) -> list[float]:
+    model, batches, order = model_and_batches(name)
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     return [train_step(model, optimizer, batches(at_B, training=True)) for at_B in order]
 
@@ -47,20 +45,23 @@ def worker(out: Path) -> None:
 
     distributed.init_process_group("gloo")
     rank, world = distributed.get_rank(), distributed.get_world_size()
-    model, batches, order = model_and_batches()
-    sharded = distribute(model)
-    optimizer = torch.optim.SGD(sharded.parameters(), lr=RATE)
-    losses = []
-    for at_B in order:
-        loss = torch.tensor(train_step(sharded, optimizer, batches(at_B.chunk(world)[rank], training=True)))
-        distributed.all_reduce(loss)
-        losses.append(loss.item() / world)
+    losses: dict[str, list[float]] = {name: [] for name in MODELS}
+    for name in MODELS:
+        model, batches, order = model_and_batches(name)
+        sharded = distribute(model)
+        optimizer = torch.optim.SGD(sharded.parameters(), lr=RATE)
+        for at_B in order:
+            loss = torch.tensor(train_step(sharded, optimizer, batches(at_B.chunk(world)[rank], training=True)))
+            distributed.all_reduce(loss)
+            losses[name].append(loss.item() / world)
     if rank == 0:
         out.write_text(json.dumps(losses))
     distributed.destroy_process_group()
 
 
-def test_two_processes_reach_the_losses_of_one(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def losses_of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    tmp_path = tmp_path_factory.mktemp("two")
     out = tmp_path / "losses.json"
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
@@ -68,7 +69,12 @@ def test_two_processes_reach_the_losses_of_one(tmp_path: Path) -> None:
     ]  # fmt: skip
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(out.read_text()) == pytest.approx(losses_of_one(), rel=1e-4)
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_processes_reach_the_losses_of_one(name: str, losses_of_two: dict[str, list[float]]) -> None:
+    assert losses_of_two[name] == pytest.approx(losses_of_one(name), rel=1e-4)
 
 
 if __name__ == "__main__":
