@@ -16,7 +16,7 @@ from ict.neighbours import ensure, neighbours
 from ranking.bags import Catalogue
 from ranking.batch import BatchBuilder, Context, Histories, Knowledge, Rows
 from ranking.recipes import RankerConfig
-from ranking.registry import ATTENDING, Shape
+from ranking.registry import Shape, attends
 
 
 def needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
@@ -70,7 +70,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
         context=context,
         knowledge=knowledge,
         teacher_N=_teacher(ws, config, rows.row_N) if config.uses_teacher else None,
-        attends=config.model in ATTENDING,
+        attends=attends(config),
         id_dropout=config.id_dropout,
     )
     return builder, Shape(tables=catalogue.sizes(users), text_width=text_width)

@@ -76,7 +76,8 @@ class Ranker(nn.Module):
             positions = Positions(item_GY=item_GY, place_BL=batch.place_BL)
         logits_B = self.score(emb_XFD[:rows], first_X[:rows], tuple(vectors), batch.dense_BJ, positions)
         if self.matching is not None and self.training:
-            query_BD, key_BD, score_B = self.matching(emb_XFD[:rows])
+            assert positions is not None, "matching reads the items of the history"
+            query_BD, key_BD, score_B = self.matching(emb_XFD[:rows], positions)
             added = added + self.softmax * self.matching.loss(query_BD, key_BD, score_B, batch.label_B)
         if self.distil and self.training:
             assert batch.teacher_B is not None, "this framework reads a teacher's scores"
@@ -98,7 +99,8 @@ class Ranker(nn.Module):
         else:
             dense_BJ = None
         if self.matching is not None:
-            score_B1 = self.matching(emb_BFD)[2].unsqueeze(1)
+            assert positions is not None, "matching reads the items of the history"
+            score_B1 = self.matching(emb_BFD, positions)[2].unsqueeze(1)
             dense_BJ = score_B1 if dense_BJ is None else torch.cat([dense_BJ, score_B1], dim=1)
         inputs = Inputs(emb_BFD=emb_BFD, first_B=first_B, vectors=vectors, dense_BJ=dense_BJ, positions=positions)
         return self.backbone(inputs)

@@ -25,6 +25,7 @@ class XDeepFmConfig:
     tower: Tower = TOWER
     dropout: float = 0.1
     maps: Tower = (100, 100, 100)
+    precision: str = "float32"  # of the products of the interaction network in training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,9 +228,8 @@ def resolve(
         raise UsageError(f"--epochs {epochs} is not at least 1")
     check_choice("precision", precision, PRECISIONS)
     told = "paper" if recipe == "paper" and ws.cot("texts", "paper").exists() else ""
-    in_context = InContextConfig(
-        use_similarity=recipe == "best", cot_set=told, precision="float32" if precision == "auto" else precision
-    )
+    precision = "float32" if precision == "auto" else precision
+    in_context = InContextConfig(use_similarity=recipe == "best", cot_set=told, precision=precision)
     config = RankerConfig(
         dataset=ws.dataset,
         order=ws.order,
@@ -240,7 +240,7 @@ def resolve(
         variant=variant,
         **_OF_RECIPE[recipe],
         in_context=replace(in_context, **VARIANTS[variant]),
-        backbone=BACKBONES[model](),
+        backbone=XDeepFmConfig(precision=precision) if model == "xdeepfm" else BACKBONES[model](),
     )
     return config if epochs is None else replace(config, epochs=epochs)
 

@@ -41,6 +41,11 @@ class Shape:
     text_width: int = 0
 
 
+def attends(config: RankerConfig) -> bool:
+    """Whether the model reads the items of a history one by one."""
+    return config.model in ATTENDING or config.softmax > 0
+
+
 def build(config: RankerConfig, shape: Shape) -> Ranker:
     """A fresh model for a configuration; draws its weights from torch's default generator."""
     vectors = (1 if config.uses_examples else 0) + (len(KINDS) if config.uses_knowledge else 0)

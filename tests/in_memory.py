@@ -106,7 +106,7 @@ def batches(
     """
     table = training_rows()
     rows, catalogue = Rows.of(table), Catalogue.of(items_table())
-    read: dict[str, Any] = {"attends": model in ATTENDING}
+    read: dict[str, Any] = {"attends": model in ATTENDING or recipe == "best"}
     if "llm-cf" in framework:
         examples = example_set(table)
         config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed, **choice)

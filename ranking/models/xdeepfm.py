@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from ranking.layers import FirstOrder, Inputs, Mlp, Widths
 from ranking.recipes import XDeepFmConfig
 
+_ROWS = 64  # that are trained at a time: what they need then stays in the processor's cache
+
 
 class XDeepFM(nn.Module):
     """logit = first-order weights + compressed interaction network (CIN) + deep tower.
@@ -17,7 +19,7 @@ class XDeepFM(nn.Module):
         super().__init__()
         self.first = FirstOrder(widths)
         self.tower = Mlp(widths.flat, config.tower, 1, config.dropout)
-        self.cin = Cin(widths.fields + widths.vectors, config.maps)
+        self.cin = Cin(widths.fields + widths.vectors, config.maps, half=config.precision == "bfloat16")
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return logits, (B,)."""
@@ -27,11 +29,14 @@ class XDeepFM(nn.Module):
 class Cin(nn.Module):
     """Layer k: x^k_h = sum over i, j of W^k_hij (x^{k-1}_i * x^0_j), element by element; their sums over D are scored.
 
-    All pairs are never formed: for each i, W maps the F fields first.
+    Nothing follows the last layer, so its maps are never formed: with M_ij = sum_h s_h W_hij, its score is the inner
+    product of M and x^{k-1} x^0', which takes a hundredth of the work.
     """
 
-    def __init__(self, fields: int, maps: tuple[int, ...]) -> None:
+    def __init__(self, fields: int, maps: tuple[int, ...], *, half: bool = False) -> None:
         super().__init__()
+        self.maps = maps
+        self.in_bfloat16 = half
         before = (fields, *maps[:-1])
         self.weights = nn.ParameterList(
             nn.init.xavier_uniform_(torch.empty(count, last * fields)).reshape(count, last, fields)
@@ -41,10 +46,28 @@ class Cin(nn.Module):
 
     def forward(self, emb_BFD: Tensor) -> Tensor:
         """Return logits, (B,)."""
+        if not self.training:
+            return self._of_rows(emb_BFD)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.in_bfloat16):
+            return torch.cat([self._of_rows(part_BFD) for part_BFD in emb_BFD.split(_ROWS)]).float()
+
+    def _of_rows(self, emb_BFD: Tensor) -> Tensor:
+        width = emb_BFD.shape[2]
+        *inner, last_HIF = self.weights
+        *weights, last_H = self.score.weight[0].split(self.maps)
         fields_XF = emb_BFD.transpose(1, 2).flatten(0, 1)  # X = B * D
-        last_XH, sums = fields_XF, []
-        for weight_HIF in self.weights:
-            pairs_XY = (last_XH[:, :, None] * fields_XF[:, None, :]).flatten(1)
-            last_XH = pairs_XY @ weight_HIF.flatten(1).T
-            sums.append(last_XH.unflatten(0, (-1, emb_BFD.shape[2])).sum(dim=1))
-        return self.score(torch.cat(sums, dim=1)).squeeze(1)
+        before_XH, logits = fields_XF, []
+        for weight_HIF, score_H in zip(inner, weights, strict=True):
+            before_XH = _maps(before_XH, fields_XF, weight_HIF)
+            logits.append((before_XH @ score_H).unflatten(0, (-1, width)).sum(dim=1))
+        before_BHD = before_XH.unflatten(0, (-1, width)).transpose(1, 2)
+        mixed_IF = torch.einsum("h,hif->if", last_H, last_HIF)
+        logits.append(((before_BHD @ emb_BFD.transpose(1, 2)) * mixed_IF).sum(dim=(1, 2)))
+        return torch.stack(logits).sum(dim=0)
+
+
+def _maps(before_XI: Tensor, fields_XF: Tensor, weight_HIF: Tensor) -> Tensor:
+    """One layer, (X, H): W maps x^{k-1} for each field j at once, then x^0_j scales; the pairs are never formed."""
+    mapped_XY = before_XI @ weight_HIF.permute(1, 2, 0).flatten(1)
+    mapped_XFH = mapped_XY.unflatten(1, (fields_XF.shape[1], -1))
+    return torch.bmm(fields_XF.unsqueeze(1), mapped_XFH).squeeze(1)
