@@ -136,7 +136,7 @@ class RankerConfig:
     recipe: str
     seed: int
     variant: str = ""
-    epochs: int = 10
+    epochs: int = 12
     patience: int = 2
     batch: int = 2048
     learning_rate: float = 0.01
