@@ -59,11 +59,13 @@ def trained(ws: Workspace, named: RankerConfig) -> RankerConfig:
     """The configuration that the named run was trained with.
 
     Raises:
+        UsageError: if its weights are of another data set, or of texts of another encoder.
         LlmcfError: if it is missing, or an input has changed since.
     """
     names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
     verb = remedy(ws, f"rank train {names}")
     config = from_json(steps.require(run_folder(ws, named), verb)["config"])
+    weights.check(run_folder(ws, named) / weights.FILE, weights.origin(ws, config))
     if ranker_step(ws, config).current() is None:
         raise LlmcfError(f"{run_folder(ws, named)} is older than its inputs or its code; run `{verb}` again")
     return config

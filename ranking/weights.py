@@ -21,7 +21,12 @@ _FORMAT = "1"  # of the names and shapes in the file, beside what the manifest s
 
 
 def manifest(ws: Workspace, config: RankerConfig, shape: Shape) -> dict[str, str]:
-    """What weights depend on: the data set, the sizes and features of its fields, the encoder of the texts."""
+    """What weights are of: their origin, and the sizes of the tables."""
+    return origin(ws, config) | {"tables": json.dumps(asdict(shape.tables), sort_keys=True)}
+
+
+def origin(ws: Workspace, config: RankerConfig) -> dict[str, str]:
+    """The data set, the features that are read, and the encoder of the texts."""
     found = {
         "format": _FORMAT,
         "dataset": ws.dataset,
@@ -29,7 +34,6 @@ def manifest(ws: Workspace, config: RankerConfig, shape: Shape) -> dict[str, str
         "as-of": ws.as_of,
         "model": config.model,
         "framework": config.framework,
-        "tables": json.dumps(asdict(shape.tables), sort_keys=True),
         "dense features": ",".join(DENSE) if config.dense else "none",
     }
     if config.uses_examples:
@@ -44,17 +48,23 @@ def save(path: Path, weights: dict[str, Tensor], made: dict[str, str]) -> None:
     save_file(weights, path, metadata=made)
 
 
-def read(path: Path, expected: dict[str, str]) -> dict[str, Tensor]:
-    """The weights, if they are of what is expected.
+def check(path: Path, expected: dict[str, str]) -> None:
+    """Hold a file's manifest against what is expected of it.
 
     Raises:
         UsageError: naming what differs, and both values.
     """
     with safe_open(path, framework="pt") as stored:
         found = stored.metadata() or {}
-        for name, wanted in expected.items():
-            if found.get(name) != wanted:
-                raise UsageError(f"{path} is of the {name} {found.get(name, '(not stated)')}, and not of {wanted}")
+    for name, wanted in expected.items():
+        if found.get(name) != wanted:
+            raise UsageError(f"{path} is of the {name} {found.get(name, '(not stated)')}, and not of {wanted}")
+
+
+def read(path: Path, expected: dict[str, str]) -> dict[str, Tensor]:
+    """The weights, if they are of what is expected; else an error as of `check`."""
+    check(path, expected)
+    with safe_open(path, framework="pt") as stored:
         return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dictionary
 
 

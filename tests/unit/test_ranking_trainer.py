@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from core import metrics, steps
+from core import metrics, steps, storage
 from core.contracts import DENSE
 from core.data import tables
 from core.errors import LlmcfError, UsageError
@@ -205,4 +205,18 @@ def test_a_run_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: Pa
     stamp.write_text(before)
     with pytest.raises(LlmcfError, match="--seed 8"):
         export_onnx(ws, model="deepfm", framework="none", recipe="strict", seed=8, path=tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_run_of_texts_of_another_encoder_is_refused_by_name(ws: Workspace, tmp_path: Path) -> None:
+    train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=9, epochs=1)
+    stamp = ws.path("cot", "vectors", steps.STAMP)
+    before = stamp.read_text()
+    content = storage.read_json(stamp)
+    storage.write_json(stamp, content | {"config": content["config"] | {"encoder": "bge", "hash": "12"}})
+    try:
+        with pytest.raises(UsageError, match="is of the text encoder @, and not of bge@12"):
+            export_onnx(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=9, path=tmp_path / "m.onnx")
+    finally:
+        stamp.write_text(before)
     assert not (tmp_path / "m.onnx").exists()
