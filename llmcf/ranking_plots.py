@@ -39,7 +39,7 @@ def _frameworks(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], flo
     width = 0.8 / len(shown)
     with mpl.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(11, 4.2), layout="constrained")
-        lowest: list[float] = []
+        shown_aucs: list[float] = []
         for place, framework in enumerate(shown):
             for group, model in enumerate(models):
                 ours = list(values(cells, (recipe, model, framework, ""), "auc").values())
@@ -51,13 +51,13 @@ def _frameworks(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], flo
                     axis.bar(
                         at, np.mean(ours), width * 0.9, yerr=spread, color=_COLOURS[framework], label=label, **error
                     )
-                    lowest.append(float(np.min(ours)))
+                    shown_aucs.append(float(np.min(ours)))
                 theirs = paper.get((model, FRAMEWORK_NAMES.get(framework, ""), "auc"))
                 if theirs is not None:
                     axis.scatter(at, theirs, label="the paper" if (place, group) == (0, 0) else None, **_PAPER)
-                    lowest.append(theirs)
+                    shown_aucs.append(theirs)
         axis.set_xticks(range(len(models)), [BACKBONE_NAMES[model][0] for model in models])
-        axis.set(ylabel="AUC", ylim=(np.floor(min(lowest) * 100 - 0.5) / 100, None))
+        axis.set(ylabel="AUC", ylim=(np.floor(min(shown_aucs) * 100 - 0.5) / 100, max(shown_aucs) + 0.005))
         axis.legend(frameon=False, ncols=len(shown) + 1, loc="upper left", bbox_to_anchor=(0, 1.12))
         return _save(figure, path)
 

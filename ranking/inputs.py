@@ -77,8 +77,8 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
 
 
 def coverage(batches: BatchBuilder) -> dict[str, float]:
-    """The share of training rows that have what the framework reads: a teacher's score, a text, all K examples."""
-    train_N = batches.rows.of_split("train")
+    """The share of an epoch's rows that have what the framework reads: a teacher's score, a text, all K examples."""
+    train_N = batches.rows.of_epoch(1)
     found: dict[str, float] = {}
     if batches.context is not None:
         found["examples"] = _share((batches.context.neighbours.examples_NK[train_N] > 0).all(dim=1))
