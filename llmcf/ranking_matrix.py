@@ -3,7 +3,6 @@
 A cell that lacks an input is left out, and its remedy is told; the others run.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from core.progress import say
 from core.runs import Result
 from core.settings import Workspace
 from llmcf import machine
-from ranking.recipes import MODELS, VARIANTS, RankerConfig, resolve
+from ranking.recipes import MODELS, VARIANTS, RankerConfig, from_json, resolve
 
 TASK = "ranking"
 _SAME = ("order", "as_of", "config", "code", "data", "metrics")  # what makes a line a repetition
@@ -118,10 +117,10 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> dict[str, Any]:
 
 
 def _kept(ws: Workspace, file: Path, config: RankerConfig) -> dict[str, Any] | None:
-    """The last line of the same configuration on the same data."""
-    wanted = {"order": ws.order, "as_of": ws.as_of, "config": json.loads(json.dumps(asdict(config))), "data": _data(ws)}
-    alike = [line for line in results.read(file) if all(line.get(name) == value for name, value in wanted.items())]
-    return alike[-1] if alike else None
+    """The last line of the same run on the same data."""
+    wanted = {"order": ws.order, "as_of": ws.as_of, "data": _data(ws)}
+    alike = (line for line in results.read(file) if all(line.get(name) == value for name, value in wanted.items()))
+    return next((line for line in reversed(list(alike)) if from_json(line["config"]).decisive == config.decisive), None)
 
 
 def _data(ws: Workspace) -> str:

@@ -136,7 +136,7 @@ class RankerConfig:
     recipe: str
     seed: int
     variant: str = ""
-    epochs: int = 12
+    epochs: int = 30
     patience: int = 2
     batch: int = 2048
     learning_rate: float = 0.01
@@ -156,6 +156,12 @@ class RankerConfig:
     def name(self) -> str:
         """Of the run's folder."""
         return "-".join(filter(None, (self.model, self.framework, self.recipe, self.variant, f"s{self.seed}")))
+
+    @property
+    def decisive(self) -> "RankerConfig":
+        """The same without the knobs of what its framework does not read: two runs equal in this are one."""
+        kept = self if self.uses_teacher else replace(self, distil=_DEFAULT.distil, teacher=_DEFAULT.teacher)
+        return kept if self.uses_examples else replace(kept, in_context=_DEFAULT.in_context)
 
     @property
     def uses_examples(self) -> bool:
@@ -185,9 +191,10 @@ class RankerConfig:
         )
 
 
+_DEFAULT = RankerConfig(dataset="", order="", model="", framework="none", recipe="", seed=0)
 _OF_RECIPE: dict[str, dict[str, Any]] = {
     "strict": {},
-    "paper": {"epochs": 30, "batch": 1024, "learning_rate": 8e-3, "averaging": 0.0},
+    "paper": {"batch": 1024, "learning_rate": 8e-3, "averaging": 0.0},
     "best": {
         "epochs": 8,
         "batch": 1024,
@@ -249,7 +256,7 @@ def from_json(stored: dict[str, Any]) -> RankerConfig:
     """The configuration that a finished run's stamp holds."""
     backbone = _restored(BACKBONES[stored["model"]], stored["backbone"])
     in_context = _restored(InContextConfig, stored["in_context"])
-    return RankerConfig(**{**stored, "backbone": backbone, "in_context": in_context})
+    return _restored(RankerConfig, {**stored, "backbone": backbone, "in_context": in_context})
 
 
 def _restored(kind: type[Any], stored: dict[str, Any]) -> Any:

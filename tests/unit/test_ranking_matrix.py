@@ -96,7 +96,10 @@ def test_a_cell_without_its_input_is_left_out_with_its_remedy_and_the_others_run
     storage.remove(own.path("ranking"))
     ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
     assert not own.path("ranking").exists(), "what another machine has measured is not measured again"
-    ranking_matrix.backfill(own, replace(matrix, frameworks=["none"]), command="llmcf backfill ranking", again=True)
+    plain = replace(matrix, frameworks=["none"])
+    ranking_matrix.backfill(own, replace(plain, precision="bfloat16"), command="llmcf backfill ranking")
+    assert not own.path("ranking").exists(), "a plain run reads nothing in bfloat16"
+    ranking_matrix.backfill(own, plain, command="llmcf backfill ranking", again=True)
     assert own.path("ranking", "deepfm-none-strict-s2023").exists()
     report = ranking_report.report(own)
     assert "| DeepFM | llm-cf | 1 |" in Path(report.artifacts["report"]).read_text()
