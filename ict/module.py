@@ -7,8 +7,8 @@ Representations come from the caller's feature encoder, the same one for example
 Few examples are shown again and again (M << B*K), so whatever depends on an example alone is computed once for the
 distinct ones (U rows) and then gathered by `slots`. Row 0 of U is always "no example".
 
-Suffixes: B requests, K examples a request, U distinct examples + 1, T = 3K + 1 tokens, W width, E text width,
-H heads, P head width.
+Suffixes: B requests, K examples a request, U distinct examples + 1, T = 3K + 1 tokens, R = K + 1 of them that are
+read, S keys, W width, E text width, H heads, P head width.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import check_choice
+from ict.decoder import Block, Projection, causal_bias, rms_norm, rotation
 
 POOLINGS = ("decoder", "mean")
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class IctConfig:
     use_text: bool = True  # representations hold the texts of the item and of the history
     use_cot: bool = True  # otherwise an example is r and l alone, and nothing is reconstructed
     pooling: str = "decoder"  # or mean: w is the mean of all tokens, and nothing is reconstructed
-    precision: str = "float32"  # of the products with text vectors in training
+    precision: str = "float32"  # of the products with weights in training
     gate: bool = False  # w is multiplied by a learned gate of r
     predictions: int = 512  # of a batch, that the reconstruction loss averages over: an unbiased sample of all
     use_similarity: bool = False  # add each example's similarity to its r token (recipe best)
@@ -62,7 +62,10 @@ class InContext(nn.Module):
         self.gate = nn.Linear(config.width, config.width) if config.gate else None
         self.per_example = 3 if config.use_cot else 2
         decoder = config.pooling == "decoder"
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers if decoder else 0))
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.hidden, config.precision)
+            for _ in range(config.layers if decoder else 0)
+        )
         self.reconstructs = decoder and config.use_cot and config.alpha > 0
         if self.reconstructs:
             self.reconstruct = Projection(config.width, config.text_hidden, config.text_width, config.precision)
@@ -88,12 +91,12 @@ class InContext(nn.Module):
         if not self.blocks:
             w_BW = self._mean(hidden_BTW, slots_BK)
             return self._gated(w_BW, r_BW), hidden_BTW[:, :0]
-        mask_B1TT = attention_mask(slots_BK, self.per_example)
-        turn_2TP = rotation(hidden_BTW.shape[1], self.config.width // self.config.heads)
+        bias_B1TS = causal_bias(there(slots_BK, self.per_example))
+        turn_2THP = rotation(hidden_BTW.shape[1], self.config.heads, self.config.width // self.config.heads)
         for block in self.blocks[:-1]:
-            hidden_BTW = block(hidden_BTW, mask_B1TT, turn_2TP)
+            hidden_BTW = block(hidden_BTW, bias_B1TS, turn_2THP)
         # Only r tokens are read: each predicts the c token after it, and the last is w.
-        out_BRW = rms_norm(self.blocks[-1](hidden_BTW, mask_B1TT, turn_2TP, every=self.per_example))
+        out_BRW = rms_norm(self.blocks[-1](hidden_BTW, bias_B1TS, turn_2THP, every=self.per_example))
         return self._gated(out_BRW[:, -1], r_BW), out_BRW[:, :-1]
 
     def reconstruction_loss(self, predict_BKW: Tensor, slots_BK: Tensor, cot_UE: Tensor) -> Tensor:
@@ -127,85 +130,17 @@ class InContext(nn.Module):
         return w_BW if self.gate is None else w_BW * self.gate(r_BW).sigmoid()
 
 
-class Projection(nn.Sequential):
-    """Two layers to or from the width of text vectors, which are most of a step's arithmetic.
+def distinct(ids_BK: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct numbers of a batch in order, 0 among them even if unused, and where each stands among them.
 
-    In bfloat16 training is three times as fast on processors that have it, and slower on others; what is scored,
-    exported and served is float32.
+    By a mark for each possible number, which is faster than to sort.
     """
-
-    def __init__(self, width: int, hidden: int, out: int, precision: str) -> None:
-        super().__init__(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out))
-        self.in_bfloat16 = check_choice("precision", precision, PRECISIONS) == "bfloat16"
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not (self.training and self.in_bfloat16):
-            return super().forward(input)
-        with torch.autocast("cpu", torch.bfloat16):
-            return super().forward(input).float()
-
-
-class Block(nn.Module):
-    """Pre-norm attention with RoPE, then pre-norm SwiGLU. The norms have no gain: the next matrix absorbs it."""
-
-    def __init__(self, config: IctConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.heads = config.heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.mix = nn.Linear(width, width, bias=False)
-        self.gate_up = nn.Linear(width, 2 * config.hidden, bias=False)
-        self.down = nn.Linear(config.hidden, width, bias=False)
-
-    def forward(self, hidden_BTW: Tensor, mask_B1TT: Tensor, turn_2TP: Tensor, every: int = 1) -> Tensor:
-        """Return the new hidden states of every `every`-th token from the first on, (B, R, W)."""
-        normed_BTW = rms_norm(hidden_BTW)
-        q_BRHP = self.query(normed_BTW[:, ::every]).unflatten(-1, (self.heads, -1))
-        k_BTHP, v_BTHP = self.key_value(normed_BTW).unflatten(-1, (2, self.heads, -1)).unbind(2)
-        mixed_BHRP = F.scaled_dot_product_attention(
-            rotate(q_BRHP, turn_2TP[:, ::every]).transpose(1, 2),
-            rotate(k_BTHP, turn_2TP).transpose(1, 2),
-            v_BTHP.transpose(1, 2),
-            attn_mask=mask_B1TT[:, :, ::every],
-        )
-        hidden_BRW = hidden_BTW[:, ::every] + self.mix(mixed_BHRP.transpose(1, 2).flatten(2))
-        gate_BRY, up_BRY = self.gate_up(rms_norm(hidden_BRW)).chunk(2, dim=-1)
-        return hidden_BRW + self.down(F.silu(gate_BRY) * up_BRY)
-
-
-def distinct(examples_BK: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct example numbers of a batch, 0 first, and where each request's examples stand among them."""
-    ids_U, slots_X = torch.unique(F.pad(examples_BK.flatten(), (1, 0)), return_inverse=True)
-    return ids_U, slots_X[1:].view_as(examples_BK)
+    there_N = torch.zeros(int(ids_BK.max()) + 1 if ids_BK.numel() else 1, dtype=torch.bool)
+    there_N[ids_BK.flatten()] = True
+    there_N[0] = True
+    return there_N.nonzero().squeeze(1), (there_N.cumsum(dim=0) - 1)[ids_BK]
 
 
 def there(slots_BK: Tensor, per_example: int) -> Tensor:
     """True for a token that is not of a missing example, (B, T); the request's own is always there."""
     return F.pad((slots_BK > 0).repeat_interleave(per_example, dim=1), (0, 1), value=True)
-
-
-def attention_mask(slots_BK: Tensor, per_example: int = 3) -> Tensor:
-    """True where a token may look, (B, 1, T, T): itself, and earlier tokens that are not of a missing example."""
-    there_BT = there(slots_BK, per_example)
-    length = there_BT.shape[1]
-    causal_TT = torch.ones(length, length, dtype=torch.bool).tril()
-    return (causal_TT & there_BT[:, None, None, :]) | torch.eye(length, dtype=torch.bool)
-
-
-def rms_norm(x_BTW: Tensor) -> Tensor:
-    """Scale every vector to a root mean square of 1."""
-    return x_BTW * ((x_BTW * x_BTW).mean(dim=-1, keepdim=True) + 1e-6).rsqrt()
-
-
-def rotation(length: int, width: int) -> Tensor:
-    """Cosines and signed sines of rotary position embedding (arXiv:2104.09864), (2, T, P)."""
-    angle_TP = torch.arange(length)[:, None] * 10_000.0 ** (-torch.arange(0, width, 2) / width)
-    cos_TP, sin_TP = angle_TP.cos(), angle_TP.sin()
-    return torch.stack([torch.cat([cos_TP, cos_TP], dim=-1), torch.cat([-sin_TP, sin_TP], dim=-1)])
-
-
-def rotate(x_BTHP: Tensor, turn_2TP: Tensor) -> Tensor:
-    """Turn each pair (x_i, x_{i + P/2}) by its position's angle."""
-    cos_TP, sin_TP = turn_2TP.unsqueeze(2)
-    return torch.addcmul(x_BTHP * cos_TP, x_BTHP.roll(x_BTHP.shape[-1] // 2, dims=-1), sin_TP)

@@ -115,9 +115,8 @@ class InContextBatch:
 
     slots_BK: Tensor
     similarity_BK: Tensor
-    item_text_GE: Tensor  # of the G distinct items among them
-    item_X: Tensor  # rows of `item_text_GE`
-    history_text_XE: Tensor
+    text_YE: Tensor  # of the X histories, then of the G distinct items
+    item_X: Tensor  # which of these G is each row's
     cot_UE: Tensor
     label_U: Tensor
 
@@ -183,7 +182,7 @@ class BatchBuilder:
             user_X, item_X = (self._drop(ids) for ids in (user_X, item_X))
         shown = place_BL = None
         if self.context is not None:
-            ids_U, slots_BK = self._shown(self.context, at_B)
+            ids_U, slots_BK = distinct(self.context.neighbours.examples_NK[at_B])
             shown = self._in_context(self.context, at_B, ids_U, slots_BK)
             examples = self.context.examples
             user_X = torch.cat([user_X, examples.user_M[ids_U]])
@@ -205,26 +204,21 @@ class BatchBuilder:
             place_BL=place_BL,
         )
 
-    def _shown(self, context: Context, at_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The distinct examples of the batch, or simply all where a batch shows nearly all anyway."""
-        examples_BK = context.neighbours.examples_NK[at_B]
-        everything = context.examples.count + 1
-        if everything <= examples_BK.numel():
-            return torch.arange(everything), examples_BK
-        return distinct(examples_BK)
-
     def _in_context(self, context: Context, at_B: Tensor, ids_U: Tensor, slots_BK: Tensor) -> InContextBatch:
         examples = context.examples
         items = torch.cat([self.rows.requests.item_B[at_B], examples.item_M[ids_U]])
-        distinct_G, item_X = torch.unique(items, return_inverse=True)
+        distinct_G, item_X = distinct(items)
         return InContextBatch(
             slots_BK=slots_BK,
             similarity_BK=context.neighbours.similarity_NK[at_B],
-            item_text_GE=examples.item_vectors_VE[distinct_G],
-            item_X=item_X,
-            history_text_XE=torch.cat(
-                [context.history_text_PE[self.histories.of_N[at_B]], context.example_text_ME[ids_U]]
+            text_YE=torch.cat(
+                [
+                    context.history_text_PE[self.histories.of_N[at_B]],
+                    context.example_text_ME[ids_U],
+                    examples.item_vectors_VE[distinct_G],
+                ]
             ),
+            item_X=item_X,
             cot_UE=examples.cot_ME[ids_U],
             label_U=examples.label_M[ids_U],
         )

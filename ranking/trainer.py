@@ -16,7 +16,7 @@ FOLDER = "ranking"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
 _OWN = ("bags", "batch", "checkpoint", "inputs", "layers", "loop", "matching", "ranker", "registry", "weights")
 _SOURCES = [f"ranking/{name}.py" for name in _OWN] + ["ranking/models", "ranking/frameworks"]
-_IN_CONTEXT_SOURCES = ["ict/examples.py", "ict/module.py", "ict/neighbours.py"]
+_IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
 # Measured on 2 shared x86 cores: microseconds a training row of a backbone, and how many times that with a framework;
 # seconds to import, load and evaluate; MiB.
 _ROW_US = {"deepfm": 60.0, "xdeepfm": 300.0, "autoint": 110.0, "dcn": 70.0, "dcnv2": 90.0, "din": 200.0}

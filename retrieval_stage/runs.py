@@ -14,7 +14,13 @@ _SOURCES = [
     "retrieval_stage/models",
     "core/metrics.py",
 ]
-_IN_CONTEXT_SOURCES = ["retrieval_stage/in_context.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
+_IN_CONTEXT_SOURCES = [
+    "retrieval_stage/in_context.py",
+    "ict/decoder.py",
+    "ict/examples.py",
+    "ict/module.py",
+    "ict/neighbours.py",
+]
 
 
 def train_step(ws: Workspace, config: RetrievalConfig) -> steps.Step:

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ict.decoder import Projection
 from ict.module import IctConfig, InContext
 from ranking.batch import InContextBatch
-from ranking.layers import FIELDS, Mlp
+from ranking.layers import FIELDS
 
 _TEXTS = 2  # the item's and the history's, projected
 _HIDDEN = 128
@@ -23,7 +24,7 @@ class LlmCf(nn.Module):
         super().__init__()
         self.ict = InContext(config)
         texts = _TEXTS * config.width if config.use_text else 0
-        self.representation = Mlp(len(FIELDS) * width + texts, (_HIDDEN,), config.width)
+        self.representation = Projection(len(FIELDS) * width + texts, _HIDDEN, config.width, config.precision)
 
     def forward(self, emb_XFD: Tensor, shown: InContextBatch) -> tuple[Tensor, Tensor]:
         """Return w, (B, W), and alpha times the reconstruction loss, 0 when scoring."""
@@ -44,6 +45,5 @@ class LlmCf(nn.Module):
     def _texts(self, shown: InContextBatch) -> tuple[Tensor | None, Tensor | None]:
         if not self.ict.config.use_text:
             return None, None
-        both_XE = torch.cat([shown.item_text_GE, shown.history_text_XE])
-        text_GW, history_XW = self.ict.text(both_XE).split([len(shown.item_text_GE), len(shown.history_text_XE)])
-        return F.embedding(shown.item_X, text_GW), history_XW
+        text_YW, rows = self.ict.text(shown.text_YE), len(shown.item_X)
+        return F.embedding(shown.item_X, text_YW[rows:]), text_YW[:rows]

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from core.errors import UsageError
-from ict.module import IctConfig, InContext, attention_mask, distinct, rms_norm, rotate, rotation
+from ict.decoder import Linear, attention, causal_bias, rms_norm, rotate, rotation
+from ict.module import IctConfig, InContext, distinct, there
 
 WIDTH, TEXT, K = 8, 12, 2
 
@@ -109,20 +110,47 @@ def test_the_loss_of_the_first_rows_is_the_loss_of_all_when_they_fit() -> None:
 
 
 def test_mask_by_hand() -> None:
-    mask = attention_mask(torch.tensor([[0, 7]]))[0, 0]
+    bias = causal_bias(there(torch.tensor([[0, 7]]), per_example=3))[0, 0]
+    assert bias[:, 7:].eq(-torch.inf).all(), "keys that only fill up"
+    mask = bias[:, :7] == 0
     assert mask[6].tolist() == [False, False, False, True, True, True, True]  # the request: all but the missing
     assert mask[1].tolist() == [False, True, False, False, False, False, False]  # a missing one sees itself only
     assert mask[4].tolist() == [False, False, False, True, True, False, False]
 
 
 def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
-    turn = rotation(13, 8)
+    turn = rotation(13, 1, 8)
     q, k = torch.randn(8), torch.randn(8)
     turned_q, turned_k = (rotate(x.expand(1, 13, 1, 8), turn)[0, :, 0] for x in (q, k))
     torch.testing.assert_close(turned_q.norm(dim=-1), q.norm().expand(13))
     scores = turned_q @ turned_k.T
     torch.testing.assert_close(scores[5, 2], scores[12, 9], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(scores[5, 2], scores[5, 4], atol=1e-3)
+
+
+def test_attention_is_the_one_of_torch() -> None:
+    q, k, v = torch.randn(3, 5, 2, 4), torch.randn(3, 7, 2, 4), torch.randn(3, 7, 2, 4)
+    bias = causal_bias(torch.rand(3, 7) < 0.7)[:, :, :5]
+    heads_first = (part.transpose(1, 2) for part in (q, k, v))
+    wanted = F.scaled_dot_product_attention(*heads_first, attn_mask=bias[..., :7]).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(attention(q, k, v, bias), wanted)
+
+
+def test_bfloat16_is_for_training_alone() -> None:
+    layer, x = Linear(64, 32, "bfloat16"), torch.randn(8, 64)
+    exact = F.linear(x, layer.weight, layer.bias)
+    trained = layer(x)
+    assert trained.dtype == torch.bfloat16
+    torch.testing.assert_close(trained.float(), exact, atol=0.05, rtol=0.05)
+    assert torch.equal(layer.eval()(x), exact)
+
+
+def test_gradients_by_hand_are_those_of_automatic_differentiation() -> None:
+    turn = rotation(5, 2, 8)
+    for function in (rms_norm, lambda x: rotate(x, turn)):
+        x = torch.randn(3, 5, 2, 8, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(function, x, eps=1e-6, atol=1e-4)
+        torch.testing.assert_close(function(x), function(x.detach()))
 
 
 def test_rms_norm_by_hand() -> None:

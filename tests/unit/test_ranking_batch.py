@@ -62,7 +62,7 @@ def test_an_empty_history_is_an_empty_bag() -> None:
 
 def test_examples_follow_the_rows_and_slots_point_at_them() -> None:
     builder, _ = in_memory.batches(framework="llm-cf")
-    at_B = builder.rows.of_split("test")[:3]  # 12 places < 61 examples: only the distinct ones are in the batch
+    at_B = builder.rows.of_split("test")[:3]
     batch = builder(at_B, training=False)
     context, shown = builder.context, batch.context
     assert context is not None
@@ -73,14 +73,8 @@ def test_examples_follow_the_rows_and_slots_point_at_them() -> None:
     assert users[3:] == context.examples.user_M[distinct].tolist()
     assert torch.equal(context.examples.cot_ME[numbers], shown.cot_UE[shown.slots_BK])
     items = torch.cat([builder.rows.requests.item_B[at_B], context.examples.item_M[distinct]])
-    assert torch.equal(shown.item_text_GE[shown.item_X], context.examples.item_vectors_VE[items])
-
-
-def test_a_large_batch_simply_takes_all_examples() -> None:
-    builder, _ = in_memory.batches(framework="llm-cf")
-    shown = builder(torch.arange(100), training=False).context
-    assert shown is not None
-    assert len(shown.cot_UE) == 61
+    of_items_GE = shown.text_YE[len(items) :]
+    assert torch.equal(of_items_GE[shown.item_X], context.examples.item_vectors_VE[items])
 
 
 def test_ids_are_dropped_in_training_only() -> None:
