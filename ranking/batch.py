@@ -20,6 +20,7 @@ from ict.examples import ExampleSet, Requests, history_vectors, integers
 from ict.module import distinct
 from ict.neighbours import Neighbours
 from ranking.bags import Bags, Catalogue
+from ranking.text_match import TextMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ class BatchBuilder:
 
     Args:
         context, knowledge, teacher_N: what LLM-CF, KAR and distillation read; the teacher's NaN means "no score".
+        text_match: more dense features.
         attends: whether the model reads the items of a history one by one.
         id_dropout: share of training rows whose user, and of those whose item, is shown as UNKNOWN, so that this row
             of the tables is trained and somebody new can be served.
@@ -162,6 +164,7 @@ class BatchBuilder:
     context: Context | None = None
     knowledge: Knowledge | None = None
     teacher_N: Tensor | None = None
+    text_match: TextMatch | None = None
     attends: bool = False
     id_dropout: float = 0.0
 
@@ -196,13 +199,20 @@ class BatchBuilder:
             )
         return Batch(
             self.bags(user_X, item_X, history_X),
-            self.rows.dense_NJ[at_B],
+            self.dense(at_B),
             self.rows.label_N[at_B],
             context=shown,
             knowledge=self._knowledge(self.knowledge, at_B) if self.knowledge else None,
             teacher_B=None if self.teacher_N is None else self.teacher_N[at_B],
             place_BL=place_BL,
         )
+
+    def dense(self, at_B: Tensor) -> Tensor:
+        """The dense features of rows, (B, J)."""
+        dense_BJ = self.rows.dense_NJ[at_B]
+        if self.text_match is None:
+            return dense_BJ
+        return torch.cat([dense_BJ, self.text_match.features_NJ[at_B]], dim=1)
 
     def _in_context(self, context: Context, at_B: Tensor, ids_U: Tensor, slots_BK: Tensor) -> InContextBatch:
         examples = context.examples

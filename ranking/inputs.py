@@ -17,16 +17,17 @@ from ranking.bags import Catalogue
 from ranking.batch import BatchBuilder, Context, Histories, Knowledge, Rows
 from ranking.recipes import RankerConfig
 from ranking.registry import Shape, attends
+from ranking.text_match import TextMatch
 
 
 def needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
     """The folders that a run reads, each with the verb that fills it; the neighbours come on top."""
     found = [(ws.path("data"), "data prepare"), (ws.path("training"), "features join")]
     if config.uses_examples:
-        cot_set = config.in_context.cot_set
-        found += [
-            (ws.cot(part, cot_set), verb) for part, verb in zip(("texts", "vectors"), verbs(cot_set), strict=True)
-        ]
+        parts = zip(("texts", "vectors"), verbs(config.text_set), strict=True)
+        found += [(ws.cot(part, config.text_set), verb) for part, verb in parts]
+    elif config.text_match:
+        found.append((ws.cot("vectors"), "cot embed --items-only"))
     if config.uses_knowledge:
         found.append((ws.path("kar", "vectors"), "kar embed"))
     if config.uses_teacher:
@@ -52,7 +53,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
     rows = Rows.of(tables.training_rows(ws))
     catalogue = Catalogue.of(tables.items(ws))
     users = int(tables.users(ws)["user"].to_numpy().max()) + 1
-    context = knowledge = None
+    context = knowledge = text_match = None
     text_width = 0
     if config.uses_examples:
         examples = ExampleSet.load(ws, config.in_context.cot_set)
@@ -63,6 +64,9 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
         stored = load_file(ws.path("kar", "vectors", "vectors.safetensors"))
         knowledge = Knowledge(stored["user"], stored["item"], stored["prefix"].long())
         text_width = stored["user"].shape[1]
+    if config.text_match:
+        vectors_VE = load_file(ws.cot("vectors", config.text_set) / "vectors.safetensors")["items"]
+        text_match = TextMatch.of(vectors_VE, rows.requests.item_B, rows.requests.history_BL)
     builder = BatchBuilder.of(
         rows,
         catalogue,
@@ -70,6 +74,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
         context=context,
         knowledge=knowledge,
         teacher_N=_teacher(ws, config, rows.row_N) if config.uses_teacher else None,
+        text_match=text_match,
         attends=attends(config),
         id_dropout=config.id_dropout,
     )

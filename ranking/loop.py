@@ -63,7 +63,7 @@ def fit(
     valid_N = batches.rows.of_split("valid")
     rows = batches.rows
     if model.dense is not None:
-        model.dense.fit(rows.dense_NJ[rows.of_epoch(1)])
+        model.dense.fit(batches.dense(rows.of_epoch(1)))
     optimizer = torch.optim.Adam(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )

@@ -123,6 +123,7 @@ class RankerConfig:
         averaging: what is judged and kept are moving averages of the weights, of which each step keeps this share; 0
             for the weights themselves.
         dense: read the as-of features of `contracts.DENSE`.
+        text_match: read the features of `text_match.TEXT_MATCH`.
         redraw: take another of the prepared negatives of each training row in every epoch.
         softmax: weight of the matching loss, whose score joins the dense features; 0 for no matching at all.
         distil: weight of the loss against the teacher's P(Yes), where it is known.
@@ -145,6 +146,7 @@ class RankerConfig:
     id_dropout: float = 0.01
     width: int = WIDTH
     dense: bool = False
+    text_match: bool = False
     redraw: bool = False
     softmax: float = 0.0
     distil: float = 0.1
@@ -176,6 +178,11 @@ class RankerConfig:
         return self.framework == "kar"
 
     @property
+    def text_set(self) -> str:
+        """The set of texts whose vectors it reads."""
+        return self.in_context.cot_set if self.uses_examples else ""
+
+    @property
     def neighbours(self) -> "NeighbourConfig":
         """How the examples of its rows are chosen."""
         from ict.neighbours import NeighbourConfig
@@ -201,6 +208,7 @@ _OF_RECIPE: dict[str, dict[str, Any]] = {
         "learning_rate": 4e-3,
         "averaging": 0.995,
         "dense": True,
+        "text_match": True,
         "redraw": True,
         "softmax": 0.1,
     },

@@ -20,6 +20,7 @@ from ranking.models.din import DIN
 from ranking.models.xdeepfm import XDeepFM
 from ranking.ranker import Ranker
 from ranking.recipes import MODELS, RankerConfig
+from ranking.text_match import TEXT_MATCH
 
 BACKBONES: dict[str, Callable[[Widths, Any], nn.Module]] = {
     "deepfm": DeepFM,
@@ -46,15 +47,21 @@ def attends(config: RankerConfig) -> bool:
     return config.model in ATTENDING or config.softmax > 0
 
 
+def dense_features(config: RankerConfig) -> tuple[str, ...]:
+    """The names of the dense features that the model reads, in their order."""
+    return (DENSE if config.dense else ()) + (TEXT_MATCH if config.text_match else ())
+
+
 def build(config: RankerConfig, shape: Shape) -> Ranker:
     """A fresh model for a configuration; draws its weights from torch's default generator."""
     vectors = (1 if config.uses_examples else 0) + (len(KINDS) if config.uses_knowledge else 0)
-    dense = (len(DENSE) if config.dense else 0) + (1 if config.softmax else 0)
+    read = len(dense_features(config))
+    dense = read + (1 if config.softmax else 0)
     widths = Widths(fields=len(FIELDS), width=config.width, vectors=vectors, dense=dense)
     return Ranker(
         SparseFields(shape.tables, config.width),
         BACKBONES[config.model](widths, config.backbone),
-        Standardise(len(DENSE)) if config.dense else None,
+        Standardise(read) if read else None,
         llm_cf=LlmCf(_ict(config, shape), config.width) if config.uses_examples else None,
         kar=Adaptor(shape.text_width, config.width) if config.uses_knowledge else None,
         distil=config.distil if config.uses_teacher else 0.0,

@@ -19,6 +19,7 @@ from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
 from ranking.layers import FIELDS, TABLES, Positions, SparseFields, mean_bag, split_first_order
 from ranking.ranker import Ranker
+from ranking.text_match import text_match
 
 
 class GatherFields(nn.Module):
@@ -111,6 +112,8 @@ class ServedRanker(nn.Module):
         if model.kar is not None:
             assert batches.knowledge is not None, "this framework needs texts about users and items"
             self.knowledge = ServedKnowledge(model.kar, batches.knowledge)
+        self.centred_VE: Tensor | None
+        self.register_buffer("centred_VE", batches.text_match.centred_VE if batches.text_match else None)
         self.item_VY: Tensor | None
         self.register_buffer("item_VY", self.fields.items() if batches.attends else None)
 
@@ -131,5 +134,8 @@ class ServedRanker(nn.Module):
             vectors += (self.in_context(emb_BFD, item, history, examples, similarity),)
         if self.knowledge is not None:
             vectors += self.knowledge(user, item, history)
+        if self.centred_VE is not None:
+            assert dense is not None, "this model reads dense features"
+            dense = torch.cat([dense, text_match(self.centred_VE, item, history)], dim=1)
         positions = None if self.item_VY is None else Positions(item_GY=self.item_VY, place_BL=history)
         return self.model.score(emb_BFD, first_B, vectors, dense, positions).sigmoid()

@@ -9,12 +9,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core import steps
-from core.contracts import DENSE
 from core.data.tables import remedy
 from core.errors import UsageError
 from core.settings import Workspace
 from ranking.recipes import RankerConfig
-from ranking.registry import Shape
+from ranking.registry import Shape, dense_features
 
 FILE = "model.safetensors"
 _FORMAT = "1"  # of the names and shapes in the file, beside what the manifest says
@@ -34,10 +33,10 @@ def origin(ws: Workspace, config: RankerConfig) -> dict[str, str]:
         "as-of": ws.as_of,
         "model": config.model,
         "framework": config.framework,
-        "dense features": ",".join(DENSE) if config.dense else "none",
+        "dense features": ",".join(dense_features(config)) or "none",
     }
-    if config.uses_examples:
-        found["text encoder"] = _encoder(ws, ws.cot("vectors", config.in_context.cot_set), "cot embed")
+    if config.uses_examples or config.text_match:
+        found["text encoder"] = _encoder(ws, ws.cot("vectors", config.text_set), "cot embed")
     if config.uses_knowledge:
         found["text encoder"] = _encoder(ws, ws.path("kar", "vectors"), "kar embed")
     return found

@@ -17,6 +17,7 @@ from ict.neighbours import NeighbourConfig, Neighbours, find
 from ranking.bags import Catalogue
 from ranking.batch import BatchBuilder, Context, Histories, Knowledge, Rows
 from ranking.registry import ATTENDING, Shape
+from ranking.text_match import TextMatch
 
 USERS = 14  # rows of the user table
 
@@ -112,6 +113,8 @@ def batches(
         config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed, **choice)
         found = Neighbours(*find(examples, rows.requests, config))
         read["context"] = Context.of(Histories.of(rows.requests.history_BL), examples, found)
+    if recipe == "best":
+        read["text_match"] = TextMatch.of(item_vectors(), rows.requests.item_B, rows.requests.history_BL)
     if "kd" in framework:
         scores = torch.rand(len(rows.label_N), generator=torch.Generator().manual_seed(seed))
         read["teacher_N"] = torch.where(rows.row_N // 2 % 2 == 0, scores, torch.nan)

@@ -39,7 +39,7 @@ def losses(model_name: str, framework: str, recipe: str) -> list[float]:
     batches = replace(batches, id_dropout=config.id_dropout)
     model = build(config, shape)
     if model.dense is not None:
-        model.dense.fit(batches.rows.dense_NJ)
+        model.dense.fit(batches.dense(batches.rows.row_N))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-4, fused=True)
     order = torch.randperm(len(batches.rows.label_N)).repeat(4).split(BATCH)
     return [train_step(model, optimizer, batches(at_B, training=True)) for at_B in order[:STEPS]]
