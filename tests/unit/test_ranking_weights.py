@@ -13,7 +13,7 @@ from ranking.recipes import resolve
 from ranking.registry import Shape, build
 from tests import in_memory
 
-WS = Workspace("movielens-100k", "shuffled-ties")
+WS = Workspace("movielens-100k", "global-time")  # nobody else's
 CONFIG = resolve(WS, model="deepfm", framework="none", recipe="best", seed=1)
 
 
@@ -37,7 +37,7 @@ def test_weights_come_back(saved: tuple[Path, Shape]) -> None:
     ("expected", "message"),
     [
         ({"dataset": "amazon-beauty"}, "of the dataset movielens-100k, and not of amazon-beauty"),
-        ({"order": "published"}, "of the order shuffled-ties, and not of published"),
+        ({"order": "published"}, "of the order global-time, and not of published"),
         ({"model": "dcn"}, "of the model deepfm, and not of dcn"),
         ({"format": "2"}, "of the format 1, and not of 2"),
         ({"dense features": "none"}, "of the dense features activity"),
