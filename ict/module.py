@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from core.errors import check_choice
 from ict.decoder import Block, Projection, causal_bias, rms_norm, rotation
 
-POOLINGS = ("decoder", "mean")
+POOLINGS = ("decoder", "mean", "similarities")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class IctConfig:
     alpha: float = 1.0  # weight of the reconstruction loss
     use_text: bool = True  # representations hold the texts of the item and of the history
     use_cot: bool = True  # otherwise an example is r and l alone, and nothing is reconstructed
-    pooling: str = "decoder"  # or mean: w is the mean of all tokens, and nothing is reconstructed
+    pooling: str = "decoder"  # or mean: w is the mean of all tokens, and nothing is reconstructed; or `Similarities`
     precision: str = "float32"  # of the products with weights in training
     gate: bool = False  # w is multiplied by a learned gate of r
     predictions: int = 512  # of a batch, that the reconstruction loss averages over: an unbiased sample of all
@@ -128,6 +128,36 @@ class InContext(nn.Module):
 
     def _gated(self, w_BW: Tensor, r_BW: Tensor) -> Tensor:
         return w_BW if self.gate is None else w_BW * self.gate(r_BW).sigmoid()
+
+
+class Similarities(nn.Module):
+    """What is left of the module without a decoder: w is linear in how near the examples of each label are.
+
+    A yardstick: what the module gains over this it gains by reading its examples. Takes the place of `InContext`.
+    """
+
+    text: Projection  # never set, nor read: its configuration has no texts
+
+    def __init__(self, config: IctConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.nearest = 4  # similarities of each label that are read, largest first
+        self.out = nn.Linear(2 * self.nearest, config.width)
+
+    def tokens(self, r_UW: Tensor, cot_UE: Tensor, label_U: Tensor) -> Tensor:  # noqa: ARG002 - as of InContext
+        """The labels of the distinct examples, one-hot, (U, 1, 2); row 0 has none."""
+        label_U2 = F.one_hot(label_U, 2).float()
+        return F.pad(label_U2[1:], (0, 0, 1, 0)).unsqueeze(1)
+
+    def forward(
+        self, r_BW: Tensor, tokens_U12: Tensor, slots_BK: Tensor, similarity_BK: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return w, (B, W), and no predictions, (B, 0, W)."""
+        assert similarity_BK is not None, "this configuration reads the similarity"
+        of_label_BK2 = F.embedding(slots_BK, tokens_U12.squeeze(1)) * similarity_BK.unsqueeze(2)
+        room = max(0, self.nearest - slots_BK.shape[1])
+        nearest_BX2 = F.pad(of_label_BK2, (0, 0, 0, room)).topk(self.nearest, dim=1).values
+        return self.out(nearest_BX2.flatten(1)), r_BW[:, None][:, :0]
 
 
 def distinct(ids_BK: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ ABLATIONS = {
     "no-cot": "w/o CoT",
     "no-recgen": "w/o RecGen-LLaMA",
     "no-decoder": "w/o TF decoder",
+    "similarities": "similarities alone",
     "": "LLM-CF",
 }
 SWEEP = {"k0": "0", "k2": "2", "": "4", "k6": "6", "k8": "8", "k4-unconstrained": "4, unconstrained"}

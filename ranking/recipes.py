@@ -83,7 +83,7 @@ class InContextConfig:
         use_text: read the texts of the items and of the history.
         use_cot: read the chains of thought, and reconstruct them.
         use_similarity: add each example's similarity to its token.
-        pooling: `decoder`, or `mean` of the examples' tokens.
+        pooling: `decoder`, `mean` of the examples' tokens, or `similarities` alone.
         gate: multiply w by a learned gate.
         precision: in which training multiplies text vectors; bfloat16 pays on processors that have it.
     """
@@ -102,12 +102,14 @@ class InContextConfig:
     precision: str = "float32"
 
 
-VARIANTS: dict[str, dict[str, Any]] = {  # of LLM-CF: the ablations of Table 5, the sweep of Figure 5
+# Of LLM-CF: the ablations of Table 5, a yardstick that does not read its examples, the sweep of Figure 5.
+VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     "no-text": {"use_text": False},
     "no-cot": {"use_cot": False},
     "no-recgen": {"cot_set": "base"},
     "no-decoder": {"pooling": "mean"},
+    "similarities": {"pooling": "similarities", "use_similarity": True, "use_text": False, "use_cot": False},
     **{f"k{count}": {"examples": count} for count in (0, 2, 6, 8)},
     "k4-unconstrained": {"constrained": False},
 }

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ict.decoder import Projection
-from ict.module import IctConfig, InContext
+from ict.module import IctConfig, InContext, Similarities
 from ranking.batch import InContextBatch
 from ranking.layers import FIELDS
 
@@ -22,7 +22,7 @@ class LlmCf(nn.Module):
 
     def __init__(self, config: IctConfig, width: int) -> None:
         super().__init__()
-        self.ict = InContext(config)
+        self.ict = (Similarities if config.pooling == "similarities" else InContext)(config)
         texts = _TEXTS * config.width if config.use_text else 0
         self.representation = Projection(len(FIELDS) * width + texts, _HIDDEN, config.width, config.precision)
 
@@ -32,7 +32,7 @@ class LlmCf(nn.Module):
         r_XW = self.represent(emb_XFD, *self._texts(shown))
         tokens_U3W = self.ict.tokens(r_XW[rows:], shown.cot_UE, shown.label_U)
         w_BW, predict_BKW = self.ict(r_XW[:rows], tokens_U3W, shown.slots_BK, shown.similarity_BK)
-        if not (self.training and self.ict.reconstructs):
+        if not (self.training and isinstance(self.ict, InContext) and self.ict.reconstructs):
             return w_BW, torch.zeros(())
         loss = self.ict.reconstruction_loss(predict_BKW, shown.slots_BK, shown.cot_UE)
         return w_BW, self.ict.config.alpha * loss

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from core.errors import UsageError
 from ict.decoder import Linear, attention, causal_bias, rms_norm, rotate, rotation
-from ict.module import IctConfig, InContext, distinct, there
+from ict.module import IctConfig, InContext, Similarities, distinct, there
 
 WIDTH, TEXT, K = 8, 12, 2
 
@@ -210,3 +210,15 @@ def test_no_examples_at_all_still_give_a_feature(ict: InContext, tokens: torch.T
 def test_an_unknown_pooling_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown pooling 'sum'"):
         InContext(IctConfig(width=8, text_width=4, pooling="sum"))
+
+
+def test_similarities_alone_read_the_nearest_of_each_label_in_any_order() -> None:
+    torch.manual_seed(0)
+    alone = Similarities(IctConfig(width=WIDTH, text_width=TEXT, use_similarity=True))
+    tokens = alone.tokens(torch.zeros(4, WIDTH), torch.zeros(4, TEXT), torch.tensor([1, 0, 1, 1]))
+    r = torch.randn(1, WIDTH)
+    w, predict = alone(r, tokens, torch.tensor([[1, 2, 0]]), torch.tensor([[0.3, 0.8, 0.0]]))
+    wanted = alone.out(torch.tensor([[0.3, 0.8, 0, 0, 0, 0, 0, 0]]))
+    torch.testing.assert_close(w, wanted)
+    assert predict.shape == (1, 0, WIDTH)
+    torch.testing.assert_close(alone(r, tokens, torch.tensor([[2, 0, 1]]), torch.tensor([[0.8, 0.9, 0.3]]))[0], w)
