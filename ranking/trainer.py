@@ -17,10 +17,11 @@ _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scor
 _OWN = ("bags", "batch", "checkpoint", "inputs", "layers", "loop", "matching", "ranker", "registry", "weights")
 _SOURCES = [*(f"ranking/{name}.py" for name in _OWN), "ranking/text_match.py", "ranking/models", "ranking/frameworks"]
 _IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
-# Measured on 2 shared x86 cores: microseconds a training row of a backbone, and how many times that with a framework;
-# seconds to import, load and evaluate; MiB.
-_ROW_US = {"deepfm": 60.0, "xdeepfm": 300.0, "autoint": 110.0, "dcn": 70.0, "dcnv2": 90.0, "din": 200.0}
-_ADDED_US = {"none": 0.0, "kd": 5.0, "kar": 40.0, "llm-cf": 140.0, "llm-cf+kd": 145.0}
+# Measured on one of 2 shared x86 cores, in float32: microseconds a row and epoch of a backbone, and what a framework
+# adds; epochs before a run stops; seconds to import, load and evaluate; MiB.
+_ROW_US = {"deepfm": 14.0, "xdeepfm": 450.0, "autoint": 32.0, "dcn": 15.0, "dcnv2": 18.0, "din": 65.0}
+_ADDED_US = {"none": 0.0, "kd": 1.0, "kar": 12.0, "llm-cf": 120.0, "llm-cf+kd": 121.0}
+_EPOCHS = 14
 _FIXED_S = {False: 14.0, True: 24.0}
 _MEMORY_MIB = {False: 900.0, True: 1300.0}
 
@@ -81,11 +82,12 @@ def estimate_train(
     steps.require(path.parent, remedy(ws, "data prepare"))
     rows = pq.ParquetFile(path).metadata.num_rows
     rate, read = _ROW_US[model] + _ADDED_US[framework], config.uses_examples
+    epochs = min(config.epochs, _EPOCHS)
     return Estimate(
-        seconds=_FIXED_S[read] + rows * config.epochs * rate / 1e6,
+        seconds=_FIXED_S[read] + rows * epochs * rate / 1e6,
         memory_mib=_MEMORY_MIB[read] + rows * 2e-3 * (2 if read else 1),
         disk_mib=8.0,
-        basis=f"{rows} rows x {config.epochs} epochs x {rate:.0f} us a row on 2 CPU cores; early stopping may end it",
+        basis=f"{rows} rows x {epochs} epochs x {rate:.0f} us on a CPU core; it stops between 3 and {config.epochs}",
     )
 
 
