@@ -61,15 +61,18 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """The distinct histories of the rows: a row and its negative follow each other and share one. Row 0 is empty."""
+    """The distinct histories of the rows: those of one user and position share one. Row 0 is empty."""
 
     ids_PL: Tensor
     of_N: Tensor
 
     @classmethod
-    def of(cls, history_NL: Tensor) -> "Histories":
-        ids_PL, of_N = torch.unique_consecutive(history_NL, dim=0, return_inverse=True)
-        return cls(F.pad(ids_PL, (0, 0, 1, 0)), of_N + 1)
+    def of(cls, requests: Requests) -> "Histories":
+        user_N, position_N = requests.user_B.numpy(), requests.position_B.numpy()
+        place_N = user_N * (position_N.max() + 1) + position_N
+        _, first_P, of_N = np.unique(place_N, return_index=True, return_inverse=True)
+        ids_PL = requests.history_BL[torch.from_numpy(first_P)]
+        return cls(F.pad(ids_PL, (0, 0, 1, 0)), torch.from_numpy(of_N) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +172,8 @@ class BatchBuilder:
     id_dropout: float = 0.0
 
     @classmethod
-    def of(cls, rows: Rows, catalogue: Catalogue, users: int, **read: Any) -> "BatchBuilder":
+    def of(cls, rows: Rows, histories: Histories, catalogue: Catalogue, users: int, **read: Any) -> "BatchBuilder":
         """`users` counts the rows of the user table; `read` is what a framework needs beside the rows."""
-        histories = Histories.of(rows.requests.history_BL)
         context = read.get("context")
         ids = [histories.ids_PL] if context is None else [histories.ids_PL, context.examples.history_ML]
         bags = Bags.of(catalogue, users, torch.cat(ids))

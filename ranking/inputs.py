@@ -51,6 +51,7 @@ def folders(ws: Workspace, config: RankerConfig) -> Iterator[Path]:
 def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
     """The rows of a workspace, ready to be batched, and the sizes of the model they need."""
     rows = Rows.of(tables.training_rows(ws))
+    histories = Histories.of(rows.requests)
     catalogue = Catalogue.of(tables.items(ws))
     users = int(tables.users(ws)["user"].to_numpy().max()) + 1
     context = knowledge = text_match = None
@@ -58,7 +59,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
     if config.uses_examples:
         examples = ExampleSet.load(ws, config.in_context.cot_set)
         found = neighbours(ws, config.neighbours, rows.requests)
-        context = Context.of(Histories.of(rows.requests.history_BL), examples, found)
+        context = Context.of(histories, examples, found)
         text_width = examples.item_vectors_VE.shape[1]
     if config.uses_knowledge:
         stored = load_file(ws.path("kar", "vectors", "vectors.safetensors"))
@@ -69,6 +70,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
         text_match = TextMatch.of(vectors_VE, rows.requests.item_B, rows.requests.history_BL)
     builder = BatchBuilder.of(
         rows,
+        histories,
         catalogue,
         users,
         context=context,

@@ -107,12 +107,13 @@ def batches(
     """
     table = training_rows()
     rows, catalogue = Rows.of(table), Catalogue.of(items_table())
+    histories = Histories.of(rows.requests)
     read: dict[str, Any] = {"attends": model in ATTENDING or recipe == "best"}
     if "llm-cf" in framework:
         examples = example_set(table)
         config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed, **choice)
         found = Neighbours(*find(examples, rows.requests, config))
-        read["context"] = Context.of(Histories.of(rows.requests.history_BL), examples, found)
+        read["context"] = Context.of(histories, examples, found)
     if recipe == "best":
         read["text_match"] = TextMatch.of(item_vectors(), rows.requests.item_B, rows.requests.history_BL)
     if "kd" in framework:
@@ -120,7 +121,8 @@ def batches(
         read["teacher_N"] = torch.where(rows.row_N // 2 % 2 == 0, scores, torch.nan)
     if framework == "kar":
         read["knowledge"] = knowledge()
-    return BatchBuilder.of(rows, catalogue, USERS, **read), Shape(tables=catalogue.sizes(USERS), text_width=16)
+    shape = Shape(tables=catalogue.sizes(USERS), text_width=16)
+    return BatchBuilder.of(rows, histories, catalogue, USERS, **read), shape
 
 
 def knowledge(users: int = USERS, items: int = 32, width: int = 16) -> Knowledge:
