@@ -1,12 +1,14 @@
 """Pictures of the ranking report, drawn without a display, as SVG."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from core.contracts import FRAMEWORKS, RECIPES
@@ -46,19 +48,18 @@ def _frameworks(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], flo
                 at = group + (place - (len(shown) - 1) / 2) * width
                 if ours:
                     spread = np.std(ours, ddof=1) if len(ours) > 1 else 0.0
-                    label = framework if group == 0 else None
                     error = {"ecolor": INK, "error_kw": {"lw": 1}}
                     axis.bar(
-                        at, np.mean(ours), width * 0.9, yerr=spread, color=_COLOURS[framework], label=label, **error
+                        at, np.mean(ours), width * 0.9, yerr=spread, color=_COLOURS[framework], label=framework, **error
                     )
                     shown_aucs.append(float(np.min(ours)))
                 theirs = paper.get((model, FRAMEWORK_NAMES.get(framework, ""), "auc"))
                 if theirs is not None:
-                    axis.scatter(at, theirs, label="the paper" if (place, group) == (0, 0) else None, **_PAPER)
+                    axis.scatter(at, theirs, label="the paper", **_PAPER)
                     shown_aucs.append(theirs)
         axis.set_xticks(range(len(models)), [BACKBONE_NAMES[model][0] for model in models])
         axis.set(ylabel="AUC", ylim=(np.floor(min(shown_aucs) * 100 - 0.5) / 100, max(shown_aucs) + 0.005))
-        axis.legend(frameon=False, ncols=len(shown) + 1, loc="upper left", bbox_to_anchor=(0, 1.12))
+        _legend(axis, axis, ncols=len(shown) + 1, loc="upper left", bbox_to_anchor=(0, 1.12))
         return _save(figure, path)
 
 
@@ -77,13 +78,13 @@ def _ablations(cells: Cells, recipe: str, path: Path) -> str:
                     spread = np.std(gaps, ddof=1) if len(gaps) > 1 else 0.0
                     at = row + (place - (len(models) - 1) / 2) * 0.11
                     colour = plt.get_cmap("viridis")(place / 6)
-                    label = BACKBONE_NAMES[model][0] if row == 0 else None
+                    label = BACKBONE_NAMES[model][0]
                     axis.errorbar(np.mean(gaps), at, xerr=spread, fmt="o", color=colour, ms=5, lw=1, label=label)
         axis.axvline(0, color=PALE, linestyle="--", linewidth=1)
         axis.set_yticks(range(len(names)), [ABLATIONS[name] for name in names])
         axis.invert_yaxis()
         axis.set(xlabel="AUC less that of LLM-CF (left of the line: the part helps)")
-        figure.legend(loc="outside right center", frameon=False)
+        _legend(figure, axis, loc="outside right center")
         return _save(figure, path)
 
 
@@ -106,11 +107,17 @@ def _sweep(cells: Cells, recipe: str, path: Path) -> str:
             )
             free = list(values(cells, (recipe, model, "llm-cf", "k4-unconstrained"), "auc").values())
             if free:
-                label = "4, unconstrained" if place == 0 else None
-                axis.scatter(4, np.mean(free), marker="x", color=colour, s=60, label=label, zorder=3)
+                axis.scatter(4, np.mean(free), marker="x", color=colour, s=60, label="4, unconstrained", zorder=3)
         axis.set(xlabel="in-context examples K", ylabel="test AUC", xticks=sorted(counts.values()))
-        figure.legend(loc="outside right center", frameon=False)
+        _legend(figure, axis, loc="outside right center")
         return _save(figure, path)
+
+
+def _legend(of: Figure | Axes, axis: Axes, **place: Any) -> None:
+    """Every label of `axis` once."""
+    handles, labels = axis.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    of.legend(list(once.values()), list(once), frameon=False, **place)
 
 
 def _save(figure: Figure, path: Path) -> str:
