@@ -84,6 +84,7 @@ class InContextConfig:
         use_cot: read the chains of thought, and reconstruct them.
         use_similarity: add each example's similarity to its token.
         pooling: `decoder`, `mean` of the examples' tokens, or `similarities` alone.
+        alpha: weight of the reconstruction loss; 1 was better on validation than 0.2 (`strict`), 0.1 as good (`best`).
         gate: multiply w by a learned gate.
         precision: in which training multiplies text vectors; bfloat16 pays on processors that have it.
     """
@@ -217,6 +218,9 @@ _OF_RECIPE: dict[str, dict[str, Any]] = {
 }
 
 
+_BEST_IN_CONTEXT: dict[str, Any] = {"use_similarity": True, "gate": True, "alpha": 0.1}
+
+
 def resolve(
     ws: Workspace,
     *,
@@ -246,7 +250,7 @@ def resolve(
     check_choice("precision", precision, PRECISIONS)
     told = "paper" if recipe == "paper" and ws.cot("texts", "paper").exists() else ""
     precision = "float32" if precision == "auto" else precision
-    in_context = InContextConfig(use_similarity=recipe == "best", cot_set=told, precision=precision)
+    in_context = InContextConfig(cot_set=told, precision=precision, **(_BEST_IN_CONTEXT if recipe == "best" else {}))
     config = RankerConfig(
         dataset=ws.dataset,
         order=ws.order,
