@@ -9,15 +9,10 @@ DistributedModelParallel. Writes benchmarks/results/ranking.{json,md,svg}.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding_bag
 
 from benchmarks import measured
+from benchmarks.ranking_scale import ROWS, plot, scale
 from core import memory
 from core.progress import say
-from core.settings import PROJECT, Workspace
+from core.settings import Workspace
 from ranking.bags import padded_fields
 from ranking.batch import BatchBuilder
 from ranking.inputs import load
@@ -39,7 +35,6 @@ from ranking.registry import Shape, attends, build
 FLOOR = 0.8  # of the bare loop's rows a second, at batch 128
 CEILING = 4.0  # an LLM-CF step in steps of its backbone
 TURNS, SECONDS = 5, 4.0
-ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 
 
 class BareDeepFM(nn.Module):
@@ -156,86 +151,11 @@ def beside_its_backbone(ws: Workspace, model: str, batches: BatchBuilder, shape:
     return {"backbone": round(statistics.median(found["backbone"])), **times}
 
 
-def scale(rows: int, processes: int) -> float | None:
-    """Milliseconds of a step of DeepFM over a table of so many users, by so many processes; None if it failed."""
-    with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch, "seconds.json")
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}",
-            "-m", "benchmarks.ranking", "--worker", str(out), "--rows", str(rows),
-        ]  # fmt: skip
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-        if done.returncode or not out.exists():
-            say(f"{rows:,} rows, {processes} processes: failed: {done.stderr.strip().splitlines()[-1:]}")
-            return None
-        return json.loads(out.read_text(encoding="utf-8"))
-
-
-def worker(out: Path, rows: int) -> None:
-    """One of the processes of `scale`: steps on its share of a batch of 1,024 invented rows."""
-    from torch import distributed
-    from torchrec import KeyedJaggedTensor
-
-    from ranking.batch import Batch
-    from ranking.distributed import distribute
-    from ranking.layers import SIDES, TABLES
-
-    memory.keep_freed()
-    distributed.init_process_group("gloo")
-    rank, world = distributed.get_rank(), distributed.get_world_size()
-    torch.set_num_threads(max(1, 2 // world))
-    config = resolve(Workspace("amazon-beauty", "published"), model="deepfm", framework="none", recipe="strict", seed=1)
-    model = build(config, Shape(tables=Sizes(user=rows, item=12_000, brand=2_000, category=300)))
-    trained = distribute(model) if world > 1 else model
-    optimizer = torch.optim.Adam(trained.parameters(), lr=config.learning_rate, fused=True)
-    share, seconds = 1024 // world, []
-    for step in range(8 if rows < 10_000_000 else 4):
-        bags = share * SIDES
-        values = [torch.randint(1, count, (bags,)) for count in (rows, 12_000, 2_000, 300)]
-        lengths = torch.ones(len(TABLES) * bags, dtype=torch.int64)
-        sparse = KeyedJaggedTensor(keys=list(TABLES), values=torch.cat(values), lengths=lengths)
-        batch = Batch(sparse, torch.empty(share, 0), torch.randint(0, 2, (share,)).float())
-        start = time.perf_counter()
-        train_step(trained, optimizer, batch)
-        if step:
-            seconds.append(time.perf_counter() - start)
-    if rank == 0:
-        out.write_text(json.dumps(1e3 * statistics.median(seconds)), encoding="utf-8")
-    distributed.destroy_process_group()
-
-
-def plot(points: dict[int, dict[int, float | None]], path: Path) -> None:
-    """Step time against rows, a line a number of processes."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from llmcf.plot_style import ACCENT, INK, STYLE
-
-    with mpl.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-        for processes, colour in ((1, INK), (2, ACCENT)):
-            known = {rows: spent for rows, spent in points[processes].items() if spent is not None}
-            label = f"{processes} process{'es' if processes > 1 else ''}"
-            axis.plot(list(known), list(known.values()), marker="o", color=colour, label=label)
-        axis.set(xscale="log", yscale="log", xlabel="rows of the user table", ylabel="milliseconds a step")
-        axis.set_title("DeepFM, batch 1,024, dense Adam on 2 cores")
-        axis.legend(frameon=False)
-        figure.savefig(path, metadata={"Date": None})
-        plt.close(figure)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="amazon-beauty")
     parser.add_argument("--order", default="published")
-    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker:
-        worker(options.worker, options.rows)
-        return
     memory.keep_freed()
     seed_everything(1)
     ws = Workspace(options.dataset, options.order)

@@ -14,9 +14,10 @@ from core.settings import Workspace
 from ict.examples import ExampleSet, integers, verbs
 from ict.neighbours import ensure, neighbours
 from ranking.bags import Catalogue
-from ranking.batch import BatchBuilder, Context, Histories, Knowledge, Rows
+from ranking.batch import BatchBuilder
 from ranking.recipes import RankerConfig
 from ranking.registry import Shape, attends
+from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
 
 

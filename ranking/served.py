@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from core.contracts import PAD
 from ict.examples import ExampleSet
 from ranking.bags import Catalogue, padded_fields
-from ranking.batch import BatchBuilder, Knowledge
+from ranking.batch import BatchBuilder
 from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
 from ranking.layers import FIELDS, TABLES, Positions, SparseFields, mean_bag, split_first_order
 from ranking.ranker import Ranker
+from ranking.rows import Knowledge
 from ranking.text_match import text_match
 
 

@@ -14,7 +14,7 @@ from ranking.recipes import RankerConfig, resolve
 
 FOLDER = "ranking"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
-_OWN = ("bags", "batch", "checkpoint", "inputs", "layers", "loop", "matching", "ranker", "registry", "weights")
+_OWN = ("bags", "batch", "checkpoint", "inputs", "layers", "loop", "matching", "ranker", "registry", "rows", "weights")
 _SOURCES = [*(f"ranking/{name}.py" for name in _OWN), "ranking/text_match.py", "ranking/models", "ranking/frameworks"]
 _IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
 # Measured on one of 2 shared x86 cores, in float32: microseconds a row and epoch of a backbone, and what a framework

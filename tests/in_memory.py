@@ -15,8 +15,9 @@ from core.settings import Workspace
 from ict.examples import ExampleSet
 from ict.neighbours import NeighbourConfig, Neighbours, find
 from ranking.bags import Catalogue
-from ranking.batch import BatchBuilder, Context, Histories, Knowledge, Rows
+from ranking.batch import BatchBuilder
 from ranking.registry import ATTENDING, Shape
+from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
 
 USERS = 14  # rows of the user table
