@@ -6,6 +6,7 @@ A cell that lacks an input is left out, and its remedy is told; the others run.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 from core import results, steps
 from core.contracts import FRAMEWORKS, RECIPES
 from core.data.tables import remedy
-from core.errors import check_choice
+from core.errors import UsageError, check_choice
 from core.progress import say
 from core.runs import Result
 from core.settings import Workspace
 from llmcf import machine
+from llmcf.ranking_workers import each
 from ranking.recipes import MODELS, VARIANTS, RankerConfig, from_json, resolve
 
 TASK = "ranking"
@@ -52,17 +54,21 @@ class Matrix:
                 yield resolve(ws, **names, precision=self.precision)
 
 
-def backfill(ws: Workspace, matrix: Matrix, *, command: str, again: bool = False) -> Result:
+def backfill(ws: Workspace, matrix: Matrix, *, command: str, again: bool = False, workers: int = 1) -> Result:
     """Run what has not run, and keep a line of each in results/ranking/<data set>.jsonl.
 
     A cell whose configuration and data have a line there is taken from it, whichever machine wrote it.
 
     Args:
         again: run them all the same, as after a change of the code.
+        workers: cells that are trained at a time; they share the cores.
 
     Raises:
+        UsageError: if there is to be no worker.
         LlmcfError: if the rows themselves are missing, or a run fails.
     """
+    if workers < 1:
+        raise UsageError(f"--workers {workers} is not at least 1")
     start = time.monotonic()
     for folder, verb in ((ws.path("data"), "data prepare"), (ws.path("training"), "features join")):
         steps.require(folder, remedy(ws, verb))
@@ -70,18 +76,24 @@ def backfill(ws: Workspace, matrix: Matrix, *, command: str, again: bool = False
     cells = list(matrix.cells(ws))
     done: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    for number, config in enumerate(cells, 1):
-        if lacking := _lacking(ws, config):
-            left_out[config.name] = lacking
-            say(f"[{number}/{len(cells)}] {config.name}: left out, {lacking}")
-            continue
-        line = None if again else _kept(ws, file, config)
-        if line is None:
-            line = run(ws, config, command=command)
-            results.append(file, line, same=_SAME)
+    waiting: list[RankerConfig] = []
+
+    def keep(config: RankerConfig, line: dict[str, Any]) -> None:
         test = line["metrics"]["test"]
         done[config.name] = f"AUC {test['auc']:.4f}, LogLoss {test['logloss']:.4f}"
-        say(f"[{number}/{len(cells)}] {config.name}: {done[config.name]}, {line['seconds']:.0f} s")
+        say(f"[{len(done)}/{len(cells)}] {config.name}: {done[config.name]}, {line['seconds']:.0f} s")
+
+    for config in cells:
+        if lacking := _lacking(ws, config):
+            left_out[config.name] = lacking
+            say(f"{config.name}: left out, {lacking}")
+        elif not again and (line := _kept(ws, file, config)):
+            keep(config, line)
+        else:
+            waiting.append(config)
+    for config, line in each(partial(run, ws, command=command), waiting, workers):
+        results.append(file, line, same=_SAME)
+        keep(config, line)
     return Result(
         verb="backfill ranking",
         workspace=ws,

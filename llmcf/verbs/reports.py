@@ -70,6 +70,7 @@ def backfill_ranking(
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = str(opt.SEED),
     precision: opt.Precision = opt.PRECISION,
     again: Annotated[bool, typer.Option("--again", help="Also run cells whose results are there.")] = False,
+    workers: Annotated[int, typer.Option(help="Cells that are trained at a time; they share the cores.")] = 1,
     as_json: opt.Json = False,
 ) -> None:
     """Train every backbone with every framework, and keep what each reaches; what is there already is not run again."""
@@ -90,7 +91,7 @@ def backfill_ranking(
         "precision": "" if precision == opt.PRECISION else precision,
     }  # fmt: skip
     command = " ".join(["llmcf backfill ranking", *(f"--{name} {value}" for name, value in options.items() if value)])
-    run(lambda: ranking_matrix.backfill(place, matrix, command=command, again=again), as_json=as_json)
+    run(lambda: ranking_matrix.backfill(place, matrix, command=command, again=again, workers=workers), as_json=as_json)
 
 
 @report.command("ranking")

@@ -1,6 +1,8 @@
 """The ranking matrix: which cells it has, what it leaves out and says, and what the report makes of the lines."""
 
 import csv
+import io
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +17,8 @@ from core.settings import Workspace
 from core.uncertainty import holm
 from llmcf import ranking_cells, ranking_matrix, ranking_report
 from llmcf.ranking_matrix import Matrix
-from ranking.recipes import MODELS, VARIANTS, resolve
+from llmcf.ranking_workers import Named, each
+from ranking.recipes import MODELS, VARIANTS, RankerConfig, resolve
 from tests import in_memory
 
 BEAUTY = Workspace("amazon-beauty", "published")
@@ -103,6 +106,39 @@ def test_a_cell_without_its_input_is_left_out_with_its_remedy_and_the_others_run
     assert own.path("ranking", "deepfm-none-strict-s2023").exists()
     report = ranking_report.report(own)
     assert "| DeepFM | llm-cf | 1 |" in Path(report.artifacts["report"]).read_text()
+
+
+def test_cells_side_by_side_are_the_same_cells(own: Workspace, kept: Path) -> None:
+    matrix = Matrix(backbones=["deepfm", "dcn"], frameworks=["none"])
+    with pytest.raises(UsageError, match="--workers 0"):
+        ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking", workers=0)
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking", workers=2)
+    lines = results.read(results.file("ranking", own.dataset))
+    assert {one["config"]["model"] for one in lines} == {"deepfm", "dcn"}
+
+
+def killed(config: RankerConfig) -> None:
+    os._exit(9)
+
+
+def refused(config: RankerConfig) -> None:
+    raise UsageError(f"no {config.model}")
+
+
+def test_a_killed_or_failed_cell_ends_the_matrix_with_a_clear_error() -> None:
+    cell = resolve(BEAUTY, model="din", framework="none", recipe="strict", seed=1)
+    with pytest.raises(LlmcfError, match="fewer --workers"):
+        list(each(killed, [cell], workers=1))
+    with pytest.raises(UsageError, match="no din"):
+        list(each(refused, [cell], workers=1))
+
+
+def test_lines_of_a_worker_name_their_cell() -> None:
+    stream = io.StringIO()
+    named = Named(stream, "din-none")
+    print("epoch 1", "of 2", file=named)  # pyright: ignore[reportArgumentType]
+    assert not named.isatty()
+    assert stream.getvalue() == "din-none: epoch 1 of 2\n"
 
 
 def test_tables_hold_means_gains_and_the_papers_figures(kept: Path) -> None:

@@ -1,0 +1,69 @@
+"""Cells of the ranking matrix in processes of their own: each gives its memory back, and several run side by side."""
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TextIO, TypeVar
+
+from core.errors import LlmcfError
+from ranking.recipes import RankerConfig
+
+T = TypeVar("T")
+
+
+class Named:
+    """A stream whose lines say of which cell they are; never a terminal, as bars of several would overwrite another."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream, self._name, self._fresh = stream, name, True
+
+    def write(self, text: str) -> int:
+        for part in text.splitlines(keepends=True):
+            self._stream.write(f"{self._name}: {part}" if self._fresh else part)
+            self._fresh = part.endswith("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+
+def each(
+    work: Callable[[RankerConfig], T], cells: Sequence[RankerConfig], workers: int
+) -> Iterator[tuple[RankerConfig, T]]:
+    """Yield every cell with what `work` makes of it, as they end; `workers` at a time share the cores.
+
+    The first that fails ends those that have not begun.
+
+    Args:
+        work: can be pickled.
+
+    Raises:
+        LlmcfError: if a process was killed, as the system does when memory runs out; else what `work` raises.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+        running = {pool.submit(_run, work, config, workers): config for config in cells}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BrokenProcessPool:
+            raise LlmcfError(
+                "a process of the matrix was killed, perhaps for want of memory; what has ended is kept: run the same "
+                "again, with fewer --workers"
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(work: Callable[[RankerConfig], T], config: RankerConfig, workers: int) -> T:
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    if workers > 1:
+        sys.stderr = Named(sys.stderr, config.name)
+    return work(config)
