@@ -134,21 +134,17 @@ def parts_of_a_step(batches: BatchBuilder, shape: Shape, config: RankerConfig) -
 
 
 def beside_its_backbone(ws: Workspace, model: str, batches: BatchBuilder, shape: Shape) -> dict[str, float]:
-    """Rows a second of a backbone, and how many of its steps one of LLM-CF takes in each precision."""
-    plain, exact, half = (
-        resolve(ws, model=model, framework=framework, recipe="strict", seed=1, precision=precision)
-        for framework, precision in (("none", "float32"), ("llm-cf", "float32"), ("llm-cf", "bfloat16"))
-    )
-    with_examples = replace(batches, attends=attends(plain))
-    loops = {
-        "backbone": our_loop(replace(with_examples, context=None), shape, plain),
-        "float32": our_loop(with_examples, shape, exact),
-        "bfloat16": our_loop(with_examples, shape, half),
-    }
-    found = rates(loops, batches.rows.of_epoch(1), plain.batch)
-    times = {name: round(ratio(found, "backbone", name), 2) for name in ("float32", "bfloat16")}
+    """Rows a second of a backbone, and how many of its steps one of LLM-CF takes, both in each precision."""
+    loops: dict[str, Callable[[Tensor], None]] = {}
+    for precision in ("float32", "bfloat16"):
+        for framework in ("none", "llm-cf"):
+            config = resolve(ws, model=model, framework=framework, recipe="strict", seed=1, precision=precision)
+            of = replace(batches, attends=attends(config), context=batches.context if config.uses_examples else None)
+            loops[f"{framework} {precision}"] = our_loop(of, shape, config)
+    found = rates(loops, batches.rows.of_epoch(1), config.batch)
+    times = {name: round(ratio(found, f"none {name}", f"llm-cf {name}"), 2) for name in ("float32", "bfloat16")}
     say(f"LLM-CF on {model}: {times} times a step of the backbone")
-    return {"backbone": round(statistics.median(found["backbone"])), **times}
+    return {"backbone": round(statistics.median(found["none float32"])), **times}
 
 
 def main() -> None:
