@@ -2,9 +2,11 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from core.settings import PROJECT
+from core.settings import PROJECT, Workspace
+from ranking.recipes import from_json, resolve
 
 PAPER = PROJECT / "results" / "paper.csv"
 BACKBONE_NAMES = {  # ours -> the paper's in Table 3, in Table 5
@@ -37,6 +39,20 @@ def cells_of(lines: Sequence[dict[str, Any]]) -> Cells:
         key = (config["recipe"], config["model"], config["framework"], config["variant"])
         cells.setdefault(key, {})[config["seed"]] = line
     return cells
+
+
+def of_today(ws: Workspace, stored: dict[str, Any]) -> bool:
+    """Whether a line's configuration is what its names stand for now; recipes change, and unlike runs have no mean.
+
+    Precision is a choice, and which set of texts recipe `paper` finds depends on the machine.
+    """
+    config = from_json(stored)
+    chosen = (config.in_context.precision, getattr(config.backbone, "precision", ""))
+    names = {"model": config.model, "framework": config.framework, "recipe": config.recipe, "seed": config.seed}
+    precision = "bfloat16" if "bfloat16" in chosen else "float32"
+    today = resolve(ws, **names, variant=config.variant, precision=precision)
+    in_context = replace(today.in_context, cot_set=config.in_context.cot_set)
+    return replace(today, in_context=in_context).decisive == config.decisive
 
 
 def values(cells: Cells, key: Key, name: str, split: str = "test") -> dict[int, float]:

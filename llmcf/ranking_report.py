@@ -28,6 +28,7 @@ from llmcf.ranking_cells import (
     Cells,
     Key,
     cells_of,
+    of_today,
     paper_figures,
     values,
 )
@@ -60,7 +61,8 @@ def report(ws: Workspace) -> Result:
     from llmcf import ranking_plots
 
     start = time.monotonic()
-    lines = [line for line in results.read(results.file(TASK, ws.dataset)) if _of(ws, line)]
+    of_order = [line for line in results.read(results.file(TASK, ws.dataset)) if _of(ws, line)]
+    lines = [line for line in of_order if of_today(ws, line["config"])]
     if not lines:
         raise LlmcfError(
             f"nothing is measured on {ws.dataset} in the order {ws.order}; run `llmcf backfill ranking "
@@ -71,7 +73,7 @@ def report(ws: Workspace) -> Result:
     folder = settings.runs() / f"ranking-{ws.dataset}-{ws.order}"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = ranking_plots.draw(cells, paper, folder)
-    made = f"Order {ws.order}. {_made(lines)}"
+    made = f"Order {ws.order}. {_made(lines, len(of_order) - len(lines))}"
     for name, text in {
         "report.md": _markdown(ws, made, tables, pictures),
         "report.html": _html(ws, made, tables, pictures, folder),
@@ -197,9 +199,10 @@ def _of(ws: Workspace, line: dict[str, Any]) -> bool:
     return line["order"] == ws.order and line["as_of"] == ws.as_of
 
 
-def _made(lines: Sequence[dict[str, Any]]) -> str:
+def _made(lines: Sequence[dict[str, Any]], others: int) -> str:
     last = lines[-1]
-    return f"{len(lines)} measured runs, the last by `{last['command']}` on {last['machine']}."
+    made = f"{len(lines)} measured runs, the last by `{last['command']}` on {last['machine']}."
+    return made + (f" Left out: {others} of what the recipes were before." if others else "")
 
 
 def _markdown(ws: Workspace, made: str, tables: Sequence[Table], pictures: dict[str, str]) -> str:

@@ -37,7 +37,7 @@ def each(
 ) -> Iterator[tuple[RankerConfig, T]]:
     """Yield every cell with what `work` makes of it, as they end; `workers` at a time share the cores.
 
-    The first that fails ends those that have not begun.
+    The first that fails cancels those that have not begun; what runs beside it ends first.
 
     Args:
         work: can be pickled.
@@ -57,7 +57,7 @@ def each(
                 "again, with fewer --workers"
             ) from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _run(work: Callable[[RankerConfig], T], config: RankerConfig, workers: int) -> T:

@@ -141,6 +141,20 @@ def test_lines_of_a_worker_name_their_cell() -> None:
     assert stream.getvalue() == "din-none: epoch 1 of 2\n"
 
 
+def test_runs_of_an_earlier_recipe_are_left_out_and_counted(kept: Path) -> None:
+    file = results.file("ranking", BEAUTY.dataset)
+    now, before = line("din", "none", 1, 0.8), line("din", "none", 2, 0.9)
+    before["config"]["epochs"] = 3
+    half = line("xdeepfm", "none", 1, 0.8)
+    half["config"]["backbone"]["precision"] = "bfloat16"
+    for one in (now, before, half):
+        results.append(file, one, same=["config"])
+    page = Path(ranking_report.report(BEAUTY).artifacts["report"]).read_text()
+    assert "Left out: 1 of what the recipes were before." in page
+    assert "| DIN | none | 1 | 0.8000 |" in page
+    assert "| xDeepFM | none | 1 | 0.8000 |" in page
+
+
 def test_tables_hold_means_gains_and_the_papers_figures(kept: Path) -> None:
     file = results.file("ranking", BEAUTY.dataset)
     for seed, gain in ((1, 0.010), (2, 0.012), (3, 0.011)):
