@@ -28,7 +28,7 @@ from ranking.bags import padded_fields
 from ranking.batch import BatchBuilder
 from ranking.inputs import load
 from ranking.layers import FIELDS, Mlp, Sizes, pairwise_dot
-from ranking.loop import seed_everything, train_step
+from ranking.loop import optimizer_of, seed_everything, train_step
 from ranking.recipes import MODELS, DeepFmConfig, RankerConfig, resolve
 from ranking.registry import Shape, attends, build
 
@@ -81,9 +81,7 @@ def bare_loop(batches: BatchBuilder, shape: Shape, config: RankerConfig) -> Call
 def our_loop(batches: BatchBuilder, shape: Shape, config: RankerConfig) -> Callable[[Tensor], None]:
     """One step of the product's loop, its batch built from the row numbers."""
     model = build(config, shape)
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = optimizer_of(model, config)
     return lambda at_B: (train_step(model, optimizer, batches(at_B, training=True)), None)[1]
 
 

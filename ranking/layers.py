@@ -160,9 +160,12 @@ class Inputs:
         emb_BY = self.emb_BFD.flatten(1)
         return emb_BY if extras_BX is None else torch.cat([emb_BY, extras_BX], dim=1)
 
-    def fields(self) -> Tensor:
-        """The fields and the added vectors, each as one more field, (B, F + V, D)."""
-        return torch.cat([self.emb_BFD, torch.stack(self.vectors, dim=1)], dim=1) if self.vectors else self.emb_BFD
+    def fields(self, scale: Tensor | None = None) -> Tensor:
+        """The fields and the added vectors, each as one more field, times `scale` if given, (B, F + V, D)."""
+        if not self.vectors:
+            return self.emb_BFD
+        vectors_BVD = torch.stack(self.vectors, dim=1)
+        return torch.cat([self.emb_BFD, vectors_BVD if scale is None else vectors_BVD * scale], dim=1)
 
 
 class FirstOrder(nn.Module):

@@ -64,9 +64,7 @@ def fit(
     rows = batches.rows
     if model.dense is not None:
         model.dense.fit(batches.dense(rows.of_epoch(1)))
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = optimizer_of(model, config)
     averaged = _averaged(model, config.averaging)
     judged = model if averaged is None else cast("Ranker", averaged.module)
     modules: dict[str, nn.Module] = {"model": model}
@@ -92,6 +90,19 @@ def fit(
             checkpoint.save(progress, modules, best, optimizer)
     model.load_state_dict(best)
     return {**asdict(progress), "parameters": parameters(model)}
+
+
+def optimizer_of(model: Ranker, config: RankerConfig) -> torch.optim.Optimizer:
+    """Adam, with a weight decay for the embeddings and the backbone, and one for what a framework adds."""
+    added = [weight for part in (model.llm_cf, model.kar) if part is not None for weight in part.parameters()]
+    known = set(map(id, added))
+    own = [weight for weight in model.parameters() if id(weight) not in known]
+    groups = [
+        {"params": weights, "weight_decay": decay}
+        for weights, decay in ((own, config.weight_decay), (added, config.added_decay))
+        if weights
+    ]
+    return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
 
 
 def _averaged(model: Ranker, share: float) -> AveragedModel | None:

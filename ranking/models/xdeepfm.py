@@ -12,7 +12,8 @@ _ROWS = 64  # that are trained at a time: what they need then stays in the proce
 class XDeepFM(nn.Module):
     """logit = first-order weights + compressed interaction network (CIN) + deep tower.
 
-    Every added vector is one more field of the CIN.
+    Every added vector is one more field of the CIN, times a learned scale that starts low: embeddings start small, and
+    a normed vector beside them would rule all their products.
     """
 
     def __init__(self, widths: Widths, config: XDeepFmConfig) -> None:
@@ -20,10 +21,11 @@ class XDeepFM(nn.Module):
         self.first = FirstOrder(widths)
         self.tower = Mlp(widths.flat, config.tower, 1, config.dropout)
         self.cin = Cin(widths.fields + widths.vectors, config.maps, half=config.precision == "bfloat16")
+        self.scale = nn.Parameter(torch.full((), config.vector_scale)) if widths.vectors else None
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return logits, (B,)."""
-        return self.first(inputs) + self.cin(inputs.fields()) + self.tower(inputs.flat()).squeeze(1)
+        return self.first(inputs) + self.cin(inputs.fields(self.scale)) + self.tower(inputs.flat()).squeeze(1)
 
 
 class Cin(nn.Module):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from core.settings import Workspace
-from ranking.loop import seed_everything, train_step
+from ranking.loop import optimizer_of, seed_everything, train_step
 from ranking.recipes import MODELS, resolve
 from ranking.registry import build
 from tests import in_memory
@@ -33,14 +33,14 @@ def torch_as_it_was() -> Iterator[None]:
 def losses(model_name: str, framework: str, recipe: str) -> list[float]:
     place = Workspace("movielens-100k", "shuffled-ties")
     named = resolve(place, model=model_name, framework=framework, recipe=recipe, seed=1)
-    config = replace(named, width=8, backbone=replace(named.backbone, tower=(16, 8)))
+    config = replace(named, width=8, learning_rate=0.01, backbone=replace(named.backbone, tower=(16, 8)))
     seed_everything(config.seed)
     batches, shape = in_memory.batches(model=model_name, framework=framework, recipe=recipe)
     batches = replace(batches, id_dropout=config.id_dropout)
     model = build(config, shape)
     if model.dense is not None:
         model.dense.fit(batches.dense(batches.rows.row_N))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-4, fused=True)
+    optimizer = optimizer_of(model, config)
     order = torch.randperm(len(batches.rows.label_N)).repeat(4).split(BATCH)
     return [train_step(model, optimizer, batches(at_B, training=True)) for at_B in order[:STEPS]]
 

@@ -103,7 +103,10 @@ def test_deepfm_is_first_order_plus_fm_of_the_fields_plus_tower(inputs: Inputs) 
 
 def test_xdeepfm_is_first_order_plus_cin_plus_tower(inputs: Inputs) -> None:
     model = XDeepFM(WIDTHS, XDeepFmConfig(tower=(5,), dropout=0.0, maps=(3, 2)))
-    expected = model.first(inputs) + slow_cin(model.cin, inputs.fields()) + model.tower(inputs.flat())[:, 0]
+    assert model.scale is not None
+    assert model.scale.item() == pytest.approx(0.1)
+    fields = torch.cat([inputs.emb_BFD, 0.1 * torch.stack(inputs.vectors, dim=1)], dim=1)
+    expected = model.first(inputs) + slow_cin(model.cin, fields) + model.tower(inputs.flat())[:, 0]
     torch.testing.assert_close(model(inputs), expected)
 
 

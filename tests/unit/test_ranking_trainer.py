@@ -112,6 +112,18 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_leaves_nothing(
     assert not ws.path("ranking", "deepfm-none-strict-s6").exists()
 
 
+def test_what_a_framework_adds_has_a_weight_decay_of_its_own() -> None:
+    config = resolve(PLACE, model="xdeepfm", framework="llm-cf", recipe="strict", seed=1)
+    model = build(config, in_memory.batches(model="xdeepfm", framework="llm-cf")[1])
+    assert model.llm_cf is not None
+    own, added = loop.optimizer_of(model, config).param_groups
+    assert (own["weight_decay"], added["weight_decay"]) == (3e-4, 1e-4)
+    assert set(map(id, added["params"])) == set(map(id, model.llm_cf.parameters()))
+    assert set(map(id, own["params"])) == set(map(id, model.parameters())) - set(map(id, added["params"]))
+    plain = resolve(PLACE, model="xdeepfm", framework="none", recipe="strict", seed=1)
+    assert plain.weight_decay == config.weight_decay
+
+
 def test_missing_inputs_name_their_verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     empty = Workspace("movielens-100k", "shuffled-ties")
