@@ -47,18 +47,17 @@ def _frameworks(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], flo
                 ours = list(values(cells, (recipe, model, framework, ""), "auc").values())
                 at = group + (place - (len(shown) - 1) / 2) * width
                 if ours:
-                    spread = np.std(ours, ddof=1) if len(ours) > 1 else 0.0
+                    spread = float(np.std(ours, ddof=1)) if len(ours) > 1 else 0.0
                     error = {"ecolor": INK, "error_kw": {"lw": 1}}
-                    axis.bar(
-                        at, np.mean(ours), width * 0.9, yerr=spread, color=_COLOURS[framework], label=framework, **error
-                    )
-                    shown_aucs.append(float(np.min(ours)))
+                    mean, colour = float(np.mean(ours)), _COLOURS[framework]
+                    axis.bar(at, mean, width * 0.9, yerr=spread, color=colour, label=framework, **error)
+                    shown_aucs += [mean - spread, mean + spread]
                 theirs = paper.get((model, FRAMEWORK_NAMES.get(framework, ""), "auc"))
                 if theirs is not None:
                     axis.scatter(at, theirs, label="the paper", **_PAPER)
                     shown_aucs.append(theirs)
         axis.set_xticks(range(len(models)), [BACKBONE_NAMES[model][0] for model in models])
-        axis.set(ylabel="AUC", ylim=(np.floor(min(shown_aucs) * 100 - 0.5) / 100, max(shown_aucs) + 0.005))
+        axis.set(ylabel="AUC", ylim=(np.floor(min(shown_aucs) * 100 - 0.5) / 100, max(shown_aucs) + 0.002))
         _legend(axis, axis, ncols=len(shown) + 1, loc="upper left", bbox_to_anchor=(0, 1.12))
         return _save(figure, path)
 
