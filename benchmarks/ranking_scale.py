@@ -46,17 +46,16 @@ def worker(out: Path, rows: int) -> None:
     from torchrec import KeyedJaggedTensor
 
     from ranking.batch import Batch
-    from ranking.distributed import distribute
+    from ranking.distributed import Group
 
     memory.keep_freed()
-    distributed.init_process_group("gloo")
-    rank, world = distributed.get_rank(), distributed.get_world_size()
-    torch.set_num_threads(max(1, 2 // world))
+    group = Group.join()
+    torch.set_num_threads(max(1, 2 // group.size))
     config = resolve(Workspace("amazon-beauty", "published"), model="deepfm", framework="none", recipe="strict", seed=1)
     model = build(config, Shape(tables=Sizes(user=rows, item=12_000, brand=2_000, category=300)))
-    trained = distribute(model) if world > 1 else model
-    optimizer = torch.optim.Adam(trained.parameters(), lr=config.learning_rate, fused=True)
-    share, seconds = 1024 // world, []
+    trained = group.spread(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    share, seconds = 1024 // group.size, []
     for step in range(8 if rows < 10_000_000 else 4):
         bags = share * SIDES
         values = [torch.randint(1, count, (bags,)) for count in (rows, 12_000, 2_000, 300)]
@@ -67,7 +66,7 @@ def worker(out: Path, rows: int) -> None:
         train_step(trained, optimizer, batch)
         if step:
             seconds.append(time.perf_counter() - start)
-    if rank == 0:
+    if group.rank == 0:
         out.write_text(json.dumps(1e3 * statistics.median(seconds)), encoding="utf-8")
     distributed.destroy_process_group()
 

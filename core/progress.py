@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TextIO, TypeVar
 
 T = TypeVar("T")
 _LINE_EVERY_S = 15.0
@@ -54,3 +54,23 @@ def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
         for item in items:
             yield item
             progress.advance()
+
+
+class Named:
+    """A stream whose lines begin with `name`, for several processes that write to one; never a terminal, as bars of
+    several would overwrite another."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream, self._name, self._fresh = stream, name, True
+
+    def write(self, text: str) -> int:
+        for part in text.splitlines(keepends=True):
+            self._stream.write(f"{self._name}{part}" if self._fresh else part)
+            self._fresh = part.endswith("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False

@@ -5,31 +5,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from core.errors import LlmcfError
+from core.progress import Named
 from ranking.recipes import RankerConfig
 
 T = TypeVar("T")
-
-
-class Named:
-    """A stream whose lines say of which cell they are; never a terminal, as bars of several would overwrite another."""
-
-    def __init__(self, stream: TextIO, name: str) -> None:
-        self._stream, self._name, self._fresh = stream, name, True
-
-    def write(self, text: str) -> int:
-        for part in text.splitlines(keepends=True):
-            self._stream.write(f"{self._name}: {part}" if self._fresh else part)
-            self._fresh = part.endswith("\n")
-        return len(text)
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def isatty(self) -> bool:
-        return False
 
 
 def each(
@@ -65,5 +47,5 @@ def _run(work: Callable[[RankerConfig], T], config: RankerConfig, workers: int) 
 
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     if workers > 1:
-        sys.stderr = Named(sys.stderr, config.name)
+        sys.stderr = Named(sys.stderr, f"{config.name}: ")
     return work(config)

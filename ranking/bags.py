@@ -15,7 +15,7 @@ from torchrec import KeyedJaggedTensor
 
 from core.contracts import CATEGORIES, PAD, UNKNOWN
 from ict.examples import integers
-from ranking.layers import FIELDS, TABLES, Sizes
+from ranking.layers import FIELDS, SIDES, TABLES, Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,13 @@ class Bags:
         shift_Y = starts_Y - ends_Y + lengths_Y
         values = self.values_X[torch.arange(int(ends_Y[-1])) + torch.repeat_interleave(shift_Y, lengths_Y)]
         return KeyedJaggedTensor(keys=list(TABLES), values=values, lengths=lengths_Y, offsets=F.pad(ends_Y, (1, 0)))
+
+
+def lengthened(sparse: KeyedJaggedTensor, rows: int) -> KeyedJaggedTensor:
+    """The fields of X rows followed by empty ones, `rows` in all."""
+    lengths_TSX = sparse.lengths().view(len(TABLES), SIDES, -1)
+    lengths = F.pad(lengths_TSX, (0, rows - lengths_TSX.shape[2])).flatten()
+    return KeyedJaggedTensor(keys=list(TABLES), values=sparse.values(), lengths=lengths)
 
 
 def padded_fields(catalogue: Catalogue, user_X: Tensor, item_X: Tensor, history_XL: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ together (the batch, then the examples, then items of histories), G distinct ite
 item, K examples, J dense features, E text width, V items, P histories.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -52,6 +52,10 @@ class Batch:
     knowledge: tuple[Texts, Texts] | None = None
     teacher_B: Tensor | None = None
     place_BL: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device; batches are made on the CPU."""
+        return _moved(self, device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,3 +162,16 @@ def _texts(vectors_XE: Tensor, of_B: Tensor) -> Texts:
     ids_U, place_B = torch.unique(of_B, return_inverse=True)
     none = int((ids_U < 0).sum())  # sorted: it comes first
     return Texts(vectors_XE[ids_U[none:]], place_B - none)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """A tensor, or what consists of them, on a device."""
+    if isinstance(value, Tensor | KeyedJaggedTensor):
+        return value.to(device)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: _moved(getattr(value, one.name), device) for one in fields(value)})
+    if isinstance(value, Texts):
+        return Texts(*(_moved(part, device) for part in value))
+    if isinstance(value, tuple):
+        return tuple(_moved(part, device) for part in value)
+    return value

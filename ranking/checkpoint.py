@@ -1,6 +1,6 @@
 """Where a training run stands after an epoch, on disk: a killed run goes on from there and ends as if nothing happened.
 
-One safetensors file holds the weights, the best weights, Adam's moments and the state of the random generator; its
+A safetensors file holds the weights, the best weights, Adam's moments and the state of the random generator; its
 metadata say for which step it was made, and what was measured so far.
 """
 
@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from core import storage
+from ranking.distributed import ALONE, Group
 
 
 @dataclass(slots=True)
@@ -37,25 +38,29 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file of one run. `key` names all that the run depends on: what another run has left is not read."""
+    """Two files of each process of a run, of its last two epochs: one that is killed may be an epoch behind the others.
 
-    path: Path
+    `key` names all that the run depends on: what another run has left is not read.
+    """
+
+    folder: Path
     key: str
+    group: Group = ALONE
 
     def save(
         self,
         progress: Progress,
-        modules: dict[str, nn.Module],
+        live: dict[str, dict[str, Tensor]],
         best: dict[str, Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        """Replace the file; a kill leaves the old one. `modules` are what changes in training, by any name."""
-        parts = {"best": best, **{name: module.state_dict() for name, module in modules.items()}}
+        """Replace the older file; a kill leaves it. `live` is what changes in training, in parts of any name."""
+        parts = {"best": best, **live}
         tensors = {f"{part}/{name}": value for part, state in parts.items() for name, value in state.items()}
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
         tensors["generator"] = torch.get_rng_state()
-        with storage.atomic_path(self.path) as beside:
+        with storage.atomic_path(self._file(progress.epoch)) as beside:
             save_file(
                 {name: value.detach().clone().contiguous() for name, value in tensors.items()},
                 beside,
@@ -63,28 +68,45 @@ class Checkpoint:
             )
 
     def resume(
-        self, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+        self, live: dict[str, dict[str, Tensor]], optimizer: torch.optim.Optimizer
     ) -> tuple[Progress, dict[str, Tensor]]:
-        """Put everything where it was; a new `Progress` and no best weights where there is nothing of this run."""
-        if not self.path.exists():
+        """Put everything where it was after the last epoch that all processes have saved.
+
+        A new `Progress` and no best weights where there is nothing of this run.
+        """
+        found = {one.epoch: one for one in map(self._progress, (0, 1)) if one is not None}
+        epoch = self.group.least(max(found, default=0))
+        if not epoch:
             return Progress(), {}
-        with safe_open(self.path, framework="pt") as stored:
-            metadata = stored.metadata()
-            if metadata["key"] != self.key:
-                return Progress(), {}
-            parts: dict[str, dict[str, Tensor]] = {}
-            for name in stored.keys():  # noqa: SIM118 - it is no dictionary
-                kind, _, rest = name.partition("/")
-                parts.setdefault(kind, {})[rest] = stored.get_tensor(name)
-        for name, module in modules.items():
-            module.load_state_dict(parts[name])
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, value in load_file(self._file(epoch)).items():
+            kind, _, rest = name.partition("/")
+            parts.setdefault(kind, {})[rest] = value
+        for name, tensors in live.items():
+            put(tensors, parts.get(name, {}))
         state: dict[int, dict[str, Any]] = {}
         for name, value in parts["optimizer"].items():
             number, _, moment = name.partition("/")
             state.setdefault(int(number), {})[moment] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         torch.set_rng_state(parts["generator"][""])
-        return Progress(**json.loads(metadata["progress"])), parts["best"]
+        return found[epoch], parts["best"]
 
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+    def _file(self, epoch: int) -> Path:
+        return self.folder / f"{epoch % 2}.{self.group.rank}-of-{self.group.size}.safetensors"
+
+    def _progress(self, epoch: int) -> Progress | None:
+        """What a file says of itself, if it is there and of this run."""
+        path = self._file(epoch)
+        if not path.exists():
+            return None
+        with safe_open(path, framework="pt") as stored:
+            metadata = stored.metadata()
+        return Progress(**json.loads(metadata["progress"])) if metadata["key"] == self.key else None
+
+
+@torch.no_grad()
+def put(live: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
+    """Fill tensors with what is stored under their names."""
+    for name, value in live.items():
+        value.copy_(stored[name])

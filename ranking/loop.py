@@ -1,12 +1,12 @@
 """The one training loop of the ranking stage. Suffixes: B rows of a batch, N rows."""
 
-import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,8 @@ from core.progress import say, track
 from core.settings import Workspace
 from ranking import weights
 from ranking.batch import Batch, BatchBuilder
-from ranking.checkpoint import Checkpoint, Progress
+from ranking.checkpoint import Checkpoint, Progress, put
+from ranking.distributed import ALONE, Group, local_weights, whole_weights
 from ranking.inputs import coverage, load
 from ranking.ranker import Ranker
 from ranking.recipes import RankerConfig
@@ -33,63 +34,74 @@ MEASURED = ("valid", "test", ON_SALE)
 _EVALUATION_BATCH = 4096
 
 
-def fit_and_measure(ws: Workspace, config: RankerConfig, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+def fit_and_measure(
+    ws: Workspace, config: RankerConfig, folder: Path, checkpoint: Checkpoint, group: Group = ALONE
+) -> dict[str, Any]:
     """Fill a run's folder: weights, losses, scores of the validation and test rows. Return metrics and an account.
 
-    A run that was killed goes on from `checkpoint`, which is gone when the folder is full.
+    A run that was killed goes on from `checkpoint`. Of a group of processes the first writes.
     """
     memory.keep_freed()
     seed_everything(config.seed)
     batches, shape = load(ws, config)
     model = build(config, shape)
-    account = fit(model, batches, config, checkpoint)
+    account = fit(model, batches, config, checkpoint, group)
+    state = whole_weights(model, group)
+    measured, scores = measure(model, batches, group)
     losses = account.pop("losses")
-    weights.save(folder / weights.FILE, model.state_dict(), weights.manifest(ws, config, shape))
-    storage.write_json(folder / "losses.json", {"steps": losses, "epochs": account["epochs"]})
-    measured, scores = measure(model, batches)
-    pq.write_table(scores, folder / "scores.parquet", compression="zstd")
-    checkpoint.remove()
+    if group.rank == 0:
+        weights.save(folder / weights.FILE, state, weights.manifest(ws, config, shape))
+        storage.write_json(folder / "losses.json", {"steps": losses, "epochs": account["epochs"]})
+        pq.write_table(scores, folder / "scores.parquet", compression="zstd")
     return {"metrics": measured, "training": account | {"coverage": coverage(batches)}}
 
 
 def fit(
-    model: Ranker, batches: BatchBuilder, config: RankerConfig, checkpoint: Checkpoint | None = None
+    model: Ranker,
+    batches: BatchBuilder,
+    config: RankerConfig,
+    checkpoint: Checkpoint | None = None,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Train until validation stops improving; leave the best weights in `model` and return the account.
+
+    In a group, `model` is the same in all processes, and its tables are sharded.
 
     Raises:
         UsageError: if the loss is not a number.
     """
-    valid_N = batches.rows.of_split("valid")
     rows = batches.rows
+    valid_N = rows.of_split("valid")
     if model.dense is not None:
         model.dense.fit(batches.dense(rows.of_epoch(1)))
+    size = parameters(model)
+    trained = group.spread(model)
     optimizer = optimizer_of(model, config)
-    averaged = _averaged(model, config.averaging)
-    judged = model if averaged is None else cast("Ranker", averaged.module)
-    modules: dict[str, nn.Module] = {"model": model}
-    if averaged is not None:
-        modules["averaged"] = averaged
-    progress, best = checkpoint.resume(modules, optimizer) if checkpoint else (Progress(), {})
+    floats = nn.ParameterList(weight.detach() for weight in model.parameters())  # of the same memory
+    averages = _averages(floats, config.averaging)
+    live = {"model": local_weights(model), "averages": averages.state_dict() if averages else {}}
+    progress, best = checkpoint.resume(live, optimizer) if checkpoint else (Progress(), {})
     if progress.epoch:
         say(f"going on after epoch {progress.epoch} of a run that was broken off")
     while not progress.over(config.epochs, config.patience):
         epoch, start, done = progress.epoch + 1, time.monotonic(), len(progress.losses)
-        for batch in _epoch(batches, rows.of_epoch(epoch if config.redraw else 1), config.batch, epoch):
-            progress.losses.append(train_step(model, optimizer, batch))
-            if averaged is not None:
-                averaged.update_parameters(model)
+        for batch in _epoch(batches, rows.of_epoch(epoch if config.redraw else 1), config.batch, epoch, group):
+            progress.losses.append(group.mean(train_step(trained, optimizer, batch)))
+            if averages:
+                averages.update_parameters(floats)
         seconds = time.monotonic() - start
         loss = float(np.mean(progress.losses[done:]))
-        auc = metrics.auc(labels_of(batches, valid_N), predict(judged, batches, valid_N))
-        progress.epochs.append({"loss": loss, "valid_auc": auc, "seconds": round(seconds, 2)})
-        say(f"epoch {epoch}: loss {loss:.4f}, valid AUC {auc:.4f}, {seconds:.0f} s")
-        if auc >= max(line["valid_auc"] for line in progress.epochs):
-            best, progress.best_epoch = copy.deepcopy(judged.state_dict()), epoch
+        with _averaged(floats, averages):
+            auc = metrics.auc(labels_of(batches, valid_N), predict(model, batches, valid_N, group))
+            progress.epochs.append({"loss": loss, "valid_auc": auc, "seconds": round(seconds, 2)})
+            say(f"epoch {epoch}: loss {loss:.4f}, valid AUC {auc:.4f}, {seconds:.0f} s")
+            if auc >= max(line["valid_auc"] for line in progress.epochs):
+                best = {name: value.clone() for name, value in live["model"].items()}
+                progress.best_epoch = epoch
         if checkpoint:
-            checkpoint.save(progress, modules, best, optimizer)
-    model.load_state_dict(best)
-    return {**asdict(progress), "parameters": parameters(model)}
+            checkpoint.save(progress, live, best, optimizer)
+    put(live["model"], best)
+    return {**asdict(progress), "parameters": size, "processes": group.size}
 
 
 def optimizer_of(model: Ranker, config: RankerConfig) -> torch.optim.Optimizer:
@@ -105,11 +117,27 @@ def optimizer_of(model: Ranker, config: RankerConfig) -> torch.optim.Optimizer:
     return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
 
 
-def _averaged(model: Ranker, share: float) -> AveragedModel | None:
+def _averages(floats: nn.ParameterList, share: float) -> AveragedModel | None:
     """Moving averages of the weights, of which every step keeps `share`; they begin with the first step's."""
-    if not share:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(share), use_buffers=True)
+    return AveragedModel(floats, multi_avg_fn=get_ema_multi_avg_fn(share)) if share else None
+
+
+@contextmanager
+def _averaged(floats: nn.ParameterList, averages: AveragedModel | None) -> Iterator[None]:
+    """The averages in the place of the weights, if there are any."""
+    weights = [] if averages is None else list(floats)
+    kept = [weight.detach().clone() for weight in weights]
+    _copy(weights, [] if averages is None else averages.module.parameters())
+    try:
+        yield
+    finally:
+        _copy(weights, kept)
+
+
+@torch.no_grad()
+def _copy(weights: Iterable[Tensor], values: Iterable[Tensor]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.copy_(value)
 
 
 def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
@@ -131,18 +159,21 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch)
 
 
 @torch.no_grad()
-def predict(model: Ranker, batches: BatchBuilder, at_N: Tensor) -> np.ndarray:
+def predict(model: Ranker, batches: BatchBuilder, at_N: Tensor, group: Group = ALONE) -> np.ndarray:
     """P(click) of the rows `at_N`."""
     model.eval()
-    parts = [model(batches(at_B, training=False)).logits_B.sigmoid() for at_B in at_N.split(_EVALUATION_BATCH)]
-    return torch.cat(parts).numpy()
+    parts = [
+        model(group.take(batches(at_B, training=False))).logits_B.sigmoid()
+        for at_B in group.padded_share(at_N).split(_EVALUATION_BATCH)
+    ]
+    return group.joined(torch.cat(parts), len(at_N)).cpu().numpy()
 
 
 def labels_of(batches: BatchBuilder, at_N: Tensor) -> np.ndarray:
     return batches.rows.label_N[at_N].numpy()
 
 
-def measure(model: Ranker, batches: BatchBuilder) -> tuple[dict[str, dict[str, float]], pa.Table]:
+def measure(model: Ranker, batches: BatchBuilder, group: Group = ALONE) -> tuple[dict[str, dict[str, float]], pa.Table]:
     """Metrics of the rows of each split that has any, and a table of their scores (row, split, label, score)."""
     measured: dict[str, dict[str, float]] = {}
     parts: list[pa.Table] = []
@@ -150,7 +181,7 @@ def measure(model: Ranker, batches: BatchBuilder) -> tuple[dict[str, dict[str, f
         at_N = batches.rows.of_split(split)
         if not len(at_N):
             continue
-        label_N, score_N = labels_of(batches, at_N), predict(model, batches, at_N)
+        label_N, score_N = labels_of(batches, at_N), predict(model, batches, at_N, group)
         users_N = batches.rows.requests.user_B[at_N].numpy()
         measured[split] = metrics.binary_metrics(label_N, score_N, users_N)
         row_N = batches.rows.row_N[at_N].numpy()
@@ -171,8 +202,9 @@ def parameters(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
-def _epoch(batches: BatchBuilder, train_N: Tensor, size: int, epoch: int) -> Iterator[Batch]:
-    """The training rows in a new random order, in batches."""
-    parts = train_N[torch.randperm(len(train_N))].split(size)
+def _epoch(batches: BatchBuilder, train_N: Tensor, size: int, epoch: int, group: Group) -> Iterator[Batch]:
+    """The training rows in a new random order, in batches, of each this process's share."""
+    parts = train_N[group.agreed(torch.randperm(len(train_N)))].split(size)
+    parts = [part for part in parts if len(part) >= group.size]
     for at_B in track(parts, total=len(parts), what=f"epoch {epoch}, batches"):
-        yield batches(at_B, training=True)
+        yield group.take(batches(group.share(at_B), training=True))

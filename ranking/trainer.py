@@ -1,21 +1,26 @@
 """The verb `rank train`: which inputs a run has, whether it must run, and its account. The loop is in ranking.loop."""
 
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from core import metrics, steps
+from core import metrics, steps, storage, torchrun
 from core.data.tables import remedy
 from core.runs import Estimate, Result
 from core.settings import Workspace
 from ranking.recipes import RankerConfig, resolve
 
 FOLDER = "ranking"
+JOB, MADE = "job.json", "made.json"  # what the processes of a run are told, and what the first has made
+SHOWN = "rank train: "  # how its progress begins
+_WORKER = "ranking.worker"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
-_OWN = ("bags", "batch", "checkpoint", "inputs", "layers", "loop", "matching", "ranker", "registry", "rows", "weights")
-_SOURCES = [*(f"ranking/{name}.py" for name in _OWN), "ranking/text_match.py", "ranking/models", "ranking/frameworks"]
+_OWN = ("bags", "batch", "checkpoint", "distributed", "inputs", "layers", "loop", "matching", "ranker", "registry")
+_READ = ("rows", "text_match", "weights")
+_SOURCES = [*(f"ranking/{name}.py" for name in (*_OWN, *_READ)), "ranking/models", "ranking/frameworks"]
 _IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
 # Measured on one of 2 shared x86 cores, in float32: microseconds a row and epoch of a backbone, and what a framework
 # adds; epochs before a run stops; seconds to import, load and evaluate; MiB.
@@ -47,16 +52,28 @@ def train(
     return train_as(ws, resolve(ws, **names, epochs=epochs, variant=variant, precision=precision))
 
 
-def train_as(ws: Workspace, config: RankerConfig) -> Result:
-    """The same under a given configuration."""
+def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: int = 1) -> Result:
+    """The same under a given configuration.
+
+    Args:
+        processes: of torchrun, on each of `nodes` machines that share LLMCF_HOME; the others call `join`.
+    """
     step = ranker_step(ws, config)
 
     def work(folder: Path) -> dict[str, Any]:
         from ranking.checkpoint import Checkpoint
         from ranking.loop import fit_and_measure
 
-        unfinished = ws.path(FOLDER, ".unfinished", f"{step.folder.name}.safetensors")
-        return fit_and_measure(ws, config, folder, Checkpoint(unfinished, step.key))
+        unfinished = _unfinished(ws, config)
+        if processes * nodes == 1:
+            made = fit_and_measure(ws, config, folder, Checkpoint(unfinished, step.key))
+        else:
+            job = {"workspace": asdict(ws), "config": asdict(config), "key": step.key, "out": str(folder)}
+            storage.write_json(unfinished / JOB, job)
+            torchrun.launch(_WORKER, unfinished / JOB, shown=SHOWN, processes=processes, nodes=nodes)
+            made = storage.read_json(unfinished / MADE)
+        storage.remove(unfinished)
+        return made
 
     outcome = steps.run(step, work)
     result = Result(
@@ -71,6 +88,20 @@ def train_as(ws: Workspace, config: RankerConfig) -> Result:
         details={"model": config.model, "framework": config.framework, **outcome.summary["training"]},
     )
     return _compared(ws, config, result)
+
+
+def join(ws: Workspace, config: RankerConfig, *, processes: int, nodes: int) -> Result:
+    """Take part in a run of several machines that `train` leads on another one, over a shared LLMCF_HOME.
+
+    Raises:
+        LlmcfError: if nobody leads such a run within ten minutes, or it fails.
+    """
+    start = time.monotonic()
+    job = _unfinished(ws, config) / JOB
+    torchrun.await_job(job)
+    torchrun.launch(_WORKER, job, shown=SHOWN, processes=processes, nodes=nodes)
+    seconds = time.monotonic() - start
+    return Result(verb="rank join", workspace=ws, recipe=config.recipe, seed=config.seed, seconds=seconds)
 
 
 def estimate_train(
@@ -101,6 +132,11 @@ def ranker_step(ws: Workspace, config: RankerConfig) -> steps.Step:
 
 def run_folder(ws: Workspace, config: RankerConfig) -> Path:
     return ws.path(FOLDER, config.name)
+
+
+def _unfinished(ws: Workspace, config: RankerConfig) -> Path:
+    """Where a run keeps its checkpoints, and what it tells the processes that share it."""
+    return ws.path(FOLDER, ".unfinished", config.name)
 
 
 def _compared(ws: Workspace, config: RankerConfig, result: Result) -> Result:

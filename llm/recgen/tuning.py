@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core import settings, steps, storage
+from core import settings, steps, storage, torchrun
 from core.data import tables
 from core.errors import LlmcfError, UsageError, check_choice
 from core.progress import say
@@ -22,7 +22,7 @@ from core.runs import Estimate, Result
 from core.settings import Workspace
 from llm import models
 from llm.contexts import training_split
-from llm.recgen import mixing, torchrun
+from llm.recgen import launch, mixing
 from llm.recgen.methods import Method, method
 from llm.recgen.mixing import Mix
 
@@ -30,7 +30,6 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 _TOKENS_A_SECOND = 200  # trained, forward and backward, 135M parameters in float32 on 2 cores
 _SAMPLE_TOKENS = 160
 _MEMORY_MIB = 11_000  # the peak at 8 sequences of up to 256 tokens, 135M parameters
-_PATIENCE_S = 600.0  # for the machine that leads
 _FIRST_BUILD_S = 150  # DeepSpeed compiles an operator the first time
 _SHARED = ("budget", "contexts", "prompts")
 _OWN = ("loss", "methods", "mixing", "tuning", "worker")
@@ -215,11 +214,8 @@ def join(ws: Workspace, config: TuningConfig) -> Result:
     """
     start = time.monotonic()
     _, place = _job(config, _samples(ws, config)[0])
-    while not (place / "job.json").exists():
-        if time.monotonic() - start > _PATIENCE_S:
-            raise LlmcfError(f"no machine leads this run ({place / 'job.json'} is missing); start it without --join")
-        time.sleep(1)
-    torchrun.launch(place / "job.json", processes=config.processes, nodes=config.nodes)
+    torchrun.await_job(place / "job.json")
+    launch.worker(place / "job.json", processes=config.processes, nodes=config.nodes)
     return Result(verb="recgen join", workspace=ws, seed=config.seed, seconds=time.monotonic() - start)
 
 
@@ -247,7 +243,7 @@ def _run_worker(config: TuningConfig, samples: list[mixing.Sample], folder: Path
         beside.write_text("".join(json.dumps(sample) + "\n" for sample in samples), encoding="utf-8")
     job |= {"samples": str(place / "samples.jsonl"), "checkpoints": str(place / "checkpoints"), "out": str(folder)}
     storage.write_json(place / "job.json", job)
-    torchrun.launch(place / "job.json", processes=config.processes, nodes=config.nodes)
+    launch.worker(place / "job.json", processes=config.processes, nodes=config.nodes)
     storage.remove(place)
 
 

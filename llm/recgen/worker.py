@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import memory
+from core import memory, torchrun
 from llm.recgen.loss import IGNORED, PADDING, ResponseLoss
 
 Example = dict[str, list[Any]]  # input_ids, position_ids, branch, labels, weights: a number each token
@@ -32,6 +32,7 @@ def main() -> None:
     if sys.argv[1] == "build":
         build()
     else:
+        torchrun.end_with_parent()
         run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
 
 

@@ -75,9 +75,9 @@ def recgen_train(
     precision: opt.Precision = opt.PRECISION,
     zero_stage: Annotated[int, typer.Option(help="DeepSpeed ZeRO stage: 1, 2 or 3.")] = 2,
     offload: Annotated[bool, typer.Option("--offload", help="Keep what ZeRO shards in the host's memory.")] = False,
-    processes: Annotated[int, typer.Option(help="Processes of torchrun on a machine, one a device.", min=1)] = 1,
-    nodes: Annotated[int, typer.Option(help="Machines; LLMCF_RENDEZVOUS says where they meet.", min=1)] = 1,
-    join: Annotated[bool, typer.Option("--join", help="Take part in a run that another machine leads.")] = False,
+    processes: opt.Processes = 1,
+    nodes: opt.Nodes = 1,
+    join: opt.Join = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:

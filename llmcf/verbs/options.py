@@ -29,6 +29,9 @@ Precision = Annotated[
     str,
     typer.Option(help="Of tuning's matrix products: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16."),
 ]
+Processes = Annotated[int, typer.Option(help="Processes of torchrun on a machine, one a device.", min=1)]
+Nodes = Annotated[int, typer.Option(help="Machines; LLMCF_RENDEZVOUS says where they meet.", min=1)]
+Join = Annotated[bool, typer.Option("--join", help="Take part in a run that another machine leads.")]
 PackName = Annotated[str, typer.Option("--name", help="What to call the pack.")]
 Pack = Annotated[str, typer.Option(help="A pack of llm/packs.")]
 Epochs = Annotated[int | None, typer.Option(help="At most so many epochs; the recipe's number if not given.", min=1)]

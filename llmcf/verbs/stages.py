@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from core.runs import Result
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import check_names, group, workspace
@@ -24,17 +25,27 @@ def rank_train(
     epochs: opt.Epochs = None,
     variant: Annotated[str, typer.Option(help="LLM-CF without a part, or with other examples: no-cot, k8, ...")] = "",
     precision: opt.Precision = opt.PRECISION,
+    processes: opt.Processes = 1,
+    nodes: opt.Nodes = 1,
+    join: opt.Join = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
-    """Train a ranking model; prints AUC, LogLoss and RelImpr."""
+    """Train a ranking model; prints AUC, LogLoss and RelImpr. With several processes the tables are sharded by rows."""
     from ranking import trainer
+    from ranking.recipes import resolve
 
     check_names(recipe=recipe, framework=framework)
     place = workspace(dataset, order, as_of)
     names = {"model": model, "framework": framework, "recipe": recipe, "seed": seed}
+    verb = trainer.join if join else trainer.train_as
+
+    def work() -> Result:
+        config = resolve(place, **names, epochs=epochs, variant=variant, precision=precision)
+        return verb(place, config, processes=processes, nodes=nodes)
+
     run(
-        lambda: trainer.train(place, **names, epochs=epochs, variant=variant, precision=precision),
+        work,
         as_json=as_json,
         estimate=(lambda: trainer.estimate_train(place, model=model, framework=framework, recipe=recipe, epochs=epochs))
         if dry_run

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from core import storage
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llm.recgen import torchrun, tuning
+from llm.recgen import launch, tuning
 from llm.recgen.tuning import TuningConfig
 from tests.tiny_llama import write
 
@@ -55,7 +55,7 @@ def job(model: Path, out: Path, **changes: Any) -> Path:
 
 
 def run(model: Path, out: Path, processes: int = 1, **changes: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
-    torchrun.launch(job(model, out, **changes), processes=processes)
+    launch.worker(job(model, out, **changes), processes=processes)
     return json.loads((out / "losses.json").read_text())["train"], load_file(out / "model.safetensors")
 
 
@@ -89,7 +89,7 @@ def test_a_killed_run_goes_on_with_the_very_losses_it_would_have_had(
     whole, weights = run(model, tmp_path / "whole", **plan)
     broken = tmp_path / "broken"
     with pytest.raises(LlmcfError, match="the training process ended"):
-        torchrun.launch(job(model, broken, **plan, die_after=3), processes=1)
+        launch.worker(job(model, broken, **plan, die_after=3), processes=1)
     assert not (broken / "losses.json").exists()
     assert (broken / "checkpoints" / "latest").read_text() == "step-00000002"
     resumed, again = run(model, broken, **plan)
@@ -102,7 +102,7 @@ def test_a_checkpoint_holds_nothing_but_safetensors(model: Path, tmp_path: Path)
     from safetensors import safe_open
 
     with pytest.raises(LlmcfError):
-        torchrun.launch(job(model, tmp_path, checkpoint_steps=1, die_after=1), processes=1)
+        launch.worker(job(model, tmp_path, checkpoint_steps=1, die_after=1), processes=1)
     files = [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file() and path.name != "latest"]
     files = [path for path in files if path.suffix != ".py"]  # DeepSpeed lays its own script beside them
     assert files
@@ -138,14 +138,14 @@ def test_two_machines_meet_and_train_together(model: Path, tmp_path: Path, unbro
         monkeypatch.setenv("LLMCF_RENDEZVOUS", f"127.0.0.1:{free.getsockname()[1]}")
     path = job(model, tmp_path, batch=2)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: torchrun.launch(path, processes=1, nodes=2), range(2)))
+        list(pool.map(lambda _: launch.worker(path, processes=1, nodes=2), range(2)))
     assert json.loads((tmp_path / "losses.json").read_text())["train"] == pytest.approx(unbroken[0], rel=1e-3)
 
 
 def test_several_machines_need_a_place_to_meet(model: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("LLMCF_RENDEZVOUS", raising=False)
     with pytest.raises(UsageError, match="set LLMCF_RENDEZVOUS"):
-        torchrun.launch(job(model, tmp_path), processes=1, nodes=2)
+        launch.worker(job(model, tmp_path), processes=1, nodes=2)
 
 
 def config(model: Path, method: str, **changes: Any) -> TuningConfig:

@@ -41,20 +41,18 @@ def worker(out: Path) -> None:
     """One of the processes: its share of each batch, and the mean loss of all."""
     from torch import distributed
 
-    from ranking.distributed import distribute
+    from ranking.distributed import Group
 
-    distributed.init_process_group("gloo")
-    rank, world = distributed.get_rank(), distributed.get_world_size()
+    group = Group.join()
     losses: dict[str, list[float]] = {name: [] for name in MODELS}
     for name in MODELS:
         model, batches, order = model_and_batches(name)
-        sharded = distribute(model)
-        optimizer = torch.optim.SGD(sharded.parameters(), lr=RATE)
+        sharded = group.spread(model)
+        optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
         for at_B in order:
-            loss = torch.tensor(train_step(sharded, optimizer, batches(at_B.chunk(world)[rank], training=True)))
-            distributed.all_reduce(loss)
-            losses[name].append(loss.item() / world)
-    if rank == 0:
+            batch = group.take(batches(group.share(at_B), training=True))
+            losses[name].append(group.mean(train_step(sharded, optimizer, batch)))
+    if group.rank == 0:
         out.write_text(json.dumps(losses))
     distributed.destroy_process_group()
 

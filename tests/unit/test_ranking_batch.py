@@ -1,12 +1,15 @@
 """Batches against a slow reference, row by row, and the sharing of examples."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import torch
+from torchrec import KeyedJaggedTensor
 
 from core.contracts import UNKNOWN
-from ranking.bags import Bags, Catalogue
-from ranking.layers import TABLES, Sizes
+from ranking.bags import Bags, Catalogue, lengthened
+from ranking.layers import FIELDS, TABLES, Sizes
 from tests import in_memory
 
 ITEMS = in_memory.items_table()
@@ -51,6 +54,34 @@ def test_sparse_fields_are_what_a_loop_over_rows_would_give() -> None:
         }
         for field, ids in expected.items():
             assert bags(sparse, field)[place] == ids, field
+
+
+def test_lengthened_fields_are_the_same_and_then_empty() -> None:
+    builder, _ = in_memory.batches()
+    sparse = builder(torch.tensor([0, 5, 17]), training=False).sparse
+    longer = lengthened(sparse, 5)
+    for field in FIELDS:
+        assert bags(longer, field) == [*bags(sparse, field), [], []]
+
+
+def test_every_tensor_of_a_batch_moves_to_its_device() -> None:
+    def tensors(value: Any) -> Iterator[torch.Tensor]:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, KeyedJaggedTensor):
+            yield from (value.values(), value.lengths())
+        elif isinstance(value, tuple):
+            for part in value:
+                yield from tensors(part)
+        elif is_dataclass(value):
+            for one in fields(value):
+                yield from tensors(getattr(value, one.name))
+
+    for framework, count in (("llm-cf", 11), ("kar", 9), ("kd", 6)):
+        builder, _ = in_memory.batches(model="din", framework=framework)
+        moved = builder(torch.tensor([0, 5, 17]), training=True).to(torch.device("meta"))
+        devices = [tensor.device.type for tensor in tensors(moved)]
+        assert devices == ["meta"] * count, framework
 
 
 def test_an_empty_history_is_an_empty_bag() -> None:

@@ -39,7 +39,7 @@ def test_a_run_killed_at_any_step_ends_like_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
     whole, weights = fit(None)
-    checkpoint = Checkpoint(tmp_path / "run.safetensors", "key")
+    checkpoint = Checkpoint(tmp_path, "key")
     step, original = 0, loop.train_step
 
     def dies(*arguments: Any) -> float:
@@ -61,11 +61,11 @@ def test_a_run_killed_at_any_step_ends_like_one_that_was_not(
 
 
 def test_what_another_run_has_left_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "run.safetensors"
-    fit(Checkpoint(path, "one"))
+    fit(Checkpoint(tmp_path, "one"))
     model = torch.nn.Linear(2, 1)
     before = model.weight.clone()
-    progress, _ = Checkpoint(path, "other").resume({"model": model}, torch.optim.Adam(model.parameters()))
+    live = {"model": model.state_dict()}
+    progress, _ = Checkpoint(tmp_path, "other").resume(live, torch.optim.Adam(model.parameters()))
     assert progress == Progress()
     assert torch.equal(model.weight, before)
 
