@@ -44,7 +44,7 @@ def launch(
         place = ["--standalone"]
     elif meeting := settings.rendezvous():
         place = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting]
-        place += ["--rdzv-id", re.sub(r"\W+", "-", str(job.with_suffix("")))]
+        place += ["--rdzv-id", re.sub(r"\W+", "-", f"{job.parent.name}-{job.stem}")]
     else:
         raise UsageError(f"--nodes {nodes}: set LLMCF_RENDEZVOUS to host:port of one of the machines, on each of them")
     command = [sys.executable, "-m", "core.torchrun", *place, "--nproc_per_node", str(processes)]

@@ -2,9 +2,11 @@
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +23,7 @@ from ranking import loop, weights
 from ranking.inputs import load
 from ranking.recipes import RankerConfig, resolve
 from ranking.registry import build
-from ranking.trainer import run_folder, train_as
+from ranking.trainer import join, run_folder, train_as
 from tests import in_memory
 
 pytestmark = pytest.mark.integration
@@ -61,6 +63,20 @@ def test_two_processes_train_as_one_does(ws: Workspace) -> None:
     assert len(shared_losses) == len(losses)
     assert shared_losses[:10] == pytest.approx(losses[:10], rel=1e-4)
     assert shared_aucs == pytest.approx(aucs, abs=5e-3)
+
+
+def test_two_machines_train_together(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two torchrun agents on loopback, a process each: what two machines with a shared home do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("LLMCF_RENDEZVOUS", f"127.0.0.1:{free.getsockname()[1]}")
+    config = config_of(ws, seed=5, epochs=1)
+    with ThreadPoolExecutor(2) as pool:
+        led = pool.submit(train_as, ws, config, processes=1, nodes=2)
+        joined = pool.submit(join, ws, config, processes=1, nodes=2)
+        assert led.result().details["processes"] == 2
+        assert joined.result().seconds > 0
+    assert run_folder(ws, config).exists()
 
 
 @pytest.mark.parametrize("framework", ["none", "llm-cf"])
