@@ -11,6 +11,7 @@ import torch
 from core.settings import Workspace
 from ranking import loop
 from ranking.checkpoint import Checkpoint, Progress
+from ranking.distributed import Group
 from ranking.recipes import RankerConfig, resolve
 from ranking.registry import build
 from tests import in_memory
@@ -57,6 +58,25 @@ def test_a_run_killed_at_any_step_ends_like_one_that_was_not(
     assert resumed["losses"] == whole["losses"]
     assert [line["valid_auc"] for line in resumed["epochs"]] == [line["valid_auc"] for line in whole["epochs"]]
     assert resumed["best_epoch"] == whole["best_epoch"]
+    assert all(torch.equal(same[name], value) for name, value in weights.items())
+
+
+class _Behind(Group):
+    """With another process that was killed before it had saved the last epoch."""
+
+    def least(self, value: int) -> int:
+        return value - 1
+
+
+def test_processes_go_on_after_the_last_epoch_that_all_have_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, weights = fit(Checkpoint(tmp_path, "key"))
+    saved: list[int] = []
+    monkeypatch.setattr(Checkpoint, "save", lambda _, progress, *state: saved.append(progress.epoch))
+    resumed, same = fit(Checkpoint(tmp_path, "key", _Behind()))
+    assert saved == [3]
+    assert resumed["losses"] == whole["losses"]
     assert all(torch.equal(same[name], value) for name, value in weights.items())
 
 
