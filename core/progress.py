@@ -57,15 +57,17 @@ def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
 
 
 class Named:
-    """A stream whose lines begin with `name`, for several processes that write to one; never a terminal, as bars of
-    several would overwrite another."""
+    """A stream whose lines begin with `name` and a colon, for several processes that write to one.
+
+    It is never a terminal, as their bars would overwrite one another.
+    """
 
     def __init__(self, stream: TextIO, name: str) -> None:
         self._stream, self._name, self._fresh = stream, name, True
 
     def write(self, text: str) -> int:
         for part in text.splitlines(keepends=True):
-            self._stream.write(f"{self._name}{part}" if self._fresh else part)
+            self._stream.write(f"{self._name}: {part}" if self._fresh else part)
             self._fresh = part.endswith("\n")
         return len(text)
 

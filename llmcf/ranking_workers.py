@@ -47,5 +47,5 @@ def _run(work: Callable[[RankerConfig], T], config: RankerConfig, workers: int) 
 
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     if workers > 1:
-        sys.stderr = Named(sys.stderr, f"{config.name}: ")
+        sys.stderr = Named(sys.stderr, config.name)
     return work(config)

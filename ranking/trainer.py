@@ -15,7 +15,7 @@ from ranking.recipes import RankerConfig, resolve
 
 FOLDER = "ranking"
 JOB, MADE = "job.json", "made.json"  # what the processes of a run are told, and what the first has made
-SHOWN = "rank train: "  # how its progress begins
+SHOWN = "rank train"  # how its progress begins
 _WORKER = "ranking.worker"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
 _OWN = ("bags", "batch", "checkpoint", "distributed", "inputs", "layers", "loop", "matching", "ranker", "registry")
@@ -70,7 +70,7 @@ def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: 
         else:
             job = {"workspace": asdict(ws), "config": asdict(config), "key": step.key, "out": str(folder)}
             storage.write_json(unfinished / JOB, job)
-            torchrun.launch(_WORKER, unfinished / JOB, shown=SHOWN, processes=processes, nodes=nodes)
+            torchrun.launch(_WORKER, unfinished / JOB, shown=f"{SHOWN}: ", processes=processes, nodes=nodes)
             made = storage.read_json(unfinished / MADE)
         storage.remove(unfinished)
         return made
@@ -99,7 +99,7 @@ def join(ws: Workspace, config: RankerConfig, *, processes: int, nodes: int) -> 
     start = time.monotonic()
     job = _unfinished(ws, config) / JOB
     torchrun.await_job(job)
-    torchrun.launch(_WORKER, job, shown=SHOWN, processes=processes, nodes=nodes)
+    torchrun.launch(_WORKER, job, shown=f"{SHOWN}: ", processes=processes, nodes=nodes)
     seconds = time.monotonic() - start
     return Result(verb="rank join", workspace=ws, recipe=config.recipe, seed=config.seed, seconds=seconds)
 

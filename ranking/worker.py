@@ -21,7 +21,7 @@ def main() -> None:
     path = Path(sys.argv[1])
     job = storage.read_json(path)
     group = Group.join()
-    sys.stderr = Named(sys.stderr, SHOWN if group.rank == 0 else f"process {group.rank}: ")
+    sys.stderr = Named(sys.stderr, SHOWN if group.rank == 0 else f"process {group.rank}")
     ws, config = Workspace(**job["workspace"]), from_json(job["config"])
     with torchrun.telling(path):
         made = fit_and_measure(ws, config, Path(job["out"]), Checkpoint(path.parent, job["key"], group), group)
