@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from core.contracts import FRAMEWORKS, RECIPES
+from core.uncertainty import over_seeds
 from llmcf.plot_style import ACCENT, GOOD, INK, PALE, STYLE
 from llmcf.ranking_cells import ABLATIONS, BACKBONE_NAMES, FRAMEWORK_NAMES, SWEEP, Cells, values
 from ranking.recipes import MODELS
 
-_COLOURS: dict[str, str] = dict(zip(FRAMEWORKS, (PALE, "#d68910", GOOD, ACCENT, "#7d3c98"), strict=True))
-_PAPER = {"marker": "_", "color": INK, "s": 160, "linewidths": 1.6, "zorder": 3}
+_COLOURS: dict[str, str] = dict(zip(FRAMEWORKS, ("#7f8c9b", "#d68910", GOOD, ACCENT, "#7d3c98"), strict=True))
 
 
 def draw(cells: Cells, paper: dict[tuple[str, str, str], float], folder: Path) -> dict[str, str]:
@@ -35,30 +35,28 @@ def draw(cells: Cells, paper: dict[tuple[str, str, str], float], folder: Path) -
 
 
 def _frameworks(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float], path: Path) -> str:
-    """A group of bars a backbone, a bar a framework, error bars over seeds; the paper's figures as dashes."""
+    """A group a backbone, a point a framework with its spread over seeds; the paper's figures as dashes."""
     models = [model for model in MODELS if any(key[:2] == (recipe, model) for key in cells)]
     shown = [name for name in FRAMEWORKS if any(key[0] == recipe and key[2] == name for key in cells)]
-    width = 0.8 / len(shown)
     with mpl.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(11, 4.2), layout="constrained")
-        shown_aucs: list[float] = []
+        figure, axis = plt.subplots(figsize=(9, 4.2), layout="constrained")
         for place, framework in enumerate(shown):
+            colour = _COLOURS[framework]
             for group, model in enumerate(models):
+                at = group + (place - (len(shown) - 1) / 2) * 0.14
                 ours = list(values(cells, (recipe, model, framework, ""), "auc").values())
-                at = group + (place - (len(shown) - 1) / 2) * width
                 if ours:
-                    spread = float(np.std(ours, ddof=1)) if len(ours) > 1 else 0.0
-                    error = {"ecolor": INK, "error_kw": {"lw": 1}}
-                    mean, colour = float(np.mean(ours)), _COLOURS[framework]
-                    axis.bar(at, mean, width * 0.9, yerr=spread, color=colour, label=framework, **error)
-                    shown_aucs += [mean - spread, mean + spread]
+                    mean, spread = _over(ours)
+                    axis.errorbar(at, mean, yerr=spread, fmt="o", color=colour, ms=7, lw=1.4, label=framework)
                 theirs = paper.get((model, FRAMEWORK_NAMES.get(framework, ""), "auc"))
                 if theirs is not None:
-                    axis.scatter(at, theirs, label="the paper", **_PAPER)
-                    shown_aucs.append(theirs)
+                    axis.scatter(at, theirs, marker="_", color=colour, s=120, linewidths=2)
+        for edge in range(1, len(models)):
+            axis.axvline(edge - 0.5, color=PALE, linewidth=0.5)
+        axis.scatter([], [], marker="_", color=INK, s=120, linewidths=2, label="the paper's")
         axis.set_xticks(range(len(models)), [BACKBONE_NAMES[model][0] for model in models])
-        axis.set(ylabel="AUC", ylim=(np.floor(min(shown_aucs) * 100 - 0.5) / 100, max(shown_aucs) + 0.002))
-        _legend(axis, axis, ncols=len(shown) + 1, loc="upper left", bbox_to_anchor=(0, 1.12))
+        axis.set(ylabel="test AUC", xlim=(-0.5, len(models) - 0.5))
+        _legend(figure, axis, loc="outside right center")
         return _save(figure, path)
 
 
@@ -74,11 +72,11 @@ def _ablations(cells: Cells, recipe: str, path: Path) -> str:
                 part = values(cells, (recipe, model, "llm-cf", name), "auc")
                 gaps = [part[seed] - whole[seed] for seed in part if seed in whole]
                 if gaps:
-                    spread = np.std(gaps, ddof=1) if len(gaps) > 1 else 0.0
+                    mean, spread = _over(gaps)
                     at = row + (place - (len(models) - 1) / 2) * 0.11
                     colour = plt.get_cmap("viridis")(place / 6)
                     label = BACKBONE_NAMES[model][0]
-                    axis.errorbar(np.mean(gaps), at, xerr=spread, fmt="o", color=colour, ms=5, lw=1, label=label)
+                    axis.errorbar(mean, at, xerr=spread, fmt="o", color=colour, ms=5, lw=1, label=label)
         axis.axvline(0, color=PALE, linestyle="--", linewidth=1)
         axis.set_yticks(range(len(names)), [ABLATIONS[name] for name in names])
         axis.invert_yaxis()
@@ -88,28 +86,34 @@ def _ablations(cells: Cells, recipe: str, path: Path) -> str:
 
 
 def _sweep(cells: Cells, recipe: str, path: Path) -> str:
-    """AUC over K, a line a backbone; the unconstrained four as a cross."""
-    counts = {name: int(title) for name, title in SWEEP.items() if title.isdigit()}
-    models = [model for model in MODELS if any((recipe, model, "llm-cf", name) in cells for name in counts if name)]
+    """AUC over K, a line a backbone, of the seeds that every K has; the unconstrained four as a cross."""
+    models = [model for model in MODELS if any((recipe, model, "llm-cf", name) in cells for name in SWEEP if name)]
     with mpl.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(9, 4), layout="constrained")
         for place, model in enumerate(models):
-            points = {
-                k: list(values(cells, (recipe, model, "llm-cf", name), "auc").values()) for name, k in counts.items()
-            }
-            known = sorted(k for k, aucs in points.items() if aucs)
-            mean = [float(np.mean(points[k])) for k in known]
-            spread = [float(np.std(points[k], ddof=1)) if len(points[k]) > 1 else 0.0 for k in known]
-            colour = plt.get_cmap("viridis")(place / 6)
-            axis.errorbar(
-                known, mean, yerr=spread, marker="o", ms=4, lw=1.4, color=colour, label=BACKBONE_NAMES[model][0]
-            )
-            free = list(values(cells, (recipe, model, "llm-cf", "k4-unconstrained"), "auc").values())
-            if free:
-                axis.scatter(4, np.mean(free), marker="x", color=colour, s=60, label="4, unconstrained", zorder=3)
-        axis.set(xlabel="in-context examples K", ylabel="test AUC", xticks=sorted(counts.values()))
+            of_name = {name: values(cells, (recipe, model, "llm-cf", name), "auc") for name in SWEEP}
+            ran = {name: of_seed for name, of_seed in of_name.items() if of_seed}
+            seeds = set.intersection(*map(set, ran.values()))
+            over = {SWEEP[name]: _over([of_seed[seed] for seed in seeds]) for name, of_seed in ran.items() if seeds}
+            ks = [int(k) for k in over if k.isdigit()]
+            if not ks:
+                continue
+            mean, spread = zip(*(over[str(k)] for k in ks), strict=True)
+            colour, title = plt.get_cmap("viridis")(place / 6), BACKBONE_NAMES[model][0]
+            axis.errorbar(ks, mean, yerr=spread, marker="o", ms=4, lw=1.4, color=colour, label=title)
+            free = SWEEP["k4-unconstrained"]
+            if free in over:
+                axis.scatter(4, over[free][0], marker="x", color=colour, s=60, zorder=3, label=free)
+        ticks = [int(k) for k in SWEEP.values() if k.isdigit()]
+        axis.set(xlabel="in-context examples K", ylabel="test AUC", xticks=ticks)
         _legend(figure, axis, loc="outside right center")
         return _save(figure, path)
+
+
+def _over(figures: list[float]) -> tuple[float, float]:
+    """Mean and standard deviation over seeds, 0 of a single one."""
+    mean, spread = over_seeds(figures)
+    return mean, 0.0 if np.isnan(spread) else spread
 
 
 def _legend(of: Figure | Axes, axis: Axes, **place: Any) -> None:

@@ -8,14 +8,14 @@ import csv
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core import metrics, results, settings, storage
-from core.contracts import FRAMEWORKS, ON_SALE, RECIPES
+from core.contracts import FRAMEWORKS, ON_SALE, ORDERS, RECIPES
 from core.errors import LlmcfError
 from core.runs import Result
 from core.settings import Workspace
@@ -35,6 +35,7 @@ from llmcf.ranking_cells import (
 from llmcf.ranking_matrix import TASK
 from ranking.recipes import MODELS, VARIANTS
 
+_SPLITS = {"": "test", ", on sale": ON_SALE}
 TEMPLATE = Path(__file__).with_name("ranking_report.html")
 
 
@@ -61,7 +62,8 @@ def report(ws: Workspace) -> Result:
     from llmcf import ranking_plots
 
     start = time.monotonic()
-    of_order = [line for line in results.read(results.file(TASK, ws.dataset)) if _of(ws, line)]
+    measured = [line for line in results.read(results.file(TASK, ws.dataset)) if line["as_of"] == ws.as_of]
+    of_order = [line for line in measured if line["order"] == ws.order]
     lines = [line for line in of_order if of_today(ws, line["config"])]
     if not lines:
         raise LlmcfError(
@@ -69,7 +71,7 @@ def report(ws: Workspace) -> Result:
             f"--dataset {ws.dataset} --order {ws.order}` first"
         )
     cells, paper = cells_of(lines), paper_figures(ws.dataset)
-    tables = tables_of(cells, paper)
+    tables = [*tables_of(cells, paper), *orders_beside(ws, measured)]
     folder = settings.runs() / f"ranking-{ws.dataset}-{ws.order}"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = ranking_plots.draw(cells, paper, folder)
@@ -101,6 +103,24 @@ def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Ta
         if variants & set(SWEEP):
             found.append(_variants(cells, recipe, "Figure 5", SWEEP, {}))
     return found
+
+
+def orders_beside(ws: Workspace, lines: Sequence[dict[str, Any]]) -> list[Table]:
+    """One table of the cells that were measured in several orders; ties of the published one flatter some of them."""
+    of_order = {
+        order: cells_of([line for line in lines if line["order"] == order and of_today(other, line["config"])])
+        for order, other in ((order, replace(ws, order=order)) for order in ORDERS)
+    }
+    keys = [(recipe, model, framework, "") for recipe in RECIPES for model in MODELS for framework in FRAMEWORKS]
+    columns = {f"{order}{of}": (order, split) for order in ORDERS for of, split in _SPLITS.items()}
+    rows = [
+        [key[0], BACKBONE_NAMES[key[1]][0], key[2]]
+        + [_mean(values(of_order[order], key, "auc", split)) for order, split in columns.values()]
+        for key in keys
+        if sum(key in cells for cells in of_order.values()) > 1
+    ]
+    note = "Test AUC of the same cell on the data's orders; rows, splits and negatives differ between them."
+    return [Table("Orders side by side", note, ["recipe", "backbone", "framework", *columns], rows)] if rows else []
 
 
 def _table_3(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float]) -> Table:
@@ -193,10 +213,6 @@ def _mean(of_seed: dict[int, float]) -> str:
 def _coverage(of_seed: dict[int, dict[str, Any]]) -> str:
     newest = of_seed[max(of_seed)]["coverage"]
     return ", ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in newest.items())
-
-
-def _of(ws: Workspace, line: dict[str, Any]) -> bool:
-    return line["order"] == ws.order and line["as_of"] == ws.as_of
 
 
 def _made(lines: Sequence[dict[str, Any]], others: int) -> str:

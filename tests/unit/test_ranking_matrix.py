@@ -183,6 +183,18 @@ def test_tables_hold_means_gains_and_the_papers_figures(kept: Path) -> None:
         assert len(list(csv.DictReader(stream))) == 2 * (3 * 12 + 6)
 
 
+def test_what_was_measured_in_several_orders_stands_side_by_side(kept: Path) -> None:
+    file = results.file("ranking", BEAUTY.dataset)
+    for order, auc in (("published", 0.83), ("global-time", 0.70)):
+        one = line("din", "none", 1, auc)
+        results.append(file, one | {"order": order, "config": one["config"] | {"order": order}}, same=["config"])
+    results.append(file, line("dcn", "none", 1, 0.8), same=["config"])
+    page = Path(ranking_report.report(BEAUTY).artifacts["report"]).read_text()
+    beside = page[page.index("## Orders side by side") :]
+    assert "| strict | DIN | none |  |  | 0.8300 | 0.8300 | 0.7000 | 0.7000 |" in beside
+    assert "DCN" not in beside, "measured in one order only"
+
+
 def test_the_last_line_of_a_run_counts() -> None:
     lines = [line("din", "none", 1, 0.7), line("din", "none", 1, 0.8)]
     cells = ranking_cells.cells_of(lines)
