@@ -24,10 +24,10 @@ from core import storage
 from core.data import asof, tables
 from core.progress import say
 from core.settings import Workspace
-from llmcf import feast_release
-from llmcf.feature_store import entities
+from llmcf.feature_store import registry
+from llmcf.feature_store.jobs import entities
 
-OURS = "llmcf.feast_offline.AsofDuckDBOfflineStore"
+OURS = "llmcf.feature_store.asof_store.AsofDuckDBOfflineStore"
 STORES = {"Feast's `dask` (the file store)": "dask", "Feast's `duckdb`": "duckdb", "our as-of join in DuckDB": OURS}
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--order", default="shuffled-ties")
     arguments = parser.parse_args()
     ws = Workspace(arguments.dataset, arguments.order)
-    feast_release.require_applied(ws)
+    registry.require_applied(ws)
     rows = tables.rows(ws)
     drawn = np.random.default_rng(0).permutation(rows.num_rows)[: arguments.rows]
     with storage.scratch_folder(ws.path(".feast-join")) as scratch:
@@ -74,7 +74,7 @@ def _join(ws: Workspace, scratch: Path, asked: Path, store: str) -> tuple[Spent,
     content["offline_store"] = {"type": store}
     configuration.write_text(yaml.safe_dump(content), encoding="utf-8")
     say(f"joining with {store}")
-    command = [sys.executable, "-m", "llmcf.feast_worker", "join", "ranking", str(asked), str(joined)]
+    command = [sys.executable, "-m", "llmcf.feature_store.worker", "join", "ranking", str(asked), str(joined)]
     spent = measured.run(command, folder=folder)
     return spent, pq.read_table(joined).sort_by("row")
 

@@ -19,16 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import synthetic_release
-from core import settings, steps, storage
+from core import machine, settings, steps, storage
 from core.contracts import FIRST_ID, TRITON_MODELS
 from core.data import tables
 from core.progress import say
 from core.settings import PROJECT, Workspace
-from llmcf import machine, releases
-from llmcf.releases import Release
-from llmcf.triton_client import Client, canary, open_locally
-from llmcf.triton_server import run_triton
+from llmcf.serving import releases
+from llmcf.serving.releases import Release
+from llmcf.serving.triton_client import Client, canary, open_locally
+from llmcf.serving.triton_server import run_triton
+from tests import synthetic_release
 
 BATCHES = (1, 100)
 TRITON, LOCAL, EMPTY = "Triton", "ONNX Runtime in process", "HTTP call without a model"

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import storage
+from core import machine, storage
 from core.errors import LlmcfError
 from core.settings import PROJECT
-from llmcf import machine
 
 RESULTS = PROJECT / "benchmarks" / "results"
 

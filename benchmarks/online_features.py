@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.online_features
 
-Times Feast's `get_online_features`, our reader (llmcf/online_features.py) without and with cached item rows, and the
+Times Feast's `get_online_features`, our reader (llmcf/online/reader.py) without and with cached item rows, and the
 floor: the same rows' bytes, neither decoded nor held against a TTL. They take turns on the same requests, so that a
 busy moment of the machine hits all alike. Writes benchmarks/results/online_features.{json,md}.
 """
@@ -21,15 +21,14 @@ import numpy as np
 
 from benchmarks import online_stores
 from benchmarks.online_stores import Bare
-from core import storage
+from core import machine, storage
 from core.data import tables
 from core.errors import LlmcfError
 from core.progress import say
 from core.settings import PROJECT, Workspace
-from llmcf import machine
-from llmcf.feast_open import open_store
-from llmcf.online_features import ITEM, USER, OnlineFeatures
-from llmcf.online_views import references, views
+from llmcf.feature_store.opening import open_store
+from llmcf.online.reader import ITEM, USER, OnlineFeatures
+from llmcf.online.views import references, views
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -10,9 +10,9 @@ from pathlib import Path
 from core import settings, steps
 from core.data.tables import remedy
 from core.settings import Workspace
-from llmcf import feature_store, redis_address
-from llmcf.online_views import View, key_bytes
-from llmcf.redis_server import run_redis
+from llmcf.feature_store import jobs, redis_address
+from llmcf.online.views import View, key_bytes
+from tests.redis_server import run_redis
 
 Asked = Sequence[tuple[View, Sequence[int]]]
 Bare = Callable[[Asked], Callable[[], object]]  # prepares a read, whose call then fetches bytes and nothing else
@@ -78,8 +78,8 @@ def _commands(project: str, asked: Asked) -> list[tuple[bytes, list[bytes]]]:
 
 def _filled(ws: Workspace) -> str:
     """Apply and materialize; the project's name."""
-    project = feature_store.apply(ws).details["project"]
-    feature_store.materialize(ws)
+    project = jobs.apply(ws).details["project"]
+    jobs.materialize(ws)
     return project
 
 

@@ -28,7 +28,7 @@ from core.settings import Workspace
 from llm import quality
 from llm.engines import Request, Sampling, complete, open_engine
 from llm.engines.openvino_export import convert
-from llm.recgen import evaluate, mixing, scoring, tuning
+from llm.recgen import evaluate, mixing, scoring, train
 from llm.recgen.scoring import YES_NO, Scorer
 
 TOKENS = 48
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=48, help="texts (default: %(default)s)")
     arguments = parser.parse_args()
     ws = Workspace(arguments.dataset, arguments.order)
-    name, model = tuning.find_model(ws, arguments.model, seed=arguments.seed)
+    name, model = train.find_model(ws, arguments.model, seed=arguments.seed)
     scorer = Scorer(model)
     rows = evaluate.held_out_rows(ws, arguments.pairs, seed=1)
     texts, label = mixing.task_texts(ws, rows, scorer.tokenizer, 512), rows["label"].to_numpy()

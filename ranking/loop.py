@@ -23,12 +23,12 @@ from core.progress import say, track
 from core.settings import Workspace
 from ranking import weights
 from ranking.batch import Batch, BatchBuilder
-from ranking.checkpoint import Checkpoint, Progress, put
 from ranking.distributed import ALONE, Group, local_weights, whole_weights
 from ranking.inputs import coverage, load
 from ranking.ranker import Ranker
 from ranking.recipes import RankerConfig
 from ranking.registry import build
+from ranking.resume import Checkpoint, Progress, put
 
 MEASURED = ("valid", "test", ON_SALE)
 _EVALUATION_BATCH = 4096

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from core import metrics, steps, storage, torchrun
 from core.data.tables import remedy
-from core.runs import Estimate, Result
+from core.result import Estimate, Result
 from core.settings import Workspace
 from ranking.recipes import RankerConfig, resolve
 
@@ -18,7 +18,7 @@ JOB, MADE = "job.json", "made.json"  # what the processes of a run are told, and
 SHOWN = "rank train"  # how its progress begins
 _WORKER = "ranking.worker"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
-_OWN = ("bags", "batch", "checkpoint", "distributed", "inputs", "layers", "loop", "matching", "ranker", "registry")
+_OWN = ("bags", "batch", "resume", "distributed", "inputs", "layers", "loop", "matching", "ranker", "registry")
 _READ = ("rows", "text_match", "weights")
 _SOURCES = [*(f"ranking/{name}.py" for name in (*_OWN, *_READ)), "ranking/models", "ranking/frameworks"]
 _IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
@@ -61,8 +61,8 @@ def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: 
     step = ranker_step(ws, config)
 
     def work(folder: Path) -> dict[str, Any]:
-        from ranking.checkpoint import Checkpoint
         from ranking.loop import fit_and_measure
+        from ranking.resume import Checkpoint
 
         unfinished = _unfinished(ws, config)
         if processes * nodes == 1:

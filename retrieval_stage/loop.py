@@ -17,7 +17,7 @@ from core.data import tables
 from core.errors import LlmcfError
 from core.progress import say, track
 from core.settings import Workspace
-from retrieval_stage import checkpoint, evaluation
+from retrieval_stage import evaluation, weights
 from retrieval_stage.objective import Shown, step_loss
 from retrieval_stage.recipes import RetrievalConfig
 from retrieval_stage.sequences import Sequences
@@ -37,10 +37,10 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
         if not len(sequences.of_split(split)):
             raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
     seed_everything(config.seed)
-    shown = checkpoint.shown_examples(ws, config, sequences)
-    tower = checkpoint.new_tower(ws, config, sequences)
+    shown = weights.shown_examples(ws, config, sequences)
+    tower = weights.new_tower(ws, config, sequences)
     log = fit(tower, sequences, shown)
-    checkpoint.save(tower, folder)
+    weights.save(tower, folder)
     storage.write_json(folder / "losses.json", log)
     metrics = _evaluate(tower, sequences, shown, folder / "scores.parquet")
     popularity = evaluation.by_popularity(sequences, len(tower.item.weight))
@@ -72,7 +72,7 @@ def fit(tower: UserTower, sequences: Sequences, shown: Shown) -> list[dict[str, 
     )
     generator = torch.Generator().manual_seed(config.seed)
     log: list[dict[str, Any]] = []
-    best, best_epoch, weights = -1.0, 0, {}
+    best, best_epoch, best_state = -1.0, 0, {}
     for epoch in range(1, config.epochs + 1):
         start = time.monotonic()
         if config.decay:
@@ -83,10 +83,10 @@ def fit(tower: UserTower, sequences: Sequences, shown: Shown) -> list[dict[str, 
         say(f"epoch {epoch}: loss {loss:.4f}, validation HIT@10 {valid['hit@10']:.4f}, {log[-1]['seconds']:.1f} s")
         if valid["hit@10"] > best:
             best, best_epoch = valid["hit@10"], epoch
-            weights = {name: values.clone() for name, values in tower.state_dict().items()}
+            best_state = {name: values.clone() for name, values in tower.state_dict().items()}
         elif epoch - best_epoch >= config.patience:
             break
-    tower.load_state_dict(weights)
+    tower.load_state_dict(best_state)
     return log
 
 

@@ -9,8 +9,8 @@ from core.settings import Workspace
 from retrieval_stage.recipes import RetrievalConfig
 
 _SOURCES = [
-    *(f"retrieval_stage/{name}.py" for name in ("checkpoint", "evaluation", "loop", "losses", "objective")),
-    *(f"retrieval_stage/{name}.py" for name in ("sequences", "tables", "user_tower")),
+    *(f"retrieval_stage/{name}.py" for name in ("embeddings", "evaluation", "loop", "losses", "objective")),
+    *(f"retrieval_stage/{name}.py" for name in ("sequences", "user_tower", "weights")),
     "retrieval_stage/models",
     "core/metrics.py",
 ]

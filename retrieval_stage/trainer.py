@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from core import steps
 from core.data.tables import remedy
-from core.runs import Estimate, Result
+from core.result import Estimate, Result
 from core.settings import Workspace
 from retrieval_stage.recipes import resolve
 from retrieval_stage.runs import train_step

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from core.contracts import FIRST_ID, HISTORY, PAD, UNKNOWN
 from ict.examples import ExampleSet
+from retrieval_stage.embeddings import DenseTable, Table
 from retrieval_stage.in_context import InContextFeature
 from retrieval_stage.models.sasrec import SASRec
 from retrieval_stage.recipes import RetrievalConfig
-from retrieval_stage.tables import DenseTable, Table
 
 BACKBONES = {"sasrec": SASRec}
 _CHUNK = 1024

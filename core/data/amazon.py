@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from core import settings
-from core.data import downloads, raw
+from core.data import dataset, downloads
 from core.data.rejects import Rejects, screen
 from core.errors import UsageError
 
@@ -76,7 +76,7 @@ def files(shelf: Shelf, source: Path | None) -> list[Path]:
     return [downloads.fetch(settings.amazon_url(), name) for name in shelf.official]
 
 
-def read(shelf: Shelf, paths: Sequence[Path]) -> raw.RawTables:
+def read(shelf: Shelf, paths: Sequence[Path]) -> dataset.RawTables:
     """The raw tables from what `files` returned."""
     rejects = Rejects()
     events, items = _read_official(paths, rejects) if len(paths) == 2 else _read_prepared(paths, rejects)
@@ -84,10 +84,10 @@ def read(shelf: Shelf, paths: Sequence[Path]) -> raw.RawTables:
     _tell_missing(events, items, rejects)
     root = pl.col("categories").list.eval(pl.element().filter(pl.element() != shelf.root))
     items = items.with_columns(root.list.unique(maintain_order=True)).unique("raw_id", maintain_order=True)
-    return raw.RawTables(
-        events.select(raw.INTERACTIONS.names).to_arrow().cast(raw.INTERACTIONS),
-        items.select(raw.ITEMS.names).to_arrow().cast(raw.ITEMS),
-        raw.USERS.empty_table(),
+    return dataset.RawTables(
+        events.select(dataset.INTERACTIONS.names).to_arrow().cast(dataset.INTERACTIONS),
+        items.select(dataset.ITEMS.names).to_arrow().cast(dataset.ITEMS),
+        dataset.USERS.empty_table(),
         rejects,
     )
 
@@ -201,10 +201,10 @@ def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18 else None
 
 
-def _dataset(shelf: Shelf, counts: tuple[int, int, int]) -> raw.Dataset:
+def _dataset(shelf: Shelf, counts: tuple[int, int, int]) -> dataset.Dataset:
     code = tuple(f"core/data/{name}.py" for name in ("amazon", "rejects"))
     find: Callable[[Path | None], Sequence[Path]] = partial(files, shelf)
-    return raw.Dataset(files=find, read=partial(read, shelf), code=code, counts=counts, published=True)
+    return dataset.Dataset(files=find, read=partial(read, shelf), code=code, counts=counts, published=True)
 
 
 AMAZON = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from core.data import raw
+from core.data import dataset
 from core.data.rejects import Rejects, screen
 from core.errors import UsageError, check_choice, unknown
 
@@ -45,7 +45,7 @@ def files(source: Path | None) -> list[Path]:
     return found
 
 
-def read(paths: Sequence[Path]) -> raw.RawTables:
+def read(paths: Sequence[Path]) -> dataset.RawTables:
     """The raw tables from what `files` returned."""
     rejects, description = Rejects(), _described(paths[0])
     tables = {
@@ -56,10 +56,12 @@ def read(paths: Sequence[Path]) -> raw.RawTables:
     events = screen(events, rejects).sort("timestamp", maintain_order=True)
     items = _items(tables["items"], description["items"].get("separator")) if "items" in tables else None
     users = _users(tables["users"]) if "users" in tables else None
-    return raw.RawTables(
-        events.select(pl.col("user", "item", "timestamp"), _number("rating", events)).to_arrow().cast(raw.INTERACTIONS),
-        raw.ITEMS.empty_table() if items is None else items.to_arrow().cast(raw.ITEMS),
-        raw.USERS.empty_table() if users is None else users.to_arrow().cast(raw.USERS),
+    return dataset.RawTables(
+        events.select(pl.col("user", "item", "timestamp"), _number("rating", events))
+        .to_arrow()
+        .cast(dataset.INTERACTIONS),
+        dataset.ITEMS.empty_table() if items is None else items.to_arrow().cast(dataset.ITEMS),
+        dataset.USERS.empty_table() if users is None else users.to_arrow().cast(dataset.USERS),
         rejects,
     )
 
@@ -195,7 +197,7 @@ def _number(name: str, table: pl.DataFrame, kind: type[pl.DataType] = pl.Float32
     return pl.col(name).cast(kind, strict=False) if name in table.columns else pl.lit(None, kind).alias(name)
 
 
-CUSTOM = raw.Dataset(
+CUSTOM = dataset.Dataset(
     files=files,
     read=read,
     code=("core/data/custom.py", "core/data/rejects.py"),

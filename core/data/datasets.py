@@ -2,7 +2,7 @@
 
 from core.data.amazon import AMAZON
 from core.data.custom import CUSTOM
+from core.data.dataset import Dataset
 from core.data.movielens import MOVIELENS_100K
-from core.data.raw import Dataset
 
 DATASETS: dict[str, Dataset] = {"movielens-100k": MOVIELENS_100K, **AMAZON, "custom": CUSTOM}

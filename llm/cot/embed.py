@@ -10,7 +10,7 @@ from core.contracts import FIRST_ID
 from core.data import tables
 from core.errors import LlmcfError
 from core.progress import say
-from core.runs import Estimate, Result
+from core.result import Estimate, Result
 from core.settings import Workspace
 from llm import models
 from llm.cot.encoder import Encoder

@@ -17,16 +17,17 @@ from core import schemas, steps, storage
 from core.contracts import RECIPES
 from core.data import tables
 from core.errors import LlmcfError, UsageError, check_choice
-from core.runs import Estimate, Result
+from core.result import Estimate, Result
 from core.settings import Workspace
 from llm import budget, engines, models, prompts, quality
 from llm.contexts import Context, contexts, training_split
-from llm.cot import rows, wording
+from llm.cot import wording
+from llm.cot.selection import SELECTIONS, choose
 from llm.cot.text_cache import Entry, TextCache, prompt_hash
 from llm.cot.wording import STYLES
 from llm.cot.writing import Account, Budget, Task, fill
 from llm.engines import Sampling
-from llm.recgen import tuning
+from llm.recgen import train
 
 PROMPT_TOKENS = 512
 _SHARE = 10  # a chain of thought for one training row in ten, as in the paper
@@ -34,7 +35,7 @@ _RATES = {"openvino": 270, "vllm": 45, "transformers": 35, "server": 45}  # new 
 _STARTS = {"openvino": 60, "vllm": 60, "transformers": 10, "server": 1}  # seconds; OpenVINO converts a model once
 _MEAN_SHARE = 0.6  # of part_tokens, before the sentence ends
 _SHARED = ("budget", "contexts", "prompts", "quality")
-_OWN = ("generate", "rows", "wording", "writing")  # with what they share, all that decides about texts
+_OWN = ("generate", "selection", "wording", "writing")  # with what they share, all that decides about texts
 CODE = ("llm/engines", *(f"llm/{n}.py" for n in _SHARED), *(f"llm/cot/{n}.py" for n in _OWN))
 
 
@@ -45,7 +46,7 @@ class GenerateConfig:
     Args:
         model: "recgen" or another method of `recgen train` (of this seed), "base", or any name `llm fetch` knows.
         limit: M, the number of rows; None is a tenth of the training rows. A larger M keeps the rows of a smaller.
-        selection: how rows are chosen, one of `rows.SELECTIONS`.
+        selection: how rows are chosen, one of `selection.SELECTIONS`.
         part_tokens: bound of the model's share of a part; None is the style's own.
         prompt_tokens: longest prompt; a longer one loses its oldest history, see `budget.fit`.
         candidates: texts written for a row, of which the best by the quality score is kept.
@@ -57,7 +58,7 @@ class GenerateConfig:
     recipe: str = RECIPES[0]
     seed: int = 0
     limit: int | None = None
-    selection: str = rows.SELECTIONS[0]
+    selection: str = SELECTIONS[0]
     style: str = "guided"
     part_tokens: int | None = None
     prompt_tokens: int = PROMPT_TOKENS
@@ -68,7 +69,7 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         check_choice("engine", self.engine, engines.NAMES)
         check_choice("recipe", self.recipe, RECIPES)
-        check_choice("selection", self.selection, rows.SELECTIONS)
+        check_choice("selection", self.selection, SELECTIONS)
         check_choice("style", self.style, STYLES)
         bounds = {
             "--limit": (self.limit, 1, 10**9),
@@ -191,7 +192,7 @@ def generate(ws: Workspace, config: GenerateConfig, limits: Budget | None = None
         UsageError: for an unknown model.
         LlmcfError: if an input is missing or the engine dies; finished texts are kept for the next run.
     """
-    name, path = tuning.find_model(ws, config.model, seed=config.seed)
+    name, path = train.find_model(ws, config.model, seed=config.seed)
     tables.training_rows(ws)  # names the verb that makes them, where they are missing
     key = models.model_hash(path)
     step = steps.Step(
@@ -244,7 +245,7 @@ def ask(ws: Workspace, config: GenerateConfig, model: Path) -> list[Asked]:
     if not split.num_rows:
         raise LlmcfError(f"{ws.dataset} has no training rows under the order {ws.order}, as of {ws.as_of}")
     count = max(1, split.num_rows // _SHARE) if config.limit is None else config.limit
-    drawn = contexts(ws, rows.choose(ws, split, count, selection=config.selection, seed=config.seed))
+    drawn = contexts(ws, choose(ws, split, count, selection=config.selection, seed=config.seed))
     fitted = budget.fit(
         drawn,
         lambda context: "".join(map("".join, put(context))),

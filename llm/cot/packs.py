@@ -1,4 +1,4 @@
-"""`llmcf cot pack` and `llmcf cot restore`: texts of a real run as a pack, see `llm.kept`.
+"""`llmcf cot pack` and `llmcf cot restore`: texts of a real run as a pack, see `llm.packs`.
 
 A pack names a text by what was asked, so it fits wherever data, seed and wording are the same, without any model: a
 restored row is one whose prompt is the very prompt that the text was written for. It holds the model's own words; the
@@ -15,16 +15,16 @@ import pyarrow as pa
 from core import steps
 from core.data import tables
 from core.errors import LlmcfError
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
-from llm import kept, models
+from llm import models, packs
 from llm.cot import generate, wording
 from llm.cot.generate import GenerateConfig, Job
 from llm.cot.text_cache import Entry, TextCache
 from llm.cot.writing import Budget
 from llm.engines import Sampling
-from llm.kept import PACKS
-from llm.recgen import tuning
+from llm.packs import PACKS
+from llm.recgen import train
 
 VERB = "cot generate"
 _SCHEMA = pa.schema(
@@ -41,11 +41,11 @@ class Pack:
     """The texts of one pack, and the manifest that says how they were made.
 
     Raises:
-        UsageError, LlmcfError: as `kept.opened`.
+        UsageError, LlmcfError: as `packs.opened`.
     """
 
     def __init__(self, ws: Workspace | None, name: str, verb: str, folder: Path = PACKS) -> None:
-        table, self.manifest = kept.opened(ws, name, verb, folder)
+        table, self.manifest = packs.opened(ws, name, verb, folder)
         self.name = name
         self._entries: Mapping[str, Entry] = {
             row["name"].hex(): Entry(
@@ -118,9 +118,9 @@ def keep(ws: Workspace, name: str, content: Content, folder: Path = PACKS) -> Re
         UsageError: if the name would not be a plain file name.
         LlmcfError: if nothing was written under this configuration.
     """
-    kept.check_name(name)
+    packs.check_name(name)
     config: Config = content.config
-    author, path = tuning.find_model(ws, config.model, seed=config.seed)
+    author, path = train.find_model(ws, config.model, seed=config.seed)
     key = models.model_hash(path)
     cache, asked = TextCache(config.cache_key(key)), list(dict.fromkeys(content.ask(path)))
     found = {name: entry for name in asked if (entry := cache.get(name))}
@@ -135,9 +135,9 @@ def keep(ws: Workspace, name: str, content: Content, folder: Path = PACKS) -> Re
         "texts": len(found),
         "tokens": sum(entry.tokens for entry in found.values()),
         "terms": "written by the named model (see NOTICE); parts may repeat words of item titles",
-        **kept.origin(ws, path, content.verb, content.options),
+        **packs.origin(ws, path, content.verb, content.options),
     }
-    file = kept.save(ws, name, _table(found), manifest, folder)
+    file = packs.save(ws, name, _table(found), manifest, folder)
     return Result(
         verb=f"{content.verb.split()[0]} pack",
         workspace=ws,

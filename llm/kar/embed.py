@@ -8,7 +8,7 @@ import numpy as np
 from core import schemas, steps, storage
 from core.contracts import FIRST_ID
 from core.data import tables
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 from llm import models
 from llm.cot.encoder import Encoder

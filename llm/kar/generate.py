@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from core import schemas, steps, storage
 from core.data import sampling, tables
 from core.errors import LlmcfError, UsageError, check_choice
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 from llm import budget, engines, models, prompts, quality
 from llm.contexts import Context, items_in_words, profiles
@@ -27,7 +27,7 @@ from llm.cot.text_cache import Entry, TextCache, prompt_hash
 from llm.cot.writing import Account, Budget, Task, fill
 from llm.engines import Sampling
 from llm.kar import wording
-from llm.recgen import tuning
+from llm.recgen import train
 
 ATTEMPTS = 2
 _PART_TOKENS = 28
@@ -84,7 +84,7 @@ def generate(ws: Workspace, config: KarConfig, limits: Budget | None = None) -> 
     Raises:
         LlmcfError: if an input is missing or the engine dies; finished texts are kept for the next run.
     """
-    name, path = tuning.find_model(ws, config.model, seed=config.seed)
+    name, path = train.find_model(ws, config.model, seed=config.seed)
     key, limits = models.model_hash(path), limits or Budget()
     cache, asked, account = TextCache(config.cache_key(key)), ask(ws, config, path), Account()
 

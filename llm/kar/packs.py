@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from core import steps
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 from llm import models
 from llm.cot.packs import Content, Pack, keep
 from llm.kar import generate, wording
 from llm.kar.generate import KarConfig
-from llm.kept import PACKS
+from llm.packs import PACKS
 
 _VERB = "kar generate"
 

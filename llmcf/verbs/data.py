@@ -49,7 +49,7 @@ def data_report(
     as_json: opt.Json = False,
 ) -> None:
     """Write a page about the data's quality: counts, gaps, long tail, ties, negatives; with pictures."""
-    from llmcf import data_report as page
+    from llmcf.reports import data as page
 
     place = workspace(dataset, order, as_of)
     run(lambda: page.report(place), as_json=as_json)
@@ -77,10 +77,10 @@ def features_apply(
     as_json: opt.Json = False,
 ) -> None:
     """Register entities, views and services with Feast."""
-    from llmcf import feature_store
+    from llmcf.feature_store import jobs
 
     place = workspace(dataset, order, as_of)
-    run(lambda: feature_store.apply(place), as_json=as_json)
+    run(lambda: jobs.apply(place), as_json=as_json)
 
 
 @features.command("join")
@@ -91,10 +91,10 @@ def features_join(
     as_json: opt.Json = False,
 ) -> None:
     """Join the features to the rows, point in time: what both stages train on."""
-    from llmcf import feature_store
+    from llmcf.feature_store import jobs
 
     place = workspace(dataset, order, as_of)
-    run(lambda: feature_store.join(place), as_json=as_json)
+    run(lambda: jobs.join(place), as_json=as_json)
 
 
 @features.command("materialize")
@@ -105,10 +105,10 @@ def features_materialize(
     as_json: opt.Json = False,
 ) -> None:
     """Load the newest feature values into the online store."""
-    from llmcf import feature_store
+    from llmcf.feature_store import jobs
 
     place = workspace(dataset, order, as_of)
-    run(lambda: feature_store.materialize(place), as_json=as_json)
+    run(lambda: jobs.materialize(place), as_json=as_json)
 
 
 @features.command("push")
@@ -120,18 +120,18 @@ def features_push(
     as_json: opt.Json = False,
 ) -> None:
     """Take new interactions into the offline and the online store; safe to repeat."""
-    from llmcf import feature_store
+    from llmcf.feature_store import jobs
 
     place = workspace(dataset, order, as_of)
     if file is None:
-        run(lambda: feature_store.push(place, sys.stdin), as_json=as_json)
+        run(lambda: jobs.push(place, sys.stdin), as_json=as_json)
         return
     try:
         lines = file.open(encoding="utf-8")
     except OSError as error:
         raise typer.BadParameter(f"cannot read {file}: {error.strerror}") from error
     with lines:
-        run(lambda: feature_store.push(place, lines), as_json=as_json)
+        run(lambda: jobs.push(place, lines), as_json=as_json)
 
 
 @audit.command("leaks")

@@ -41,7 +41,7 @@ def llm_serve(
 ) -> None:
     """Serve a model with vLLM's OpenAI-compatible server, for `cot generate --engine server`."""
     from llm.engines.vllm_engine import serve
-    from llm.recgen import tuning as stage
+    from llm.recgen import train as stage
 
     _, path = stage.find_model(workspace(dataset, order, as_of), model, seed=seed)
     serve(path, host=host, port=port)
@@ -82,7 +82,7 @@ def recgen_train(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Fine-tune the language model with DeepSpeed; a killed run goes on from its last checkpoint."""
-    from llm.recgen import tuning as stage
+    from llm.recgen import train as stage
 
     place = workspace(dataset, order, as_of)
     config = stage.TuningConfig(
@@ -123,10 +123,10 @@ def recgen_score(
     as_json: opt.Json = False,
 ) -> None:
     """P(Yes) of training rows that did not train the model: the teacher of knowledge distillation."""
-    from llm.recgen import teacher
+    from llm.recgen import score
 
     place = workspace(dataset, order, as_of)
-    run(lambda: teacher.score(place, model=model, seed=seed, rows=rows or None), as_json=as_json)
+    run(lambda: score.score(place, model=model, seed=seed, rows=rows or None), as_json=as_json)
 
 
 @recgen.command("pack")
@@ -140,10 +140,10 @@ def recgen_pack(
     as_json: opt.Json = False,
 ) -> None:
     """Keep finished scores as a small file in llm/packs."""
-    from llm.recgen import teacher
+    from llm.recgen import score
 
     place = workspace(dataset, order, as_of)
-    run(lambda: teacher.pack(place, name, model=model, seed=seed), as_json=as_json)
+    run(lambda: score.pack(place, name, model=model, seed=seed), as_json=as_json)
 
 
 @recgen.command("restore")
@@ -155,7 +155,7 @@ def recgen_restore(
     as_json: opt.Json = False,
 ) -> None:
     """Fill scores/ from a pack, without a language model."""
-    from llm.recgen import teacher
+    from llm.recgen import score
 
     place = workspace(dataset, order, as_of)
-    run(lambda: teacher.restore(place, pack), as_json=as_json)
+    run(lambda: score.restore(place, pack), as_json=as_json)

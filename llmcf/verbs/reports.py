@@ -35,8 +35,8 @@ def backfill_recgen(
     """Tune by every method of Figure 4 and measure recommendation and general ability."""
     from llm.recgen.evaluate import Size
     from llm.recgen.methods import METHODS
-    from llm.recgen.tuning import TuningConfig
-    from llmcf import recgen_matrix
+    from llm.recgen.train import TuningConfig
+    from llmcf.backfill import recgen
 
     place = workspace(dataset, order, as_of)
     wanted = [name.strip() for name in methods.split(",") if name.strip()] or list(METHODS)
@@ -50,7 +50,7 @@ def backfill_recgen(
         precision=precision,
     )
     size = Size(pairs=pairs, questions=questions or None, instructions=instructions, texts=texts)
-    run(lambda: recgen_matrix.backfill(place, config, wanted, size), as_json=as_json)
+    run(lambda: recgen.backfill(place, config, wanted, size), as_json=as_json)
 
 
 @backfill.command("ranking")
@@ -74,12 +74,12 @@ def backfill_ranking(
     as_json: opt.Json = False,
 ) -> None:
     """Train every backbone with every framework, and keep what each reaches; what is there already is not run again."""
-    from llmcf import ranking_matrix
+    from llmcf.backfill import ranking
     from ranking.recipes import VARIANTS
 
     place = workspace(dataset, order, as_of)
     listed = {"backbones": _names(backbones), "frameworks": _names(frameworks), "recipes": _names(recipes)}
-    matrix = ranking_matrix.Matrix(
+    matrix = ranking.Matrix(
         **{name: values for name, values in listed.items() if values},
         variants=tuple(VARIANTS) if variants == "all" else ("", *_names(variants)),
         seeds=_numbers("--seeds", seeds),
@@ -91,7 +91,7 @@ def backfill_ranking(
         "precision": "" if precision == opt.PRECISION else precision,
     }  # fmt: skip
     command = " ".join(["llmcf backfill ranking", *(f"--{name} {value}" for name, value in options.items() if value)])
-    run(lambda: ranking_matrix.backfill(place, matrix, command=command, again=again, workers=workers), as_json=as_json)
+    run(lambda: ranking.backfill(place, matrix, command=command, again=again, workers=workers), as_json=as_json)
 
 
 @report.command("ranking")
@@ -102,10 +102,10 @@ def report_ranking(
     as_json: opt.Json = False,
 ) -> None:
     """Render the paper's Tables 3 and 5 and Figure 5 as measured here, beside the paper's figures."""
-    from llmcf import ranking_report
+    from llmcf.reports import ranking
 
     place = workspace(dataset, order, as_of)
-    run(lambda: ranking_report.report(place), as_json=as_json)
+    run(lambda: ranking.report(place), as_json=as_json)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -126,10 +126,10 @@ def report_recgen(
     as_json: opt.Json = False,
 ) -> None:
     """Draw Figure 4: recommendation against general ability, a point a method."""
-    from llmcf import recgen_matrix
+    from llmcf.reports import recgen
 
     place = workspace(dataset, order, as_of)
-    run(lambda: recgen_matrix.report(place), as_json=as_json)
+    run(lambda: recgen.report(place), as_json=as_json)
 
 
 @report.command("cot")
@@ -141,7 +141,7 @@ def report_cot(
     as_json: opt.Json = False,
 ) -> None:
     """Show the quality of the chains of thought: content, scores, flags; with pictures."""
-    from llmcf import cot_report
+    from llmcf.reports import cot
 
     place = workspace(dataset, order, as_of)
-    run(lambda: cot_report.report(place, keep=keep), as_json=as_json)
+    run(lambda: cot.report(place, keep=keep), as_json=as_json)

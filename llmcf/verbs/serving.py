@@ -21,10 +21,10 @@ def serve(
     as_json: opt.Json = False,
 ) -> None:
     """Serve the release with Triton on loopback until interrupted; a canary inference proves it first."""
-    from llmcf import triton
+    from llmcf.serving import serve
 
     place = workspace(dataset, order, as_of)
-    run(lambda: triton.serve(place, check=check, http_port=http_port, grpc_port=grpc_port), as_json=as_json)
+    run(lambda: serve.serve(place, check=check, http_port=http_port, grpc_port=grpc_port), as_json=as_json)
 
 
 def recommend(
@@ -36,10 +36,10 @@ def recommend(
     as_json: opt.Json = False,
 ) -> None:
     """Recommend items to users through the whole online path, with the evidence for each."""
-    from llmcf import online
+    from llmcf.serving import recommend
 
     place = workspace(dataset, order, as_of)
-    run(lambda: online.recommend(place, users=user, k=k), as_json=as_json)
+    run(lambda: recommend.recommend(place, users=user, k=k), as_json=as_json)
 
 
 @dag.command("test")
@@ -50,10 +50,10 @@ def dag_test(
     as_json: opt.Json = False,
 ) -> None:
     """Run the daily DAG once with `airflow dags test`."""
-    from llmcf import airflow
+    from llmcf import dag_test
 
     place = workspace(dataset, order, as_of)
-    run(lambda: airflow.test(place), as_json=as_json)
+    run(lambda: dag_test.test(place), as_json=as_json)
 
 
 def demo(

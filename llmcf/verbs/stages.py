@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from core.runs import Result
+from core.result import Result
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import check_names, group, workspace
@@ -92,7 +92,7 @@ def export_release(
     as_json: opt.Json = False,
 ) -> None:
     """Export both models as ONNX into a new version in triton_models/ and publish the item vectors."""
-    from llmcf import export
+    from llmcf.serving import export
 
     check_names(recipe=recipe, framework=framework)
     place = workspace(dataset, order, as_of)

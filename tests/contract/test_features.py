@@ -67,7 +67,7 @@ def test_training_rows_are_rows_and_features():
 
 
 def test_request_services_hold_what_online_reads_lead_with_and_keep(repo):
-    from llmcf.online_features import IMMUTABLE, ITEM, LEADS, USER
+    from llmcf.online.reader import IMMUTABLE, ITEM, LEADS, USER
 
     services = {service.name: service for service in (repo["services"].user_request, repo["services"].item_request)}
     assert set(services) == {USER, ITEM} == set(LEADS)

@@ -6,7 +6,7 @@ from tritonclient.grpc import model_config_pb2
 
 from core.contracts import TRITON_MODELS, Tensor
 from core.settings import PROJECT
-from llmcf.triton_config import MAX_BATCH, render, write
+from llmcf.serving.triton_config import MAX_BATCH, render, write
 
 DTYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
 
@@ -51,7 +51,7 @@ def test_a_hundred_candidates_fit_and_requests_are_batched(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRITON_MODELS)
 def test_the_tracked_file_is_what_is_rendered(name: str) -> None:
-    assert tracked(name) == render(name), "run `python -m llmcf.triton_config`"
+    assert tracked(name) == render(name), "run `python -m llmcf.serving.triton_config`"
 
 
 def test_only_what_differs_is_written(tmp_path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmcf.airflow import environment
+from llmcf.dag_test import environment
 from llmcf.demo import PIPELINE
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"

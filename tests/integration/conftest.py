@@ -8,7 +8,7 @@ import pytest
 from core import environments
 from core.errors import LlmcfError
 from llm import fetch, models
-from llmcf.redis_server import RedisServer, run_redis
+from tests.redis_server import RedisServer, run_redis
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from core import results
+from core import measurements
 from core.errors import LlmcfError
 from core.settings import Workspace
 from llm.cot import embed
-from llmcf import cot_report
+from llmcf.reports import cot
 from tests.integration.test_generate import Parrot, model, place, run
 
 pytestmark = pytest.mark.integration
@@ -26,10 +26,10 @@ def test_a_page_shows_content_and_scores(written: Workspace, tmp_path: Path, mon
     monkeypatch.setenv("LLMCF_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("LLMCF_RESULTS", str(tmp_path / "results"))
     embed.embed(written)
-    assert "that was measured and kept" not in Path(cot_report.report(written).artifacts["report"]).read_text()
-    done = cot_report.report(written, keep=True)
-    cot_report.report(written, keep=True)
-    (kept,) = results.read(results.file("cot", written.dataset))
+    assert "that was measured and kept" not in Path(cot.report(written).artifacts["report"]).read_text()
+    done = cot.report(written, keep=True)
+    cot.report(written, keep=True)
+    (kept,) = measurements.read(measurements.file("cot", written.dataset))
     assert kept["figures"] == done.details
     assert kept["written"] == 40
     page = Path(done.artifacts["report"])

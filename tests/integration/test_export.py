@@ -11,17 +11,17 @@ import torch
 from core import settings
 from core.data import tables
 from core.errors import LlmcfError
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import ExampleSet
-from llmcf import export, releases
-from llmcf.triton_client import canary
-from llmcf.triton_server import run_triton
+from llmcf.serving import export, releases
+from llmcf.serving.triton_client import canary
+from llmcf.serving.triton_server import run_triton
 from ranking import trainer as ranking_trainer
 from retrieval_stage import trainer as retrieval_trainer
+from retrieval_stage.export import UserVectorExport
 from retrieval_stage.items import KIND, ItemReplica
-from retrieval_stage.serving import UserVectorExport
 from tests.in_memory import item_vectors, write_cot_set
 
 pytestmark = pytest.mark.integration
@@ -90,8 +90,8 @@ def test_lost_item_vectors_are_published_anew(ws: Workspace, first: Result, monk
         copy("user_vector", path)
         return UserVectorExport({}, vectors.ids_V, vectors.vectors_VW)
 
-    monkeypatch.setattr("ranking.serving.export_onnx", export_ranker)
-    monkeypatch.setattr("retrieval_stage.serving.export_onnx", export_user_vector)
+    monkeypatch.setattr("ranking.export.export_onnx", export_ranker)
+    monkeypatch.setattr("retrieval_stage.export.export_onnx", export_user_vector)
     with milvus.connect(ws) as client:
         client.drop_alias(milvus.alias(ws, KIND))
         client.drop_collection(vectors.collection)

@@ -14,9 +14,9 @@ from core.data import asof, features, tables, vocabulary
 from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llmcf import feast_release, feature_store
-from llmcf.feast_open import open_store
-from llmcf.online_features import OnlineFeatures
+from llmcf.feature_store import jobs, registry
+from llmcf.feature_store.opening import open_store
+from llmcf.online.reader import OnlineFeatures
 from tests import official_files
 
 pytestmark = pytest.mark.integration
@@ -30,13 +30,13 @@ def applied(own, tmp_path_factory) -> Workspace:
     ws = Workspace("movielens-100k", "published")
     prepare(ws, source=official_files.write(tmp_path_factory.mktemp("feast"), users=12, items=40, seed=1), seed=7)
     features.build(ws)
-    feature_store.apply(ws)
+    jobs.apply(ws)
     return ws
 
 
 @pytest.fixture(scope="module")
 def filled(applied) -> Workspace:
-    feature_store.materialize(applied)
+    jobs.materialize(applied)
     return applied
 
 
@@ -46,15 +46,15 @@ def event(user: str, item: str, timestamp: int) -> str:
 
 def test_a_join_before_apply_names_the_remedy(tiny):
     with pytest.raises(LlmcfError, match="llmcf features apply --dataset movielens-100k --order shuffled-ties"):
-        feature_store.join(tiny)
+        jobs.join(tiny)
 
 
 def test_feast_joins_what_the_reference_says(applied):
-    done = feature_store.join(applied)
+    done = jobs.join(applied)
     expected = asof.attach(tables.rows(applied), tables.interactions(applied), tables.items(applied))
     assert not done.skipped
     assert asof.differences(tables.training_rows(applied), expected) == {}
-    assert feature_store.join(applied).skipped
+    assert jobs.join(applied).skipped
 
 
 def test_a_join_that_breaks_the_leak_rule_is_refused(applied, monkeypatch):
@@ -65,25 +65,25 @@ def test_a_join_that_breaks_the_leak_rule_is_refused(applied, monkeypatch):
         late = np.log1p(expected["position"].to_numpy() + 1).astype(np.float32)
         pq.write_table(expected.set_column(expected.schema.get_field_index("activity"), "activity", [late]), joined)
 
-    monkeypatch.setattr(feast_release, "run", leaky)
-    monkeypatch.setattr(feature_store.steps.Step, "current", lambda self: None)
+    monkeypatch.setattr(registry, "run", leaky)
+    monkeypatch.setattr(jobs.steps.Step, "current", lambda self: None)
     before = tables.training_rows(applied)
     with pytest.raises(
         LlmcfError, match=f"the joined activity is wrong on {before.num_rows} of {before.num_rows} rows"
     ):
-        feature_store.join(applied)
+        jobs.join(applied)
     assert tables.training_rows(applied).equals(before)
 
 
 def test_apply_and_materialize_are_skipped_when_nothing_changed(filled):
     start = time.monotonic()
-    assert feature_store.apply(filled).skipped
-    assert feature_store.materialize(filled).skipped
+    assert jobs.apply(filled).skipped
+    assert jobs.materialize(filled).skipped
     assert time.monotonic() - start < 1
 
 
 def test_online_states_are_the_newest(filled):
-    online = feature_store.OnlineFeatures(filled)
+    online = OnlineFeatures(filled)
     interactions = tables.interactions(filled).to_pylist()
     for user in sorted({row["user"] for row in interactions}):  # others are known, and have done nothing here
         taken = [row["item"] for row in interactions if row["user"] == user]
@@ -104,7 +104,7 @@ def test_online_states_are_the_newest(filled):
 
 def test_the_code_that_serves_is_the_code_that_trains(filled):
     """Feast's own online answer with its on-demand view, our reader's, and the as-of reference agree."""
-    online = feature_store.OnlineFeatures(filled)
+    online = OnlineFeatures(filled)
     day, items = online.today(), tables.items(filled)["item"].to_pylist()
     user = tables.interactions(filled)["user"].to_pylist()[-1]
     store = open_store(filled.path("feast"))
@@ -144,22 +144,22 @@ def closing_event(interactions: pa.Table, user: int, position: int, day: int) ->
 def test_a_push_reaches_the_online_store_and_survives_materialize(filled):
     user, other = tables.users(filled)["raw_id"].to_pylist()[:2]
     lines = [event(user, "3", LATER), event(user, "4", LATER + 1), event(other, "5", NOW + 5)]
-    done = feature_store.push(filled, lines, now=NOW)
+    done = jobs.push(filled, lines, now=NOW)
     assert done.details["accepted"] == 2
     assert done.details["left_out"]["future"] == 1
     row = {raw: place for place, raw in enumerate(tables.items(filled)["raw_id"].to_pylist(), start=2)}
     pushed = [row["3"], row["4"]]
     assert history(filled, 2)[-2:] == pushed
-    assert feature_store.materialize(filled).skipped  # the push has kept the account
+    assert jobs.materialize(filled).skipped  # the push has kept the account
 
-    filled.path("feast", feast_release.MATERIALIZED).unlink()
-    feature_store.materialize(filled)
+    filled.path("feast", registry.MATERIALIZED).unlink()
+    jobs.materialize(filled)
     assert history(filled, 2)[-2:] == pushed
 
 
 def test_a_new_user_and_a_new_item_are_online_at_once(filled):
     lines = [event("a newcomer", "3", LATER + 60), event("a newcomer", "a novelty", LATER + 120)]
-    done = feature_store.push(filled, lines, now=NOW).details
+    done = jobs.push(filled, lines, now=NOW).details
     assert (done["new_users"], done["new_items"], done["accepted"]) == (1, 1, 2)
     rows = {kind: vocabulary.rows(filled.dataset, kind) for kind in ("users", "items")}
     state = OnlineFeatures(filled).user(rows["users"]["a newcomer"])
@@ -171,33 +171,33 @@ def test_a_new_user_and_a_new_item_are_online_at_once(filled):
 def test_a_repeated_push_writes_the_same_states_again(filled, monkeypatch):
     """A push that was killed before its states were online is mended by sending it again."""
     sent = []
-    monkeypatch.setattr(feast_release, "run", lambda ws, *job: sent.append(pq.read_table(job[2]).to_pylist()))
+    monkeypatch.setattr(registry, "run", lambda ws, *job: sent.append(pq.read_table(job[2]).to_pylist()))
     user = tables.users(filled)["raw_id"][2].as_py()
     lines = [event(user, "3", LATER), event(user, "4", LATER + 1)]
-    first, again = (feature_store.push(filled, lines, now=NOW).details for _ in range(2))
+    first, again = (jobs.push(filled, lines, now=NOW).details for _ in range(2))
     assert (first["accepted"], again["accepted"], again["left_out"]["duplicate"]) == (2, 0, 2)
     assert sent[0] == sent[1]
     assert [state["user"] for state in sent[0]] == [4]  # the newest state only
 
 
 def test_a_push_of_something_else_takes_nothing(filled):
-    before = feature_store._ledger(filled)
+    before = jobs._ledger(filled)
     with pytest.raises(UsageError, match="line 2"):
-        feature_store.push(filled, [event("1", "2", LATER), "{"], now=NOW)
-    assert feature_store._ledger(filled) == before
+        jobs.push(filled, [event("1", "2", LATER), "{"], now=NOW)
+    assert jobs._ledger(filled) == before
 
 
 def test_a_failed_job_says_why(applied):
     with pytest.raises(LlmcfError, match=r"(?s)Feast's nonsense failed:.*KeyError: 'nonsense'"):
-        feast_release.run(applied, "nonsense")
+        registry.run(applied, "nonsense")
 
 
 def test_an_empty_online_store_names_the_remedy(tiny):
     with pytest.raises(LlmcfError, match="features materialize"):
-        feature_store.OnlineFeatures(tiny)
+        OnlineFeatures(tiny)
 
 
 def history(ws: Workspace, user: int) -> list[int]:
-    state = feature_store.OnlineFeatures(ws).user(user)
+    state = OnlineFeatures(ws).user(user)
     assert state
     return state["history"]

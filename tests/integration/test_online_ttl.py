@@ -12,8 +12,9 @@ from core.data import features, tables
 from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llmcf import feast_release, feature_store, online_clock
-from llmcf.online_features import ITEM, USER, OnlineFeatures
+from llmcf.feature_store import jobs, registry
+from llmcf.online import clock
+from llmcf.online.reader import ITEM, USER, OnlineFeatures
 from tests import official_files
 
 pytestmark = pytest.mark.integration
@@ -29,13 +30,13 @@ def ws(tmp_path_factory):
         made = Workspace("movielens-100k", "published")
         prepare(made, source=official_files.write(home / "source", users=12, items=40, seed=1), seed=7)
         features.build(made)
-        feature_store.apply(made)
-        feature_store.materialize(made)
+        jobs.apply(made)
+        jobs.materialize(made)
         yield made
 
 
 def until(ws: Workspace) -> float:
-    return feast_release.marker(ws, feast_release.MATERIALIZED)[online_clock.UNTIL]
+    return registry.marker(ws, registry.MATERIALIZED)[registry.UNTIL]
 
 
 def later(ws: Workspace, days: int) -> datetime:
@@ -51,7 +52,7 @@ def test_an_archives_clock_stands_where_its_states_end(ws):
 
 
 def test_a_live_data_set_is_read_by_the_wall_clock(ws, monkeypatch):
-    monkeypatch.setattr(online_clock, "DATASETS", {ws.dataset: SimpleNamespace(live=True)})
+    monkeypatch.setattr(clock, "DATASETS", {ws.dataset: SimpleNamespace(live=True)})
     online = OnlineFeatures(ws)
     assert online.user(2) is None  # states of the nineties
     assert online.stale == {"user_history": 1}
@@ -92,26 +93,26 @@ def test_a_time_without_zone_is_refused(ws):
 def test_a_push_moves_the_clock_of_an_open_reader(ws):
     online = OnlineFeatures(ws)
     user = tables.users(ws)["raw_id"][0].as_py()
-    feature_store.push(ws, [json.dumps({"user": user, "item": "3", "timestamp": 900_000_000})], now=NOW)
+    jobs.push(ws, [json.dumps({"user": user, "item": "3", "timestamp": 900_000_000})], now=NOW)
     assert until(ws) == 900_000_000
     row = tables.items(ws)["raw_id"].to_pylist().index("3") + 2
     state = online.user(2)
     assert state
     assert state["history"][-1] == row
-    ws.path("feast", feast_release.MATERIALIZED).unlink()
+    ws.path("feast", registry.MATERIALIZED).unlink()
     assert online.user(2) == state  # a release that is being replaced: the old one answers
-    feature_store.materialize(ws)
+    jobs.materialize(ws)
     assert until(ws) == 900_000_000
     assert online.user(2) == state
 
 
 def test_a_store_of_an_older_version_names_the_remedy(ws):
-    path = ws.path("feast", feast_release.MATERIALIZED)
+    path = ws.path("feast", registry.MATERIALIZED)
     kept = path.read_text()
-    storage.write_json(path, {key: value for key, value in json.loads(kept).items() if key != online_clock.UNTIL})
+    storage.write_json(path, {key: value for key, value in json.loads(kept).items() if key != registry.UNTIL})
     with pytest.raises(LlmcfError, match="features materialize"):
         OnlineFeatures(ws)
-    assert not feature_store.materialize(ws).skipped
+    assert not jobs.materialize(ws).skipped
     assert json.loads(path.read_text()) == json.loads(kept)
 
 
@@ -126,8 +127,8 @@ def test_another_release_empties_the_cache(ws):
     stamp = storage.read_json(ws.path("features", steps.STAMP))
     changed = stamp | {"content": "0" * 64, "outputs": stamp["outputs"] | {table.name: table.stat().st_size}}
     storage.write_json(ws.path("features", steps.STAMP), changed)
-    feature_store.apply(ws)
+    jobs.apply(ws)
     assert online.items([2])[0] == before
-    feature_store.materialize(ws)
+    jobs.materialize(ws)
     after = online.items([2])[0]
     assert after == before | {"title": f"new {before['title']}"}

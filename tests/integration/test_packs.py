@@ -7,10 +7,11 @@ import pytest
 from core import storage
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llm import kept, models
+from llm import models
+from llm import packs as kept
 from llm.cot import generate as stage
 from llm.cot import packs
-from llm.recgen import teacher
+from llm.recgen import score
 from tests.integration.test_generate import Parrot, config, model, place, run, texts
 
 pytestmark = pytest.mark.integration
@@ -68,7 +69,7 @@ def test_a_name_is_no_path(place: Workspace, model: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", kept.names())
 def test_every_pack_of_the_product_is_whole(name: str) -> None:
     verb = storage.read_json(kept.PACKS / f"{name}.json")["verb"]
-    if verb == teacher.VERB:
+    if verb == score.VERB:
         table, manifest = kept.opened(None, name, verb)
         assert table.num_rows - table["p_yes"].null_count == manifest["summary"]["scored"]
         return

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from core import storage
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llm.recgen import launch, tuning
-from llm.recgen.tuning import TuningConfig
+from llm.recgen import launch, train
+from llm.recgen.train import TuningConfig
 from tests.tiny_llama import write
 
 pytestmark = pytest.mark.integration
@@ -163,24 +163,24 @@ def stamped(model: Path, tmp_path: Path) -> Path:
 
 def test_wise_ft_lies_between_base_and_full(tiny: Workspace, stamped: Path) -> None:
     with pytest.raises(LlmcfError, match="recgen train --method full --seed 5"):
-        tuning.train(tiny, config(stamped, "wise-ft-0.5"))
-    full = tuning.train(tiny, config(stamped, "full"))
+        train.train(tiny, config(stamped, "wise-ft-0.5"))
+    full = train.train(tiny, config(stamped, "full"))
     assert full.details["samples"] == 8
-    between = tuning.train(tiny, config(stamped, "wise-ft-0.5"))
+    between = train.train(tiny, config(stamped, "wise-ft-0.5"))
     ends = [load_file(Path(path) / "model.safetensors") for path in (stamped, full.artifacts["model"])]
     for name, weight in load_file(Path(between.artifacts["model"]) / "model.safetensors").items():
         torch.testing.assert_close(weight, (ends[0][name] + ends[1][name]) / 2)
-    assert tuning.train(tiny, config(stamped, "full")).skipped
+    assert train.train(tiny, config(stamped, "full")).skipped
 
 
 def test_a_dead_process_is_reported_and_nothing_is_left(tiny: Workspace, stamped: Path) -> None:
     (stamped / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(LlmcfError, match="the training process ended with code"):
-        tuning.train(tiny, config(stamped, "half", seed=99))
-    assert not tuning.model_folder(tiny, method="half", seed=99).exists()
+        train.train(tiny, config(stamped, "half", seed=99))
+    assert not train.model_folder(tiny, method="half", seed=99).exists()
     assert not list(tiny.path("recgen").glob(".*tmp*"))
 
 
 def test_base_has_nothing_to_train(tiny: Workspace, stamped: Path) -> None:
     with pytest.raises(UsageError, match="nothing to train"):
-        tuning.train(tiny, config(stamped, "base"))
+        train.train(tiny, config(stamped, "base"))

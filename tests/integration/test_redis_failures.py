@@ -4,10 +4,10 @@ import pytest
 
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llmcf import feast_release
-from llmcf.online_rows import RedisRows, open_rows
-from llmcf.online_views import View
-from llmcf.redis_server import run_redis
+from llmcf.feature_store import registry
+from llmcf.online.rows import RedisRows, open_rows
+from llmcf.online.views import View
+from tests.redis_server import run_redis
 
 pytestmark = pytest.mark.integration
 WS = Workspace("movielens-100k", "published")
@@ -18,7 +18,7 @@ def test_a_server_that_does_not_answer_is_named_without_the_credential(redis_ser
     secret = f"hush{redis_server.password}"
     connection = f"127.0.0.1:{redis_server.port if fault == 'password' else 1},password={secret}"
     monkeypatch.setenv("LLMCF_REDIS", connection)
-    for ask in (lambda: feast_release.run(WS, "materialize"), lambda: RedisRows(connection, "project", "user")):
+    for ask in (lambda: registry.run(WS, "materialize"), lambda: RedisRows(connection, "project", "user")):
         with pytest.raises(LlmcfError, match=r"Redis at 127\.0\.0\.1:\d+ does not answer.*LLMCF_REDIS") as caught:
             ask()
         assert secret not in str(caught.value)
@@ -36,7 +36,7 @@ def test_a_server_that_goes_away_is_an_error_of_the_read(redis_server):
 
 
 def test_another_server_than_the_applied_one_is_refused(monkeypatch):
-    applied = {"online_store": "redis", "project": "p", "connection": feast_release.connection_digest("cache:6379")}
+    applied = {"online_store": "redis", "project": "p", "connection": registry.connection_digest("cache:6379")}
     monkeypatch.setenv("LLMCF_REDIS", "127.0.0.1:2,password=hush")
     with pytest.raises(LlmcfError, match="in another Redis"):
         open_rows(WS, applied, "user")
@@ -51,12 +51,12 @@ def test_what_a_job_prints_is_shown_without_the_credential(redis_server, monkeyp
     monkeypatch.setenv("LLMCF_REDIS", redis_server.connection)
     WS.path("feast").mkdir(parents=True)
     with pytest.raises(LlmcfError, match=r"KeyError: '\*\*\*'") as caught:
-        feast_release.run(WS, redis_server.password)
+        registry.run(WS, redis_server.password)
     assert "failed" in str(caught.value)
 
 
 def test_a_malformed_address_is_not_repeated(monkeypatch):
     monkeypatch.setenv("LLMCF_REDIS", "redis://:hush@cache")
     with pytest.raises(UsageError, match="LLMCF_REDIS is not") as caught:
-        feast_release.run(WS, "apply")
+        registry.run(WS, "apply")
     assert "hush" not in str(caught.value)

@@ -10,10 +10,10 @@ import pytest
 from core import storage
 from core.data import tables
 from core.errors import LlmcfError
-from core.runs import Result
+from core.result import Result
 from core.settings import Workspace
 from ict.examples import ExampleSet
-from retrieval_stage import serving, trainer
+from retrieval_stage import export, trainer
 from tests import in_memory
 
 pytestmark = pytest.mark.integration
@@ -73,11 +73,11 @@ def test_the_exported_graph_gives_the_trained_vectors(
 ) -> None:
     result = train(ws, framework, epochs=1, recipe=recipe)
     path = tmp_path / "model.onnx"
-    export = serving.export_onnx(ws, model="sasrec", framework=framework, recipe=recipe, seed=SEED, path=path)
-    assert export.manifest["inputs"] == inputs
-    assert export.manifest["metrics"] == result.metrics
-    assert export.manifest["max_difference"] < 1e-4
-    assert len(export.item_ids) == len(export.item_vectors) == len(tables.items(ws))
+    made = export.export_onnx(ws, model="sasrec", framework=framework, recipe=recipe, seed=SEED, path=path)
+    assert made.manifest["inputs"] == inputs
+    assert made.manifest["metrics"] == result.metrics
+    assert made.manifest["max_difference"] < 1e-4
+    assert len(made.item_ids) == len(made.item_vectors) == len(tables.items(ws))
     session = onnxruntime.InferenceSession(path)
     assert [graph_input.name for graph_input in session.get_inputs()] == inputs
     rows = np.array([2, 10**6])  # a user beyond the vocabulary is served as well
@@ -90,9 +90,9 @@ def test_the_exported_graph_gives_the_trained_vectors(
 
 def test_strict_asks_for_no_similarity(ws: Workspace) -> None:
     config = trainer.resolve(model="sasrec", framework="llm-cf", recipe="strict", seed=SEED)
-    sequences = serving.Sequences.of(tables.training_rows(ws))
-    shown = serving.checkpoint.shown_examples(ws, config, sequences)
-    assert list(serving.request_of(config, sequences, shown)) == ["user", "history", "examples"]
+    sequences = export.Sequences.of(tables.training_rows(ws))
+    shown = export.weights.shown_examples(ws, config, sequences)
+    assert list(export.request_of(config, sequences, shown)) == ["user", "history", "examples"]
 
 
 def test_a_model_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_model_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: 
     storage.write_json(texts / "step.json", {**stamp, "content": "another"})
     try:
         with pytest.raises(LlmcfError, match=r"older than its inputs.*llmcf retrieve train .* --framework llm-cf"):
-            serving.export_onnx(
+            export.export_onnx(
                 ws, model="sasrec", framework="llm-cf", recipe="strict", seed=SEED, path=tmp_path / "model.onnx"
             )
     finally:
@@ -116,7 +116,7 @@ def test_missing_inputs_name_the_verb(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(LlmcfError, match="llmcf features join"):
         train(ws, "none")
     with pytest.raises(LlmcfError, match="llmcf retrieve train"):
-        serving.export_onnx(ws, model="sasrec", framework="none", recipe="strict", seed=SEED, path=tmp_path / "m.onnx")
+        export.export_onnx(ws, model="sasrec", framework="none", recipe="strict", seed=SEED, path=tmp_path / "m.onnx")
 
 
 def test_the_estimate_grows_with_epochs_and_framework(ws: Workspace) -> None:

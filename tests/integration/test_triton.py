@@ -14,14 +14,14 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks.synthetic_release import ROWS, write_release
 from core import settings
 from core.contracts import DENSE, TRITON_MODELS
 from core.errors import LlmcfError
 from core.settings import PROJECT, Workspace
-from llmcf import releases, triton, triton_server
-from llmcf.triton_client import Client, canary, open_locally
-from llmcf.triton_server import Server, run_triton
+from llmcf.serving import releases, serve, triton_server
+from llmcf.serving.triton_client import Client, canary, open_locally
+from llmcf.serving.triton_server import Server, run_triton
+from tests.synthetic_release import ROWS, write_release
 
 pytestmark = pytest.mark.integration
 WS = Workspace("movielens-100k", "shuffled-ties")
@@ -232,7 +232,7 @@ def kept(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
     code = "from core.settings import Workspace; from llmcf import triton; triton.serve(Workspace(*%r))"
     process = subprocess.Popen([sys.executable, "-c", code % ((WS.dataset, WS.order),)], cwd=PROJECT)
     try:
-        assert wait_for(triton.running)
+        assert wait_for(serve.running)
         yield process
     finally:
         process.kill()
@@ -240,27 +240,27 @@ def kept(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_kept_server_is_found_and_a_signal_ends_it(kept: subprocess.Popen[bytes], repository: Path) -> None:
-    running = triton.running()
+    running = serve.running()
     assert running is not None
     assert (running.release, running.repository) == (1, repository)
     canary(running.server, repository)
-    with triton.connect(releases.require(WS)) as used:
+    with serve.connect(releases.require(WS)) as used:
         assert used == running.server
     with pytest.raises(LlmcfError, match="already served"):
-        triton.serve(WS)
+        serve.serve(WS)
     kept.send_signal(signal.SIGINT)
     assert kept.wait(20) == 0
-    assert triton.running() is None
+    assert serve.running() is None
     assert not psutil.pid_exists(running.server.pid)
 
 
 def test_a_killed_verb_takes_its_server_along(kept: subprocess.Popen[bytes], repository: Path) -> None:
-    running = triton.running()
+    running = serve.running()
     assert running is not None
     kept.kill()
     assert wait_for(lambda: not triton_alive(running.server.pid))
     assert (settings.home() / "triton-server.json").exists()  # left behind, and not believed
-    assert triton.running() is None
+    assert serve.running() is None
 
 
 def triton_alive(pid: int) -> bool:
@@ -268,11 +268,11 @@ def triton_alive(pid: int) -> bool:
 
 
 def test_serve_check_starts_asks_and_stops(repository: Path) -> None:
-    result = triton.serve(WS, check=True)
+    result = serve.serve(WS, check=True)
     assert result.details["release"] == 1
-    assert triton.running() is None
+    assert serve.running() is None
 
 
 def test_serve_refuses_a_release_of_another_workspace(repository: Path) -> None:
     with pytest.raises(LlmcfError, match="release 1 is of movielens-100k shuffled-ties latest"):
-        triton.serve(Workspace("movielens-100k", "published"), check=True)
+        serve.serve(Workspace("movielens-100k", "published"), check=True)

@@ -8,7 +8,7 @@ from redis import AuthenticationError, Redis
 
 from core import environments
 from core.errors import LlmcfError
-from llmcf.redis_server import HOST, run_redis
+from tests.redis_server import HOST, run_redis
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,153 @@
+"""`llmcf backfill recgen`: the tuning methods of Figure 4, measured beside each other.
+
+A finished method is one line of results/recgen/<data set>.jsonl, which `llmcf report recgen` reads. Every figure comes
+with its interval, and every method with its paired difference from the base model on the same rows.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import machine, measurements, metrics, steps, uncertainty
+from core.progress import say
+from core.result import Result
+from core.settings import Workspace
+from core.uncertainty import Interval
+from llm import models
+from llm.recgen import train
+from llm.recgen.evaluate import Evaluation, Size, evaluate
+from llm.recgen.methods import method
+from llm.recgen.train import TuningConfig
+
+_SAME = ("method", "config", "size", "metrics")  # what makes a line a repetition
+MEASURES = {  # name -> (title, whether more is better)
+    "auc": ("AUC", True),
+    "logloss": ("LogLoss", False),
+    "mmlu": ("MMLU", True),
+    "nats": ("nats a token", False),
+    "degenerate": ("degenerate", False),
+}
+_CODE = ("recgen/evaluate", "recgen/scoring", "recgen/mixing", "prompts", "contexts", "budget", "quality")
+
+
+def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: Size) -> Result:
+    """Train and evaluate each method at the size of `config` and `size`; finished ones are up to date.
+
+    Raises:
+        UsageError: for an unknown method.
+        LlmcfError: if an input is missing.
+    """
+    start = time.monotonic()
+    for name in methods:
+        method(name)
+    wanted = list(dict.fromkeys(["base", *methods]))  # the one that all are compared with
+    lines = []
+    base: Evaluation | None = None
+    for name in wanted:
+        how = replace(config, method=name)
+        if method(name).alpha is not None:
+            train.train(ws, replace(config, method="full"))
+        path = models.llm_path(config.model) if name == "base" else train.train(ws, how).artifacts["model"]
+        done, seconds = _evaluated(ws, how, Path(path), size)
+        base = base or done
+        lines.append(_line(ws, how, size, done, base, seconds))
+        say(f"backfill recgen: {name}, {words(lines[-1]['metrics'])}")
+        measurements.append(results_file(ws), lines[-1], same=_SAME)
+    return Result(
+        verb="backfill recgen",
+        workspace=ws,
+        seed=config.seed,
+        seconds=time.monotonic() - start,
+        artifacts={"results": str(results_file(ws))},
+        details={line["method"]: words(line["metrics"]) for line in lines},
+    )
+
+
+def results_file(ws: Workspace) -> Path:
+    return measurements.file("recgen", ws.dataset)
+
+
+def _evaluated(ws: Workspace, config: TuningConfig, model: Path, size: Size) -> tuple[Evaluation, float]:
+    step = steps.Step(
+        folder=ws.path("evaluations", f"{config.method}-s{config.seed}"),
+        config={"size": asdict(size), "seed": config.seed, "model": models.model_hash(model)},
+        inputs=[ws.path("training")],
+        code=[f"llm/{name}.py" for name in _CODE],
+    )
+
+    def work(folder: Path) -> dict[str, Any]:
+        evaluate(ws, model, size, seed=config.seed).save(folder / "evaluation.json")
+        return {}
+
+    done = steps.run(step, work)
+    return Evaluation.load(done.folder / "evaluation.json"), done.seconds
+
+
+def measured(one: Evaluation, other: Evaluation | None = None) -> dict[str, dict[str, float]]:
+    """Each of MEASURES with its interval; against `other` on the same rows, the paired difference."""
+    out = {}
+    for name in MEASURES:
+        statistic, users = _statistic(name, one)
+        if other is not None:
+            statistic = uncertainty.difference(statistic, _statistic(name, other)[0])
+        out[name] = _rounded(uncertainty.bootstrap(statistic, users))
+    return out
+
+
+def _statistic(name: str, one: Evaluation) -> tuple[uncertainty.Statistic, int]:
+    label, score, user = (np.array(values) for values in (one.label, one.p_yes, one.user))
+    match name:
+        case "auc":
+            return uncertainty.auc_of(label, score, user)
+        case "logloss":
+            edge = np.clip(score, 1e-7, 1 - 1e-7)
+            return uncertainty.mean_of(-np.where(label == 1, np.log(edge), np.log(1 - edge)), user)
+        case "mmlu":
+            values = np.array(one.correct, dtype=np.float64)
+        case "nats":
+            values = np.array(one.nats)
+        case _:
+            values = np.array(one.degenerate, dtype=np.float64)
+    return uncertainty.mean_of(values, np.arange(len(values)))
+
+
+def _line(
+    ws: Workspace, config: TuningConfig, size: Size, done: Evaluation, base: Evaluation, seconds: float
+) -> dict[str, Any]:
+    gauc = metrics.gauc(np.array(done.label), np.array(done.p_yes), np.array(done.user))
+    return {
+        "dataset": ws.dataset,
+        "order": ws.order,
+        "method": config.method,
+        "config": asdict(config),
+        "size": asdict(size),
+        "metrics": measured(done),
+        "gauc": round(gauc, 4),
+        "against_base": measured(done, base),
+        "subjects": sorted(set(done.subject)),
+        "seconds_evaluating": round(seconds, 1),
+        "machine": machine.sentence(),
+        "command": _command(ws, config, size),
+    }
+
+
+def _command(ws: Workspace, config: TuningConfig, size: Size) -> str:
+    """What measures this line again."""
+    options = {"rows": config.rows or 0, "seed": config.seed, "batch": config.batch, "methods": config.method}
+    options |= {"learning-rate": config.learning_rate, "general-share": config.general_share}
+    options |= {"precision": config.precision}
+    options |= {name: value or 0 for name, value in asdict(size).items()}
+    words = " ".join(f"--{name} {value}" for name, value in options.items())
+    return f"llmcf backfill recgen --dataset {ws.dataset} --order {ws.order} {words}"
+
+
+def _rounded(interval: Interval) -> dict[str, float]:
+    return {name: round(value, 5) for name, value in asdict(interval).items()}
+
+
+def words(found: dict[str, dict[str, float]]) -> str:
+    return ", ".join(f"{title} {found[name]['estimate']:.4f}" for name, (title, _) in MEASURES.items())

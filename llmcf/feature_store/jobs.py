@@ -1,0 +1,238 @@
+"""Feast for a workspace: apply, point-in-time join, materialize, push, and online reads."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core import schemas, steps, storage
+from core.data import asof, dated, features, tables, vocabulary
+from core.errors import LlmcfError
+from core.result import Result
+from core.settings import Workspace
+from llmcf.feature_store import pushes, registry
+from llmcf.feature_store.registry import UNTIL
+
+LEDGER = "pushed.parquet"  # accepted events, in the workspace's feast/
+
+
+def apply(ws: Workspace) -> Result:
+    """Copy `feature_repo/` into the workspace's feast/ and register it there. Skipped when nothing has changed."""
+    start = time.monotonic()
+    with registry.locked(ws):
+        wanted = registry.release(ws)
+        skipped = registry.marker(ws, registry.APPLIED) == wanted
+        if not skipped:
+            registry.remove_old(ws)
+            registry.copy_repo(ws, wanted)
+            registry.run(ws, "apply")
+            storage.write_json(ws.path("feast", registry.APPLIED), wanted)
+    details = {"project": wanted["project"], "online_store": wanted["online_store"]}
+    return _result(ws, "features apply", start, skipped=skipped, details=details)
+
+
+def join(ws: Workspace) -> Result:
+    """Fill `training/`: the prepared rows with Feast's `ranking` features, checked against the reference.
+
+    Raises:
+        LlmcfError: if a joined feature is not what the interactions before the row say.
+    """
+    registry.require_applied(ws)
+    step = steps.Step(
+        folder=ws.path("training"),
+        config={"service": "ranking"},
+        inputs=[ws.path("data"), ws.path("features")],
+        code=["feature_repo", "llmcf/feature_store/jobs.py", "llmcf/feature_store/worker.py", "core/data/asof.py"],
+    )
+
+    def work(folder: Path) -> dict[str, Any]:
+        rows, interactions = tables.rows(ws), tables.interactions(ws)
+        joined = _joined(ws, rows, interactions)
+        _check(joined, asof.attach(rows, interactions, tables.items(ws)))
+        storage.write_table(folder / "rows.parquet", joined, schemas.TRAINING_ROWS)
+        return {"rows": joined.num_rows, "checked": asof.FEATURES}
+
+    done = steps.run(step, work)
+    return Result(
+        verb="features join",
+        workspace=ws,
+        skipped=done.skipped,
+        seconds=done.seconds,
+        artifacts={"rows": str(done.folder / "rows.parquet")},
+        details=done.summary,
+    )
+
+
+def materialize(ws: Workspace) -> Result:
+    """Bring the newest states into the online store. Skipped when nothing has changed.
+
+    Pushed states are written into the offline history first, so that no newer one is overwritten by an older one:
+    Feast's SQLite store does not compare event times.
+    """
+    registry.require_applied(ws)
+    start = time.monotonic()
+    with registry.locked(ws):
+        wanted = _contents(ws)
+        skipped = _materialized_until(ws, wanted) is not None
+        if not skipped:
+            _compose_history(ws, _replayed(ws))
+            start_of_span, end = _span(ws.path("feast", "data"))
+            registry.run(ws, "materialize", start_of_span.isoformat(), end.isoformat())
+            _mark_materialized(ws, wanted, until=end.timestamp())
+    details = {"online_store": wanted["release"]["online_store"], "pushed_events": wanted["events"]}
+    return _result(ws, "features materialize", start, skipped=skipped, details=details)
+
+
+def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Result:
+    """Take new interactions (JSON lines of raw ids) into the offline and the online history.
+
+    Safe to repeat: an event that is known, in the future, or late (older than the user's newest in the prepared data)
+    is counted and left out; others may come in any order. New users and items get rows of the vocabulary, so that they
+    are served at once. `now` is a Unix time.
+
+    Raises:
+        UsageError: for a line that is no event; then nothing is taken.
+    """
+    registry.require_applied(ws)
+    events, start = pushes.parse(lines), time.monotonic()
+    with registry.locked(ws):
+        until = _materialized_until(ws, _contents(ws))
+        latest = time.time() if now is None else now
+        grown = _grow(ws, [event for event in events if event.timestamp <= latest])
+        timelines = _replayed(ws)
+        account = timelines.append(events, now=latest)
+        _write_ledger(ws, _ledger(ws) + account.accepted)
+        states = _compose_history(ws, timelines)
+        _push_online(ws, states.filter(pa.array(np.isin(states["user"], list(timelines.ids(events))))))
+        if until is not None:
+            _mark_materialized(ws, _contents(ws), until=until)
+    details = {
+        "events": len(events),
+        "accepted": len(account.accepted),
+        "out_of_order": account.out_of_order,
+        **grown,
+        "left_out": dict(account.left_out),
+    }
+    return _result(ws, "features push", start, skipped=False, details=details)
+
+
+def _result(ws: Workspace, verb: str, start: float, *, skipped: bool, details: dict[str, Any]) -> Result:
+    return Result(
+        verb=verb,
+        workspace=ws,
+        skipped=skipped,
+        seconds=time.monotonic() - start,
+        artifacts={"feast": str(ws.path("feast"))},
+        details=details,
+    )
+
+
+def _joined(ws: Workspace, rows: pa.Table, interactions: pa.Table) -> pa.Table:
+    with storage.scratch_folder(ws.path(".join")) as scratch:
+        asked, joined = scratch / "entities.parquet", scratch / "joined.parquet"
+        pq.write_table(entities(rows, interactions), asked)
+        registry.run(ws, "join", "ranking", str(asked), str(joined))
+        found = pq.read_table(joined).sort_by("row")
+    if not found["row"].equals(rows["row"]):
+        raise LlmcfError(f"Feast's join gave {found.num_rows} rows for {rows.num_rows}; run `features apply` again")
+    for name in asof.FEATURES:
+        rows = rows.append_column(name, found[name])
+    return rows.cast(schemas.TRAINING_ROWS)
+
+
+def entities(rows: pa.Table, interactions: pa.Table) -> pa.Table:
+    """What Feast joins features to: who, what and when."""
+    day, position, number = (rows[name].to_numpy().astype(np.int64) for name in ("day", "position", "row"))
+    block = number // (2 * interactions.num_rows)  # of rows that share a moment with their positive
+    times = dated.row_times(day, position, 2 * block + number % 2)
+    entities = rows.select(["row", "user", "item"]).append_column("day", pa.array(day))
+    return entities.append_column("event_timestamp", times)
+
+
+def _check(joined: pa.Table, expected: pa.Table) -> None:
+    for name, wrong in asof.differences(joined, expected).items():
+        raise LlmcfError(
+            f"the joined {name} is wrong on {len(wrong)} of {expected.num_rows} rows; row {wrong[0]}: "
+            f"{joined[name][wrong[0]]} instead of {expected[name][wrong[0]]}; run `features build` and `features apply`"
+        )
+
+
+def _contents(ws: Workspace) -> dict[str, Any]:
+    """What the online store should hold."""
+    ledger = ws.path("feast", LEDGER)
+    digest = storage.sha256(ledger) if ledger.exists() else None
+    return {"release": registry.release(ws), "events": len(_ledger(ws)), "ledger": digest}
+
+
+def _materialized_until(ws: Workspace, wanted: dict[str, Any]) -> float | None:
+    """The end of what is online in Unix seconds, or None if that is not `wanted`."""
+    found = registry.marker(ws, registry.MATERIALIZED) or {}
+    until = found.pop(UNTIL, None)
+    return until if found == wanted else None
+
+
+def _mark_materialized(ws: Workspace, contents: dict[str, Any], *, until: float) -> None:
+    """Note what is online and how far it reaches: to its last state or the newest pushed event."""
+    reached = max([until, *(event.timestamp for event in _ledger(ws))])
+    storage.write_json(ws.path("feast", registry.MATERIALIZED), contents | {UNTIL: reached})
+
+
+def _ledger(ws: Workspace) -> list[pushes.Event]:
+    path = ws.path("feast", LEDGER)
+    return [pushes.Event(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
+
+
+def _write_ledger(ws: Workspace, events: list[pushes.Event]) -> None:
+    table = pa.Table.from_pylist([asdict(event) for event in events], schema=pushes.EVENTS)
+    storage.write_table(ws.path("feast", LEDGER), table, pushes.EVENTS)
+
+
+def _replayed(ws: Workspace) -> pushes.Timelines:
+    """Timelines with the ledger's events, save those that the prepared data has caught up with."""
+    rows = [vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")]
+    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), *rows)
+    timelines.append(_ledger(ws), now=float("inf"))
+    return timelines
+
+
+def _grow(ws: Workspace, events: list[pushes.Event]) -> dict[str, int]:
+    """Give rows to users and items that were never seen; how many."""
+    found = {}
+    for kind, raw_ids in (("users", [event.user for event in events]), ("items", [event.item for event in events])):
+        before = len(vocabulary.rows(ws.dataset, kind))
+        found[f"new_{kind}"] = len(vocabulary.grow(ws.dataset, kind, raw_ids)) - before
+    return found
+
+
+def _compose_history(ws: Workspace, timelines: pushes.Timelines) -> pa.Table:
+    """Write the offline history: the built states, then the pushed ones. Returns the pushed ones."""
+    states = timelines.states()
+    built = pq.read_table(ws.path("features", "user_history.parquet"))
+    path = ws.path("feast", "data", "user_history.parquet")
+    storage.write_table(path, pa.concat_tables([built, states]), features.USER_HISTORY)
+    return states
+
+
+def _push_online(ws: Workspace, states: pa.Table) -> None:
+    """Write each user's newest state; `states` has a user's states together, oldest first."""
+    if states.num_rows == 0:
+        return
+    user = states["user"].to_numpy()
+    newest = states.filter(pa.array(np.append(user[1:] != user[:-1], True)))
+    with storage.scratch_folder(ws.path(".push")) as scratch:
+        path = scratch / "states.parquet"
+        pq.write_table(newest, path)
+        registry.run(ws, "push", "interactions", str(path))
+
+
+def _span(data: Path) -> tuple[datetime, datetime]:
+    """The first and the last event time of the feature files."""
+    files = [pq.read_table(data / f"{name}.parquet", columns=["event_timestamp"]) for name in features.SCHEMAS]
+    times = pa.concat_tables(files).sort_by("event_timestamp")["event_timestamp"]
+    return times[0].as_py(), times[-1].as_py()

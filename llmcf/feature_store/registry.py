@@ -1,0 +1,119 @@
+"""A workspace's feast/ folder: what it was made from, and Feast's jobs inside it.
+
+`applied.json` names the release that is registered, `materialized.json` what the online store holds. Feast itself runs
+in `llmcf.feature_store.worker`, a process of its own.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from core import settings, steps, storage
+from core.data import features, tables
+from core.errors import LlmcfError
+from core.progress import say
+from core.settings import Workspace
+from llmcf.feature_store import redis_address
+
+REPO = settings.PROJECT / "feature_repo"
+APPLIED, MATERIALIZED = "applied.json", "materialized.json"
+UNTIL = "until"  # in MATERIALIZED: the end of the materialised span or the newest pushed event, Unix seconds
+
+
+def release(ws: Workspace) -> dict[str, Any]:
+    """What decides whether Feast must be applied again. The project's name changes with the features' content."""
+    stamp = steps.require(ws.path("features"), tables.remedy(ws, "features build"))
+    redis = settings.redis_connection()
+    return {
+        "project": f"{ws.collection_prefix}_{stamp['content'][:8]}",
+        "repo": storage.digest([(path.name, storage.sha256(path)) for path in _repo_files()]),
+        "online_store": "redis" if redis else "sqlite",
+        "connection": connection_digest(redis) if redis else None,
+    }
+
+
+def connection_digest(connection: str) -> str:
+    """Which server it is. Without the credential: a new password is no other store, and a digest could be guessed."""
+    return storage.digest(redis_address.address(connection))
+
+
+def marker(ws: Workspace, name: str) -> Any:
+    """The content of one of the two marker files, or None."""
+    path = ws.path("feast", name)
+    return storage.read_json(path) if path.exists() else None
+
+
+def require_applied(ws: Workspace) -> None:
+    """Raises LlmcfError unless what is registered is what the features and feature_repo/ say now."""
+    if marker(ws, APPLIED) != release(ws):
+        verb = tables.remedy(ws, "features apply")
+        raise LlmcfError(f"the feature store does not match the features; run `{verb}` first")
+
+
+def locked(ws: Workspace) -> FileLock:
+    """One process at a time changes the folder."""
+    ws.root.mkdir(parents=True, exist_ok=True)
+    return FileLock(ws.path(".feast.lock"))
+
+
+def copy_repo(ws: Workspace, wanted: dict[str, Any]) -> None:
+    """Fill feast/ with feature_repo/, its configuration for this workspace, and the feature files."""
+    import yaml  # Feast brings it
+
+    folder = ws.path("feast")
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for source in _repo_files():
+        shutil.copy(source, folder / source.name)
+    config = yaml.safe_load((REPO / "feature_store.yaml").read_text(encoding="utf-8")) | {"project": wanted["project"]}
+    if wanted["online_store"] == "redis":  # Feast expands the variable, so no credential is written
+        config["online_store"] = {"type": "redis", "connection_string": "${LLMCF_REDIS}"}
+    (folder / "feature_store.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    for name in features.SCHEMAS:
+        with storage.atomic_path(folder / "data" / f"{name}.parquet") as beside:
+            shutil.copy(ws.path("features", f"{name}.parquet"), beside)
+
+
+def remove_old(ws: Workspace) -> None:
+    """Forget the release that is there: registry, online store, markers; accepted events stay."""
+    old = marker(ws, APPLIED)
+    if old and old["online_store"] == "redis" and old["connection"] == release(ws)["connection"]:
+        run(ws, "teardown")
+    for name in (APPLIED, MATERIALIZED, "registry.db", "online.db"):
+        ws.path("feast", name).unlink(missing_ok=True)
+
+
+def run(ws: Workspace, *job: str) -> None:
+    """Run one job of the worker in the workspace's feast/.
+
+    Raises:
+        LlmcfError: with the end of what it printed, if it fails; without the credential of LLMCF_REDIS.
+    """
+    redis = settings.redis_connection()
+    if redis and job[0] != "join":  # which reads files only
+        redis_address.require(redis)
+    command = [sys.executable, "-m", "llmcf.feature_store.worker", *job]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+        subprocess.Popen(command, cwd=ws.path("feast"), stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdout
+        for line in process.stdout:
+            say(f"feast: {line.rstrip()}")
+        if process.wait() != 0:
+            errors.seek(0)
+            raise LlmcfError(redis_address.scrub(f"Feast's {job[0]} failed:\n{_last_words(errors.read())}", redis))
+
+
+def _last_words(log: str) -> str:
+    """The last lines that say something: at exit DuckDB's bindings report objects that torch kept alive."""
+    lines = [line for line in log.splitlines() if line.strip() and not line.startswith((" - ", "nanobind", "See "))]
+    return "\n".join(lines[-5:])
+
+
+def _repo_files() -> list[Path]:
+    return sorted(path for path in REPO.iterdir() if path.suffix in {".py", ".yaml"})

@@ -1,0 +1,28 @@
+"""What time it is for an online read, which a view's TTL is held against.
+
+A data set is an archive, whose clock stopped at the last state that was brought online, or it is live.
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from core.data.datasets import DATASETS
+from core.errors import UsageError
+from core.settings import Workspace
+from llmcf.feature_store.registry import UNTIL
+
+
+def now_for(ws: Workspace, materialized: Mapping[str, Any], given: datetime | None) -> float:
+    """The reader's clock in Unix seconds.
+
+    Raises:
+        UsageError: if `given` has no time zone.
+    """
+    if given is not None:
+        if given.tzinfo is None:
+            raise UsageError(f"the time {given.isoformat()} has no zone; give one, e.g. {given.isoformat()}+00:00")
+        return given.timestamp()
+    live = getattr(DATASETS.get(ws.dataset), "live", False)
+    return time.time() if live else float(materialized[UNTIL])

@@ -1,0 +1,179 @@
+"""What a request knows: the newest state of a user and of items, from Feast's online store.
+
+Feast's registry says which views and fields a request reads (`user_request`, `item_request`) and for how long a state
+counts; the rows are read past Feast's response building (llmcf/online/rows.py).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from core import storage
+from core.contracts import DAY, DENSE, PAD
+from core.data import tables
+from core.errors import LlmcfError
+from core.progress import say
+from core.settings import Workspace
+from llmcf.feature_store import registry
+from llmcf.feature_store.opening import open_store
+from llmcf.feature_store.registry import UNTIL
+from llmcf.online.clock import now_for
+from llmcf.online.rows import open_rows
+from llmcf.online.table import Read, Table
+from llmcf.online.views import on_demand, views
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+    from pandas import DataFrame
+
+USER, ITEM = "user_request", "item_request"  # feature services
+LEADS = {USER: "user_history", ITEM: "item_attributes"}  # without this view's row nothing is known
+# Rows that change within a release are not kept, however briefly: a push or a new popularity is then read by every
+# process at once, and what they cost is one query.
+RANKING = "ranking"  # the service whose on-demand view the training join ran
+IMMUTABLE = frozenset({"item_attributes"})
+CACHED_ROWS = 65_536  # a view; about 1 kB each
+
+_Stamp = tuple[int, int, int]  # of a file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """One release as it is open here; `materialized` is what materialized.json said when `stamp` was taken.
+
+    `applied` is applied.json's stamp: a release that is applied again is another store, even under the same name.
+    """
+
+    stamp: _Stamp
+    applied: _Stamp | None
+    materialized: Mapping[str, Any]
+    tables: Mapping[str, Table]
+    on_demand: Callable[["DataFrame"], "DataFrame"]
+
+
+class OnlineFeatures:
+    """Reads by id (vocabulary row), not raw id. Opening takes seconds, a read of one user less than a millisecond.
+
+    A release that is applied and materialized later is opened by the first read after it; until then the old one
+    answers. `now` fixes the clock that TTLs are held against, see llmcf/online/clock.py. `stale` counts, a view, the
+    rows that were too old to use since this reader was made; Prometheus' llmcf_online_rows_total counts all.
+
+    Raises:
+        LlmcfError: if the online store was never filled or does not answer.
+    """
+
+    def __init__(self, ws: Workspace, now: datetime | None = None, *, cached_rows: int = CACHED_ROWS) -> None:
+        self._ws, self._now, self._cached_rows = ws, now, cached_rows
+        self._marker = ws.path("feast", registry.MATERIALIZED)
+        self._popularity = ws.path("feast", "data", "item_popularity.parquet")
+        self._lock = Lock()
+        self._opened = self._open(_stamp(self._marker))
+        self.stale: Counter[str] = Counter()
+        now_for(ws, self._opened.materialized, now)
+
+    def user(self, user: int) -> dict[str, Any] | None:
+        """The fields of `user_request`: `history` (padded left), `activity`, `profile`, `age` ...; None if unknown."""
+        return self.read(USER, [user]).rows[0]
+
+    def items(self, items: Sequence[int]) -> list[dict[str, Any] | None]:
+        """For each id the fields of `item_request`: `title`, `brand_id`, `popularity` ...; None if unknown."""
+        return self.read(ITEM, items).rows
+
+    def read(self, service: str, ids: Sequence[int]) -> Read:
+        """The same with the number of stale rows a view."""
+        opened = self._current()
+        found = opened.tables[service].read(ids, now_for(self._ws, opened.materialized, self._now))
+        if found.stale:
+            self._report(found.stale)
+        return found
+
+    def today(self) -> int:
+        """The reader's day, counted from 1970-01-01: an archive's stopped with its data."""
+        return int(now_for(self._ws, self._opened.materialized, self._now)) // DAY
+
+    def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> NDArray[np.float32]:
+        """The as-of features of candidates in the order of `contracts.DENSE`, (C, J); 0 where nothing is known.
+
+        Args:
+            user: what `user` gave.
+            day: of the request, counted from 1970-01-01.
+        """
+        import pandas as pd
+
+        opened, states = self._current(), self.items(items)
+        columns = {name: [value] * len(items) for name, value in user.items()} | {"day": [day] * len(items)}
+        for name in opened.tables[ITEM].fields:
+            columns[name] = [state[name] if state else None for state in states]
+        known = pd.DataFrame(columns)
+        found = known.join(opened.on_demand(known))[list(DENSE)]
+        return found.to_numpy(dtype=np.float32, na_value=0.0)
+
+    def forget(self) -> None:
+        """Drop the rows that are kept, as if this process had just opened the store."""
+        for table in self._opened.tables.values():
+            table.forget()
+
+    def popular(self, count: int) -> list[int]:
+        """The items most taken lately, most first: what a stranger is shown."""
+        states = pq.read_table(self._popularity).sort_by("event_timestamp")
+        newest = states.group_by("item", use_threads=False).aggregate(
+            [("popularity_30d", "last"), ("popularity", "last")]
+        )
+        keys = [("popularity_30d_last", "descending"), ("popularity_last", "descending"), ("item", "ascending")]
+        return newest.sort_by(keys)["item"][:count].to_pylist()
+
+    def _report(self, stale: Mapping[str, int]) -> None:
+        with self._lock:
+            new = [view for view in stale if not self.stale[view]]
+            self.stale.update(stale)
+        for view in new:
+            say(f"online features: rows of {view} are older than its TTL and read as missing; counted from here on")
+
+    def _current(self) -> _Opened:
+        """What is materialized now; an absent marker means that a release is being replaced."""
+        stamp = _stamp(self._marker)
+        if stamp and stamp != self._opened.stamp:
+            with self._lock:
+                if stamp != self._opened.stamp:
+                    self._opened = self._open(stamp, self._opened)
+        return self._opened
+
+    def _open(self, stamp: _Stamp | None, before: _Opened | None = None) -> _Opened:
+        remedy = tables.remedy(self._ws, "features materialize")
+        if stamp is None:
+            raise LlmcfError(f"the online store is empty; run `{remedy}` first")
+        materialized = storage.read_json(self._marker)
+        if UNTIL not in materialized:
+            raise LlmcfError(f"the online store was filled by another version; run `{remedy}` again")
+        applied = _stamp(self._ws.path("feast", registry.APPLIED))
+        if before and before.applied == applied:
+            return replace(before, stamp=stamp, materialized=materialized)
+        store = open_store(self._ws.path("feast"))
+        made, cross = self._tables(store, materialized["release"]), on_demand(store, RANKING)
+        return _Opened(stamp=stamp, applied=applied, materialized=materialized, tables=made, on_demand=cross)
+
+    def _tables(self, store: "FeatureStore", release: Mapping[str, Any]) -> dict[str, Table]:
+        made = {}
+        for service, lead in LEADS.items():
+            found = views(store, service)
+            rows = open_rows(self._ws, release, found[0].key)
+            rows.read([(view, [PAD]) for view in found])  # what is loaded at the first read had better be loaded now
+            made[service] = Table(rows, found, lead=lead, immutable=IMMUTABLE, kept=self._cached_rows)
+        return made
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - in every request
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size

@@ -1,0 +1,192 @@
+"""`llmcf report cot`: the quality of the chains of thought of a workspace, with pictures."""
+
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from core import machine, measurements, schemas, settings, steps, storage
+from core.contracts import HISTORY
+from core.data import tables
+from core.result import Result
+from core.settings import Workspace
+from llm import quality
+from llm.contexts import Context, contexts, training_split
+from llm.cot import judge
+from llmcf.reports import markdown
+
+_WHO = ("order", "model", "prompt", "style", "recipe")
+_FIGURES = ("mrr_item", "mrr_history", "copied_share", "score", "label_probe", "label_probe_facts")
+LIMIT = 2000  # texts that are looked at by the encoder
+
+
+def report(ws: Workspace, *, seed: int = 0, keep: bool = False) -> Result:
+    """Write runs()/cot-<dataset>-<order>-<as of>/report.md and its pictures.
+
+    Args:
+        keep: add the figures to results/cot/<dataset>.jsonl, whose lines the page shows beside each other.
+
+    Raises:
+        LlmcfError: if the texts or their vectors are missing.
+    """
+    from llmcf.reports import llm_plots
+
+    start = time.monotonic()
+    stamp = steps.require(ws.path("cot", "texts"), tables.remedy(ws, "cot generate"))
+    steps.require(ws.path("cot", "vectors"), tables.remedy(ws, "cot embed"))
+    found = measure(ws, seed=seed)
+    folder = settings.runs() / f"cot-{ws.dataset}-{ws.order}-{ws.as_of}"
+    folder.mkdir(parents=True, exist_ok=True)
+    llm_plots.cot_quality(found, folder / "quality.png")
+    page = folder / "report.md"
+    summary = summarise(found)
+    if keep:
+        measurements.append(
+            measurements.file("cot", ws.dataset), _line(ws, stamp, summary, seed), same=(*_WHO, "figures")
+        )
+    with storage.atomic_path(page) as beside:
+        beside.write_text(_page(ws, stamp["summary"], found, summary, seed), encoding="utf-8")
+    return Result(
+        verb="report cot",
+        workspace=ws,
+        seed=seed,
+        seconds=time.monotonic() - start,
+        artifacts={"report": str(page)},
+        details=summary,
+    )
+
+
+def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
+    """What is known of a sample of the texts: arrays by name, `text` and `flags`."""
+    from llm.cot.encoder import Encoder
+
+    path = ws.path("cot", "texts", "texts.parquet")
+    table = storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
+    place = np.sort(np.random.default_rng(seed).permutation(table.num_rows)[:LIMIT])
+    vectors = load_file(ws.path("cot", "vectors", "vectors.safetensors"))
+    some = table.take(place)
+    split = training_split(ws)
+    rows = split.take(np.searchsorted(split["row"].to_numpy(), some["row"].to_numpy()))
+    known, texts = contexts(ws, rows), some["text"].to_pylist()
+    history = rows["history"].combine_chunks().flatten().to_numpy().reshape(-1, HISTORY)
+    mean = vectors["items"][history].sum(axis=1)
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+    content = judge.content(vectors["cot"][place], rows["item"].to_numpy(), vectors["items"], mean, seed=seed)
+    encoder, label = steps.require(ws.path("cot", "vectors"), "")["config"]["encoder"], rows["label"].to_numpy()
+    facts = np.concatenate([mean, vectors["items"][rows["item"].to_numpy()]], axis=1)
+    return {
+        "text": texts,
+        "label": label,
+        "characters": np.array([len(text) for text in texts]),
+        "tokens": some["tokens"].to_numpy(),
+        "flags": some["flags"].to_pylist(),
+        "copied": np.array([quality.copied_share(t, _source(c)) for t, c in zip(texts, known, strict=True)]),
+        "item": content.item_N,
+        "history": content.history_N,
+        **judge.scores(texts, known, Encoder(encoder)),
+        "probe": judge.label_probe(vectors["cot"][place], label, seed=seed),
+        "probe_facts": judge.label_probe(facts, label, seed=seed),
+    }
+
+
+def summarise(found: dict[str, Any]) -> dict[str, Any]:
+    """Means, the figures that reports and issues quote."""
+    flags = Counter(flag for some in found["flags"] for flag in some)
+    texts = len(found["text"])
+    return {
+        "texts": texts,
+        "distinct": len(set(found["text"])),
+        "mrr_item": round(float(np.mean(found["item"])), 4),
+        "mrr_history": round(float(np.nanmean(found["history"])), 4),
+        "copied_share": round(float(np.mean(found["copied"])), 4),
+        **{part: round(float(np.mean(found[part])), 4) for part in judge.PARTS},
+        "score": round(float(np.mean([found[part] for part in judge.PARTS])), 4),
+        "label_probe": round(found["probe"], 4),
+        "label_probe_facts": round(found["probe_facts"], 4),
+        "flags": {name: round(flags[name] / texts, 4) for name in quality.FLAGS},
+    }
+
+
+def _line(ws: Workspace, stamp: dict[str, Any], summary: dict[str, Any], seed: int) -> dict[str, Any]:
+    made, config = stamp["summary"], stamp["config"]
+    return {
+        "dataset": ws.dataset,
+        "order": ws.order,
+        "model": made["model"],
+        "engine": made["engine"],
+        "prompt": made["prompt"],
+        "style": made["style"],
+        "recipe": config["recipe"],
+        "seed": seed,
+        "written": made["texts"],
+        "figures": summary,
+        "machine": machine.sentence(),
+        "command": f"{tables.remedy(ws, 'report cot')} --keep",
+    }
+
+
+def _beside(ws: Workspace) -> list[str]:
+    """A table of the newest kept line of each model, prompt, style and recipe."""
+    newest = {
+        tuple(line[key] for key in _WHO): line for line in measurements.read(measurements.file("cot", ws.dataset))
+    }
+    if not newest:
+        return []
+    head = (*_WHO, *_FIGURES)
+    rows = [[*who, *(f"{line['figures'][name]:.3f}" for name in _FIGURES)] for who, line in sorted(newest.items())]
+    return [
+        "## Every model and prompt that was measured and kept",
+        "",
+        *markdown.table(head, [list(map(str, row)) for row in rows]),
+        "",
+    ]
+
+
+def _source(context: Context) -> str:
+    return " ".join(f"{item.title} {item.brand} {item.kind}" for item in (*context.history, context.target))
+
+
+def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: dict[str, Any], seed: int) -> str:
+    rows = [
+        ("a text finds its own item among 1,000 (mean reciprocal rank)", summary["mrr_item"]),
+        ("a text finds its own history among 1,000", summary["mrr_history"]),
+        ("runs of three words copied from the facts", summary["copied_share"]),
+        ("a linear probe guesses the label from the text (AUC)", summary["label_probe"]),
+        ("the same from the vectors of the facts", summary["label_probe_facts"]),
+        *((part, summary[part]) for part in judge.PARTS),
+        *((f"flag: {name} ({why})", summary["flags"][name]) for name, why in quality.FLAGS.items()),
+    ]
+    score = np.mean([found[part] for part in judge.BLIND], axis=0)
+    order = np.argsort(score)
+    shown = (*order[:3], *order[len(order) // 2 :][:3], *order[-3:])
+    return "\n".join(
+        [
+            f"# Chains of thought of {ws.dataset}",
+            "",
+            f"Order {ws.order}, as of {ws.as_of}, {summary['texts']:,} texts looked at (seed {seed}), written by "
+            f"{made.get('model')} through {made.get('engine')} in style {made.get('style')}. Made by `llmcf report cot "
+            f"--dataset {ws.dataset} --order {ws.order}` on {machine.sentence()}.",
+            "",
+            *markdown.table(["what", "share or mean"], [[name, f"{value:.4f}"] for name, value in rows]),
+            "",
+            "![quality](quality.png)",
+            "",
+            "Consistency is the cosine with a sentence that states the outcome: it is watched, and chooses under "
+            "the recipe `paper` only.",
+            "",
+            *_beside(ws),
+            "## The lowest, middle and highest scores",
+            "",
+            "The mean of coherence, completeness and relevance, and the text:",
+            "",
+            *(f"- {score[place]:.2f} {_quoted(found['text'][place])}" for place in shown),
+            "",
+        ]
+    )
+
+
+def _quoted(text: str) -> str:
+    """Generated text is data: shown as code, so that nothing in it is markup."""
+    return "`" + text.replace("`", "'") + "`"

@@ -1,0 +1,249 @@
+"""`llmcf report ranking`: the paper's Tables 3 and 5 and Figure 5 out of results/ranking/<data set>.jsonl.
+
+A figure of ours is a mean over seeds with its standard deviation; a p value is of the paired t test over the same
+seeds, corrected by Holm within its table. The paper's own figures stand beside ours.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import measurements, metrics, settings, storage
+from core.contracts import FRAMEWORKS, ON_SALE, ORDERS, RECIPES
+from core.errors import LlmcfError
+from core.result import Result
+from core.settings import Workspace
+from core.uncertainty import holm, over_seeds, paired_test
+from llmcf.backfill.ranking import TASK
+from llmcf.reports import markdown
+from llmcf.reports.ranking_cells import (
+    ABLATIONS,
+    BACKBONE_NAMES,
+    FRAMEWORK_NAMES,
+    SWEEP,
+    Cells,
+    Key,
+    cells_of,
+    of_today,
+    paper_figures,
+    values,
+)
+from ranking.recipes import MODELS, VARIANTS
+
+_SPLITS = {"": "test", ", on sale": ON_SALE}
+TEMPLATE = Path(__file__).with_name("ranking_report.html")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A titled table of texts, for Markdown and HTML alike."""
+
+    title: str
+    note: str
+    head: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> list[str]:
+        return [f"## {self.title}", "", self.note, "", *markdown.table(self.head, self.rows), ""]
+
+
+def report(ws: Workspace) -> Result:
+    """Render what was measured in the workspace's order: report.md, report.html, ranking.csv and pictures.
+
+    Raises:
+        LlmcfError: if nothing was.
+    """
+    from llmcf.reports import ranking_plots
+
+    start = time.monotonic()
+    measured = [line for line in measurements.read(measurements.file(TASK, ws.dataset)) if line["as_of"] == ws.as_of]
+    of_order = [line for line in measured if line["order"] == ws.order]
+    lines = [line for line in of_order if of_today(ws, line["config"])]
+    if not lines:
+        raise LlmcfError(
+            f"nothing is measured on {ws.dataset} in the order {ws.order}; run `llmcf backfill ranking "
+            f"--dataset {ws.dataset} --order {ws.order}` first"
+        )
+    cells, paper = cells_of(lines), paper_figures(ws.dataset)
+    tables = [*tables_of(cells, paper), *orders_beside(ws, measured)]
+    folder = settings.runs() / f"ranking-{ws.dataset}-{ws.order}"
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = ranking_plots.draw(cells, paper, folder)
+    made = f"Order {ws.order}. {_made(lines, len(of_order) - len(lines))}"
+    for name, text in {
+        "report.md": _markdown(ws, made, tables, pictures),
+        "report.html": _html(ws, made, tables, pictures, folder),
+        "ranking.csv": _csv(cells),
+    }.items():
+        with storage.atomic_path(folder / name) as beside:
+            beside.write_text(text, encoding="utf-8")
+    return Result(
+        verb="report ranking",
+        workspace=ws,
+        seconds=time.monotonic() - start,
+        artifacts={"report": str(folder / "report.md"), "page": str(folder / "report.html")},
+        details={"runs": sum(map(len, cells.values())), "tables": [table.title for table in tables]},
+    )
+
+
+def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Table]:
+    """Table 3 of each recipe that has runs, then Table 5 and Figure 5 where variants were run."""
+    found = []
+    for recipe in (name for name in RECIPES if any(key[0] == name for key in cells)):
+        found.append(_table_3(cells, recipe, paper))
+        variants = {key[3] for key in cells if key[0] == recipe} - {""}
+        if variants & set(ABLATIONS):
+            found.append(_variants(cells, recipe, "Table 5", ABLATIONS, paper))
+        if variants & set(SWEEP):
+            found.append(_variants(cells, recipe, "Figure 5", SWEEP, {}))
+    return found
+
+
+def orders_beside(ws: Workspace, lines: Sequence[dict[str, Any]]) -> list[Table]:
+    """One table of the cells that were measured in several orders; ties of the published one flatter some of them."""
+    of_order = {
+        order: cells_of([line for line in lines if line["order"] == order and of_today(other, line["config"])])
+        for order, other in ((order, replace(ws, order=order)) for order in ORDERS)
+    }
+    keys = [(recipe, model, framework, "") for recipe in RECIPES for model in MODELS for framework in FRAMEWORKS]
+    columns = {f"{order}{of}": (order, split) for order in ORDERS for of, split in _SPLITS.items()}
+    rows = [
+        [key[0], BACKBONE_NAMES[key[1]][0], key[2]]
+        + [_mean(values(of_order[order], key, "auc", split)) for order, split in columns.values()]
+        for key in keys
+        if sum(key in cells for cells in of_order.values()) > 1
+    ]
+    note = "Test AUC of the same cell on the data's orders; rows, splits and negatives differ between them."
+    return [Table("Orders side by side", note, ["recipe", "backbone", "framework", *columns], rows)] if rows else []
+
+
+def _table_3(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float]) -> Table:
+    keys = [(recipe, model, framework, "") for model in MODELS for framework in FRAMEWORKS]
+    keys = [key for key in keys if key in cells]
+    p = holm([_p(cells, key, (recipe, key[1], "none", "")) for key in keys])
+    rows = []
+    for key, corrected in zip(keys, p, strict=True):
+        _, model, framework, _ = key
+        plain = values(cells, (recipe, model, "none", ""), "auc")
+        ours = values(cells, key, "auc")
+        gains = [metrics.rel_impr(ours[seed], plain[seed]) for seed in ours if seed in plain]
+        theirs = [paper.get((model, FRAMEWORK_NAMES.get(framework, ""), name)) for name in ("auc", "logloss")]
+        rows.append(
+            [
+                BACKBONE_NAMES[model][0],
+                framework,
+                str(len(ours)),
+                _mean(ours),
+                _mean(values(cells, key, "logloss")),
+                f"{np.mean(gains):+.2f}" if gains and framework != "none" else "",
+                _p_text(corrected),
+                _mean(values(cells, key, "auc", ON_SALE)),
+                _mean(values(cells, key, "gauc")),
+                *(f"{figure:.4f}" if figure is not None else "" for figure in theirs),
+                _coverage(cells[key]),
+            ]
+        )
+    head = ["backbone", "framework", "seeds", "AUC", "LogLoss", "RelImpr %", "p", "AUC, on sale", "GAUC"]
+    note = (
+        f"Recipe `{recipe}`. Test rows, mean ± standard deviation over seeds; p is of the AUC against the same "
+        "backbone without a framework. On sale: negatives that somebody had taken before the row's day. Coverage: the "
+        "share of training rows that have what a framework reads."
+    )
+    return Table(f"Table 3, {recipe}", note, [*head, "paper AUC", "paper LogLoss", "coverage"], rows)
+
+
+def _variants(
+    cells: Cells, recipe: str, title: str, names: dict[str, str], paper: dict[tuple[str, str, str], float]
+) -> Table:
+    """LLM-CF's variants beside LLM-CF, which `names` holds under ""."""
+    rows = []
+    keys = [(recipe, model, "llm-cf", variant) for model in MODELS for variant in names]
+    keys = [key for key in keys if key in cells and any((*key[:3], other) in cells for other in names if other)]
+    p = holm([_p(cells, key, (*key[:3], "")) for key in keys])
+    for key, corrected in zip(keys, p, strict=True):
+        _, model, _, variant = key
+        whole, ours = values(cells, (*key[:3], ""), "auc"), values(cells, key, "auc")
+        gaps = [ours[seed] - whole[seed] for seed in ours if seed in whole]
+        row = [
+            BACKBONE_NAMES[model][0],
+            names[variant],
+            str(len(ours)),
+            _mean(ours),
+            _mean(values(cells, key, "logloss")),
+            f"{np.mean(gaps):+.4f}" if gaps and variant else "",
+            _p_text(corrected),
+        ]
+        if paper:
+            figures = [paper.get((model, names[variant], name)) for name in ("auc", "logloss")]
+            row += [f"{figure:.4f}" if figure is not None else "" for figure in figures]
+        rows.append(row)
+    head = ["backbone", "variant", "seeds", "AUC", "LogLoss", "AUC against LLM-CF", "p"]
+    note = f"Recipe `{recipe}`, framework LLM-CF; p is of the AUC against LLM-CF as it is."
+    if title == "Figure 5":
+        head[1] = "examples K"
+        assert set(SWEEP) <= set(VARIANTS)
+    return Table(f"{title}, {recipe}", note, head + (["paper AUC", "paper LogLoss"] if paper else []), rows)
+
+
+def _p(cells: Cells, key: Key, base: Key) -> float:
+    ours, theirs = values(cells, key, "auc"), values(cells, base, "auc")
+    seeds = sorted(set(ours) & set(theirs))
+    if key == base or len(seeds) < 2:
+        return float("nan")
+    return paired_test([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]).t_p
+
+
+def _p_text(p: float) -> str:
+    return "" if np.isnan(p) else "< .0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def _mean(of_seed: dict[int, float]) -> str:
+    if not of_seed:
+        return ""
+    mean, spread = over_seeds(list(of_seed.values()))
+    return f"{mean:.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
+
+
+def _coverage(of_seed: dict[int, dict[str, Any]]) -> str:
+    newest = of_seed[max(of_seed)]["coverage"]
+    return ", ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in newest.items())
+
+
+def _made(lines: Sequence[dict[str, Any]], others: int) -> str:
+    last = lines[-1]
+    made = f"{len(lines)} measured runs, the last by `{last['command']}` on {last['machine']}."
+    return made + (f" Left out: {others} of what the recipes were before." if others else "")
+
+
+def _markdown(ws: Workspace, made: str, tables: Sequence[Table], pictures: dict[str, str]) -> str:
+    shown = [line for title, file in pictures.items() for line in (f"![{title}]({file})", "")]
+    body = [line for table in tables for line in table.markdown()]
+    return "\n".join([f"# Ranking on {ws.dataset}", "", made, "", *shown, *body])
+
+
+def _html(ws: Workspace, made: str, tables: Sequence[Table], pictures: dict[str, str], folder: Path) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    drawn = {title: (folder / file).read_text(encoding="utf-8") for title, file in pictures.items()}
+    return template.render(dataset=ws.dataset, made=made, tables=tables, pictures=drawn)
+
+
+def _csv(cells: Cells) -> str:
+    """Every measured run: a line a seed and split."""
+    stream = io.StringIO()
+    names = ("auc", "logloss", "gauc", "ece")
+    write = csv.writer(stream, lineterminator="\n")
+    write.writerow(["recipe", "backbone", "framework", "variant", "seed", "split", *names, "seconds", "best_epoch"])
+    for key, of_seed in sorted(cells.items()):
+        for seed, line in sorted(of_seed.items()):
+            for split, measured in line["metrics"].items():
+                figures = [measured[name] for name in names]
+                write.writerow([*key, seed, split, *figures, line["seconds"], line["best_epoch"]])
+    return stream.getvalue()

@@ -1,0 +1,220 @@
+"""A Triton server as a context manager: started on loopback, ready or an error with its log, stopped without remains.
+
+The server ends with the thread that started it, even if that is killed: the kernel then signals it (`setpriv
+--pdeathsig`). A model repository may hold stray folders: Triton is shown only the contract's models.
+"""
+
+import http.client
+import itertools
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core import settings, storage
+from core.contracts import TRITON_MODELS
+from core.errors import LlmcfError
+from llmcf.serving import triton_install
+
+HOST = "127.0.0.1"
+_STOP_S = 15.0  # of which Triton gives requests in flight 10
+_POLL_S = 0.05
+_TRIES = 3
+_LOGS = 20  # kept
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the backend and its stubs exchange tensors
+_COMPLAINT = re.compile(r"E\d{4} |error|Failed")
+_counter = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server; all ports on loopback."""
+
+    pid: int
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+    log: Path
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.http_port}"
+
+
+@contextmanager
+def run_triton(
+    repository: Path,
+    *,
+    http_port: int | None = None,
+    grpc_port: int | None = None,
+    metrics_port: int | None = None,
+    ready_within_s: float = 120,
+) -> Iterator[Server]:
+    """Serve the newest version of each model in `repository` until the block ends; a port not given is a free one.
+
+    Raises:
+        LlmcfError: if a model or the environment is missing, a requested port is busy, or the server does not get
+            ready (with what its log says).
+    """
+    installation = triton_install.find()
+    view = _view(repository)
+    prefix = f"llmcf_{os.getpid()}_{next(_counter)}_"
+    try:
+        server, process = _launch(installation, view, (http_port, grpc_port, metrics_port), prefix, ready_within_s)
+        try:
+            yield server
+        finally:
+            _stop(process)
+    finally:
+        for region in _SHARED_MEMORY.glob(f"{prefix}*"):
+            region.unlink(missing_ok=True)
+
+
+def is_ready(http_port: int) -> bool:
+    """Whether a server there says that it and all its models are ready."""
+    connection = http.client.HTTPConnection(HOST, http_port, timeout=2)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _view(repository: Path) -> Path:
+    """A folder of links to the contract's models in `repository`: any other folder there would stop Triton."""
+    repository = repository.resolve()
+    for name in TRITON_MODELS:
+        versions = [path.name for path in (repository / name).glob("*/model.onnx")]
+        if not (repository / name / "config.pbtxt").is_file() or not versions:
+            raise LlmcfError(f"{repository / name} holds no model; run `llmcf export` first")
+    view = settings.home() / "triton-views" / storage.digest(str(repository))[:16]
+    view.mkdir(parents=True, exist_ok=True)
+    for name in TRITON_MODELS:
+        with suppress(FileExistsError):
+            (view / name).symlink_to(repository / name)
+    return view
+
+
+def _ports(wanted: tuple[int | None, ...]) -> tuple[int, int, int]:
+    """Each wanted port, found free, or one of the kernel's choice."""
+    given = [port for port in wanted if port is not None]
+    if len(set(given)) < len(given):
+        raise LlmcfError(f"HTTP, gRPC and metrics need a port each, got {', '.join(map(str, given))}")
+    with ExitStack() as probes:  # held open together, so that no two are alike
+        http_port, grpc_port, metrics_port = (_free_port(probes.enter_context(socket.socket()), p) for p in wanted)
+    return http_port, grpc_port, metrics_port
+
+
+def _free_port(probe: socket.socket, port: int | None) -> int:
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port whose last user has just gone is free
+    try:
+        probe.bind((HOST, port or 0))
+    except OSError as error:
+        raise LlmcfError(
+            f"port {port} on {HOST} cannot be used ({error.strerror}); stop what holds it "
+            f"(`ss -ltnp 'sport = :{port}'` shows it) or choose another port"
+        ) from error
+    return probe.getsockname()[1]
+
+
+def _launch(
+    installation: triton_install.Installation,
+    view: Path,
+    wanted: tuple[int | None, ...],
+    prefix: str,
+    within_s: float,
+) -> tuple[Server, subprocess.Popen[bytes]]:
+    """Start until ready; tries again only where another process took a free port between our look and Triton's."""
+    tries = 1
+    while True:
+        server, process = _start(installation, view, _ports(wanted), prefix)
+        try:
+            if _wait_until_ready(server, process, within_s):
+                return server, process
+        except BaseException:
+            _stop(process)
+            raise
+        _stop(process)
+        if tries == _TRIES or not _logged(server, "already in use"):
+            raise LlmcfError(f"Triton did not get ready; its log {server.log} says:\n{complaints(server.log)}")
+        tries += 1
+
+
+def _start(
+    installation: triton_install.Installation, view: Path, ports: tuple[int, int, int], prefix: str
+) -> tuple[Server, subprocess.Popen[bytes]]:
+    log = _new_log()
+    names = ("http", "grpc", "metrics")
+    command = [
+        *("setpriv", "--pdeathsig", "TERM", "--", str(installation.binary)),
+        f"--model-repository={view}",
+        f"--backend-directory={installation.backends}",
+        f"--backend-config=python,shm-region-prefix-name={prefix}",
+        *(f"--{name}-address={HOST}" for name in names),
+        *(f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)),
+        "--model-control-mode=none",  # else a client may load code
+        "--disable-auto-complete-config",
+        "--allow-gpu-metrics=false",
+        "--exit-timeout-secs=10",
+    ]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command,
+            env=installation.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,  # a terminal's Ctrl-C reaches this process only, which then stops the server
+        )
+    return Server(process.pid, *ports, log), process
+
+
+def _new_log() -> Path:
+    folder = settings.runs() / "triton"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.glob("*.log"))[: -(_LOGS - 1)]:
+        old.unlink(missing_ok=True)
+    return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{next(_counter)}.log"
+
+
+def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], within_s: float) -> bool:
+    """False if it ended or did not get ready in time. The log is asked too: a port may be another server's."""
+    deadline = time.monotonic() + within_s
+    while process.poll() is None and time.monotonic() < deadline:
+        if _logged(server, "Started Metrics Service") and is_ready(server.http_port):  # the last of the three ports
+            return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def _logged(server: Server, words: str) -> bool:
+    return words in server.log.read_text(encoding="utf-8", errors="replace")
+
+
+def complaints(log: Path) -> str:
+    """The last lines in which the server complains; if there are none, its last lines."""
+    lines = [line[:400] for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if _COMPLAINT.match(line) and "CudaDriverHelper" not in line]  # no GPU, no matter
+    return "\n".join((errors or lines)[-8:])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, then after a while SIGKILL, to the server and to stubs that outlive it."""
+    try:
+        process.terminate()
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,131 @@
+"""`export` of the ranking stage: a trained run as ONNX, proved equal to the model. Suffixes: B rows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core import steps, storage
+from core.contracts import RANKER_INPUTS, RANKER_OUTPUTS
+from core.data.tables import remedy
+from core.errors import LlmcfError
+from core.settings import Workspace
+from ranking import weights
+from ranking.batch import BatchBuilder
+from ranking.graph import ServedRanker
+from ranking.inputs import load
+from ranking.loop import predict
+from ranking.ranker import Ranker
+from ranking.recipes import RankerConfig, from_json, resolve
+from ranking.registry import build
+from ranking.trainer import ranker_step, run_folder
+
+_CHECKED = 100  # rows on which the graph must equal the model
+_TOLERANCE = 1e-4
+
+
+def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed: int, path: Path) -> dict[str, Any]:
+    """Write a trained run as ONNX to `path` and return its manifest: names, inputs, counts, metrics.
+
+    Raises:
+        UsageError: for an unknown name.
+        LlmcfError: if the run is missing or older than its inputs, or the graph does not compute what the model does.
+    """
+    config = trained(ws, resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed))
+    batches, ranker = restore(ws, config)
+    examples = batches.context.examples.count if batches.context else 0
+    served = ServedRanker(ranker, batches).eval()
+    rows = batches.rows.of_split("test")[:_CHECKED]
+    request = request_of(batches, config, rows)
+    with storage.atomic_path(path) as beside:
+        write_onnx(served, request, beside)
+        check(beside, request, predict(ranker, batches, rows))
+    return {
+        "model": model,
+        "framework": framework,
+        "recipe": recipe,
+        "seed": seed,
+        "inputs": list(request),
+        "outputs": [tensor.name for tensor in RANKER_OUTPUTS],
+        "examples": examples,
+        "checked_rows": len(rows),
+        "metrics": steps.require(run_folder(ws, config), "")["summary"]["metrics"],
+    }
+
+
+def trained(ws: Workspace, named: RankerConfig) -> RankerConfig:
+    """The configuration that the named run was trained with.
+
+    Raises:
+        UsageError: if its weights are of another data set, or of texts of another encoder.
+        LlmcfError: if it is missing, or an input has changed since.
+    """
+    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
+    verb = remedy(ws, f"rank train {names}")
+    config = from_json(steps.require(run_folder(ws, named), verb)["config"])
+    weights.check(run_folder(ws, named) / weights.FILE, weights.origin(ws, config))
+    if ranker_step(ws, config).current() is None:
+        raise LlmcfError(f"{run_folder(ws, named)} is older than its inputs or its code; run `{verb}` again")
+    return config
+
+
+def restore(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Ranker]:
+    """The data and the model of a finished run."""
+    batches, shape = load(ws, config)
+    ranker = build(config, shape)
+    path = run_folder(ws, config) / weights.FILE
+    ranker.load_state_dict(weights.read(path, weights.manifest(ws, config, shape)))
+    return batches, ranker.eval()
+
+
+def request_of(batches: BatchBuilder, config: RankerConfig, at_B: Tensor) -> dict[str, np.ndarray]:
+    """Training rows as a request would bring them: the inputs that its configuration reads, in the contract's order."""
+    requests = batches.rows.requests
+    known = {
+        "user": requests.user_B[at_B],
+        "item": requests.item_B[at_B],
+        "history": requests.history_BL[at_B],
+    }
+    if config.dense:
+        known["dense"] = batches.rows.dense_NJ[at_B]
+    if batches.context is not None:
+        known["examples"] = batches.context.neighbours.examples_NK[at_B]
+        if config.in_context.use_similarity:
+            known["similarity"] = batches.context.neighbours.similarity_NK[at_B]
+    return {tensor.name: known[tensor.name].numpy() for tensor in RANKER_INPUTS if tensor.name in known}
+
+
+def write_onnx(served: ServedRanker, request: dict[str, np.ndarray], path: Path) -> None:
+    """Export for any number of candidates."""
+    inputs = {name: torch.from_numpy(values) for name, values in request.items()}
+    batch = torch.export.Dim("batch", min=1, max=65_536)
+    with torch.no_grad():
+        program = torch.onnx.export(
+            served,
+            kwargs=inputs,
+            dynamo=True,
+            dynamic_shapes={name: {0: batch} for name in inputs},
+            input_names=list(inputs),
+            output_names=[tensor.name for tensor in RANKER_OUTPUTS],
+            verbose=False,
+        )
+    assert program is not None
+    program.save(path, external_data=False)
+
+
+def check(path: Path, request: dict[str, np.ndarray], expected_B: np.ndarray) -> None:
+    """Compare ONNX Runtime with the model on real rows, all at once and one alone.
+
+    Raises:
+        LlmcfError: if a score departs by more than the tolerance.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for rows in (slice(None), slice(0, 1)):
+        scores = session.run(None, {name: values[rows] for name, values in request.items()})[0]
+        apart = float(np.abs(np.asarray(scores) - expected_B[rows]).max())
+        if not apart <= _TOLERANCE:
+            raise LlmcfError(f"the ONNX graph is {apart:.2g} away from the model it was exported from; nothing written")

@@ -1,0 +1,121 @@
+"""A release of invented weights with the contract's shapes: for tests of serving, and to time it before any training.
+
+Each graph reads every input: embeddings of user, item and history, the mean of the examples' tokens, then an MLP as
+wide as the ranking stage's (200-80).
+"""
+
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from core.contracts import TRITON_MODELS, WIDTH, Tensor
+from core.settings import Workspace
+from llmcf.serving import releases
+from llmcf.serving.releases import Graph, Release
+
+SOURCE = "synthetic"  # how a release's source begins
+ROWS = 2000  # of every table: ids past its end are refused
+_TOKENS = 3 * WIDTH  # of one example
+_HIDDEN = (200, 80)
+_OPSET = 18
+_TYPES = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
+
+
+def write_release(
+    repository: Path,
+    ws: Workspace,
+    *,
+    seed: int = 0,
+    bias: float = 0.0,
+    collections: dict[str, str] | None = None,
+) -> Release:
+    """Add a release to `repository`; `bias` is added to the last layers (NaN makes a release that answers NaN)."""
+    release = Release(
+        number=releases.next_number(repository),
+        source=f"{SOURCE}-{seed}",
+        dataset=ws.dataset,
+        order=ws.order,
+        as_of=ws.as_of,
+        framework="llm-cf",
+        recipe="strict",
+        seed=seed,
+        backbones=dict.fromkeys(TRITON_MODELS, "synthetic"),
+        collections=collections or {},
+        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        graphs = {model: _graph(Path(scratch), model, seed, bias) for model in TRITON_MODELS}
+        releases.add(repository, release, graphs)
+    return release
+
+
+def _graph(folder: Path, model: str, seed: int, bias: float) -> Graph:
+    inputs, outputs = TRITON_MODELS[model]
+    path = folder / f"{model}.onnx"
+    onnx.save(_Builder(seed).model(inputs, outputs[0], bias), path)
+    return Graph(path, {})
+
+
+class _Builder:
+    """Nodes and weights, collected one layer after the other."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: list[onnx.TensorProto] = []
+
+    def model(self, inputs: Sequence[Tensor], output: Tensor, bias: float) -> onnx.ModelProto:
+        parts = [self._embed(tensor) for tensor in inputs if tensor.dtype == "int64"]
+        parts += [tensor.name for tensor in inputs if tensor.dtype == "float32"]
+        widths = [_TOKENS if t.name == "examples" else WIDTH for t in inputs if t.dtype == "int64"]
+        widths += [t.shape[0] for t in inputs if t.dtype == "float32"]
+        hidden, width = self._node("Concat", parts, ("axis", 1)), sum(widths)
+        for wider in _HIDDEN:
+            hidden, width = self._node("Relu", [self._linear(hidden, width, wider)]), wider
+        last = self._linear(hidden, width, output.shape[0] if output.shape else 1, bias)
+        if output.shape:
+            self._nodes.append(helper.make_node("Identity", [last], [output.name]))
+        else:
+            flat = self._node("Squeeze", [last, self._weight(np.array([1]))])
+            self._nodes.append(helper.make_node("Sigmoid", [flat], [output.name]))
+        graph = helper.make_graph(
+            self._nodes, "synthetic", [_value(tensor) for tensor in inputs], [_value(output)], self._weights
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)
+        onnx.checker.check_model(model)
+        return model
+
+    def _embed(self, tensor: Tensor) -> str:
+        """Rows of a table of its own, their mean where the input is a list."""
+        table = self._weight(self._normal(ROWS, _TOKENS if tensor.name == "examples" else WIDTH))
+        rows = self._node("Gather", [table, tensor.name])
+        return self._node("ReduceMean", [rows, self._weight(np.array([1]))], ("keepdims", 0)) if tensor.shape else rows
+
+    def _linear(self, name: str, width: int, wider: int, bias: float = 0.0) -> str:
+        weight = self._weight(self._normal(width, wider) / np.float32(np.sqrt(width)))
+        return self._node("Gemm", [name, weight, self._weight(np.full(wider, bias, dtype=np.float32))])
+
+    def _normal(self, *shape: int) -> np.ndarray:
+        return self._random.standard_normal(shape, dtype=np.float32)
+
+    def _weight(self, values: np.ndarray) -> str:
+        name = f"weight_{len(self._weights)}"
+        self._weights.append(numpy_helper.from_array(values, name))
+        return name
+
+    def _node(self, kind: str, inputs: list[str], attribute: tuple[str, int] | None = None) -> str:
+        name = f"{kind}_{len(self._nodes)}"
+        node = helper.make_node(kind, inputs, [name])
+        if attribute:
+            node.attribute.append(helper.make_attribute(*attribute))
+        self._nodes.append(node)
+        return name
+
+
+def _value(tensor: Tensor) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(tensor.name, _TYPES[tensor.dtype], ["B", *tensor.shape])

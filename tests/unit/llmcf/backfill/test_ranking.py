@@ -1,0 +1,221 @@
+"""The ranking matrix: which cells it has, what it leaves out and says, and what the report makes of the lines."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from core import measurements, storage
+from core.data import tables
+from core.errors import LlmcfError, UsageError
+from core.result import Result
+from core.settings import Workspace
+from core.uncertainty import holm
+from llmcf.backfill import ranking as ranking_matrix
+from llmcf.backfill.ranking import Matrix
+from llmcf.backfill.workers import Named, each
+from llmcf.reports import ranking as ranking_report
+from llmcf.reports import ranking_cells
+from ranking.recipes import MODELS, VARIANTS, RankerConfig, resolve
+from tests import in_memory
+
+BEAUTY = Workspace("amazon-beauty", "published")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMCF_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("LLMCF_RUNS", str(tmp_path / "runs"))
+    return tmp_path
+
+
+def read(report: Result) -> str:
+    """The page, its tables without padding."""
+    return re.sub(" +", " ", Path(report.artifacts["report"]).read_text())
+
+
+def line(model: str, framework: str, seed: int, auc: float, variant: str = "", recipe: str = "strict") -> dict:
+    config = resolve(BEAUTY, model=model, framework=framework, recipe=recipe, seed=seed, variant=variant)
+    measured = {"auc": auc, "logloss": 1 - auc / 2, "gauc": auc, "ece": 0.01}
+    return {
+        "order": "published", "as_of": "latest", "config": asdict(config), "data": "d", "code": "c",
+        "metrics": {"test": measured, "test_on_sale": measured}, "coverage": {}, "best_epoch": 1, "parameters": 1,
+        "seconds": 1.0, "seconds_an_epoch": 1.0, "machine": "here", "command": "llmcf backfill ranking",
+    }  # fmt: skip
+
+
+def test_cells_are_seed_by_seed_and_variants_are_of_llm_cf_alone() -> None:
+    matrix = Matrix(backbones=["dcn"], frameworks=["none", "llm-cf"], variants=["", "no-cot"], seeds=[1, 2])
+    names = [config.name for config in matrix.cells(BEAUTY)]
+    assert names == [
+        "dcn-none-strict-s1", "dcn-llm-cf-strict-s1", "dcn-llm-cf-strict-no-cot-s1",
+        "dcn-none-strict-s2", "dcn-llm-cf-strict-s2", "dcn-llm-cf-strict-no-cot-s2",
+    ]  # fmt: skip
+
+
+def test_variants_change_what_they_say() -> None:
+    configs = {
+        name: resolve(BEAUTY, model="din", framework="llm-cf", recipe="strict", seed=1, variant=name).in_context
+        for name in VARIANTS
+    }
+    assert configs["no-text"].use_text is False
+    assert configs["no-cot"].use_cot is False
+    assert configs["no-recgen"].cot_set == "base"
+    assert configs["no-decoder"].pooling == "mean"
+    assert [configs[name].examples for name in ("k0", "k2", "", "k6", "k8")] == [0, 2, 4, 6, 8]
+    assert configs["k4-unconstrained"].constrained is False
+    with pytest.raises(UsageError, match="'no-cot' is one of LLM-CF"):
+        resolve(BEAUTY, model="din", framework="kd", recipe="strict", seed=1, variant="no-cot")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("backbones", "dnc"), ("frameworks", "kda"), ("recipes", "lax"), ("variants", "no-llm")]
+)
+def test_unknown_names_are_refused_before_anything_runs(name: str, value: str) -> None:
+    with pytest.raises(UsageError, match=value):
+        Matrix(**{name: [value]})  # pyright: ignore[reportArgumentType]
+
+
+def test_a_cell_without_its_input_is_left_out_with_its_remedy_and_the_others_run(own: Workspace, kept: Path) -> None:
+    in_memory.write_cot_set(own, in_memory.example_set(tables.training_rows(own), items=len(tables.items(own))))
+    matrix = Matrix(backbones=["deepfm"], frameworks=["none", "kd", "kar", "llm-cf"], variants=["", "no-recgen"])
+    result = ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
+    details = result.details
+    assert details["deepfm-none-strict-s2023"].startswith("AUC 0.")
+    assert details["deepfm-llm-cf-strict-s2023"].startswith("AUC 0.")
+    assert "run `llmcf recgen score" in details["deepfm-kd-strict-s2023"]
+    assert "run `llmcf kar embed" in details["deepfm-kar-strict-s2023"]
+    assert "run `llmcf cot restore" in details["deepfm-llm-cf-strict-no-recgen-s2023"]
+    file = measurements.file("ranking", own.dataset)
+    lines = measurements.read(file)
+    assert [one["config"]["framework"] for one in lines] == ["none", "llm-cf"]
+    assert lines[1]["coverage"]["examples"] <= 1
+    assert "rel_impr" in lines[1]["metrics"]["test"]
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
+    assert len(measurements.read(file)) == 2, "a finished run is not written down twice"
+    storage.remove(own.path("ranking"))
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
+    assert not own.path("ranking").exists(), "what another machine has measured is not measured again"
+    plain = replace(matrix, frameworks=["none"])
+    ranking_matrix.backfill(own, replace(plain, precision="bfloat16"), command="llmcf backfill ranking")
+    assert not own.path("ranking").exists(), "a plain run reads nothing in bfloat16"
+    ranking_matrix.backfill(own, plain, command="llmcf backfill ranking", again=True)
+    assert own.path("ranking", "deepfm-none-strict-s2023").exists()
+    report = ranking_report.report(own)
+    assert "| DeepFM | llm-cf | 1 |" in read(report)
+
+
+def test_cells_side_by_side_are_the_same_cells(own: Workspace, kept: Path) -> None:
+    matrix = Matrix(backbones=["deepfm", "dcn"], frameworks=["none"])
+    with pytest.raises(UsageError, match="--workers 0"):
+        ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking", workers=0)
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking", workers=2)
+    lines = measurements.read(measurements.file("ranking", own.dataset))
+    assert {one["config"]["model"] for one in lines} == {"deepfm", "dcn"}
+
+
+def killed(config: RankerConfig) -> None:
+    os._exit(9)
+
+
+def refused(config: RankerConfig) -> None:
+    raise UsageError(f"no {config.model}")
+
+
+def test_a_killed_or_failed_cell_ends_the_matrix_with_a_clear_error() -> None:
+    cell = resolve(BEAUTY, model="din", framework="none", recipe="strict", seed=1)
+    with pytest.raises(LlmcfError, match="fewer --workers"):
+        list(each(killed, [cell], workers=1))
+    with pytest.raises(UsageError, match="no din"):
+        list(each(refused, [cell], workers=1))
+
+
+def test_lines_of_a_worker_name_their_cell() -> None:
+    stream = io.StringIO()
+    named = Named(stream, "din-none")
+    print("epoch 1", "of 2", file=named)  # pyright: ignore[reportArgumentType]
+    assert not named.isatty()
+    assert stream.getvalue() == "din-none: epoch 1 of 2\n"
+
+
+def test_runs_of_an_earlier_recipe_are_left_out_and_counted(kept: Path) -> None:
+    file = measurements.file("ranking", BEAUTY.dataset)
+    now, before = line("din", "none", 1, 0.8), line("din", "none", 2, 0.9)
+    before["config"]["epochs"] = 3
+    half = line("xdeepfm", "none", 1, 0.8)
+    half["config"]["backbone"]["precision"] = "bfloat16"
+    for one in (now, before, half):
+        measurements.append(file, one, same=["config"])
+    page = read(ranking_report.report(BEAUTY))
+    assert "Left out: 1 of what the recipes were before." in page
+    assert "| DIN | none | 1 | 0.8000 |" in page
+    assert "| xDeepFM | none | 1 | 0.8000 |" in page
+
+
+def test_tables_hold_means_gains_and_the_papers_figures(kept: Path) -> None:
+    file = measurements.file("ranking", BEAUTY.dataset)
+    for seed, gain in ((1, 0.010), (2, 0.012), (3, 0.011)):
+        for model in MODELS:
+            measurements.append(file, line(model, "none", seed, 0.80 + seed / 1000), same=["config"])
+            measurements.append(file, line(model, "llm-cf", seed, 0.80 + seed / 1000 + gain), same=["config"])
+        measurements.append(file, line("din", "llm-cf", seed, 0.80 + seed / 1000, variant="no-cot"), same=["config"])
+        measurements.append(file, line("din", "llm-cf", seed, 0.81, variant="k2"), same=["config"])
+    made = ranking_report.report(BEAUTY)
+    page = read(made)
+    row = next(line for line in page.splitlines() if line.startswith("| DIN | llm-cf | 3 |"))
+    assert "| 0.8130 ± 0.0017 |" in row
+    assert "| +3.64 |" in row
+    assert "| 0.7967 | 0.5492 |" in row, "the paper's own"
+    assert "## Table 5, strict" in page
+    ablated = next(line for line in page.splitlines() if line.startswith("| DIN | w/o CoT | 3 |"))
+    assert "| -0.0110 |" in ablated
+    assert "| 0.7907 | 0.5557 |" in ablated
+    assert "## Figure 5, strict" in page
+    folder = Path(made.artifacts["report"]).parent
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "ablations-strict.svg", "auc-strict.svg", "examples-strict.svg", "ranking.csv", "report.html", "report.md",
+    ]  # fmt: skip
+    assert "<svg" in (folder / "report.html").read_text()
+    with (folder / "ranking.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 2 * (3 * 12 + 6)
+
+
+def test_what_was_measured_in_several_orders_stands_side_by_side(kept: Path) -> None:
+    file = measurements.file("ranking", BEAUTY.dataset)
+    for order, auc in (("published", 0.83), ("global-time", 0.70)):
+        one = line("din", "none", 1, auc)
+        measurements.append(file, one | {"order": order, "config": one["config"] | {"order": order}}, same=["config"])
+    measurements.append(file, line("dcn", "none", 1, 0.8), same=["config"])
+    page = read(ranking_report.report(BEAUTY))
+    beside = page[page.index("## Orders side by side") :]
+    assert "| strict | DIN | none | | | 0.8300 | 0.8300 | 0.7000 | 0.7000 |" in beside
+    assert "DCN" not in beside, "measured in one order only"
+
+
+def test_the_last_line_of_a_run_counts() -> None:
+    lines = [line("din", "none", 1, 0.7), line("din", "none", 1, 0.8)]
+    cells = ranking_cells.cells_of(lines)
+    assert ranking_cells.values(cells, ("strict", "din", "none", ""), "auc") == {1: 0.8}
+
+
+def test_nothing_measured_names_the_verb(kept: Path) -> None:
+    with pytest.raises(LlmcfError, match="run `llmcf backfill ranking --dataset amazon-beauty"):
+        ranking_report.report(BEAUTY)
+
+
+def test_holm_by_hand() -> None:
+    nan = float("nan")
+    assert holm([0.01, nan, 0.04, 0.03]) == pytest.approx([0.03, nan, 0.06, 0.06], nan_ok=True)
+    assert holm([0.9, 0.8]) == [1.0, 1.0]

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+
+from core.contracts import HISTORY
+from core.data import features, tables
+from core.errors import UsageError
+from llmcf.feature_store.pushes import Event, Timelines, parse
+
+NOW = 1_000_000_000
+LATER = 900_000_000  # after the tiny data's last day
+
+
+@pytest.fixture
+def timelines(tiny):
+    users = {raw: row for row, raw in enumerate([*tables.users(tiny)["raw_id"].to_pylist(), "nobody"], start=2)}
+    items = {raw: row for row, raw in enumerate([*tables.items(tiny)["raw_id"].to_pylist(), "nothing"], start=2)}
+    return Timelines(tables.interactions(tiny), tables.items(tiny), users, items)
+
+
+def test_events_are_json_lines():
+    lines = ['{"user": "1", "item": 2, "timestamp": 3}\n', "\n", '{"user": 4, "item": "5", "timestamp": 6}']
+    assert parse(lines) == [Event("1", "2", 3), Event("4", "5", 6)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["not json", "[1]", '{"user": "1", "item": "2"}', '{"user": "1", "item": "2", "timestamp": "3"}',
+     '{"user": null, "item": "2", "timestamp": 3}', '{"user": true, "item": "2", "timestamp": 3}'],
+)  # fmt: skip
+def test_a_line_that_is_no_event_is_named(line):
+    with pytest.raises(UsageError, match="event on line 2"):
+        parse(['{"user": "1", "item": "2", "timestamp": 3}', line])
+
+
+def test_events_that_cannot_count_are_counted(timelines):
+    events = [
+        Event("1", "2", LATER),
+        Event("1", "2", LATER),
+        Event("1", "3", LATER - 1),
+        Event("1", "4", LATER - 2),
+        Event("1", "5", 880_000_000 - 90 * 86_400),
+        Event("1", "6", NOW + 1),
+    ]
+    account = timelines.append(events, now=NOW)
+    assert [event.item for event in account.accepted] == ["4", "3", "2"]  # oldest first, whatever their order
+    assert account.left_out == {"duplicate": 1, "late": 1, "future": 1}
+    assert account.out_of_order == 0
+
+
+def test_a_late_comer_goes_where_its_time_belongs(timelines, tiny):
+    timelines.append([Event("1", "2", LATER + 5), Event("1", "3", LATER + 9)], now=NOW)
+    account = timelines.append([Event("1", "4", LATER + 7)], now=NOW)
+    assert (len(account.accepted), account.out_of_order) == (1, 1)
+    row = {raw: place for place, raw in enumerate(tables.items(tiny)["raw_id"].to_pylist(), start=2)}
+    assert timelines.states()["history"].to_pylist()[-1][-3:] == [row[raw] for raw in ("2", "4", "3")]
+
+
+def test_new_users_and_items_are_taken_in(timelines, tiny):
+    account = timelines.append([Event("nobody", "2", LATER), Event("nobody", "nothing", LATER)], now=NOW)
+    assert len(account.accepted) == 2
+    state = timelines.states().to_pylist()[-1]
+    assert state["user"] == tables.users(tiny).num_rows + 2
+    assert state["history"][-1] == tables.items(tiny).num_rows + 2
+    assert state["history_brands"][-1] == 0
+    assert len(timelines.states()) == 2
+
+
+def test_a_known_interaction_is_a_duplicate(timelines, tiny):
+    last = tables.interactions(tiny).slice(tables.interactions(tiny).num_rows - 1).to_pylist()[0]
+    user = tables.users(tiny)["raw_id"][last["user"] - 2].as_py()
+    item = tables.items(tiny)["raw_id"][last["item"] - 2].as_py()
+    account = timelines.append([Event(user, item, last["timestamp"])], now=NOW)
+    assert (account.accepted, account.left_out["duplicate"]) == ([], 1)
+
+
+def test_states_continue_the_prepared_ones(timelines, tiny):
+    """As if the events had been in the data from the start."""
+    interactions = tables.interactions(tiny).to_pylist()
+    user = tables.users(tiny)["raw_id"][0].as_py()
+    before = [row["item"] for row in interactions if row["user"] == 2]
+    timelines.append([Event(user, "1", LATER), Event(user, "2", LATER)], now=NOW)
+    states = timelines.states()
+    new = [tables.items(tiny)["raw_id"].to_pylist().index(raw) + 2 for raw in ("1", "2")]
+    assert states.schema == features.USER_HISTORY
+    assert states["history"].to_pylist()[1] == ([0] * HISTORY + before + new)[-HISTORY:]
+    times = [time.timestamp() % 86_400 for time in states["event_timestamp"].to_pylist()]
+    assert times == pytest.approx([0.001 * (len(before) + 1), 0.001 * (len(before) + 2)], abs=1e-6)
+
+
+def test_replaying_accepted_events_changes_nothing(timelines, tiny):
+    events = parse(json.dumps({"user": u, "item": i, "timestamp": LATER + i}) for u in (1, 2) for i in (1, 2, 3))
+    first = timelines.append(events, now=NOW)
+    once = timelines.states()
+    again = timelines.append(first.accepted, now=NOW)
+    assert (again.accepted, again.left_out["duplicate"]) == ([], 6)
+    assert timelines.states().equals(once)

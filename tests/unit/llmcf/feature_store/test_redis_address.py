@@ -1,0 +1,29 @@
+import pytest
+
+from core.errors import UsageError
+from llmcf.feature_store import redis_address
+
+
+def test_an_address_is_the_server_without_credentials():
+    assert redis_address.address("cache:6379,password=hush,username=me,ssl=true") == "cache:6379"
+    assert redis_address.address("cache:6379,db=3,password=a=b") == "cache:6379/3"
+
+
+@pytest.mark.parametrize("connection", ["", "cache", "cache:x", "redis://:hush@cache:6379", "cache:6379,pass,hush"])
+def test_another_form_is_refused_without_repeating_it(connection):
+    with pytest.raises(UsageError, match="LLMCF_REDIS is not") as caught:
+        redis_address.address(connection)
+    assert not connection or connection not in str(caught.value)
+
+
+def test_secrets_are_struck_out_of_a_message():
+    connection = "cache:6379,password=hush,ssl_password=pssst,db=3"
+    assert redis_address.scrub("3: hush, pssst", connection) == "3: ***, ***"
+    assert redis_address.scrub("said", None) == "said"
+
+
+def test_a_client_gives_up_in_time_unless_told_otherwise():
+    with redis_address.client("127.0.0.1:1,socket_timeout=9,password=7") as client:
+        options = client.connection_pool.connection_kwargs
+        assert (options["socket_timeout"], options["socket_connect_timeout"]) == (9, 2.0)
+        assert options["password"] == 7

@@ -1,0 +1,72 @@
+import pytest
+import yaml
+
+from core import steps, storage
+from core.data import features
+from core.data.prepare import prepare
+from core.errors import LlmcfError
+from core.settings import Workspace
+from llmcf.feature_store import jobs, registry
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch, source):
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    monkeypatch.delenv("LLMCF_REDIS", raising=False)
+    ws = Workspace("movielens-100k", "published")
+    prepare(ws, source=source, seed=1)
+    features.build(ws)
+    return ws
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The jobs that Feast would have been given."""
+    given = []
+    monkeypatch.setattr(registry, "run", lambda ws, *job: given.append(job[0]))
+    return given
+
+
+def change_content(ws):
+    """Features with other content, as a later preparation would leave them."""
+    stamp = storage.read_json(ws.path("features", steps.STAMP))
+    storage.write_json(ws.path("features", steps.STAMP), stamp | {"content": "0" * 64})
+
+
+def test_apply_before_build_names_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    with pytest.raises(LlmcfError, match="llmcf features build --dataset movielens-100k --order published"):
+        jobs.apply(Workspace("movielens-100k", "published"))
+
+
+def test_the_folder_is_a_feast_repository_of_its_own(built, asked):
+    jobs.apply(built)
+    config = yaml.safe_load(built.path("feast", "feature_store.yaml").read_text())
+    assert asked == ["apply"]
+    assert config["project"].startswith("movielens_100k_published_latest_")
+    assert config["online_store"]["type"] == "sqlite"
+    assert {path.name for path in built.path("feast", "data").iterdir()} == {
+        f"{name}.parquet" for name in features.SCHEMAS
+    }
+
+
+def test_other_features_are_another_release(built, asked, source):
+    first = jobs.apply(built).details["project"]
+    built.path("feast", "online.db").write_text("old states")
+    prepare(built, source=source, seed=2)  # in published order the seed draws negatives only: the same features
+    assert not features.build(built).skipped
+    assert jobs.apply(built).skipped
+    change_content(built)
+    assert jobs.apply(built).details["project"] != first
+    assert not built.path("feast", "online.db").exists()
+
+
+def test_redis_is_configured_without_writing_its_credential(built, asked, monkeypatch):
+    monkeypatch.setenv("LLMCF_REDIS", "cache:6379,password=hush")
+    assert jobs.apply(built).details["online_store"] == "redis"
+    config = yaml.safe_load(built.path("feast", "feature_store.yaml").read_text())
+    assert config["online_store"] == {"type": "redis", "connection_string": "${LLMCF_REDIS}"}
+    assert not [path for path in built.path("feast").rglob("*") if path.is_file() and b"hush" in path.read_bytes()]
+    change_content(built)
+    jobs.apply(built)
+    assert asked == ["apply", "teardown", "apply"]  # the old release leaves nothing in a store that others share

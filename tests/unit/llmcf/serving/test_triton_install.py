@@ -1,0 +1,54 @@
+"""What is said when something that Triton needs is missing."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.errors import LlmcfError
+from llmcf.serving import triton_install
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+
+
+def test_an_unbuilt_environment_names_the_make_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_ENVS", str(tmp_path))
+    with pytest.raises(LlmcfError, match="make env-triton"):
+        triton_install.find()
+
+
+def test_a_damaged_environment_names_the_make_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_ENVS", str(tmp_path))
+    python = tmp_path / "triton" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho 'No package metadata was found for nvidia-pytriton' >&2; exit 1\n")
+    python.chmod(0o755)
+    with pytest.raises(LlmcfError, match=r"nvidia-pytriton.*make env-triton"):
+        triton_install.find()
+
+
+def test_a_missing_libpython_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"LIBDIR": str(tmp_path), "MULTIARCH": "none", "py_version_short": "3.11"}
+    monkeypatch.setattr(triton_install.ctypes.util, "find_library", lambda name: None)
+    with pytest.raises(LlmcfError, match=r"apt-get install libpython3\.11"):
+        triton_install._libpython_folder(facts)
+
+
+@pytest.mark.parametrize("library", ["glibc 2.31", "musl 1.2"])
+def test_an_old_system_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "confstr", lambda name: library)
+    with pytest.raises(LlmcfError, match=r"2\.35 or newer, here is " + library):
+        triton_install.find()
+
+
+def test_backends_are_put_together_once() -> None:
+    first = triton_install.find()
+    marker = first.backends / "python" / "marker"
+    marker.touch()
+    assert triton_install.find().backends == first.backends
+    assert marker.exists()
+    assert shutil.which("triton_python_backend_stub", path=str(first.backends / "python"))

@@ -1,0 +1,98 @@
+"""A training run that is killed at any step and started again ends as one that never was."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.settings import Workspace
+from ranking import loop
+from ranking.distributed import Group
+from ranking.recipes import RankerConfig, resolve
+from ranking.registry import build
+from ranking.resume import Checkpoint, Progress
+from tests import in_memory
+
+CONFIG = replace(
+    resolve(Workspace("movielens-100k", "shuffled-ties"), model="deepfm", framework="llm-cf", recipe="best", seed=1),
+    width=8, batch=32, epochs=3, patience=3,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def fit(checkpoint: Checkpoint | None, config: RankerConfig = CONFIG) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    loop.seed_everything(config.seed)
+    batches, shape = in_memory.batches(framework=config.framework, recipe=config.recipe)
+    model = build(config, shape)
+    return loop.fit(model, replace(batches, id_dropout=0.2), config, checkpoint), model.state_dict()
+
+
+@pytest.mark.parametrize("killed_at", [1, 5, 9, 12])
+def test_a_run_killed_at_any_step_ends_like_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    whole, weights = fit(None)
+    checkpoint = Checkpoint(tmp_path, "key")
+    step, original = 0, loop.train_step
+
+    def dies(*arguments: Any) -> float:
+        nonlocal step
+        step += 1
+        if step == killed_at:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fit(checkpoint)
+    resumed, same = fit(checkpoint)
+    assert resumed["losses"] == whole["losses"]
+    assert [line["valid_auc"] for line in resumed["epochs"]] == [line["valid_auc"] for line in whole["epochs"]]
+    assert resumed["best_epoch"] == whole["best_epoch"]
+    assert all(torch.equal(same[name], value) for name, value in weights.items())
+
+
+class _Behind(Group):
+    """With another process that was killed before it had saved the last epoch."""
+
+    def least(self, value: int) -> int:
+        return value - 1
+
+
+def test_processes_go_on_after_the_last_epoch_that_all_have_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, weights = fit(Checkpoint(tmp_path, "key"))
+    saved: list[int] = []
+    monkeypatch.setattr(Checkpoint, "save", lambda _, progress, *state: saved.append(progress.epoch))
+    resumed, same = fit(Checkpoint(tmp_path, "key", _Behind()))
+    assert saved == [3]
+    assert resumed["losses"] == whole["losses"]
+    assert all(torch.equal(same[name], value) for name, value in weights.items())
+
+
+def test_what_another_run_has_left_is_not_read(tmp_path: Path) -> None:
+    fit(Checkpoint(tmp_path, "one"))
+    model = torch.nn.Linear(2, 1)
+    before = model.weight.clone()
+    live = {"model": model.state_dict()}
+    progress, _ = Checkpoint(tmp_path, "other").resume(live, torch.optim.Adam(model.parameters()))
+    assert progress == Progress()
+    assert torch.equal(model.weight, before)
+
+
+def test_training_ends_when_validation_stops_getting_better() -> None:
+    lines = [{"valid_auc": 0.6}, {"valid_auc": 0.5}]
+    assert not Progress(epochs=lines[:1], best_epoch=1).over(4, patience=1)
+    assert Progress(epochs=lines, best_epoch=1).over(4, patience=1)
+    assert not Progress(epochs=lines, best_epoch=1).over(4, patience=2)
+    assert Progress(epochs=lines, best_epoch=2).over(2, patience=2)

@@ -1,0 +1,235 @@
+"""`rank train` on a small real workspace: what it leaves, when it runs again, and how it fails."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from core import metrics, steps, storage
+from core.contracts import DENSE
+from core.data import tables
+from core.errors import LlmcfError, UsageError
+from core.settings import Workspace
+from ranking import loop
+from ranking.export import check, export_onnx, request_of
+from ranking.graph import ServedRanker
+from ranking.recipes import MODELS, resolve
+from ranking.registry import build
+from ranking.trainer import estimate_train, train
+from tests import in_memory
+
+PLACE = Workspace("movielens-100k", "shuffled-ties")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def ws(own: Workspace) -> Workspace:
+    """A copy of the tiny workspace with a CoT set of random vectors."""
+    rows, items = tables.training_rows(own), len(tables.items(own))
+    in_memory.write_cot_set(own, in_memory.example_set(rows, items=items))
+    return own
+
+
+@pytest.mark.parametrize(("framework", "recipe"), [("none", "strict"), ("llm-cf", "strict"), ("llm-cf", "best")])
+def test_a_run_leaves_weights_losses_scores_and_metrics(ws: Workspace, framework: str, recipe: str) -> None:
+    result = train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=2)
+    folder = ws.path("ranking", f"deepfm-{framework}-{recipe}-s1")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "losses.json", "model.safetensors", "scores.parquet", "step.json",
+    ]  # fmt: skip
+    scores = pq.read_table(folder / "scores.parquet").to_pandas()
+    of_test = scores[scores["split"] == "test"]
+    assert metrics.auc(of_test["label"].to_numpy(), of_test["score"].to_numpy()) == result.metrics["test"]["auc"]
+    assert scores["score"].between(0, 1).all()
+    assert set(result.metrics["valid"]) == {"auc", "logloss", "gauc", "ece"}
+    losses = json.loads((folder / "losses.json").read_text())
+    assert len(losses["epochs"]) == 2
+    assert all(math.isfinite(loss) for loss in losses["steps"])
+    again = train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=2)
+    assert again.skipped
+    assert again.metrics == result.metrics
+
+
+def test_rel_impr_is_against_the_same_run_without_a_framework(ws: Workspace) -> None:
+    lonely = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
+    assert lonely.metrics["test"]["rel_impr"] is None
+    assert "rank train" in lonely.details["note"]
+    base = train(ws, model="deepfm", framework="none", recipe="strict", seed=2, epochs=1)
+    assert "rel_impr" not in base.metrics["test"]
+    compared = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
+    assert compared.skipped
+    expected = metrics.rel_impr(compared.metrics["test"]["auc"], base.metrics["test"]["auc"])
+    assert compared.metrics["test"]["rel_impr"] == pytest.approx(expected)
+
+
+def test_the_same_seed_repeats_and_another_does_not(ws: Workspace) -> None:
+    def scores(seed: int) -> np.ndarray:
+        train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=seed, epochs=1)
+        folder = ws.path("ranking", f"deepfm-llm-cf-strict-s{seed}")
+        values = pq.read_table(folder / "scores.parquet")["score"].to_numpy()
+        shutil.rmtree(folder)
+        return values
+
+    first = scores(3)
+    assert np.array_equal(first, scores(3))
+    assert not np.array_equal(first, scores(4))
+
+
+def test_the_best_epoch_is_kept_and_training_stops(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    aucs = iter([0.6, 0.8, 0.7, 0.65, 0.9, 0.5, 0.4])
+    kept: list[np.ndarray] = []
+    original = loop.predict
+
+    def watched(*arguments: Any) -> np.ndarray:
+        kept.append(original(*arguments))
+        return kept[-1]
+
+    monkeypatch.setattr(loop, "predict", watched)
+    monkeypatch.setattr(loop.metrics, "auc", lambda *_: next(aucs))
+    result = train(ws, model="deepfm", framework="none", recipe="strict", seed=5, epochs=5)
+    assert [line["valid_auc"] for line in result.details["epochs"]] == [0.6, 0.8, 0.7, 0.65]
+    assert result.details["best_epoch"] == 2
+    np.testing.assert_array_equal(kept[4], kept[1])  # validation scores measured at the end are epoch 2's
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_leaves_nothing(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "binary_cross_entropy_with_logits", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(LlmcfError, match="training loss is nan"):
+        train(ws, model="deepfm", framework="none", recipe="strict", seed=6, epochs=1)
+    assert not ws.path("ranking", "deepfm-none-strict-s6").exists()
+
+
+def test_what_a_framework_adds_has_a_weight_decay_of_its_own() -> None:
+    config = resolve(PLACE, model="xdeepfm", framework="llm-cf", recipe="strict", seed=1)
+    model = build(config, in_memory.batches(model="xdeepfm", framework="llm-cf")[1])
+    assert model.llm_cf is not None
+    own, added = loop.optimizer_of(model, config).param_groups
+    assert (own["weight_decay"], added["weight_decay"]) == (3e-4, 1e-4)
+    assert set(map(id, added["params"])) == set(map(id, model.llm_cf.parameters()))
+    assert set(map(id, own["params"])) == set(map(id, model.parameters())) - set(map(id, added["params"]))
+    plain = resolve(PLACE, model="xdeepfm", framework="none", recipe="strict", seed=1)
+    assert plain.weight_decay == config.weight_decay
+
+
+def test_missing_inputs_name_their_verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    empty = Workspace("movielens-100k", "shuffled-ties")
+    for framework in ("none", "llm-cf"):
+        with pytest.raises(LlmcfError, match=r"run `llmcf (data prepare|features join)"):
+            train(empty, model="deepfm", framework=framework)
+    with pytest.raises(LlmcfError, match="run `llmcf data prepare"):
+        estimate_train(empty, model="deepfm", framework="none")
+    with pytest.raises(UsageError, match="unknown model 'dcnv3'"):
+        train(empty, model="dcnv3", framework="none")
+
+
+def test_the_estimate_grows_with_rows_epochs_and_framework(ws: Workspace) -> None:
+    def seconds(framework: str, epochs: int) -> float:
+        return estimate_train(ws, model="deepfm", framework=framework, epochs=epochs).seconds
+
+    assert seconds("none", 1) < seconds("none", 4) < seconds("llm-cf", 4)
+
+
+@pytest.mark.parametrize(("framework", "recipe"), [("llm-cf", "strict"), ("llm-cf", "best")])
+def test_the_exported_graph_is_the_model_at_any_batch(
+    ws: Workspace, tmp_path: Path, framework: str, recipe: str
+) -> None:
+    """Equality with the model is the export's own check; here: the contract's names, any batch, missing examples."""
+    import onnxruntime
+
+    train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=2)
+    path = tmp_path / "model.onnx"
+    manifest = export_onnx(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, path=path)
+    reads = {
+        "strict": ["user", "item", "history", "examples"],
+        "best": ["user", "item", "history", "dense", "examples", "similarity"],
+    }
+    assert manifest["inputs"] == reads[recipe]
+    session = onnxruntime.InferenceSession(path)
+    assert [node.name for node in session.get_inputs()] == manifest["inputs"]
+    assert [node.name for node in session.get_outputs()] == ["score"]
+    table = tables.training_rows(ws).slice(3, 7)
+    feed = {
+        "user": table["user"].to_numpy(),
+        "item": table["item"].to_numpy(),
+        "history": np.stack(table["history"].to_numpy(zero_copy_only=False)),
+        "dense": np.zeros((7, len(DENSE)), dtype=np.float32),
+        "examples": np.array([[1, 2, 3, 4], [0, 0, 0, 0], [60, 0, 5, 0]] * 3, dtype=np.int64)[:7],
+        "similarity": np.full((7, 4), 0.3, dtype=np.float32),
+    }
+    wanted = {name: feed[name] for name in manifest["inputs"]}
+    together = np.asarray(session.run(None, wanted)[0])
+    assert together.shape == (7,)
+    alone = [np.asarray(session.run(None, {name: v[i : i + 1] for name, v in wanted.items()})[0]) for i in range(7)]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "framework", "recipe"),
+    [(model, framework, "best") for model in MODELS for framework in ("none", "llm-cf")]
+    + [("deepfm", "llm-cf", "paper"), ("xdeepfm", "kar", "strict"), ("din", "llm-cf+kd", "strict")],
+)
+def test_the_graph_to_be_exported_scores_like_the_model(model: str, framework: str, recipe: str) -> None:
+    config = resolve(PLACE, model=model, framework=framework, recipe=recipe, seed=1)
+    batches, shape = in_memory.batches(model=model, framework=framework, recipe=recipe)
+    ranker = build(config, shape).eval()
+    served = ServedRanker(ranker, batches).eval()
+    at_N = torch.arange(0, len(batches.rows.label_N), 11)
+    request = {name: torch.from_numpy(values) for name, values in request_of(batches, config, at_N).items()}
+    with torch.no_grad():
+        scores = served(**request).numpy()
+    np.testing.assert_allclose(scores, loop.predict(ranker, batches, at_N), atol=1e-5)
+
+
+def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    import onnx
+
+    node = onnx.helper.make_node("Sigmoid", ["x"], ["score"])
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch"]) for name in ("x", "score")]
+    graph = onnx.helper.make_graph([node], "graph", [value[0]], [value[1]])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "m.onnx")
+    request = {"x": np.zeros(3, dtype=np.float32)}
+    check(tmp_path / "m.onnx", request, np.full(3, 0.5, dtype=np.float32))
+    with pytest.raises(LlmcfError, match="away from the model"):
+        check(tmp_path / "m.onnx", request, np.full(3, 0.6, dtype=np.float32))
+
+
+def test_a_run_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: Path) -> None:
+    train(ws, model="deepfm", framework="none", recipe="strict", seed=7, epochs=1)
+    stamp = ws.path("data", steps.STAMP)
+    before = stamp.read_text()
+    stamp.write_text(before.replace('"content": "', '"content": "other'))
+    with pytest.raises(LlmcfError, match="older than its inputs or its code; run `llmcf rank train --model deepfm"):
+        export_onnx(ws, model="deepfm", framework="none", recipe="strict", seed=7, path=tmp_path / "m.onnx")
+    stamp.write_text(before)
+    with pytest.raises(LlmcfError, match="--seed 8"):
+        export_onnx(ws, model="deepfm", framework="none", recipe="strict", seed=8, path=tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_run_of_texts_of_another_encoder_is_refused_by_name(ws: Workspace, tmp_path: Path) -> None:
+    train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=9, epochs=1)
+    stamp = ws.path("cot", "vectors", steps.STAMP)
+    before = stamp.read_text()
+    content = storage.read_json(stamp)
+    storage.write_json(stamp, content | {"config": content["config"] | {"encoder": "bge", "hash": "12"}})
+    try:
+        with pytest.raises(UsageError, match="is of the text encoder @, and not of bge@12"):
+            export_onnx(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=9, path=tmp_path / "m.onnx")
+    finally:
+        stamp.write_text(before)
+    assert not (tmp_path / "m.onnx").exists()
