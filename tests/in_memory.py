@@ -16,6 +16,7 @@ from ict.examples import ExampleSet
 from ict.neighbours import NeighbourConfig, Neighbours, find
 from ranking.bags import Catalogue
 from ranking.batch import BatchBuilder
+from ranking.graph import Facts
 from ranking.registry import ATTENDING, Shape
 from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
@@ -124,6 +125,16 @@ def batches(
         read["knowledge"] = knowledge()
     shape = Shape(tables=catalogue.sizes(USERS), text_width=16)
     return BatchBuilder.of(rows, histories, catalogue, USERS, **read), shape
+
+
+def facts(batches: BatchBuilder) -> Facts:
+    """What a release would freeze of the invented world."""
+    return Facts(
+        catalogue=batches.catalogue,
+        item_vectors_VE=item_vectors(),
+        examples=batches.context.examples if batches.context else None,
+        knowledge=batches.knowledge,
+    )
 
 
 def knowledge(users: int = USERS, items: int = 32, width: int = 16) -> Knowledge:

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from core import measurements, metrics, settings, storage
+from core import markdown, measurements, metrics, settings, storage
 from core.contracts import FRAMEWORKS, ON_SALE, ORDERS, RECIPES
 from core.errors import LlmcfError
 from core.result import Result
 from core.settings import Workspace
 from core.uncertainty import holm, over_seeds, paired_test
 from llmcf.backfill.ranking import TASK
-from llmcf.reports import markdown
 from llmcf.reports.ranking_cells import (
     ABLATIONS,
     BACKBONE_NAMES,
