@@ -133,8 +133,14 @@ def verbs(cot_set: str) -> tuple[str, str]:
 
 
 def history_vectors(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
-    """The normalised mean of each history's item vectors, (B, E); zero for an empty history."""
-    sums_BE = F.embedding_bag(history_BL, item_vectors_VE, mode="sum")  # pad and unknown items are zero rows
+    """The normalised mean of each history's item vectors, (B, E); zero for an empty history.
+
+    A bag never forms the vectors of every position; in an exported graph, ONNX would run it as a loop.
+    """
+    if torch.compiler.is_exporting():
+        sums_BE = F.embedding(history_BL, item_vectors_VE).sum(dim=1)
+    else:
+        sums_BE = F.embedding_bag(history_BL, item_vectors_VE, mode="sum")  # pad and unknown items are zero rows
     return F.normalize(sums_BE, dim=-1)
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from core import steps, storage
@@ -12,6 +11,7 @@ from core.contracts import RANKER_INPUTS, RANKER_OUTPUTS
 from core.data.tables import remedy
 from core.errors import LlmcfError
 from core.settings import Workspace
+from ict import onnx
 from ranking import weights
 from ranking.batch import BatchBuilder
 from ranking.graph import ServedRanker
@@ -23,7 +23,6 @@ from ranking.registry import build
 from ranking.trainer import ranker_step, run_folder
 
 _CHECKED = 100  # rows on which the graph must equal the model
-_TOLERANCE = 1e-4
 
 
 def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed: int, path: Path) -> dict[str, Any]:
@@ -40,8 +39,8 @@ def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed:
     rows = batches.rows.of_split("test")[:_CHECKED]
     request = request_of(batches, config, rows)
     with storage.atomic_path(path) as beside:
-        write_onnx(served, request, beside)
-        check(beside, request, predict(ranker, batches, rows))
+        onnx.write(served, request, [tensor.name for tensor in RANKER_OUTPUTS], beside)
+        onnx.check(beside, request, predict(ranker, batches, rows))
     return {
         "model": model,
         "framework": framework,
@@ -95,37 +94,3 @@ def request_of(batches: BatchBuilder, config: RankerConfig, at_B: Tensor) -> dic
         if config.in_context.use_similarity:
             known["similarity"] = batches.context.neighbours.similarity_NK[at_B]
     return {tensor.name: known[tensor.name].numpy() for tensor in RANKER_INPUTS if tensor.name in known}
-
-
-def write_onnx(served: ServedRanker, request: dict[str, np.ndarray], path: Path) -> None:
-    """Export for any number of candidates."""
-    inputs = {name: torch.from_numpy(values) for name, values in request.items()}
-    batch = torch.export.Dim("batch", min=1, max=65_536)
-    with torch.no_grad():
-        program = torch.onnx.export(
-            served,
-            kwargs=inputs,
-            dynamo=True,
-            dynamic_shapes={name: {0: batch} for name in inputs},
-            input_names=list(inputs),
-            output_names=[tensor.name for tensor in RANKER_OUTPUTS],
-            verbose=False,
-        )
-    assert program is not None
-    program.save(path, external_data=False)
-
-
-def check(path: Path, request: dict[str, np.ndarray], expected_B: np.ndarray) -> None:
-    """Compare ONNX Runtime with the model on real rows, all at once and one alone.
-
-    Raises:
-        LlmcfError: if a score departs by more than the tolerance.
-    """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for rows in (slice(None), slice(0, 1)):
-        scores = session.run(None, {name: values[rows] for name, values in request.items()})[0]
-        apart = float(np.abs(np.asarray(scores) - expected_B[rows]).max())
-        if not apart <= _TOLERANCE:
-            raise LlmcfError(f"the ONNX graph is {apart:.2g} away from the model it was exported from; nothing written")

@@ -8,36 +8,34 @@ M examples + 1, V items, U users, W width of w.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.contracts import PAD
-from ict.examples import ExampleSet
-from ranking.bags import Catalogue, padded_fields
+from ict.examples import ExampleSet, history_vectors
+from ranking.bags import ItemFields, padded_fields
 from ranking.batch import BatchBuilder
 from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
 from ranking.layers import FIELDS, TABLES, Positions, SparseFields, mean_bag, split_first_order
 from ranking.ranker import Ranker
-from ranking.rows import Knowledge
+from ranking.rows import Knowledge, may_read
 from ranking.text_match import text_match
 
 
 class GatherFields(nn.Module):
     """`SparseFields` over a trained copy of its tables, with gathers in place of jagged bags."""
 
-    def __init__(self, fields: SparseFields, catalogue: Catalogue) -> None:
+    def __init__(self, fields: SparseFields, items: ItemFields) -> None:
         super().__init__()
         self.width = fields.width
         self.tables = nn.ParameterDict({name: nn.Parameter(table) for name, table in fields.weights().items()})
         self.brand_V: Tensor
         self.categories_VC: Tensor
-        self.register_buffer("brand_V", catalogue.brand_V)
-        self.register_buffer("categories_VC", catalogue.categories_VC)
+        self.register_buffer("brand_V", items.brand_V)
+        self.register_buffer("categories_VC", items.categories_VC)
 
     def forward(self, user_B: Tensor, item_B: Tensor, history_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Return embeddings (B, F, D) and first-order sums (B,)."""
-        ids = padded_fields(Catalogue(self.brand_V, self.categories_VC), user_B, item_B, history_BL)
+        ids = padded_fields(ItemFields(self.brand_V, self.categories_VC), user_B, item_B, history_BL)
         pooled = [mean_bag(self.tables[table], ids[field]) for field, table in FIELDS.items()]
         return split_first_order([torch.stack(pooled, dim=1)], self.width)
 
@@ -58,8 +56,7 @@ class ServedInContext(nn.Module):
         self.item_text_VW: Tensor | None
         self.tokens_M3W: Tensor
         self.register_buffer("vectors_VE", examples.item_vectors_VE)
-        text = model.ict.text(self.vectors_VE) if model.ict.config.use_text else None
-        self.register_buffer("item_text_VW", text)
+        self.register_buffer("item_text_VW", model.ict.texts(self.vectors_VE))
         emb_MFD, _ = fields(examples.user_M, examples.item_M, examples.history_ML)
         r_MW = self.encode(emb_MFD, examples.item_M, examples.history_ML)
         self.register_buffer("tokens_M3W", model.ict.tokens(r_MW, examples.cot_ME, examples.label_M))
@@ -75,8 +72,8 @@ class ServedInContext(nn.Module):
         """r, (B, W): `LlmCf.represent` with the texts looked up."""
         if self.item_text_VW is None:
             return self.model.represent(emb_BFD, None, None)
-        history_BE = F.normalize(F.embedding(history_BL, self.vectors_VE).sum(dim=1), dim=-1)
-        return self.model.represent(emb_BFD, self.item_text_VW[item_B], self.model.ict.text(history_BE))
+        history_BW = self.model.ict.texts(history_vectors(self.vectors_VE, history_BL))
+        return self.model.represent(emb_BFD, self.item_text_VW[item_B], history_BW)
 
 
 class ServedKnowledge(nn.Module):
@@ -94,8 +91,7 @@ class ServedKnowledge(nn.Module):
 
     def forward(self, user_B: Tensor, item_B: Tensor, history_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Return the user's and the item's vector, (B, D); zeros where a row may read no text."""
-        prefix_B, seen_B = self.prefix_U[user_B], (history_BL != PAD).sum(dim=1)
-        there_B1 = ((prefix_B >= 0) & (seen_B >= prefix_B)).unsqueeze(1)
+        there_B1 = may_read(self.prefix_U[user_B], history_BL).unsqueeze(1)
         return self.user_UD[user_B] * there_B1, self.item_VD[item_B]
 
 
@@ -105,7 +101,7 @@ class ServedRanker(nn.Module):
     def __init__(self, model: Ranker, batches: BatchBuilder) -> None:
         super().__init__()
         self.model = model
-        self.fields = GatherFields(model.fields, batches.catalogue)
+        self.fields = GatherFields(model.fields, batches.items)
         self.in_context = self.knowledge = None
         if model.llm_cf is not None:
             assert batches.context is not None, "this framework needs in-context examples"

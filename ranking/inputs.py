@@ -13,7 +13,7 @@ from core.data import tables
 from core.settings import Workspace
 from ict.examples import ExampleSet, integers, verbs
 from ict.neighbours import ensure, neighbours
-from ranking.bags import Catalogue
+from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.recipes import RankerConfig
 from ranking.registry import Shape, attends
@@ -53,7 +53,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
     """The rows of a workspace, ready to be batched, and the sizes of the model they need."""
     rows = Rows.of(tables.training_rows(ws))
     histories = Histories.of(rows.requests)
-    catalogue = Catalogue.of(tables.items(ws))
+    items = ItemFields.of(tables.items(ws))
     users = int(tables.users(ws)["user"].to_numpy().max()) + 1
     context = knowledge = text_match = None
     text_width = 0
@@ -72,7 +72,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
     builder = BatchBuilder.of(
         rows,
         histories,
-        catalogue,
+        items,
         users,
         context=context,
         knowledge=knowledge,
@@ -81,7 +81,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
         attends=attends(config),
         id_dropout=config.id_dropout,
     )
-    return builder, Shape(tables=catalogue.sizes(users), text_width=text_width)
+    return builder, Shape(tables=items.sizes(users), text_width=text_width)
 
 
 def coverage(batches: BatchBuilder) -> dict[str, float]:

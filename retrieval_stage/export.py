@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core import steps, storage
 from core.contracts import FIRST_ID, UNKNOWN, USER_VECTOR_INPUTS, USER_VECTOR_OUTPUTS
 from core.data import tables
-from core.errors import LlmcfError
 from core.settings import Workspace
+from ict import onnx
 from retrieval_stage import weights
 from retrieval_stage.embeddings import DenseTable, Table
 from retrieval_stage.objective import Shown
@@ -28,7 +27,6 @@ from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
 
 _CHECKED = 64  # requests on which the graph must equal the model
-_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +47,6 @@ class UserVectorGraph(nn.Module):
         for name, table in (("user", tower.user), ("item", tower.item)):
             assert isinstance(table, Table)
             self.tower.set_submodule(name, DenseTable(table, UNKNOWN))
-        if self.tower.context is not None:
-            self.tower.context.pool = gathered_history_vectors
         self.eval()
 
     def forward(
@@ -72,8 +68,8 @@ def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed:
     tower = weights.load(ws, config, sequences)
     request = request_of(config, sequences, weights.shown_examples(ws, config, sequences))
     with storage.atomic_path(path) as beside:
-        write_graph(UserVectorGraph(tower), request, beside)
-        apart = check(beside, request, _vectors(tower, request))
+        onnx.write(UserVectorGraph(tower), request, [tensor.name for tensor in USER_VECTOR_OUTPUTS], beside)
+        apart = onnx.check(beside, request, _vectors(tower, request))
     vectors = tower.item_vectors().detach().numpy().copy()
     step = train_step(ws, config)
     manifest = {
@@ -104,48 +100,7 @@ def request_of(config: RetrievalConfig, sequences: Sequences, shown: Shown) -> d
     return {tensor.name: known[tensor.name].numpy() for tensor in USER_VECTOR_INPUTS if tensor.name in known}
 
 
-def write_graph(graph: UserVectorGraph, request: dict[str, np.ndarray], path: Path) -> None:
-    """Export for any number of users."""
-    inputs = {name: torch.from_numpy(values) for name, values in request.items()}
-    batch = torch.export.Dim("batch", min=1, max=65_536)
-    with torch.no_grad():
-        program = torch.onnx.export(
-            graph,
-            kwargs=inputs,
-            dynamo=True,
-            dynamic_shapes={name: {0: batch} for name in inputs},
-            input_names=list(inputs),
-            output_names=[tensor.name for tensor in USER_VECTOR_OUTPUTS],
-            verbose=False,
-        )
-    assert program is not None
-    program.save(path, external_data=False)
-
-
-def check(path: Path, request: dict[str, np.ndarray], expected_BW: np.ndarray) -> float:
-    """Compare ONNX Runtime with the model, all requests at once and one alone; return the largest difference.
-
-    Raises:
-        LlmcfError: if it is over the tolerance.
-    """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    apart = 0.0
-    for rows in (slice(None), slice(0, 1)):
-        vectors = session.run(None, {name: values[rows] for name, values in request.items()})[0]
-        apart = max(apart, float(np.abs(np.asarray(vectors) - expected_BW[rows]).max()))
-    if not apart <= _TOLERANCE:
-        raise LlmcfError(f"the ONNX graph is {apart:.2g} away from the model it was exported from; nothing written")
-    return apart
-
-
 @torch.no_grad()
 def _vectors(tower: UserTower, request: dict[str, np.ndarray]) -> np.ndarray:
     part = {name: torch.from_numpy(values) for name, values in request.items()}
     return tower(part["user"], part["history"], part.get("examples"), part.get("similarity")).numpy()
-
-
-def gathered_history_vectors(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
-    """`ict.examples.history_vectors` without bags, which ONNX would run as a loop."""
-    return F.normalize(F.embedding(history_BL, item_vectors_VE).sum(dim=1), dim=-1)

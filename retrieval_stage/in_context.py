@@ -39,7 +39,6 @@ class InContextFeature(nn.Module):
         super().__init__()
         text_width = examples.cot_ME.shape[1]
         self.ict = InContext(IctConfig(width=width, text_width=text_width, alpha=0.0, use_similarity=use_similarity))
-        self.pool = history_vectors  # replaced in the exported graph
         self.represent = nn.Sequential(nn.Linear(_PARTS * width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, width))
         count = len(examples.row_M)
         data = {
@@ -87,4 +86,4 @@ class InContextFeature(nn.Module):
         self.tokens_M3D = self.tokens(torch.arange(len(self.user_M)), user, item)
 
     def _text_of_histories(self, history_XL: Tensor) -> Tensor:
-        return self.ict.text(self.pool(self.item_vectors_VE, history_XL))
+        return self.ict.text(history_vectors(self.item_vectors_VE, history_XL))

@@ -23,7 +23,7 @@ def test_torchrec_bags_equal_plain_gathers() -> None:
     fields = SparseFields(shape.tables, width=8)
     requests = builder.rows.requests
     trained = fields(builder(torch.arange(len(requests)), training=False).sparse)
-    served = GatherFields(fields, builder.catalogue)(requests.user_B, requests.item_B, requests.history_BL)
+    served = GatherFields(fields, builder.items)(requests.user_B, requests.item_B, requests.history_BL)
     assert trained[0].shape == (len(requests), len(FIELDS), 8)
     for left, right in zip(trained, served, strict=True):
         torch.testing.assert_close(left, right)

@@ -18,7 +18,7 @@ from core.data import tables
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from ranking import loop
-from ranking.export import check, export_onnx, request_of
+from ranking.export import export_onnx, request_of
 from ranking.graph import ServedRanker
 from ranking.recipes import MODELS, resolve
 from ranking.registry import build
@@ -193,19 +193,6 @@ def test_the_graph_to_be_exported_scores_like_the_model(model: str, framework: s
     with torch.no_grad():
         scores = served(**request).numpy()
     np.testing.assert_allclose(scores, loop.predict(ranker, batches, at_N), atol=1e-5)
-
-
-def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    import onnx
-
-    node = onnx.helper.make_node("Sigmoid", ["x"], ["score"])
-    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch"]) for name in ("x", "score")]
-    graph = onnx.helper.make_graph([node], "graph", [value[0]], [value[1]])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "m.onnx")
-    request = {"x": np.zeros(3, dtype=np.float32)}
-    check(tmp_path / "m.onnx", request, np.full(3, 0.5, dtype=np.float32))
-    with pytest.raises(LlmcfError, match="away from the model"):
-        check(tmp_path / "m.onnx", request, np.full(3, 0.6, dtype=np.float32))
 
 
 def test_a_run_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: Path) -> None:
