@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from core import memory, metrics, storage
+from core import memory, metrics, processor, storage
 from core.contracts import ON_SALE
 from core.errors import UsageError
 from core.progress import say, track
@@ -195,7 +195,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue] - it only helps to find bugs, and costs a sixth
-    torch.set_flush_denormal(True)
+    processor.flush_denormals(torch.set_flush_denormal)
 
 
 def parameters(model: nn.Module) -> int:
