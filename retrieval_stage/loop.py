@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from core import storage
+from core import processor, storage
 from core.contracts import SPLITS
 from core.data import tables
 from core.errors import LlmcfError
@@ -32,13 +32,15 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
     Raises:
         LlmcfError: if a split is empty, or the loss stops being a number.
     """
-    sequences = Sequences.of(tables.training_rows(ws))
+    rows = tables.training_rows(ws)
+    sequences = Sequences.of(rows)
     for split in SPLITS:
         if not len(sequences.of_split(split)):
             raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
     seed_everything(config.seed)
-    shown = weights.shown_examples(ws, config, sequences)
-    tower = weights.new_tower(ws, config, sequences)
+    examples = weights.example_set(ws, config, rows)
+    shown = weights.shown_examples(ws, config, sequences, rows, examples)
+    tower = weights.new_tower(ws, config, sequences, examples)
     log = fit(tower, sequences, shown)
     weights.save(tower, folder)
     storage.write_json(folder / "losses.json", log)
@@ -58,7 +60,7 @@ def seed_everything(seed: int) -> None:
     """Make a run repeatable on one machine, and keep decayed weights out of the slow denormal range."""
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    torch.set_flush_denormal(True)
+    processor.flush_denormals(torch.set_flush_denormal)
 
 
 def fit(tower: UserTower, sequences: Sequences, shown: Shown) -> list[dict[str, Any]]:
