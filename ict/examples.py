@@ -85,8 +85,11 @@ class ExampleSet:
         return len(self.row_M) - 1
 
     @classmethod
-    def load(cls, ws: Workspace, cot_set: str = "") -> "ExampleSet":
+    def load(cls, ws: Workspace, cot_set: str = "", rows: pa.Table | None = None) -> "ExampleSet":
         """Read a CoT set of a workspace.
+
+        Args:
+            rows: the workspace's training rows, where they are at hand.
 
         Raises:
             LlmcfError: if a step that makes it has not run, or the texts have changed since; names the verb.
@@ -98,7 +101,8 @@ class ExampleSet:
         texts = storage.read_table(path, schemas.COT_TEXTS, make)
         if len(texts) != len(vectors["cot"]):
             raise LlmcfError(f"{path} has changed since it was embedded; run `{embed}` again")
-        return cls.of(tables.training_rows(ws), integers(texts, "row"), vectors["cot"], vectors["items"])
+        rows = tables.training_rows(ws) if rows is None else rows
+        return cls.of(rows, integers(texts, "row"), vectors["cot"], vectors["items"])
 
     @classmethod
     def of(cls, rows: pa.Table, sample_N: Tensor, cot_NE: Tensor, item_vectors_VE: Tensor) -> "ExampleSet":

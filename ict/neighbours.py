@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core import steps
+from core import processor, steps
 from core.contracts import EXAMPLES
 from core.data import tables
 from core.errors import UsageError, check_choice
@@ -65,22 +65,29 @@ class Neighbours:
     similarity_NK: Tensor
 
 
-def neighbours(ws: Workspace, config: NeighbourConfig, requests: Requests) -> Neighbours:
+def neighbours(ws: Workspace, config: NeighbourConfig, requests: Requests, examples: ExampleSet) -> Neighbours:
     """Find, or read if nothing has changed, the neighbours of all training rows, which are `requests`.
+
+    Args:
+        examples: the workspace's set that `config` names.
 
     Raises:
         LlmcfError: if the CoT vectors or the training rows are missing, naming the verb.
     """
-    stored = load_file(ensure(ws, config) / _FILE)
+    done = steps.run(neighbours_step(ws, config), lambda folder: _work(config, requests, examples, folder))
+    stored = load_file(done.folder / _FILE)
     return Neighbours(*arrange(stored["examples"], stored["similarity"], requests, config))
 
 
-def ensure(ws: Workspace, config: NeighbourConfig) -> Path:
-    """The folder of the neighbours of all training rows, filled first where it is not current; errors as above."""
-    return steps.run(neighbours_step(ws, config), lambda folder: _work(ws, config, folder)).folder
+def prepare(ws: Workspace, config: NeighbourConfig) -> None:
+    """Find the neighbours where they are not current, for several processes that read them later; errors as above."""
+    if neighbours_step(ws, config).current() is None:
+        rows = tables.training_rows(ws)
+        neighbours(ws, config, Requests.of(rows), ExampleSet.load(ws, config.cot_set, rows))
 
 
 def neighbours_step(ws: Workspace, config: NeighbourConfig) -> steps.Step:
+    """What they depend on; to ask finds nothing."""
     inputs = [ws.cot("texts", config.cot_set), ws.cot("vectors", config.cot_set)]
     for folder, verb in zip(inputs, verbs(config.cot_set), strict=True):
         steps.require(folder, tables.remedy(ws, verb))
@@ -92,9 +99,9 @@ def neighbours_step(ws: Workspace, config: NeighbourConfig) -> steps.Step:
     )
 
 
-def _work(ws: Workspace, config: NeighbourConfig, folder: Path) -> dict[str, object]:
-    requests = Requests.of(tables.training_rows(ws))
-    examples_NK, similarity_NK = _best_of_all(ExampleSet.load(ws, config.cot_set), requests, config)
+def _work(config: NeighbourConfig, requests: Requests, examples: ExampleSet, folder: Path) -> dict[str, object]:
+    processor.flush_denormals(torch.set_flush_denormal)
+    examples_NK, similarity_NK = _best_of_all(examples, requests, config)
     there_NK = similarity_NK > -torch.inf
     save_file({"examples": (examples_NK * there_NK).int(), "similarity": similarity_NK}, folder / _FILE)
     found = there_NK.sum(dim=1)

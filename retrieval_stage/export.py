@@ -64,9 +64,10 @@ def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed:
         LlmcfError: if the model is missing or stale, or the graph does not compute what the model does.
     """
     config = trained(ws, resolve(model=model, framework=framework, recipe=recipe, seed=seed))
-    sequences = Sequences.of(tables.training_rows(ws))
-    tower = weights.load(ws, config, sequences)
-    request = request_of(config, sequences, weights.shown_examples(ws, config, sequences))
+    rows = tables.training_rows(ws)
+    sequences, examples = Sequences.of(rows), weights.example_set(ws, config, rows)
+    tower = weights.load(ws, config, sequences, examples)
+    request = request_of(config, sequences, weights.shown_examples(ws, config, sequences, rows, examples))
     with storage.atomic_path(path) as beside:
         onnx.write(UserVectorGraph(tower), request, [tensor.name for tensor in USER_VECTOR_OUTPUTS], beside)
         apart = onnx.check(beside, request, _vectors(tower, request))

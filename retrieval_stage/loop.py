@@ -34,13 +34,15 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
         LlmcfError: if a split is empty.
         UsageError: if the loss is not a number.
     """
-    sequences = Sequences.of(tables.training_rows(ws))
+    rows = tables.training_rows(ws)
+    sequences = Sequences.of(rows)
     for split in SPLITS:
         if not len(sequences.of_split(split)):
             raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
     seed_everything(config.seed)
-    shown = weights.shown_examples(ws, config, sequences)
-    tower = weights.new_tower(ws, config, sequences)
+    examples = weights.example_set(ws, config, rows)
+    shown = weights.shown_examples(ws, config, sequences, rows, examples)
+    tower = weights.new_tower(ws, config, sequences, examples)
     log = fit(tower, sequences, shown)
     weights.save(tower, folder)
     storage.write_json(folder / "losses.json", log)

@@ -90,8 +90,9 @@ def test_the_exported_graph_gives_the_trained_vectors(
 
 def test_strict_asks_for_no_similarity(ws: Workspace) -> None:
     config = trainer.resolve(model="sasrec", framework="llm-cf", recipe="strict", seed=SEED)
-    sequences = export.Sequences.of(tables.training_rows(ws))
-    shown = export.weights.shown_examples(ws, config, sequences)
+    rows = tables.training_rows(ws)
+    sequences, examples = export.Sequences.of(rows), ExampleSet.load(ws)
+    shown = export.weights.shown_examples(ws, config, sequences, rows, examples)
     assert list(export.request_of(config, sequences, shown)) == ["user", "history", "examples"]
 
 
