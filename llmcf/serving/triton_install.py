@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from core import environments, settings, storage
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 
 _GLIBC = (2, 35)
 _QUESTION = """
@@ -63,7 +63,7 @@ def _check_system() -> None:
     if library != "glibc" or tuple(map(int, release.split("."))) < _GLIBC:
         raise LlmcfError(f"Triton needs Linux with glibc 2.35 or newer, here is {library or 'no glibc'} {release}")
     if shutil.which("setpriv") is None:
-        raise LlmcfError("`setpriv` is missing; run `apt-get install util-linux` first")
+        raise Missing("`setpriv` is missing", "apt-get install util-linux")
 
 
 def _ask(python: Path) -> dict[str, str]:
@@ -87,7 +87,7 @@ def _libpython_folder(facts: dict[str, str]) -> Path:
     if ctypes.util.find_library(f"python{facts['py_version_short']}"):
         return own  # the dynamic linker knows a place of its own
     package = f"libpython{facts['py_version_short']}"
-    raise LlmcfError(f"Triton's Python backend needs {name}; run `apt-get install {package}` first")
+    raise Missing(f"Triton's Python backend needs {name}", f"apt-get install {package}")
 
 
 def _backends(server: Path, facts: dict[str, str]) -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from core import settings, storage
 from core.contracts import TRITON_MODELS
-from core.errors import LlmcfError
+from core.errors import Missing, Unavailable, UsageError
 from llmcf.serving import triton_install
 
 HOST = "127.0.0.1"
@@ -60,8 +60,8 @@ def run_triton(
     """Serve the newest version of each model in `repository` until the block ends; a port not given is a free one.
 
     Raises:
-        LlmcfError: if a model or the environment is missing, a requested port is busy, or the server does not get
-            ready (with what its log says).
+        Missing: if there is no model or no environment.
+        Unavailable: if a requested port is busy, or the server does not get ready (with what its log says).
     """
     installation = triton_install.find()
     view = _view(repository)
@@ -95,7 +95,7 @@ def _view(repository: Path) -> Path:
     for name in TRITON_MODELS:
         versions = [path.name for path in (repository / name).glob("*/model.onnx")]
         if not (repository / name / "config.pbtxt").is_file() or not versions:
-            raise LlmcfError(f"{repository / name} holds no model; run `llmcf export` first")
+            raise Missing(f"{repository / name} holds no model", "llmcf export")
     view = settings.home() / "triton-views" / storage.digest(str(repository))[:16]
     view.mkdir(parents=True, exist_ok=True)
     for name in TRITON_MODELS:
@@ -108,7 +108,7 @@ def _ports(wanted: tuple[int | None, ...]) -> tuple[int, int, int]:
     """Each wanted port, found free, or one of the kernel's choice."""
     given = [port for port in wanted if port is not None]
     if len(set(given)) < len(given):
-        raise LlmcfError(f"HTTP, gRPC and metrics need a port each, got {', '.join(map(str, given))}")
+        raise UsageError(f"HTTP, gRPC and metrics need a port each, got {', '.join(map(str, given))}")
     with ExitStack() as probes:  # held open together, so that no two are alike
         http_port, grpc_port, metrics_port = (_free_port(probes.enter_context(socket.socket()), p) for p in wanted)
     return http_port, grpc_port, metrics_port
@@ -119,7 +119,7 @@ def _free_port(probe: socket.socket, port: int | None) -> int:
     try:
         probe.bind((HOST, port or 0))
     except OSError as error:
-        raise LlmcfError(
+        raise Unavailable(
             f"port {port} on {HOST} cannot be used ({error.strerror}); stop what holds it "
             f"(`ss -ltnp 'sport = :{port}'` shows it) or choose another port"
         ) from error
@@ -145,7 +145,7 @@ def _launch(
             raise
         _stop(process)
         if tries == _TRIES or not _logged(server, "already in use"):
-            raise LlmcfError(f"Triton did not get ready; its log {server.log} says:\n{complaints(server.log)}")
+            raise Unavailable(f"Triton did not get ready; its log {server.log} says:\n{complaints(server.log)}")
         tries += 1
 
 
