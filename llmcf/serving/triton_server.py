@@ -1,7 +1,7 @@
 """A Triton server as a context manager: started on loopback, ready or an error with its log, stopped without remains.
 
 The server ends with the thread that started it, even if that is killed: the kernel then signals it (`setpriv
---pdeathsig`). A model repository may hold stray folders: Triton is shown only the contract's models.
+--pdeathsig`). What it reads lies behind links in a folder of its own (llmcf/serving/triton_runtime.py).
 """
 
 import http.client
@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core import settings, storage
+from core import settings
 from core.contracts import TRITON_MODELS
 from core.errors import Missing, Unavailable, UsageError
 from llmcf.serving import triton_install
+from llmcf.serving.triton_runtime import Runtime, runtime
 
 HOST = "127.0.0.1"
 _STOP_S = 15.0  # of which Triton gives requests in flight 10
@@ -64,14 +65,16 @@ def run_triton(
         Unavailable: if a requested port is busy, or the server does not get ready (with what its log says).
     """
     installation = triton_install.find()
-    view = _view(repository)
+    _require_models(repository)
     prefix = f"llmcf_{os.getpid()}_{next(_counter)}_"
     try:
-        server, process = _launch(installation, view, (http_port, grpc_port, metrics_port), prefix, ready_within_s)
-        try:
-            yield server
-        finally:
-            _stop(process)
+        with runtime(repository, installation.backend) as place:
+            ports = (http_port, grpc_port, metrics_port)
+            server, process = _launch(installation, place, ports, prefix, ready_within_s)
+            try:
+                yield server
+            finally:
+                _stop(process)
     finally:
         for region in _SHARED_MEMORY.glob(f"{prefix}*"):
             region.unlink(missing_ok=True)
@@ -89,19 +92,11 @@ def is_ready(http_port: int) -> bool:
         connection.close()
 
 
-def _view(repository: Path) -> Path:
-    """A folder of links to the contract's models in `repository`: any other folder there would stop Triton."""
-    repository = repository.resolve()
+def _require_models(repository: Path) -> None:
     for name in TRITON_MODELS:
         versions = [path.name for path in (repository / name).glob("*/model.onnx")]
         if not (repository / name / "config.pbtxt").is_file() or not versions:
             raise Missing(f"{repository / name} holds no model", "llmcf export")
-    view = settings.home() / "triton-views" / storage.digest(str(repository))[:16]
-    view.mkdir(parents=True, exist_ok=True)
-    for name in TRITON_MODELS:
-        with suppress(FileExistsError):
-            (view / name).symlink_to(repository / name)
-    return view
 
 
 def _ports(wanted: tuple[int | None, ...]) -> tuple[int, int, int]:
@@ -128,7 +123,7 @@ def _free_port(probe: socket.socket, port: int | None) -> int:
 
 def _launch(
     installation: triton_install.Installation,
-    view: Path,
+    place: Runtime,
     wanted: tuple[int | None, ...],
     prefix: str,
     within_s: float,
@@ -136,7 +131,7 @@ def _launch(
     """Start until ready; tries again only where another process took a free port between our look and Triton's."""
     tries = 1
     while True:
-        server, process = _start(installation, view, _ports(wanted), prefix)
+        server, process = _start(installation, place, _ports(wanted), prefix)
         try:
             if _wait_until_ready(server, process, within_s):
                 return server, process
@@ -150,14 +145,14 @@ def _launch(
 
 
 def _start(
-    installation: triton_install.Installation, view: Path, ports: tuple[int, int, int], prefix: str
+    installation: triton_install.Installation, place: Runtime, ports: tuple[int, int, int], prefix: str
 ) -> tuple[Server, subprocess.Popen[bytes]]:
     log = _new_log()
     names = ("http", "grpc", "metrics")
     command = [
         *("setpriv", "--pdeathsig", "TERM", "--", str(installation.binary)),
-        f"--model-repository={view}",
-        f"--backend-directory={installation.backends}",
+        f"--model-repository={place.models}",
+        f"--backend-directory={place.backends}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",
         *(f"--{name}-address={HOST}" for name in names),
         *(f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)),
