@@ -9,7 +9,7 @@ from torch import Tensor
 from core import steps, storage
 from core.contracts import RANKER_INPUTS, RANKER_OUTPUTS
 from core.data.tables import remedy
-from core.errors import LlmcfError
+from core.errors import Missing
 from core.settings import Workspace
 from ict import onnx
 from ranking import weights
@@ -50,7 +50,7 @@ def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed:
         "outputs": [tensor.name for tensor in RANKER_OUTPUTS],
         "examples": examples,
         "checked_rows": len(rows),
-        "metrics": steps.require(run_folder(ws, config), "")["summary"]["metrics"],
+        "metrics": steps.require(run_folder(ws, config), _remedy(ws, config))["summary"]["metrics"],
     }
 
 
@@ -61,13 +61,17 @@ def trained(ws: Workspace, named: RankerConfig) -> RankerConfig:
         UsageError: if its weights are of another data set, or of texts of another encoder.
         LlmcfError: if it is missing, or an input has changed since.
     """
-    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
-    verb = remedy(ws, f"rank train {names}")
+    verb = _remedy(ws, named)
     config = from_json(steps.require(run_folder(ws, named), verb)["config"])
     weights.check(run_folder(ws, named) / weights.FILE, weights.origin(ws, config))
     if ranker_step(ws, config).current() is None:
-        raise LlmcfError(f"{run_folder(ws, named)} is older than its inputs or its code; run `{verb}` again")
+        raise Missing(f"{run_folder(ws, named)} is older than its inputs or its code", verb)
     return config
+
+
+def _remedy(ws: Workspace, named: RankerConfig) -> str:
+    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
+    return remedy(ws, f"rank train {names}")
 
 
 def restore(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Ranker]:

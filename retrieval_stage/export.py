@@ -22,7 +22,7 @@ from retrieval_stage import weights
 from retrieval_stage.embeddings import DenseTable, Table
 from retrieval_stage.objective import Shown
 from retrieval_stage.recipes import RetrievalConfig, resolve
-from retrieval_stage.runs import train_step, trained
+from retrieval_stage.runs import train_remedy, train_step, trained
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
 
@@ -85,7 +85,7 @@ def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed:
         "examples": len(tower.context.user_M) - 1 if tower.context else 0,
         "max_difference": apart,
         "weights_sha256": storage.sha256(step.folder / weights.WEIGHTS),
-        "metrics": steps.require(step.folder, "")["summary"]["metrics"],
+        "metrics": steps.require(step.folder, train_remedy(ws, config))["summary"]["metrics"],
     }
     return UserVectorExport(manifest, np.arange(FIRST_ID, FIRST_ID + len(vectors)), vectors)
 

@@ -17,7 +17,7 @@ import numpy as np
 from core import settings, steps
 from core.contracts import DENSE, EXAMPLES, PAD, TRITON_MODELS, UNKNOWN
 from core.data.tables import remedy
-from core.errors import LlmcfError
+from core.errors import Missing
 from core.settings import Workspace
 from llmcf.serving import releases
 from llmcf.serving.answers import Answer, Evidence, Recommendation
@@ -216,7 +216,7 @@ def _load_items(ws: Workspace, release: Release) -> "ItemReplica":
     name = release.collections["items"]
     with milvus.connect(ws) as client:
         if name not in milvus.versions(client, ws, KIND):
-            raise LlmcfError(f"Milvus does not hold {name} any more; run `{remedy(ws, 'export')}` first")
+            raise Missing(f"Milvus does not hold {name} any more", remedy(ws, "export"))
         return ItemReplica.read(client, name)
 
 
@@ -225,9 +225,10 @@ def _load_examples(ws: Workspace, release: Release) -> "ServingReplica":
 
     live = steps.require(ws.path("cot", "index"), remedy(ws, "cot index"))["summary"]["collection"]
     if live != release.collections["cot"]:
-        raise LlmcfError(
+        raise Missing(
             f"release {release.number} was made with the examples of {release.collections['cot']}, and {live} is live "
-            f"now; run `{remedy(ws, 'export')}` first"
+            "now",
+            remedy(ws, "export"),
         )
     return ServingReplica.load(ws, recipe=release.recipe, seed=release.seed)
 

@@ -16,7 +16,7 @@ from typing import Any
 from core import settings, storage
 from core.contracts import TRITON_MODELS
 from core.data.tables import remedy
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 from core.settings import PROJECT, Workspace
 from llmcf.serving import triton_config
 
@@ -87,12 +87,13 @@ def require(ws: Workspace) -> Release:
     """
     release = newest(settings.triton_models())
     if release is None:
-        raise LlmcfError(f"{settings.triton_models()} holds no whole release; run `{remedy(ws, 'export')}` first")
+        raise Missing(f"{settings.triton_models()} holds no whole release", remedy(ws, "export"))
     if release.workspace != ws:
         other = release.workspace
-        raise LlmcfError(
+        raise Missing(
             f"release {release.number} is of {other.dataset} {other.order} {other.as_of}, not of {ws.dataset} "
-            f"{ws.order} {ws.as_of}; run `{remedy(ws, 'export')}` first"
+            f"{ws.order} {ws.as_of}",
+            remedy(ws, "export"),
         )
     return release
 
