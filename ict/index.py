@@ -69,7 +69,7 @@ def records(examples: ExampleSet, texts: list[str]) -> milvus.Records:
     )
 
 
-def nearest(
+def search_milvus(
     client: "MilvusClient", collection: str, key_X: Tensor, request: Requests, config: NeighbourConfig
 ) -> tuple[Tensor, Tensor]:
     """The examples of one request, asked of Milvus itself: numbers (1, K) and similarities (1, K)."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core import settings
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing, Unavailable
 from core.settings import Workspace
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def connect(ws: Workspace) -> "Iterator[MilvusClient]":
     Blocks of one process must not be nested over the same workspace: hand the client on instead.
 
     Raises:
-        LlmcfError: if another process holds the file, or the server does not answer.
+        Unavailable: if another process holds the file, or the server does not answer.
     """
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
@@ -64,7 +64,7 @@ def connect(ws: Workspace) -> "Iterator[MilvusClient]":
     try:
         client = MilvusClient(server or str(path), token=settings.milvus_token(), timeout=_TIMEOUT_S)
     except MilvusException as error:
-        raise LlmcfError(_unreachable(ws, server)) from error
+        raise Unavailable(_unreachable(ws, server)) from error
     try:
         yield client
     finally:
@@ -150,11 +150,11 @@ def load(client: "MilvusClient", ws: Workspace, kind: str, remedy: str) -> str:
     """Make the live version searchable and return its name.
 
     Raises:
-        LlmcfError: if there is none; `remedy` is the verb that publishes it.
+        Missing: if there is none; `remedy` is the command that publishes it.
     """
     name = live_version(client, ws, kind)
     if name is None:
-        raise LlmcfError(f"Milvus holds no collection {alias(ws, kind)!r}; run `{remedy}` first")
+        raise Missing(f"Milvus holds no collection {alias(ws, kind)!r}", remedy)
     client.load_collection(name)
     return name
 

@@ -16,12 +16,12 @@ from core import steps, storage
 from core.contracts import CATEGORIES, RANKER_INPUTS, RANKER_OUTPUTS, UNKNOWN
 from core.data import tables
 from core.data.tables import remedy
-from core.errors import LlmcfError, UsageError
+from core.errors import Missing, UsageError
 from core.settings import Workspace
 from ict import onnx
 from ict.examples import ExampleSet
 from ranking import weights
-from ranking.bags import Catalogue
+from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.graph import Facts, ServedRanker
 from ranking.inputs import load
@@ -55,7 +55,7 @@ def export_graph(ws: Workspace, named: RankerConfig, folder: Path, kept: Path) -
     save_file(load_file(run / weights.FILE), kept, metadata=stated)
     return {
         "run": storage.sha256(run / weights.FILE),
-        "metrics": steps.require(run, remedy(ws, "rank train"))["summary"]["metrics"],
+        "metrics": steps.require(run, _remedy(ws, config))["summary"]["metrics"],
         "users": shape.tables.user,
     }
 
@@ -95,13 +95,17 @@ def trained(ws: Workspace, named: RankerConfig) -> RankerConfig:
         UsageError: if its weights are of another data set, or of texts of another encoder.
         LlmcfError: if it is missing, or an input has changed since.
     """
-    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
-    verb = remedy(ws, f"rank train {names}")
+    verb = _remedy(ws, named)
     config = from_json(steps.require(run_folder(ws, named), verb)["config"])
     weights.check(run_folder(ws, named) / weights.FILE, weights.origin(ws, config))
     if ranker_step(ws, config).current() is None:
-        raise LlmcfError(f"{run_folder(ws, named)} is older than its inputs or its code; run `{verb}` again")
+        raise Missing(f"{run_folder(ws, named)} is older than its inputs or its code", verb)
     return config
+
+
+def _remedy(ws: Workspace, named: RankerConfig) -> str:
+    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
+    return remedy(ws, f"rank train {names}")
 
 
 def restore(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Ranker, Shape]:
@@ -134,21 +138,19 @@ def facts_of(ws: Workspace, config: RankerConfig) -> Facts:
     Raises:
         LlmcfError: if an input is missing, or the texts are older than the catalogue; names the verb.
     """
-    catalogue = Catalogue.of(tables.items(ws))
+    items = ItemFields.of(tables.items(ws))
     examples = knowledge = vectors_VE = None
     if config.uses_examples:
         examples = ExampleSet.load(ws)
         vectors_VE = examples.item_vectors_VE
     elif config.text_match:
         vectors_VE = load_file(ws.cot("vectors") / "vectors.safetensors")["items"]
-    if vectors_VE is not None and len(vectors_VE) != len(catalogue.brand_V):
-        raise LlmcfError(
-            f"the text vectors of {ws} are of {len(vectors_VE)} items, and there are {len(catalogue.brand_V)}; "
-            f"run `{remedy(ws, 'cot embed')}` first"
-        )
+    if vectors_VE is not None and len(vectors_VE) != len(items.brand_V):
+        what = f"the text vectors of {ws.root} are of {len(vectors_VE)} items, and there are {len(items.brand_V)}"
+        raise Missing(what, remedy(ws, "cot embed"))
     if config.uses_knowledge:
-        knowledge = _knowledge(ws, len(catalogue.brand_V))
-    return Facts(catalogue=catalogue, item_vectors_VE=vectors_VE, examples=examples, knowledge=knowledge)
+        knowledge = _knowledge(ws, len(items.brand_V))
+    return Facts(items=items, item_vectors_VE=vectors_VE, examples=examples, knowledge=knowledge)
 
 
 def request_of(graph: ServedRanker, batches: BatchBuilder, at_B: Tensor, text_width: int) -> dict[str, np.ndarray]:
@@ -171,14 +173,14 @@ def request_of(graph: ServedRanker, batches: BatchBuilder, at_B: Tensor, text_wi
 
 def invented_request(graph: ServedRanker, facts: Facts, text_width: int) -> dict[str, np.ndarray]:
     """Requests of any valid numbers, UNKNOWN items and what is newer than the weights among them."""
-    items, catalogue = len(facts.catalogue.brand_V), facts.catalogue
+    items = len(facts.items.brand_V)
     most = {
         "user": len(graph.fields.weights["user"]),
         "item": items,
         "history": items,
         "examples": 0 if facts.examples is None else facts.examples.count + 1,
-        "brand": int(catalogue.brand_V.max()) + 1,
-        "categories": int(catalogue.categories_VC.max()) + 1,
+        "brand": int(facts.items.brand_V.max()) + 1,
+        "categories": int(facts.items.categories_VC.max()) + 1,
     }
     generator = np.random.default_rng(0)
     width = {"text": (text_width,)}

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.contracts import PAD, UNKNOWN
-from ict.examples import ExampleSet
-from ranking.bags import Catalogue, padded_fields
+from ict.examples import ExampleSet, history_vectors
+from ranking.bags import ItemFields, padded_fields
 from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
 from ranking.layers import FIELDS, TABLES, Positions, SparseFields, mean_bag, split_first_order
@@ -35,10 +34,10 @@ class Facts:
     """What a release freezes beside the weights; None for what its model does not read.
 
     Args:
-        item_vectors_VE: text vectors of all items of the catalogue.
+        item_vectors_VE: text vectors of all `items`.
     """
 
-    catalogue: Catalogue
+    items: ItemFields
     item_vectors_VE: Tensor | None = None
     examples: ExampleSet | None = None
     knowledge: Knowledge | None = None
@@ -57,10 +56,10 @@ class GatherFields(nn.Module):
         pooled = [self._pooled(table, ids[field]) for field, table in FIELDS.items()]
         return split_first_order([torch.stack(pooled, dim=1)], self.width)
 
-    def items(self, catalogue: Catalogue) -> Tensor:
+    def targets(self, items: ItemFields) -> Tensor:
         """The target fields of every item side by side, (V, Y); row 0 is zero."""
-        ids = {"item": torch.arange(len(catalogue.brand_V))[:, None], "brand": catalogue.brand_V[:, None]}
-        ids["category"] = catalogue.categories_VC
+        ids = {"item": torch.arange(len(items.brand_V))[:, None], "brand": items.brand_V[:, None]}
+        ids["category"] = items.categories_VC
         return torch.cat([self._pooled(name, ids[name])[:, : self.width] for name in TABLES[1:]], dim=1)
 
     def _pooled(self, table: str, ids_XN: Tensor) -> Tensor:
@@ -80,11 +79,12 @@ class ServedInContext(nn.Module):
         examples, vectors_VE = facts.examples, facts.item_vectors_VE
         assert examples is not None, "this framework needs in-context examples"
         assert vectors_VE is not None, "examples have text vectors"
-        found = {"vectors_VE": vectors_VE, "item_text_VW": self.model.ict.text(vectors_VE)} if self.reads_text else {}
-        emb_MFD, _ = fields(padded_fields(facts.catalogue, examples.user_M, examples.item_M, examples.history_ML))
-        item_MW = found["item_text_VW"][examples.item_M] if self.reads_text else None
-        r_MW = self._encode(emb_MFD, item_MW, examples.history_ML, found)
-        return {**found, "tokens_M3W": self.model.ict.tokens(r_MW, examples.cot_ME, examples.label_M)}
+        item_VW = self.model.ict.texts(vectors_VE)
+        texts = {} if item_VW is None else {"vectors_VE": vectors_VE, "item_text_VW": item_VW}
+        emb_MFD, _ = fields(padded_fields(facts.items, examples.user_M, examples.item_M, examples.history_ML))
+        item_MW = None if item_VW is None else item_VW[examples.item_M]
+        r_MW = self.model.represent(emb_MFD, item_MW, self._history_texts(examples.history_ML, texts))
+        return {**texts, "tokens_M3W": self.model.ict.tokens(r_MW, examples.cot_ME, examples.label_M)}
 
     @property
     def reads_text(self) -> bool:
@@ -92,19 +92,18 @@ class ServedInContext(nn.Module):
 
     def forward(self, emb_BFD: Tensor, request: Tensors, tables: Tensors) -> Tensor:
         """Return w, (B, W)."""
-        item_BW = None
+        history_BL, item_BW = request["history"], None
         if self.reads_text:
-            given_BW = self.model.ict.text(request["text"])
+            given_BW = self.model.ict.texts(request["text"])
+            assert given_BW is not None, "this configuration reads texts"
             item_BW = _where_new(request, given_BW, tables["item_text_VW"][request["item"]])
-        r_BW = self._encode(emb_BFD, item_BW, request["history"], tables)
+        r_BW = self.model.represent(emb_BFD, item_BW, self._history_texts(history_BL, tables))
         return self.model.ict(r_BW, tables["tokens_M3W"], request["examples"], request.get("similarity"))[0]
 
-    def _encode(self, emb_BFD: Tensor, item_BW: Tensor | None, history_BL: Tensor, tables: Tensors) -> Tensor:
-        """r, (B, W): `LlmCf.represent` with the texts looked up."""
-        if item_BW is None:
-            return self.model.represent(emb_BFD, None, None)
-        history_BE = F.normalize(F.embedding(history_BL, tables["vectors_VE"]).sum(dim=1), dim=-1)
-        return self.model.represent(emb_BFD, item_BW, self.model.ict.text(history_BE))
+    def _history_texts(self, history_BL: Tensor, tables: Tensors) -> Tensor | None:
+        if not self.reads_text:
+            return None
+        return self.model.ict.texts(history_vectors(tables["vectors_VE"], history_BL))
 
 
 class ServedKnowledge(nn.Module):
@@ -156,8 +155,7 @@ class ServedRanker(nn.Module):
     @torch.no_grad()
     def tables(self, facts: Facts) -> dict[str, Tensor]:
         """What the graph looks up, computed with the weights as they are."""
-        catalogue = facts.catalogue
-        found = {"brand_V": catalogue.brand_V, "categories_VC": catalogue.categories_VC}
+        found = {"brand_V": facts.items.brand_V, "categories_VC": facts.items.categories_VC}
         if self.in_context is not None:
             found |= self.in_context.tables(self.fields, facts)
         if self.knowledge is not None:
@@ -168,7 +166,7 @@ class ServedRanker(nn.Module):
             mean_E = centre(facts.item_vectors_VE)
             found |= {"centred_VE": centred(facts.item_vectors_VE, mean_E), "mean_1E": mean_E[None]}
         if self.attends:
-            found["item_VY"] = self.fields.items(catalogue)
+            found["item_VY"] = self.fields.targets(facts.items)
         return found
 
     def forward(self, request: Tensors, tables: Tensors) -> Tensor:
@@ -194,8 +192,8 @@ class ServedRanker(nn.Module):
 
 def _ids(request: Tensors, tables: Tensors) -> dict[str, Tensor]:
     """The padded ids of every field."""
-    catalogue = Catalogue(tables["brand_V"], tables["categories_VC"])
-    ids = padded_fields(catalogue, request["user"], request["item"], request["history"])
+    items = ItemFields(tables["brand_V"], tables["categories_VC"])
+    ids = padded_fields(items, request["user"], request["item"], request["history"])
     ids["brand"] = _where_new(request, request["brand"][:, None], ids["brand"])
     ids["category"] = _where_new(request, request["categories"], ids["category"])
     return ids

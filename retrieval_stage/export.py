@@ -21,7 +21,7 @@ from retrieval_stage import weights
 from retrieval_stage.graph import UserVectorGraph
 from retrieval_stage.objective import Shown
 from retrieval_stage.recipes import RetrievalConfig
-from retrieval_stage.runs import train_step, trained
+from retrieval_stage.runs import train_remedy, train_step, trained
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
 
@@ -44,17 +44,18 @@ def export_graph(ws: Workspace, named: RetrievalConfig, folder: Path, kept: Path
         LlmcfError: if the model is missing or stale, or the graph does not compute what the model does.
     """
     config = trained(ws, named)
-    sequences = Sequences.of(tables.training_rows(ws))
-    tower = weights.load(ws, config, sequences)
+    rows = tables.training_rows(ws)
+    sequences, examples = Sequences.of(rows), weights.example_set(ws, config, rows)
+    tower = weights.load(ws, config, sequences, examples)
     graph = UserVectorGraph(tower)
-    request = request_of(graph, sequences, weights.shown_examples(ws, config, sequences))
+    request = request_of(graph, sequences, weights.shown_examples(ws, config, sequences, rows, examples))
     onnx.write(graph, request, graph.tables(), [tensor.name for tensor in USER_VECTOR_OUTPUTS], folder)
     onnx.check(folder / onnx.MODEL, request, _vectors(tower, request))
     step = train_step(ws, config)
     save_file(load_file(step.folder / weights.WEIGHTS), kept, metadata={"config": json.dumps(asdict(config))})
     facts = {
         "run": storage.sha256(step.folder / weights.WEIGHTS),
-        "metrics": steps.require(step.folder, "")["summary"]["metrics"],
+        "metrics": steps.require(step.folder, train_remedy(ws, config))["summary"]["metrics"],
         "users": len(tower.known_U),
     }
     return UserVectorExport(facts, *_items(ws, tower))

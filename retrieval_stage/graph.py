@@ -10,10 +10,10 @@ import copy
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.contracts import UNKNOWN
+from ict.examples import history_vectors
 from retrieval_stage.embeddings import DenseTable, Table
 from retrieval_stage.user_tower import UserTower
 
@@ -56,11 +56,6 @@ class UserVectorGraph(nn.Module):
         vector_BD = tower.combine(state_BD, user_BD)
         if tower.context is None:
             return vector_BD
-        r_BD = tower.context.represent_requests(user_BD, state_BD, gathered(tables["vectors_VE"], history_BL))
+        r_BD = tower.context.represent_requests(user_BD, state_BD, history_vectors(tables["vectors_VE"], history_BL))
         w_BD = tower.context.ict(r_BD, tables["tokens_M3D"], request["examples"], request.get("similarity"))[0]
         return tower.add_feature(vector_BD, w_BD)
-
-
-def gathered(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
-    """`ict.examples.history_vectors` without bags, which ONNX would run as a loop."""
-    return F.normalize(F.embedding(history_BL, item_vectors_VE).sum(dim=1), dim=-1)

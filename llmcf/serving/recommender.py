@@ -17,7 +17,7 @@ import numpy as np
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
 from core.data import tables
 from core.data.tables import remedy
-from core.errors import LlmcfError
+from core.errors import Missing
 from llmcf.serving.answers import Answer, Evidence, Recommendation
 from llmcf.serving.catalogue import Catalogue, Users
 from llmcf.serving.manifest import ITEM_VECTORS, Release
@@ -231,10 +231,8 @@ def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | 
         held = milvus.names(client)
         for name in release.collections.values():
             if name not in held:
-                raise LlmcfError(
-                    f"Milvus does not hold {name} any more, which release {release.number} of {release.dataset} reads; "
-                    f"run `{remedy(ws, 'export')}` first"
-                )
+                what = f"Milvus does not hold {name} any more, which release {release.number} of {ws.dataset} reads"
+                raise Missing(what, remedy(ws, "export"))
         items = ItemReplica.read(client, release.collections["items"])
         return items, _examples(client, release) if "cot" in release.collections else None
 

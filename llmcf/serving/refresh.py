@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core import storage
 from core.data.tables import remedy
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 from core.result import Result
 from core.settings import PROJECT, Workspace
 from llmcf.serving import assemble, manifest, releases
@@ -64,12 +64,10 @@ def _check(base: Release, ws: Workspace) -> None:
             f"release {base.number} is of {base.dataset}, whose numbers mean other items than {ws.dataset}'s"
         )
     if not ws.path("data", "items.parquet").exists():
-        raise LlmcfError(f"{ws} holds no items; run `{remedy(ws, 'data prepare')}` first")
+        raise Missing(f"{ws.root} holds no items", remedy(ws, "data prepare"))
     if base.encoder and base.encoder != (found := assemble.encoder(ws)):
-        raise LlmcfError(
-            f"release {base.number} reads texts of {base.encoder}, and those of {ws} are of {found}; run "
-            f"`{remedy(ws, 'cot embed')} --encoder {base.encoder.split('@')[0]}` first, or train and export anew"
-        )
+        what = f"release {base.number} reads texts of {base.encoder}, and those of {ws.root} are of {found}"
+        raise Missing(what, f"{remedy(ws, 'cot embed')} --encoder {base.encoder.split('@')[0]}")
 
 
 def _ranker(base: Release, ws: Workspace, folder: Path, kept: Path) -> Made:

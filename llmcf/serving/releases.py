@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from core import settings, storage
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Missing, UsageError
 from core.settings import Workspace
 from llmcf.serving import manifest
 from llmcf.serving.manifest import Release
@@ -93,7 +93,7 @@ def require(dataset: str, number: int | None = None) -> Release:
     """
     release = live(dataset) if number is None else read(dataset, number)
     if release is None:
-        raise LlmcfError(f"no release of {dataset} is live; {_how_to_get_one(dataset)}")
+        raise Missing(f"no release of {dataset} is live", _how_to_get_one(dataset))
     if release.home != manifest.home_id():
         raise LlmcfError(
             f"release {release.number} of {dataset} reads another home than {settings.home()}: set LLMCF_HOME to the "
@@ -134,7 +134,7 @@ def rollback(dataset: str) -> Release:
     """
     found, kept = pointer(dataset), set(numbers(dataset))
     if found is None:
-        raise LlmcfError(f"no release of {dataset} is live; {_how_to_get_one(dataset)}")
+        raise Missing(f"no release of {dataset} is live", _how_to_get_one(dataset))
     before = [number for number in found.before if number in kept]
     if not before:
         raise LlmcfError(
@@ -173,8 +173,8 @@ def collections(workspace: Workspace) -> set[str]:
 def _how_to_get_one(dataset: str) -> str:
     known = numbers(dataset)
     if known:
-        return f"run `llmcf release promote --dataset {dataset} --release {known[-1]}` first"
-    return f"run `llmcf export --dataset {dataset}` first"
+        return f"llmcf release promote --dataset {dataset} --release {known[-1]}"
+    return f"llmcf export --dataset {dataset}"
 
 
 def _point(release: Release, before: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from core.contracts import FIRST_ID, PAD, TRITON_MODELS, Tensor
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from llmcf.serving.manifest import Stage
 from llmcf.serving.triton_server import Server
 
@@ -67,7 +67,7 @@ class Client:
         except InferenceServerException as error:
             raise LlmcfError(f"Triton refused a request to {model}: {error.message()}") from error
         except OSError as error:
-            raise LlmcfError(
+            raise Unavailable(
                 f"no Triton answers at {self._server.address} ({error}); see {self._server.log}"
             ) from error
         return {tensor.name: _without_unit(tensor, answer.as_numpy(tensor.name)) for tensor in stage.outputs}

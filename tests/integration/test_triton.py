@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,14 +38,15 @@ def question(model: str, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def processes_of(home: Path) -> list[str]:
-    """Command lines of servers and stubs that were started for `home`."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if str(home) in line and "triton" in line.split(" ")[0]:
-            found.append(line)
-    return found
+def servers() -> set[int]:
+    """Servers and stubs that this process has started, by number."""
+    prefix = f"llmcf_{os.getpid()}_"
+    found = psutil.process_iter(["cmdline"])
+    return {process.pid for process in found if prefix in " ".join(process.info["cmdline"] or [])}
+
+
+def runtimes(folder: Path) -> list[Path]:
+    return list(folder.glob("llmcf-triton-*"))
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +198,12 @@ def test_a_broken_model_gives_the_end_of_the_log_and_leaves_nothing(
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     write_release(tmp_path / "models", WS)
     (tmp_path / "models" / "ranker" / "1" / "model.onnx").write_bytes(b"not ONNX")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = servers()
     with pytest.raises(LlmcfError, match=r"failed to load .ranker. version 1"), run_triton(tmp_path / "models"):
         pass
-    assert not processes_of(tmp_path)
+    assert servers() == before
+    assert not runtimes(tmp_path)
 
 
 def test_the_canary_catches_nan_and_stopping_leaves_nothing(
@@ -206,15 +211,32 @@ def test_the_canary_catches_nan_and_stopping_leaves_nothing(
 ) -> None:
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     write_release(tmp_path / "models", WS, bias=float("nan"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = servers()
     with run_triton(tmp_path / "models") as server:
-        assert processes_of(tmp_path)
+        assert len(servers() - before) >= 3, "a server and two stubs"
+        assert runtimes(tmp_path)
         assert list(Path("/dev/shm").glob(f"llmcf_{os.getpid()}_*"))
         regions = set(Path("/dev/shm").glob(f"llmcf_{os.getpid()}_*"))
         with pytest.raises(LlmcfError, match="not finite"):
             canary(server, tmp_path / "models")
-    assert not processes_of(tmp_path)
+    assert servers() == before
+    assert not runtimes(tmp_path)
     assert not psutil.pid_exists(server.pid)
     assert len(set(Path("/dev/shm").glob(f"llmcf_{os.getpid()}_*"))) < len(regions)
+
+
+@pytest.mark.parametrize("name", ["with a blank", "it's", "a&b", "Müller", "$(touch broken);`x`"])
+def test_folders_may_be_called_anything(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / name
+    monkeypatch.setenv("LLMCF_HOME", str(odd))
+    monkeypatch.setenv("LLMCF_RUNS", str(odd / "runs"))
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))  # and so may the folder of temporary files
+    odd.mkdir()
+    write_release(odd / "models", WS)
+    with run_triton(odd / "models", ready_within_s=60) as server:
+        canary(server, odd / "models")
+    assert {path.name for path in odd.iterdir()} == {"runs", "models"}
 
 
 def wait_for(condition: Callable[[], object], within_s: float = 20) -> bool:
@@ -229,7 +251,7 @@ def wait_for(condition: Callable[[], object], within_s: float = 20) -> bool:
 @pytest.fixture
 def kept(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`llmcf serve` as a process of its own, once it is up."""
-    code = "from core.settings import Workspace; from llmcf import triton; triton.serve(Workspace(*%r))"
+    code = "from core.settings import Workspace; from llmcf.serving import serve; serve.serve(Workspace(*%r))"
     process = subprocess.Popen([sys.executable, "-c", code % ((WS.dataset, WS.order),)], cwd=PROJECT)
     try:
         assert wait_for(serve.running)

@@ -12,7 +12,7 @@ from core.contracts import RANKER_OUTPUTS, UNKNOWN
 from core.settings import Workspace
 from ict import onnx
 from ranking import loop
-from ranking.bags import Catalogue
+from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.export import request_of, served
 from ranking.graph import Facts, ServedRanker
@@ -70,14 +70,14 @@ def test_it_asks_for_what_it_reads_only(framework: str, recipe: str, reads: set[
 
 def extended(facts: Facts, brand: int, categories: list[int], text: torch.Tensor) -> Facts:
     """With one item more, that came after the weights were trained."""
-    catalogue = Catalogue(
-        F.pad(facts.catalogue.brand_V, (0, 1), value=brand),
-        torch.cat([facts.catalogue.categories_VC, torch.tensor([categories])]),
+    items = ItemFields(
+        F.pad(facts.items.brand_V, (0, 1), value=brand),
+        torch.cat([facts.items.categories_VC, torch.tensor([categories])]),
     )
     assert facts.item_vectors_VE is not None
     vectors_VE = torch.cat([facts.item_vectors_VE, text[None]])
     examples = facts.examples and replace(facts.examples, item_vectors_VE=vectors_VE)
-    return replace(facts, catalogue=catalogue, item_vectors_VE=vectors_VE, examples=examples)
+    return replace(facts, items=items, item_vectors_VE=vectors_VE, examples=examples)
 
 
 @pytest.mark.parametrize(("model", "framework"), [("deepfm", "llm-cf"), ("din", "none"), ("dcnv2", "llm-cf")])
@@ -87,7 +87,7 @@ def test_a_new_item_scores_alike_whether_a_table_or_the_request_knows_it(model: 
     facts, count = in_memory.facts(batches), len(request["user"])
     brand, categories, text = 3, [2, 5, 0, 0, 0, 0], F.normalize(torch.arange(1.0, TEXT_WIDTH + 1), dim=0)
     tables = graph.tables(extended(facts, brand, categories, text))
-    by_table = request | {"item": np.full(count, len(facts.catalogue.brand_V))}
+    by_table = request | {"item": np.full(count, len(facts.items.brand_V))}
     by_request = request | {"item": np.full(count, UNKNOWN), "brand": np.full(count, brand)}
     by_request["categories"] = np.tile(np.array(categories), (count, 1))
     if "text" in request:
@@ -109,7 +109,7 @@ def test_ids_beyond_the_weights_are_unknown_users_and_items_without_new_brands()
     facts, count = in_memory.facts(batches), len(request["user"])
     newer = graph.tables(extended(facts, 900, [901, 0, 0, 0, 0, 0], torch.zeros(TEXT_WIDTH)))
     none = graph.tables(extended(facts, 0, [0] * 6, torch.zeros(TEXT_WIDTH)))
-    item = {"item": np.full(count, len(facts.catalogue.brand_V))}
+    item = {"item": np.full(count, len(facts.items.brand_V))}
     torch.testing.assert_close(score(graph, request | item, newer), score(graph, request | item, none))
     stranger = score(graph, request | {"user": np.full(count, 10**6)}, none)
     torch.testing.assert_close(stranger, score(graph, request | {"user": np.full(count, UNKNOWN)}, none))
@@ -128,6 +128,6 @@ def test_the_written_graph_takes_other_tables_of_other_lengths(tmp_path: Path, f
     if "item_VD" in tables:  # KAR's texts of items are as long as the vocabulary
         tables["item_VD"] = F.pad(tables["item_VD"], (0, 0, 0, 1))
     onnx.replace_tables(first, tables, second)
-    newest = request | {"item": np.full(len(request["user"]), len(facts.catalogue.brand_V))}
+    newest = request | {"item": np.full(len(request["user"]), len(facts.items.brand_V))}
     onnx.check(second / onnx.MODEL, newest, score(graph, newest, tables).numpy())
     onnx.check(first / onnx.MODEL, request, expected.numpy())  # and the first is as it was

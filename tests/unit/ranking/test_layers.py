@@ -24,7 +24,7 @@ def test_torchrec_bags_equal_plain_gathers() -> None:
     fields = SparseFields(shape.tables, width=8)
     requests = builder.rows.requests
     trained = fields(builder(torch.arange(len(requests)), training=False).sparse)
-    ids = padded_fields(builder.catalogue, requests.user_B, requests.item_B, requests.history_BL)
+    ids = padded_fields(builder.items, requests.user_B, requests.item_B, requests.history_BL)
     served = GatherFields(fields)(ids)
     assert trained[0].shape == (len(requests), len(FIELDS), 8)
     for left, right in zip(trained, served, strict=True):
