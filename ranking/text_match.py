@@ -25,7 +25,7 @@ class TextMatch:
 
     @classmethod
     def of(cls, item_vectors_VE: Tensor, item_N: Tensor, history_NL: Tensor) -> "TextMatch":
-        centred_VE = centred(item_vectors_VE, centre(item_vectors_VE))
+        centred_VE = centred(item_vectors_VE)
         parts = zip(item_N.split(_ROWS), history_NL.split(_ROWS), strict=True)
         return cls(centred_VE, torch.cat([text_match(centred_VE, *part) for part in parts]))
 
@@ -36,8 +36,9 @@ def centre(item_vectors_VE: Tensor) -> Tensor:
     return item_vectors_VE.sum(dim=0) / there_V1.sum().clamp(min=1)
 
 
-def centred(vectors_VE: Tensor, mean_E: Tensor) -> Tensor:
-    """Unit vectors around the mean; items without text stay zero."""
+def centred(vectors_VE: Tensor, mean_E: Tensor | None = None) -> Tensor:
+    """Unit vectors around a mean, their own if none is given; items without text stay zero."""
+    mean_E = centre(vectors_VE) if mean_E is None else mean_E
     return F.normalize((vectors_VE - mean_E) * vectors_VE.any(dim=1, keepdim=True), dim=1)
 
 
