@@ -137,10 +137,10 @@ def features_push(
 
     place = workspace(dataset, order, as_of)
     if file is None:
-        run(lambda: jobs.push(place, sys.stdin), as_json=as_json)
+        run(lambda: jobs.push(place, sys.stdin.buffer), as_json=as_json)
         return
     try:
-        lines = file.open(encoding="utf-8")
+        lines = file.open("rb")
     except OSError as error:
         raise typer.BadParameter(f"cannot read {file}: {error.strerror}") from error
     with lines:

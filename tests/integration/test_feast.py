@@ -14,7 +14,7 @@ from core.data import asof, features, tables, vocabulary
 from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llmcf.feature_store import jobs, registry
+from llmcf.feature_store import jobs, ledger, registry
 from llmcf.feature_store.opening import open_store
 from llmcf.online.reader import OnlineFeatures
 from tests import official_files
@@ -181,10 +181,10 @@ def test_a_repeated_push_writes_the_same_states_again(filled, monkeypatch):
 
 
 def test_a_push_of_something_else_takes_nothing(filled):
-    before = jobs._ledger(filled)
+    before = ledger.events(filled)
     with pytest.raises(UsageError, match="line 2"):
         jobs.push(filled, [event("1", "2", LATER), "{"], now=NOW)
-    assert jobs._ledger(filled) == before
+    assert ledger.events(filled) == before
 
 
 def test_a_failed_job_says_why(applied):
