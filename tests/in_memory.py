@@ -13,9 +13,10 @@ from core import schemas, steps, storage
 from core.contracts import DENSE, FIRST_ID, HISTORY
 from core.settings import Workspace
 from ict.examples import ExampleSet
-from ict.neighbours import NeighbourConfig, Neighbours, find
-from ranking.bags import Catalogue
+from ict.neighbours import NeighbourConfig, Neighbours, search_exact
+from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
+from ranking.graph import Facts
 from ranking.registry import ATTENDING, Shape
 from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
@@ -107,13 +108,13 @@ def batches(
     Half of the rows have a teacher's score, half of the users and items a text; `choice` is of the neighbours.
     """
     table = training_rows()
-    rows, catalogue = Rows.of(table), Catalogue.of(items_table())
+    rows, fields = Rows.of(table), ItemFields.of(items_table())
     histories = Histories.of(rows.requests)
     read: dict[str, Any] = {"attends": model in ATTENDING or recipe == "best"}
     if "llm-cf" in framework:
         examples = example_set(table)
         config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed, **choice)
-        found = Neighbours(*find(examples, rows.requests, config))
+        found = Neighbours(*search_exact(examples, rows.requests, config))
         read["context"] = Context.of(histories, examples, found)
     if recipe == "best":
         read["text_match"] = TextMatch.of(item_vectors(), rows.requests.item_B, rows.requests.history_BL)
@@ -122,8 +123,18 @@ def batches(
         read["teacher_N"] = torch.where(rows.row_N // 2 % 2 == 0, scores, torch.nan)
     if framework == "kar":
         read["knowledge"] = knowledge()
-    shape = Shape(tables=catalogue.sizes(USERS), text_width=16)
-    return BatchBuilder.of(rows, histories, catalogue, USERS, **read), shape
+    shape = Shape(tables=fields.sizes(USERS), text_width=16)
+    return BatchBuilder.of(rows, histories, fields, USERS, **read), shape
+
+
+def facts(batches: BatchBuilder) -> Facts:
+    """What a release would freeze of the invented world."""
+    return Facts(
+        items=batches.items,
+        item_vectors_VE=item_vectors(),
+        examples=batches.context.examples if batches.context else None,
+        knowledge=batches.knowledge,
+    )
 
 
 def knowledge(users: int = USERS, items: int = 32, width: int = 16) -> Knowledge:

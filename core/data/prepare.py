@@ -33,6 +33,7 @@ def adopt(name: str, source: Path | None) -> list[str]:
         return []
     from core.data import described
 
+    settings.check_places()
     changes = described.adopt(name, source)
     for change in changes:
         say(f"{name}: {change}")

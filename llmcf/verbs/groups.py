@@ -25,14 +25,18 @@ def group(help_text: str) -> typer.Typer:
     return typer.Typer(cls=Verbs, help=help_text, no_args_is_help=True, add_completion=False)
 
 
+def known(dataset: str) -> str:
+    """Raises UsageError for an unknown data set."""
+    return kept.check(dataset)
+
+
 def workspace(dataset: str, order: str | None, as_of: str) -> Workspace:
     """The workspace; no order takes the data set's own.
 
     Raises:
         UsageError: for an unknown data set, order or day.
     """
-    kept.check(dataset)
-    return Workspace(dataset, order or kept.default_order(dataset), as_of)
+    return Workspace(known(dataset), order or kept.default_order(dataset), as_of)
 
 
 def check_names(*, recipe: str | None = None, framework: str | None = None) -> None:
