@@ -20,7 +20,7 @@ def interactions(ws: Workspace) -> pa.Table:
 
 
 def items(ws: Workspace) -> pa.Table:
-    """`schemas.ITEMS`, sorted by item: row i is item i + FIRST_ID."""
+    """`schemas.ITEMS`, sorted by item: row i is item i + FIRST_ID, offered or not."""
     return _prepared(ws, "items", schemas.ITEMS)
 
 
