@@ -114,7 +114,7 @@ def described(path: Path) -> Description:
         UsageError: if it is missing, no TOML file, or says something else than it may.
     """
     try:
-        found = tomllib.loads(sources.decoded(path, path.read_bytes(), ""))
+        found = tomllib.loads(sources.decoded(path, path.read_bytes(), "", remedy="save it as UTF-8"))
     except FileNotFoundError:
         raise UsageError(f"{path} is missing; it says which columns are what: see examples/shop/{FILE_NAME}") from None
     except (tomllib.TOMLDecodeError, OSError) as error:

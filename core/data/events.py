@@ -87,7 +87,7 @@ def time_of(value: object, *, now: float) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise NoEventError("bad_time", f"timestamp {_shown(value)} is no number of Unix seconds")
-    if not math.isfinite(value) or abs(value) >= 2**63:
+    if (isinstance(value, float) and not math.isfinite(value)) or abs(value) >= 2**63:
         raise NoEventError("bad_time", f"timestamp {_shown(value)} is out of range")
     seconds = math.floor(value)
     for kind, low, high, why in _ranges(now):
@@ -109,9 +109,9 @@ def bad_times(seconds: pl.Expr, *, now: float) -> dict[str, pl.Expr]:
 
 def _ranges(now: float) -> Iterator[tuple[str, int, int, str]]:
     """Kinds of wrong times as half-open ranges; the first that holds a time names it."""
-    for day in _NO_DATES:  # local midnights are up to 14 hours away from UTC's; -1 is written for no date, too
+    for day in _NO_DATES:  # local midnights are up to 14 hours away from UTC's
         start = (date.fromisoformat(day) - date(1970, 1, 1)).days * DAY
-        yield "no_date", start - (14 * 3600 if start else 1), start + DAY, f"is {day}, which stands for no date"
+        yield "no_date", start - 14 * 3600, start + DAY, f"is {day}, which stands for no date"
     yield "negative_time", -(2**63), 0, "lies before 1970"
     yield "future_time", math.floor(now) + SKEW + 1, 2**63 - 1, "lies in the future"
 

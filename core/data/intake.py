@@ -71,7 +71,7 @@ def account(interactions: pa.Table, known: dict[str, pa.Table], rejects: Rejects
 
 def lines(found: dict[str, Any]) -> Iterable[str]:
     """The account for people."""
-    rows = ", ".join(f"{count:,} of {name}" for name, count in found["rows"].items())
+    rows = ", ".join(f"{name} {count:,} rows" for name, count in found["rows"].items())
     yield f"read: {rows}; interactions from {found['first_day']} to {found['last_day']}"
     for kind, one in found["rejected"].items():
         yield f"rejected, {kind}: {one['count']:,} ({'; '.join(one['samples'])})"

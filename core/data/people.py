@@ -30,7 +30,6 @@ def id_column(column: pl.Series) -> pl.Series:
         texts = [None if value is None else _bytes(value) for value in column.to_list()]
         return pl.Series(column.name, texts, dtype=pl.String)
     if kind.is_integer() or kind.is_float():
-        column = column.cast(pl.Float64) if kind == pl.Float32 else column
         return _numbers_as_text(column)
     return column.cast(pl.String)
 
@@ -51,7 +50,8 @@ def _numbers_as_text(column: pl.Series) -> pl.Series:
     """Whole numbers as digits; what is no whole number, or has lost digits, as a text that no id may be."""
     if column.dtype.is_integer():
         return column.cast(pl.String)
-    whole = column.is_finite() & (column == column.floor()) & (column.abs() < 2.0**53)
+    exact = 2.0 ** (24 if column.dtype == pl.Float32 else 53)
+    whole = column.is_finite() & (column == column.floor()) & (column.abs() < exact)
     shown = column.cast(pl.Int64, strict=False).cast(pl.String)
     name = column.name
     frame = pl.DataFrame({"value": column, "whole": whole, "shown": shown})

@@ -155,7 +155,9 @@ def _read(path: Path, name: str, form: Form, limit: int = 0) -> Table:
     _check_text(path, data)
     text = decoded(path, data, form.encoding)
     stem = path.name.lower().removesuffix(_SUFFIX.get(kind, ""))
-    if stem.endswith((".jsonl", ".ndjson")):
+    if stem.endswith(".json") and text.lstrip().startswith("["):
+        raise UsageError(f"{path} is one JSON array; {_WANTED}")
+    if stem.endswith((".jsonl", ".ndjson", ".json")):
         return _json_lines(path, name, text)
     return _csv(path, name, text, form.delimiter or ("\t" if stem.endswith((".tsv", ".tab")) else ","))
 
@@ -197,7 +199,7 @@ def _check_text(path: Path, data: bytes) -> None:
         raise UsageError(f"{path} is no readable Parquet file: it does not begin with PAR1")
 
 
-def decoded(path: Path, data: bytes, encoding: str) -> str:
+def decoded(path: Path, data: bytes, encoding: str, remedy: str = "") -> str:
     """The text of a file.
 
     Raises:
@@ -212,10 +214,11 @@ def decoded(path: Path, data: bytes, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         other = "latin-1" if name.startswith("utf-8") else "utf-8"
+        known = name.removesuffix("-sig").upper()
+        remedy = remedy or f'say which encoding it is in the description, such as encoding = "{other}"'
         raise UsageError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02X} (byte {error.start + 1:,} of the file) is not "
-            f"{name.removesuffix('-sig').upper()}; say which encoding it is in the description, such as "
-            f'encoding = "{other}"'
+            f"{path}, line {line}: byte 0x{data[error.start]:02X} (byte {error.start + 1:,} of the file) "
+            f"is not {known}; {remedy}"
         ) from None
 
 

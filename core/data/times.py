@@ -59,24 +59,23 @@ def _written(column: pl.Series, unit: str) -> pl.Series:
 
 
 def _check_unit(column: pl.Series, read: pl.Series, unit: str, file: str) -> None:
-    """Refuse times of which few make sense, if most would in another unit."""
-    there = column.drop_nulls()
-    if not len(there) or 2 * _plausible(read) >= len(there):
-        return
+    """Refuse times that make no sense, if more than one in a hundred would in another unit."""
+    odd = column.filter(column.is_not_null() & ~_plausible(read).fill_null(value=False))
     for other in UNITS:
-        found = _written(there, other)
-        if other != unit and 2 * _plausible(found) > len(there):
+        found = _written(odd, other)
+        found = found.filter(_plausible(found).fill_null(value=False))
+        if other != unit and 100 * len(found) > len(column):
             first, last = (_day(edge) for edge in (found.min(), found.max()))
-            seen = read.drop_nulls()
+            seen = _written(odd, unit).drop_nulls()
             said = f"lie between {_day(seen.min())} and {_day(seen.max())}" if len(seen) else "cannot be read"
             raise UsageError(
-                f'{file}: the times, such as {there[0]!r}, {said} as unit = "{unit}"; as "{other}" they are of '
-                f'{first} to {last}: say unit = "{other}" in [interactions]'
+                f'{file}: {len(odd):,} of {len(column):,} times, such as {odd[0]!r}, {said} as unit = "{unit}"; as '
+                f'"{other}" {len(found):,} are of {first} to {last}: say unit = "{other}" in [interactions]'
             )
 
 
-def _plausible(read: pl.Series) -> int:
-    return int(((read >= _PLAUSIBLE) & (read <= int(time.time()) + SKEW)).sum())
+def _plausible(read: pl.Series) -> pl.Series:
+    return (read >= _PLAUSIBLE) & (read <= int(time.time()) + SKEW)
 
 
 def _day(value: object) -> str:

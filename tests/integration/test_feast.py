@@ -93,6 +93,7 @@ def test_online_states_are_the_newest(filled):
         assert "years old" in state["profile"]
     counts = np.bincount([row["item"] for row in interactions])
     items = tables.items(filled)
+    items = items.filter(items["offered"])
     for item, state in zip(items.to_pylist(), online.items(items["item"].to_pylist()), strict=True):
         assert state and state["title"] == item["title"]
         assert state["popularity"] == pytest.approx(np.log1p(counts[item["item"]]))
@@ -105,7 +106,7 @@ def test_online_states_are_the_newest(filled):
 def test_the_code_that_serves_is_the_code_that_trains(filled):
     """Feast's own online answer with its on-demand view, our reader's, and the as-of reference agree."""
     online = OnlineFeatures(filled)
-    day, items = online.today(), tables.items(filled)["item"].to_pylist()
+    day, items = online.today(), tables.offered(filled).tolist()
     user = tables.interactions(filled)["user"].to_pylist()[-1]
     store = open_store(filled.path("feast"))
     rows = [{"user": user, "item": item, "day": day} for item in items]

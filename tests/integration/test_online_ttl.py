@@ -81,7 +81,7 @@ def test_a_stale_item_loses_what_is_stale_and_keeps_the_rest(ws):
 def test_nothing_is_stale_within_the_ttl(ws):
     online = OnlineFeatures(ws, now=later(ws, 29))
     assert online.user(2)
-    assert all(online.items(tables.items(ws)["item"].to_pylist()))
+    assert all(online.items(tables.offered(ws).tolist()))
     assert online.stale == {}
 
 

@@ -262,6 +262,26 @@ def test_a_wrong_unit_is_refused_with_the_right_one(tmp_path, factor, said, mean
     assert prepared(shop.write(tmp_path))["interactions"] == 60
 
 
+def test_two_units_in_one_column_are_refused(tmp_path):
+    shop = Shop()
+    stamped(shop, 1000, "ms")
+    for row in shop.clicks[:5]:
+        row["at"] //= 1000
+    with pytest.raises(
+        UsageError, match=r'5 of 60 times, .* between 1970-01-21 and 1970-01-21 as unit = "ms"; as "s" 5'
+    ):
+        prepared(shop.write(tmp_path))
+
+
+def test_a_description_in_latin_1_is_named(tmp_path):
+    shop = Shop()
+    shop.toml["interactions"]["user"] = "kund\u00e9"
+    shop.write(tmp_path)
+    describe(tmp_path, shop.toml, encoding="latin-1")
+    with pytest.raises(UsageError, match=r"dataset\.toml, line 3: byte 0xE9 .* save it as UTF-8"):
+        read(tmp_path)
+
+
 def test_dates_declared_as_seconds_are_refused(tmp_path):
     shop = Shop()
     del shop.toml["interactions"]["unit"]

@@ -52,6 +52,7 @@ FORMS = {
     "t.csv.parquet": written(FRAME.write_parquet),
     "t.feather": written(FRAME.write_ipc),
     "t.jsonl": b'{"a": "1", "b": "x"}\n{"a": "2", "b": "y"}\n',
+    "t.json": b'{"a": "1", "b": "x"}\n{"a": "2", "b": "y"}\n',
     "bom.csv": TEXT.encode("utf-8-sig"),
     "u16.csv": TEXT.encode("utf-16"),
     "u16be.csv": b"\xfe\xff" + TEXT.encode("utf-16-be"),
@@ -77,6 +78,7 @@ FOREIGN = {
     "t.pq": (b"PAR1 but no more", "no readable Parquet"),
     "le.csv": (TEXT.encode("utf-16-le"), 'encoding = "utf-16-le"'),
     "t.bin": (bytes(range(256)) * 4, "not UTF-8"),
+    "t.json": (b'[{"a": 1}]', "one JSON array"),
     "t.csv.gz": (gzip.compress(TEXT.encode())[:-6], "ends early"),
     "p.parquet.gz": (gzip.compress(written(FRAME.write_parquet)), "compressed Parquet"),
 }

@@ -1,7 +1,6 @@
 """Pushed events belong to the data set; Feast's own jobs are left out here (tests/integration/test_feast.py)."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,7 +23,7 @@ def place(as_of: str = "latest") -> Workspace:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """The shop of 1 to 5 March under tmp_path/export, and a Feast that does nothing."""
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(registry, "run", lambda ws, *job: None)
