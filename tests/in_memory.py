@@ -61,8 +61,8 @@ def example_set(rows: pa.Table, count: int = 60, items: int = 30, width: int = 1
     return ExampleSet.of(rows, sample, cot, item_vectors(items, width, seed))
 
 
-def write_cot_set(ws: Workspace, examples: ExampleSet) -> list[str]:
-    """The workspace's cot/texts and cot/vectors folders, as finished steps; returns the texts."""
+def write_cot_set(ws: Workspace, examples: ExampleSet, seed: int = 0) -> list[str]:
+    """The workspace's cot/texts and cot/vectors folders, as finished steps of a seed; returns the texts."""
     texts = [f"text {number}" for number in range(1, examples.count + 1)]
 
     def write_texts(folder: Path) -> dict[str, object]:
@@ -77,8 +77,8 @@ def write_cot_set(ws: Workspace, examples: ExampleSet) -> list[str]:
         save_file(vectors, folder / "vectors.safetensors")
         return {"encoder": "invented"}
 
-    steps.run(steps.Step(folder=ws.path("cot", "texts"), config={}), write_texts)
-    steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={}), write_vectors)
+    steps.run(steps.Step(folder=ws.path("cot", "texts"), config={"seed": seed}), write_texts)
+    steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={"seed": seed}), write_vectors)
     return texts
 
 

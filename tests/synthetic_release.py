@@ -37,6 +37,7 @@ def write_release(
     bias: float = 0.0,
     collections: dict[str, str] | None = None,
     item_vectors: np.ndarray | None = None,
+    users_end: int = ROWS,
     items_end: int = ROWS,
     live: bool = True,
 ) -> Release:
@@ -58,7 +59,7 @@ def write_release(
             order=ws.order,
             as_of=ws.as_of,
             stages=stages,
-            users_end=items_end,
+            users_end=users_end,
             items_end=items_end,
             collections=collections or {},
             item_vectors="" if item_vectors is None else assemble.ITEM_VECTORS,
