@@ -42,7 +42,7 @@ def run(
     with result_stream() as stdout:
         outcome = estimate() if estimate else work()
         if as_json:
-            print(json.dumps(outcome.as_json(), ensure_ascii=False), file=stdout)
+            print(json.dumps(outcome.as_json(), ensure_ascii=False, allow_nan=False), file=stdout)
         elif isinstance(outcome, Estimate):
             print(estimate_text(outcome), file=stdout)
         else:

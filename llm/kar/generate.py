@@ -205,7 +205,7 @@ def _items(ws: Workspace, config: KarConfig) -> dict[int, Context]:
     items = items_in_words(ws)
     return {
         item: Context(row=-1, profile="", history=(), target=items[item], label=0)
-        for item in _drawn(np.array(list(items)), config.items, config.seed, "kar items")
+        for item in _drawn(tables.offered(ws), config.items, config.seed, "kar items")
     }
 
 

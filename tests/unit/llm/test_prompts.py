@@ -24,7 +24,7 @@ FIRST = Context(row=0, profile="", history=(), target=SOAP, label=0)
 
 def everything() -> dict[str, object]:
     out: dict[str, object] = {"version": wording.VERSION, "version of kar": kar_wording.VERSION}
-    for name, context, dataset in (("film", CONTEXT, "movielens-100k"), ("first", FIRST, "beauty")):
+    for name, context, dataset in (("film", CONTEXT, "movielens-100k"), ("first", FIRST, "amazon-beauty")):
         words = prompts.domain(dataset)
         out[f"{name}: task"] = prompts.task_prompt(context, words)
         for kind, put in kar_wording.KINDS.items():
@@ -77,8 +77,8 @@ def test_a_text_cannot_leave_its_quotation_or_speak_as_the_template(hostile: str
     item = contexts._item({"title": hostile, "brand": hostile, "categories": [hostile]})
     context = Context(row=0, profile=contexts.quotable(hostile, 120), history=(item,), target=item, label=0)
     plain = Context(row=0, profile="p", history=(SOAP,), target=SOAP, label=0)
-    asked, expected = (cot(one, style=style, dataset="beauty") for one in (context, plain))
-    task, plain_task = (prompts.task_prompt(one, prompts.domain("beauty")) for one in (context, plain))
+    asked, expected = (cot(one, style=style, dataset="amazon-beauty") for one in (context, plain))
+    task, plain_task = (prompts.task_prompt(one, prompts.domain("amazon-beauty")) for one in (context, plain))
     assert len(asked.openings) == len(expected.openings)
     for ours, theirs in zip([*asked.messages, *task], [*expected.messages, *plain_task], strict=True):
         assert ours["role"] == theirs["role"]
