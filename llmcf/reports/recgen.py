@@ -9,7 +9,7 @@ from core import measurements, settings, storage
 from core.errors import LlmcfError
 from core.result import Result
 from core.settings import Workspace
-from llm.recgen.methods import METHODS
+from llm.methods import METHODS
 from llmcf.backfill.recgen import MEASURES, results_file, words
 from llmcf.reports.markdown import table
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from core.settings import PROJECT
-from llm.cot.text_cache import TextCache, prompt_hash
+from llm.texts.cache import TextCache, prompt_hash
 
 pytestmark = pytest.mark.integration
 TEXTS = 400
 WORKER = f"""
 import sys, time
 from llm.engines import Generation
-from llm.cot.text_cache import TextCache, WorkQueue, prompt_hash
-from llm.cot.writing import Budget, Task, Writer
+from llm.texts.cache import TextCache, WorkQueue, prompt_hash
+from llm.texts.recipes import Budget, Manner
+from llm.texts.writing import Task, Writer
 
 class Slow:
     name, window = "slow", 16

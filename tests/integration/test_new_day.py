@@ -6,12 +6,10 @@ import pytest
 
 from core.data import tables
 from core.settings import Workspace
-from llm.cot import generate as stage
-from tests.integration.test_generate import Parrot, config, model
 from tests.official_files import prepared
+from tests.parrot import Parrot, run
 
 pytestmark = pytest.mark.integration
-__all__ = ["model"]
 DAYS = "1998-01-10", "1998-01-13"
 
 
@@ -23,9 +21,7 @@ def test_only_what_is_new_is_asked(source: Path, model: Path, tmp_path: Path, mo
     parrots = Parrot(), Parrot()
     results = []
     for ws, parrot in zip((yesterday, today), parrots, strict=True):
-        with monkeypatch.context() as patch:
-            patch.setattr(stage.engines, "open_engine", lambda name, path, sampling, parrot=parrot: parrot)
-            results.append(stage.generate(ws, config(model, limit=200)).details)
+        results.append(run(ws, model, parrot, limit=200).details)
     first, second = results
     assert first["fresh"] >= 190
     assert second["fresh"] + second["reused"] == first["fresh"] + first["reused"]

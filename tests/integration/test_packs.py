@@ -9,13 +9,12 @@ from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llm import models
 from llm import packs as kept
-from llm.cot import generate as stage
-from llm.cot import packs
+from llm.cot import packs, wording
 from llm.recgen import score
-from tests.integration.test_generate import Parrot, config, model, place, run, texts
+from llm.texts.packs import Pack
+from tests.parrot import Parrot, run, texts
 
 pytestmark = pytest.mark.integration
-__all__ = ["model", "place"]
 
 
 @pytest.fixture
@@ -23,9 +22,9 @@ def packed(place: Workspace, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     """A folder with the pack `small` of twenty texts; the tokenizer of prompts is the tiny model's."""
     run(place, model, Parrot())
     folder = tmp_path / "packs"
-    done = packs.pack(place, "small", config(model), folder=folder)
+    done = packs.pack(place, "small", folder=folder)
     assert done.details["texts"] == 20
-    monkeypatch.setattr(packs.models, "llm_path", lambda name: model if name == models.LLM else Path("nowhere"))
+    monkeypatch.setattr(models, "llm_path", lambda name: model if name == models.LLM else Path("nowhere"))
     return folder
 
 
@@ -46,7 +45,7 @@ def test_the_manifest_says_how_to_make_it_again(packed: Path) -> None:
 
 
 def test_texts_for_other_prompts_are_refused(place: Workspace, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage.wording, "HISTORY", 1)
+    monkeypatch.setattr(wording, "HISTORY", 1)
     with pytest.raises(LlmcfError, match=r"18 of 20 texts are not in the pack 'small'"):
         packs.restore(place, "small", folder=packed)
 
@@ -63,7 +62,7 @@ def test_a_pack_of_another_place_or_a_changed_file_is_refused(place: Workspace, 
 
 def test_a_name_is_no_path(place: Workspace, model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="use letters, digits"):
-        packs.pack(place, "../up", config(model), folder=tmp_path)
+        packs.pack(place, "../up", folder=tmp_path)
 
 
 @pytest.mark.parametrize("name", kept.names())
@@ -73,7 +72,7 @@ def test_every_pack_of_the_product_is_whole(name: str) -> None:
         table, manifest = kept.opened(None, name, verb)
         assert table.num_rows - table["p_yes"].null_count == manifest["summary"]["scored"]
         return
-    held = packs.Pack(None, name, verb)
+    held = Pack(None, name, verb)
     assert held.manifest["texts"] == len(held) > 0
     assert all(len(e.parts) == len(e.finish) for e in held._entries.values())
-    assert held.config["engine"] == "openvino"
+    assert held.manifest["config"]["engine"] == "openvino"

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from core import storage
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
+from llm import models
 from llm.recgen import launch, train
-from llm.recgen.train import TuningConfig
+from llm.recgen.recipes import TuningConfig
 from tests.tiny_llama import write
 
 pytestmark = pytest.mark.integration
@@ -177,7 +178,7 @@ def test_a_dead_process_is_reported_and_nothing_is_left(tiny: Workspace, stamped
     (stamped / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(LlmcfError, match="the training process ended with code"):
         train.train(tiny, config(stamped, "half", seed=99))
-    assert not train.model_folder(tiny, method="half", seed=99).exists()
+    assert not models.tuned_folder(tiny, method="half", seed=99).exists()
     assert not list(tiny.path("recgen").glob(".*tmp*"))
 
 

@@ -30,15 +30,15 @@ def test_parts_are_the_cosines_they_say() -> None:
 
 
 def test_consistency_chooses_nothing_where_the_label_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.cot.encoder.Encoder", lambda name: encode)
+    monkeypatch.setattr("llm.texts.encoder.Encoder", lambda name: encode)
     facts = {"row": 4, "flags": [], "tokens": 1, "finish": "stop", "prompt_hash": "", "model": "", "engine": ""}
     both = [facts | {"text": text} for text in ("Soap bath.", "Soap other.")]
     table = pa.Table.from_pylist(both, schema=schemas.COT_TEXTS)
-    told = judge.best(table, {4: CONTEXT})
+    told = judge.best(table, {4: CONTEXT}, blind=True)
     assert told["text"].to_pylist() == ["Soap bath."]
     values = iter([{"coherence": [0, 0], "completeness": [0, 0], "relevance": [0.1, 0], "consistency": [0, 1]}] * 2)
     monkeypatch.setattr(judge, "scores", lambda *_: {k: np.array(v) for k, v in next(values).items()})
-    assert judge.best(table, {4: CONTEXT})["text"].to_pylist() == ["Soap bath."]
+    assert judge.best(table, {4: CONTEXT}, blind=True)["text"].to_pylist() == ["Soap bath."]
     assert judge.best(table, {4: CONTEXT}, blind=False)["text"].to_pylist() == ["Soap other."]
 
 

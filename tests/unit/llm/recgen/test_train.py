@@ -11,10 +11,10 @@ import torch
 from core.data import tables
 from core.errors import UsageError
 from core.settings import Workspace
-from llm.recgen import methods, mixing, worker
+from llm import methods
+from llm.recgen import mixing, worker
 from llm.recgen.loss import IGNORED, PADDING, ResponseLoss, visible
-from llm.recgen.mixing import Mix
-from llm.recgen.train import TuningConfig
+from llm.recgen.recipes import Mix, TuningConfig
 from tests.tiny_llama import tiny_tokenizer, write
 
 
