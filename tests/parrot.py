@@ -63,15 +63,15 @@ class Parrot:
         patch.setattr(engines, "open_engine", lambda name, path, sampling: self)
 
 
-def config(folder: Path, **changes: Any) -> GenerateConfig:
-    """A small run of the model in `folder`; `changes` are fields."""
-    return GenerateConfig(**{"engine": "openvino", "model": str(folder), "limit": 20, "seed": 1, **changes})
+def config(name: Path | str, **changes: Any) -> GenerateConfig:
+    """A small run of a model, by its name or folder; `changes` are fields."""
+    return GenerateConfig(**{"engine": "openvino", "model": str(name), "limit": 20, "seed": 1, **changes})
 
 
-def run(ws: Workspace, folder: Path, parrot: Parrot, limits: Budget | None = None, **changes: Any) -> Result:
+def run(ws: Workspace, name: Path | str, parrot: Parrot, limits: Budget | None = None, **changes: Any) -> Result:
     with pytest.MonkeyPatch.context() as patch:
         parrot.speaks(patch)
-        return stage.generate(ws, config(folder, **changes), limits)
+        return stage.generate(ws, config(name, **changes), limits)
 
 
 def texts(ws: Workspace) -> list[dict[str, Any]]:

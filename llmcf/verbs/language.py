@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from llm.defaults import ENCODER, LLM
+from llm.defaults import ENCODER, LLM, PINNED
 from llm.methods import METHODS
 from llm.recgen.recipes import ORDERS, PRECISIONS, SAMPLINGS, ZERO_STAGES, TuningConfig
 from llmcf.show import run
@@ -17,7 +17,11 @@ TUNING = TuningConfig()  # whose fields are the defaults
 
 Fetched = Annotated[str, typer.Option(help="Language model: a name, a hub id or a folder.")]
 Encoder = Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")]
-Model = Annotated[str, typer.Option(help="recgen or another tuned method, base, or a model folder.")]
+Model = Annotated[str, typer.Option(help="recgen or another tuned method, base, pinned, or a model folder.")]
+TunedModel = Annotated[str, typer.Option(help="recgen or another tuned method, base, or a model folder.")]
+PinnedModel = Annotated[
+    str, typer.Option(help="A method tuned in this workspace, base, or a model folder; if not given, say which it is.")
+]
 Host = Annotated[str, typer.Option(help="Where to listen; beyond loopback only behind a proxy.")]
 Method = Annotated[str, typer.Option(help=f"{' | '.join(name for name in METHODS if name != 'base')}.")]
 Rows = Annotated[
@@ -54,6 +58,22 @@ def llm_fetch(
         as_json=as_json,
         estimate=(lambda: fetch.estimate_fetch(llm=llm, encoder=encoder)) if dry_run else None,
     )
+
+
+@llm.command("pin")
+def llm_pin(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    model: PinnedModel = PINNED,
+    seed: opt.Seed = TUNING.seed,
+    as_json: opt.Json = False,
+) -> None:
+    """Keep the model that writes a data set's texts, so that a new day generates only what is new."""
+    from llm import pin
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: pin.pin(place, model=model, seed=seed), as_json=as_json)
 
 
 @llm.command("serve")
@@ -118,7 +138,7 @@ def recgen_score(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    model: Model = TUNING.method,
+    model: TunedModel = TUNING.method,
     seed: opt.Seed = TUNING.seed,
     rows: ScoredRows = 2000,
     as_json: opt.Json = False,

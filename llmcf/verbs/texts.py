@@ -18,7 +18,14 @@ COT, KAR = GenerateConfig(), KarConfig()  # whose fields are the defaults
 Engine = Annotated[
     str, typer.Option(help=f"{' | '.join(NAMES)}; openvino is fast on a CPU, server reads LLMCF_LLM_URL.")
 ]
-Model = Annotated[str, typer.Option(help="recgen or another tuned method, base, or a model folder.")]
+Model = Annotated[str, typer.Option(help="recgen or another tuned method, base, pinned, or a model folder.")]
+WritingModel = Annotated[
+    str | None,
+    typer.Option(
+        help=f"recgen or another tuned method, base, pinned, or a model folder; if not given, {COT.model}, or on a "
+        "dated day what `llm pin` has pinned."
+    ),
+]
 Limit = Annotated[int, typer.Option(help="How many training rows get a chain of thought; 0 is a tenth of them.", min=0)]
 Selection = Annotated[
     str, typer.Option(help=f"Which rows: {' | '.join(SELECTIONS)}, the last being medoids of k-means.")
@@ -53,7 +60,7 @@ def cot_generate(
     recipe: opt.Recipe = COT.recipe,
     seed: opt.Seed = COT.seed,
     engine: Engine = COT.engine,
-    model: Model = COT.model,
+    model: WritingModel = None,
     limit: Limit = COT.limit or 0,
     selection: Selection = COT.selection,
     style: Style = COT.style,
@@ -68,12 +75,14 @@ def cot_generate(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Write chains of thought for a sample of the training rows; several workers may run it at once."""
+    from llm import pins
     from llm.cot import generate
 
     place = workspace(dataset, order, as_of)
     config = GenerateConfig(
-        engine=engine, model=model, recipe=recipe, seed=seed, limit=limit or None, selection=selection, style=style,
-        part_tokens=part_tokens, prompt_tokens=prompt_tokens, candidates=candidates, attempts=attempts,
+        engine=engine, model=model or pins.writer(place, COT.model), recipe=recipe, seed=seed, limit=limit or None,
+        selection=selection, style=style, part_tokens=part_tokens, prompt_tokens=prompt_tokens,
+        candidates=candidates, attempts=attempts,
     )  # fmt: skip
     limits = Budget(rows=max_rows, tokens=max_tokens, minutes=minutes)
     estimate = (lambda: generate.estimate_generate(place, config)) if dry_run else None

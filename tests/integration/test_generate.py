@@ -1,13 +1,16 @@
 """`cot generate` over a small world with an engine that can be killed: nothing twice, nothing lost, no labels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llm.contexts import training_split
+from llm.contexts import Context, training_split
 from llm.cot import generate as stage
+from llm.cot import judge
 from llm.texts.recipes import Budget
 from tests.parrot import Parrot, config, run, texts
 
@@ -84,6 +87,23 @@ def test_only_the_paper_recipe_tells_the_label(place: Workspace, model: Path) ->
             assert len(parrot.begun) == 20
         if recipe == "best":
             assert parrot.begun == []
+
+
+@pytest.mark.parametrize(("recipe", "blind"), [("strict", True), ("best", True), ("paper", False)])
+def test_only_the_paper_recipe_chooses_by_the_label(
+    place: Workspace, model: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, blind: bool
+) -> None:
+    def scores(written: Sequence[str], known: Sequence[Context], encode: judge.Encode) -> dict[str, np.ndarray]:
+        """Of two texts the first by consistency, the second by all that is blind to the label."""
+        first = np.arange(len(written)) % 2 == 0
+        return {part: np.where(first, 0.0, 0.1) for part in judge.BLIND} | {"consistency": np.where(first, 1.0, 0.0)}
+
+    monkeypatch.setattr("llm.texts.encoder.Encoder", lambda name: None)
+    monkeypatch.setattr(judge, "scores", scores)
+    size = {"recipe": recipe, "candidates": 2, "limit": 6}
+    run(place, model, Parrot(), **size)
+    asked = stage.job(place, config(model, **size)).ask(model)
+    assert [row["prompt_hash"] for row in texts(place)] == [one.names[1 if blind else 0] for one in asked]
 
 
 def test_another_seed_asks_other_rows(place: Workspace, model: Path) -> None:

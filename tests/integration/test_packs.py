@@ -1,5 +1,6 @@
 """A pack gives back the very texts of a run without its model, and only where the same was asked."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llm import models
 from llm import packs as kept
-from llm.cot import packs, wording
+from llm.cot import judge, packs, wording
 from llm.recgen import score
 from llm.texts.packs import Pack
 from tests.parrot import Parrot, run, texts
@@ -42,6 +43,49 @@ def test_the_manifest_says_how_to_make_it_again(packed: Path) -> None:
     (command,) = manifest["rebuild"]  # the model was not tuned
     assert command.startswith("llmcf cot generate --dataset movielens-100k --order shuffled-ties")
     assert (manifest["texts"], manifest["asked"]) == (20, 20)
+
+
+OPTIONS = {"style": "led", "part_tokens": 20, "prompt_tokens": 120, "candidates": 2, "attempts": 3, "limit": 12}
+
+
+def test_whatever_was_generated_is_packed_and_restored(
+    place: Workspace, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options are those that were generated with: nobody says them again."""
+    monkeypatch.setattr(judge, "best", lambda table, contexts, *, blind: table)
+    run(place, model, Parrot(), recipe="paper", **OPTIONS)
+    before = texts(place)
+    assert len(before) == 24
+    done = packs.pack(place, "other", folder=tmp_path / "packs")
+    assert done.details["texts"] == 24
+    (command,) = storage.read_json(tmp_path / "packs" / "other.json")["rebuild"]
+    assert all(f" --{name.replace('_', '-')} {value}" in command for name, value in OPTIONS.items())
+    monkeypatch.setattr(models, "llm_path", lambda name: model)
+    storage.remove(place.path("cot", "texts"))
+    packs.restore(place, "other", folder=tmp_path / "packs")
+    assert texts(place) == before
+    with pytest.raises(UsageError, match="these texts came from the pack 'other'"):
+        packs.pack(place, "again", folder=tmp_path / "packs")
+
+
+def test_what_was_written_for_other_data_or_by_another_model_is_not_packed(
+    place: Workspace, model: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(model, tmp_path / "own")
+    with pytest.raises(LlmcfError, match=r"run `llmcf cot generate --dataset"):
+        packs.pack(place, "none", folder=tmp_path)
+    run(place, own, Parrot())
+    (own / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(LlmcfError, match=r"own is another model than the one that wrote these texts"):
+        packs.pack(place, "other", folder=tmp_path)
+    shutil.copyfile(model / "tokenizer_config.json", own / "tokenizer_config.json")
+    rows = place.path("training")
+    shared = rows.resolve()
+    rows.unlink()  # the small world's own, which others read
+    shutil.copytree(shared, rows)
+    storage.write_json(rows / "step.json", storage.read_json(rows / "step.json") | {"content": "other"})
+    with pytest.raises(LlmcfError, match="these texts are of other data or another version"):
+        packs.pack(place, "other", folder=tmp_path)
 
 
 def test_texts_for_other_prompts_are_refused(place: Workspace, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

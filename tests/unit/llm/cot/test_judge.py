@@ -6,7 +6,7 @@ import pytest
 
 from core import schemas
 from llm.contexts import Context, Item
-from llm.cot import judge, selection
+from llm.cot import judge
 
 SOAP = Item(title="Soap", brand="", kind="Bath")
 CONTEXT = Context(row=4, profile="", history=(SOAP,), target=SOAP, label=1)
@@ -53,20 +53,6 @@ def test_content_ranks_a_texts_own_item_and_history() -> None:
     assert np.isnan(empty.history_N).all()
     wrong = judge.content(items[own + 1], own, items, items[own], seed=1)
     assert wrong.item_N.max() < 0.6
-
-
-def test_medoids_are_distinct_and_cover_the_clusters() -> None:
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(8, 5)) * 20
-    points = (centres[:, None] + rng.normal(size=(8, 40, 5))).reshape(-1, 5).astype(np.float32)
-    found = selection.medoids(points, 16, seed=1)
-    assert len(set(found.tolist())) == 16
-    assert set((found // 40).tolist()) == set(range(8))
-
-
-def test_shares_are_whole_and_in_proportion() -> None:
-    assert selection._shares(np.array([10, 30, 60]), 10).tolist() == [1, 3, 6]
-    assert selection._shares(np.array([1, 1, 1]), 2).sum() == 2
 
 
 def test_a_probe_finds_labels_that_were_told_and_none_that_were_not() -> None:
