@@ -44,33 +44,6 @@ def job(ws: Workspace, config: GenerateConfig) -> TextJob:
         LlmcfError: if there are no training rows, naming the verb that makes them.
     """
     tables.training_rows(ws)
-
-    def ask(model: Path) -> list[Question]:
-        words = prompts.domain(ws.dataset)
-
-        def put(context: Context) -> TextPrompt:
-            return wording.cot_prompt(context, words, style=config.style, state_label=config.told)
-
-        subjects = [({"row": context.row}, context) for context in _drawn(ws, config)]
-        return shared.questions(
-            subjects, put, model, newest=wording.HISTORY, tokens=config.prompt_tokens, candidates=config.candidates
-        )
-
-    def best(table: pa.Table, asked: Sequence[Question]) -> pa.Table:
-        if config.candidates == 1:
-            return table
-        from llm.cot import judge
-
-        return judge.best(table, {one.context.row: one.context for one in asked}, blind=not config.told)
-
-    def summarise(table: pa.Table) -> dict[str, Any]:
-        flagged = Counter(flag for flags in table["flags"].to_pylist() for flag in flags)
-        return {
-            "style": config.style,
-            "stopped_by_itself": round(table["finish"].to_pylist().count("stop") / table.num_rows, 3),
-            "flags": {name: round(flagged[name] / table.num_rows, 4) for name in quality.FLAGS},
-        }
-
     return TextJob(
         verb=VERB,
         config=config,
@@ -79,9 +52,9 @@ def job(ws: Workspace, config: GenerateConfig) -> TextJob:
         inputs=[ws.path("data"), ws.path("training")],
         code=CODE,
         schema=schemas.COT_TEXTS,
-        ask=ask,
-        choose=best,
-        summarise=summarise,
+        ask=lambda model: _ask(ws, config, model),
+        choose=lambda table, asked: _best(config, table, asked),
+        summarise=lambda table: _summary(config, table),
         strip_decision=not config.told,
         recipe=config.recipe,
     )
@@ -109,3 +82,33 @@ def _drawn(ws: Workspace, config: GenerateConfig) -> list[Context]:
         raise LlmcfError(f"{ws.dataset} has no training rows under the order {ws.order}, as of {ws.as_of}")
     count = max(1, split.num_rows // _SHARE) if config.limit is None else config.limit
     return contexts(ws, choose(ws, split, count, selection=config.selection, seed=config.seed))
+
+
+def _ask(ws: Workspace, config: GenerateConfig, model: Path) -> list[Question]:
+    words = prompts.domain(ws.dataset)
+
+    def put(context: Context) -> TextPrompt:
+        return wording.cot_prompt(context, words, style=config.style, state_label=config.told)
+
+    subjects = [({"row": context.row}, context) for context in _drawn(ws, config)]
+    return shared.questions(
+        subjects, put, model, newest=wording.HISTORY, tokens=config.prompt_tokens, candidates=config.candidates
+    )
+
+
+def _best(config: GenerateConfig, table: pa.Table, asked: Sequence[Question]) -> pa.Table:
+    """One text a row; the label has a say only where the model was told it."""
+    if config.candidates == 1:
+        return table
+    from llm.cot import judge
+
+    return judge.best(table, {one.context.row: one.context for one in asked}, blind=not config.told)
+
+
+def _summary(config: GenerateConfig, table: pa.Table) -> dict[str, Any]:
+    flagged = Counter(flag for flags in table["flags"].to_pylist() for flag in flags)
+    return {
+        "style": config.style,
+        "stopped_by_itself": round(table["finish"].to_pylist().count("stop") / table.num_rows, 3),
+        "flags": {name: round(flagged[name] / table.num_rows, 4) for name in quality.FLAGS},
+    }

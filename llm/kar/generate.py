@@ -43,18 +43,6 @@ def job(ws: Workspace, config: KarConfig) -> TextJob:
         LlmcfError: if the data is not prepared, naming the verb that does.
     """
     tables.items(ws)
-
-    def ask(model: Path) -> list[Question]:
-        """Users first, then items."""
-        return [
-            *_about(ws, "user", _users(ws, config), model, prefix=config.prefix),
-            *_about(ws, "item", _items(ws, config), model, prefix=0),
-        ]
-
-    def summarise(table: pa.Table) -> dict[str, Any]:
-        kinds = Counter(table["kind"].to_pylist())
-        return {"users": kinds["user"], "items": kinds["item"], "prefix": config.prefix}
-
     return TextJob(
         verb=VERB,
         config=config,
@@ -63,10 +51,23 @@ def job(ws: Workspace, config: KarConfig) -> TextJob:
         inputs=[ws.path("data")],
         code=CODE,
         schema=schemas.KAR_TEXTS,
-        ask=ask,
-        summarise=summarise,
+        ask=lambda model: _ask(ws, config, model),
+        summarise=lambda table: _summary(config, table),
         strip_decision=False,
     )
+
+
+def _ask(ws: Workspace, config: KarConfig, model: Path) -> list[Question]:
+    """Users first, then items."""
+    return [
+        *_about(ws, "user", _users(ws, config), model, prefix=config.prefix),
+        *_about(ws, "item", _items(ws, config), model, prefix=0),
+    ]
+
+
+def _summary(config: KarConfig, table: pa.Table) -> dict[str, Any]:
+    kinds = Counter(table["kind"].to_pylist())
+    return {"users": kinds["user"], "items": kinds["item"], "prefix": config.prefix}
 
 
 def _about(ws: Workspace, kind: str, drawn: dict[int, Context], model: Path, *, prefix: int) -> list[Question]:

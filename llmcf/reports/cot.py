@@ -15,6 +15,7 @@ from core.settings import Workspace
 from llm import quality
 from llm.contexts import Context, contexts, training_split
 from llm.cot import judge
+from llm.defaults import SEED
 from llmcf.reports import markdown
 
 _WHO = ("order", "model", "prompt", "style", "recipe")
@@ -22,7 +23,7 @@ _FIGURES = ("mrr_item", "mrr_history", "copied_share", "score", "label_probe", "
 LIMIT = 2000  # texts that are looked at by the encoder
 
 
-def report(ws: Workspace, *, seed: int = 0, keep: bool = False) -> Result:
+def report(ws: Workspace, *, seed: int = SEED, keep: bool = False) -> Result:
     """Write runs()/cot-<dataset>-<order>-<as of>/report.md and its pictures.
 
     Args:
