@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core import settings, steps, storage
 from core.data import tables
-from core.errors import LlmcfError, UsageError
+from core.errors import Missing, UsageError
 from core.settings import Workspace
 from llm import pins
 from llm.defaults import ENCODER, LLM, PINNED
@@ -76,12 +76,14 @@ def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
 
 
 def _pinned(ws: Workspace) -> tuple[str, Path]:
-    pin, verb = pins.read(ws), f"{tables.remedy(ws, 'llm pin')} --model <a tuned method or a folder>"
+    pin, verb = pins.read(ws), f"{tables.remedy(ws, 'llm pin')} --model recgen"
     if pin is None:
-        raise LlmcfError(f"no model is pinned for {ws.dataset}; run `{verb}` first")
+        raise Missing(f"no model is pinned for {ws.dataset}", verb)
     pin.check(ws)
     if not pin.path.is_dir() or model_hash(pin.path) != pin.hash:
-        raise LlmcfError(f"{pin.path} is not the pinned model {pin.hash[:12]} any more; bring it back or run `{verb}`")
+        raise Missing(
+            f"{pin.path} is not the pinned model {pin.hash[:12]} any more; bring it back, or pin one", verb
+        )
     return pin.name, pin.path
 
 
@@ -160,7 +162,7 @@ def model_hash(path: Path) -> str:
     """
     files = sorted({file for pattern in _HASHED for file in path.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):
-        raise LlmcfError(f"{path} holds no *.safetensors weights; run `{REMEDY}` first")
+        raise Missing(f"{path} holds no *.safetensors weights", REMEDY)
     return storage.digest([(file.name, storage.sha256(file)) for file in files])
 
 

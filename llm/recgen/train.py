@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from core import settings, steps, storage, torchrun
 from core.data import tables
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Missing, UsageError
 from core.progress import say
 from core.result import Estimate, Result
 from core.settings import Workspace
@@ -171,9 +171,7 @@ def _full(ws: Workspace, config: TuningConfig) -> Path:
     made = storage.read_json(folder / steps.STAMP)["summary"]
     if made.get("base_hash") != models.model_hash(models.llm_path(config.model)):
         again = tables.remedy(ws, f"recgen train --method full --seed {config.seed} --model {config.model}")
-        raise LlmcfError(
-            f"{folder.name} was tuned from {made['base']}, not from this {config.model}; run `{again}` first"
-        )
+        raise Missing(f"{folder.name} was tuned from {made['base']}, not from this {config.model}", again)
     return folder
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from core import steps
 from core.data import tables
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Missing, UsageError
 from core.result import Result
 from core.settings import Workspace
 from llm import models, packs
@@ -88,6 +88,8 @@ def keep(ws: Workspace, name: str, verb: str, texts: Path, job_of: JobOf, folder
     cache = TextCache(job.config.manner.cache_key(stamp["config"]["model"]))
     asked = list(dict.fromkeys(name for one in job.ask(path) for name in one.names))
     found = {name: entry for name in asked if (entry := cache.get(name))}
+    if not found:
+        raise LlmcfError(f"{cache.folder} holds none of these texts any more; remove {texts} and write them again")
     manifest = {
         "verb": verb,
         "config": asdict(job.config),
@@ -137,17 +139,18 @@ def restore(
 
 def _written(ws: Workspace, verb: str, stamp: Mapping[str, Any], job_of: JobOf) -> tuple[TextJob, Path]:
     """The job that has written the texts of a stamp, and its model's folder."""
-    config, again = stamp["config"], f"run `{tables.remedy(ws, verb)}` again as you would pack it"
+    config, remedy = stamp["config"], tables.remedy(ws, verb)
     if "pack" in config:
         raise UsageError(f"these texts came from the pack {config['pack']!r}; only what was generated here is packed")
     if "model_option" not in stamp["summary"]:
-        raise LlmcfError(f"these texts were written by another version; {again}: written texts cost nothing")
+        raise Missing("these texts were written by another version", remedy)
     job = job_of({**config, "model": stamp["summary"]["model_option"]})
+    remedy = packs.command(remedy, options(job.config))
     if job.step(config).current() is None:
-        raise LlmcfError(f"these texts are of other data or another version; {again}: written texts cost nothing")
+        raise Missing("these texts are of other data or another version", remedy)
     _, path = models.find_model(ws, job.config.model, seed=job.config.seed)
     if models.model_hash(path) != config["model"]:
-        raise LlmcfError(f"{job.config.model} is another model than the one that wrote these texts; {again}")
+        raise Missing(f"{job.config.model} is another model than the one that wrote these texts", remedy)
     return job, path
 
 

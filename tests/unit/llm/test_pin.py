@@ -92,7 +92,7 @@ def test_another_pin_takes_the_place_of_the_first(tuned: Path, model: Path) -> N
 def test_a_model_that_was_changed_or_lost_is_not_taken(tuned: Path) -> None:
     folder = Path(pin(DAY, model="recgen", seed=1).artifacts["model"])
     (folder / "tokenizer_config.json").unlink()
-    with pytest.raises(LlmcfError, match=r"is not the pinned model \w{12} any more; bring it back or run"):
+    with pytest.raises(LlmcfError, match=r"is not the pinned model \w{12} any more; bring it back, or pin one"):
         models.find_model(LATER, "pinned", seed=1)
     storage.remove(folder)
     with pytest.raises(LlmcfError, match="bring it back"):
