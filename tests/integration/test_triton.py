@@ -17,7 +17,7 @@ import pytest
 
 from core import settings
 from core.contracts import DENSE, TRITON_MODELS
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from core.settings import PROJECT, Workspace
 from llmcf.serving import releases, serve, triton_server
 from llmcf.serving.triton_client import Client, canary, open_locally
@@ -180,6 +180,17 @@ def test_a_port_lost_to_another_process_is_replaced(repository: Path, monkeypatc
     with socket.socket() as taken, run_triton(repository) as server:
         assert lost != [server.http_port]
         canary(server, repository)
+
+
+def test_a_server_that_is_gone_is_unavailable(repository: Path) -> None:
+    with run_triton(repository) as server:
+        pass
+    with Client(server) as client:
+        for ask in (client.loaded, client.server_version, lambda: client.executions("ranker")):
+            with pytest.raises(Unavailable, match="no Triton answers"):
+                ask()
+        with pytest.raises(Unavailable, match="no Triton answers"):
+            client.infer("ranker", question("ranker", 1))
 
 
 def test_two_ports_of_one_number_are_refused(repository: Path) -> None:
