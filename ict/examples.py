@@ -85,8 +85,11 @@ class ExampleSet:
         return len(self.row_M) - 1
 
     @classmethod
-    def load(cls, ws: Workspace, cot_set: str = "") -> "ExampleSet":
+    def load(cls, ws: Workspace, cot_set: str = "", rows: pa.Table | None = None) -> "ExampleSet":
         """Read a CoT set of a workspace.
+
+        Args:
+            rows: the workspace's training rows, where they are at hand.
 
         Raises:
             Missing: if a step that makes it has not run, or the texts have changed since; names the verb.
@@ -98,7 +101,8 @@ class ExampleSet:
         texts = storage.read_table(path, schemas.COT_TEXTS, make)
         if len(texts) != len(vectors["cot"]):
             raise Missing(f"{path} has changed since it was embedded", embed)
-        return cls.of(tables.training_rows(ws), integers(texts, "row"), vectors["cot"], vectors["items"])
+        rows = tables.training_rows(ws) if rows is None else rows
+        return cls.of(rows, integers(texts, "row"), vectors["cot"], vectors["items"])
 
     @classmethod
     def of(cls, rows: pa.Table, sample_N: Tensor, cot_NE: Tensor, item_vectors_VE: Tensor) -> "ExampleSet":
@@ -133,8 +137,14 @@ def verbs(cot_set: str) -> tuple[str, str]:
 
 
 def history_vectors(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
-    """The normalised mean of each history's item vectors, (B, E); zero for an empty history."""
-    sums_BE = F.embedding_bag(history_BL, item_vectors_VE, mode="sum")  # pad and unknown items are zero rows
+    """The normalised mean of each history's item vectors, (B, E); zero for an empty history.
+
+    A bag never forms the vectors of every position; in an exported graph, ONNX would run it as a loop.
+    """
+    if torch.compiler.is_exporting():
+        sums_BE = F.embedding(history_BL, item_vectors_VE).sum(dim=1)
+    else:
+        sums_BE = F.embedding_bag(history_BL, item_vectors_VE, mode="sum")  # pad and unknown items are zero rows
     return F.normalize(sums_BE, dim=-1)
 
 

@@ -8,7 +8,7 @@ processes share, or another folder of Milvus Lite.
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,6 @@ _TEXT_BYTES = 8192
 _PROBES = 16  # stored vectors searched for themselves before a version goes live
 _TIMEOUT_S = 10
 _PATIENCE_S = 20.0  # for a server that has answered before
-_KEEP = 2  # versions, so that the last one can be rolled back to
 _NO_SUCH_ALIAS = (100, 1600)  # error codes of Milvus Lite and of the server
 
 
@@ -136,7 +135,8 @@ def _causes(error: BaseException) -> list[BaseException]:
 def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) -> str:
     """Make a new version of the collection `kind`, prove it, and flip the alias to it; return its name.
 
-    Readers of the alias see the old version until the flip. The version before it is kept, older ones are dropped.
+    Readers of the alias see the old version until the flip. Older versions stay until `drop_versions`: whoever keeps a
+    release that names one must be able to serve it again.
 
     Raises:
         LlmcfError: if the stored rows do not answer as they must; the alias then stays where it was.
@@ -155,9 +155,27 @@ def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) 
         client.alter_alias(name, alias(ws, kind))
     else:
         client.create_alias(name, alias(ws, kind))
-    for old in versions(client, ws, kind)[:-_KEEP]:
-        client.drop_collection(old)
     return name
+
+
+def drop_versions(client: "MilvusClient", ws: Workspace, kind: str, *, keep: Collection[str]) -> list[str]:
+    """Drop all versions but the live one and those in `keep`; returns them."""
+    live = live_version(client, ws, kind)
+    gone = [name for name in versions(client, ws, kind) if name != live and name not in keep]
+    for name in gone:
+        client.drop_collection(name)
+    return gone
+
+
+def names(client: "MilvusClient") -> set[str]:
+    """Every collection there is."""
+    stored: list[str] = client.list_collections()  # pyright: ignore[reportAssignmentType]
+    return set(stored)
+
+
+def exists(ws: Workspace) -> bool:
+    """Whether there is a Milvus to open: a server, or the workspace's file."""
+    return settings.milvus_uri() is not None or ws.path("milvus.db").exists()
 
 
 def alias(ws: Workspace, kind: str) -> str:
@@ -168,8 +186,7 @@ def alias(ws: Workspace, kind: str) -> str:
 def versions(client: "MilvusClient", ws: Workspace, kind: str) -> list[str]:
     """Every stored version, oldest first."""
     pattern = re.compile(re.escape(alias(ws, kind)) + r"_v\d+")
-    stored: list[str] = client.list_collections()  # pyright: ignore[reportAssignmentType]
-    return sorted((name for name in stored if pattern.fullmatch(name)), key=number)
+    return sorted((name for name in names(client) if pattern.fullmatch(name)), key=number)
 
 
 def number(version: str) -> int:

@@ -1,6 +1,5 @@
 """What a run reads: which folders its configuration asks for, and the same loaded, ready to be batched."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,9 +10,9 @@ from torch import Tensor
 from core import steps
 from core.data import tables
 from core.settings import Workspace
+from ict import neighbours
 from ict.examples import ExampleSet, integers, verbs
-from ict.neighbours import ensure, neighbours
-from ranking.bags import Catalogue
+from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.recipes import RankerConfig
 from ranking.registry import Shape, attends
@@ -22,7 +21,7 @@ from ranking.text_match import TextMatch
 
 
 def needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
-    """The folders that a run reads, each with the verb that fills it; the neighbours come on top."""
+    """The folders that a run is made from, each with the verb that fills it."""
     found = [(ws.path("data"), "data prepare"), (ws.path("training"), "features join")]
     if config.uses_examples:
         parts = zip(("texts", "vectors"), verbs(config.text_set), strict=True)
@@ -36,30 +35,36 @@ def needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
     return found
 
 
-def folders(ws: Workspace, config: RankerConfig) -> Iterator[Path]:
-    """The folders that a run reads, neighbours included, which are found where they are not current.
+def folders(ws: Workspace, config: RankerConfig) -> list[Path]:
+    """The same folders, all of them there. Neighbours are not among them: what they are made from is.
 
     Raises:
         LlmcfError: for the first that is missing, naming the verb that fills it.
     """
-    for folder, verb in needs(ws, config):
+    found = needs(ws, config)
+    for folder, verb in found:
         steps.require(folder, tables.remedy(ws, verb))
-        yield folder
+    return [folder for folder, _ in found]
+
+
+def prepare(ws: Workspace, config: RankerConfig) -> None:
+    """Make what several processes of a run only read: the neighbours, where they are not current."""
     if config.uses_examples:
-        yield ensure(ws, config.neighbours)
+        neighbours.prepare(ws, config.neighbours)
 
 
 def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
     """The rows of a workspace, ready to be batched, and the sizes of the model they need."""
-    rows = Rows.of(tables.training_rows(ws))
+    table = tables.training_rows(ws)
+    rows = Rows.of(table)
     histories = Histories.of(rows.requests)
-    catalogue = Catalogue.of(tables.items(ws))
+    items = ItemFields.of(tables.items(ws))
     users = int(tables.users(ws)["user"].to_numpy().max()) + 1
     context = knowledge = text_match = None
     text_width = 0
     if config.uses_examples:
-        examples = ExampleSet.load(ws, config.in_context.cot_set)
-        found = neighbours(ws, config.neighbours, rows.requests)
+        examples = ExampleSet.load(ws, config.in_context.cot_set, table)
+        found = neighbours.neighbours(ws, config.neighbours, rows.requests, examples)
         context = Context.of(histories, examples, found)
         text_width = examples.item_vectors_VE.shape[1]
     if config.uses_knowledge:
@@ -72,7 +77,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
     builder = BatchBuilder.of(
         rows,
         histories,
-        catalogue,
+        items,
         users,
         context=context,
         knowledge=knowledge,
@@ -81,7 +86,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
         attends=attends(config),
         id_dropout=config.id_dropout,
     )
-    return builder, Shape(tables=catalogue.sizes(users), text_width=text_width)
+    return builder, Shape(tables=items.sizes(users), text_width=text_width)
 
 
 def coverage(batches: BatchBuilder) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """The one training loop of the ranking stage. Suffixes: B rows of a batch, N rows."""
 
-import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,9 +17,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from core import memory, metrics, storage
 from core.contracts import ON_SALE
-from core.errors import UsageError
 from core.progress import say, track
 from core.settings import Workspace
+from ict.seeding import seed_everything
+from ict.update import update
 from ranking import weights
 from ranking.batch import Batch, BatchBuilder
 from ranking.distributed import ALONE, Group, local_weights, whole_weights
@@ -110,9 +110,9 @@ def optimizer_of(model: Ranker, config: RankerConfig) -> torch.optim.Optimizer:
     known = set(map(id, added))
     own = [weight for weight in model.parameters() if id(weight) not in known]
     groups = [
-        {"params": weights, "weight_decay": decay}
-        for weights, decay in ((own, config.weight_decay), (added, config.added_decay))
-        if weights
+        {"params": params, "weight_decay": decay}
+        for params, decay in ((own, config.weight_decay), (added, config.added_decay))
+        if params
     ]
     return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
 
@@ -125,18 +125,18 @@ def _averages(floats: nn.ParameterList, share: float) -> AveragedModel | None:
 @contextmanager
 def _averaged(floats: nn.ParameterList, averages: AveragedModel | None) -> Iterator[None]:
     """The averages in the place of the weights, if there are any."""
-    weights = [] if averages is None else list(floats)
-    kept = [weight.detach().clone() for weight in weights]
-    _copy(weights, [] if averages is None else averages.module.parameters())
+    live = [] if averages is None else list(floats)
+    kept = [weight.detach().clone() for weight in live]
+    _copy(live, [] if averages is None else averages.module.parameters())
     try:
         yield
     finally:
-        _copy(weights, kept)
+        _copy(live, kept)
 
 
 @torch.no_grad()
-def _copy(weights: Iterable[Tensor], values: Iterable[Tensor]) -> None:
-    for weight, value in zip(weights, values, strict=True):
+def _copy(live: Iterable[Tensor], values: Iterable[Tensor]) -> None:
+    for weight, value in zip(live, values, strict=True):
         weight.copy_(value)
 
 
@@ -149,13 +149,7 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch)
     model.train()
     scored = model(batch)
     loss = binary_cross_entropy_with_logits(scored.logits_B, batch.label_B) + scored.added_loss
-    value = loss.item()
-    if not math.isfinite(value):
-        raise UsageError(f"the training loss is {value}; check the inputs, or lower the learning rate")
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return value
+    return update(loss, optimizer)
 
 
 @torch.no_grad()
@@ -188,14 +182,6 @@ def measure(model: Ranker, batches: BatchBuilder, group: Group = ALONE) -> tuple
         columns = {"row": row_N, "split": [split] * len(at_N), "label": label_N.astype(np.int8), "score": score_N}
         parts.append(pa.table(columns))
     return measured, pa.concat_tables(parts)
-
-
-def seed_everything(seed: int) -> None:
-    """Make a run repeatable on one machine, and keep decayed weights out of the slow denormal range."""
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue] - it only helps to find bugs, and costs a sixth
-    torch.set_flush_denormal(True)
 
 
 def parameters(model: nn.Module) -> int:

@@ -20,7 +20,8 @@ _WORKER = "ranking.worker"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
 _OWN = ("bags", "batch", "resume", "distributed", "inputs", "layers", "loop", "matching", "ranker", "registry")
 _READ = ("rows", "text_match", "weights")
-_SOURCES = [*(f"ranking/{name}.py" for name in (*_OWN, *_READ)), "ranking/models", "ranking/frameworks"]
+_FOLDERS = ["ranking/models", "ranking/frameworks"]
+_SOURCES = [*(f"ranking/{name}.py" for name in (*_OWN, *_READ)), *_FOLDERS, "ict/seeding.py", "ict/update.py"]
 _IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
 # Measured on one of 2 shared x86 cores, in float32: microseconds a row and epoch of a backbone, and what a framework
 # adds; epochs before a run stops; seconds to import, load and evaluate; MiB.
@@ -61,6 +62,7 @@ def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: 
     step = ranker_step(ws, config)
 
     def work(folder: Path) -> dict[str, Any]:
+        from ranking.inputs import prepare
         from ranking.loop import fit_and_measure
         from ranking.resume import Checkpoint
 
@@ -68,6 +70,7 @@ def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: 
         if processes * nodes == 1:
             made = fit_and_measure(ws, config, folder, Checkpoint(unfinished, step.key))
         else:
+            prepare(ws, config)
             job = {"workspace": asdict(ws), "config": asdict(config), "key": step.key, "out": str(folder)}
             storage.write_json(unfinished / JOB, job)
             torchrun.launch(_WORKER, unfinished / JOB, shown=f"{SHOWN}: ", processes=processes, nodes=nodes)
@@ -123,11 +126,11 @@ def estimate_train(
 
 
 def ranker_step(ws: Workspace, config: RankerConfig) -> steps.Step:
-    """The step of one run; the neighbours of an in-context run are found first, as they are among its inputs."""
+    """The step of one run; to ask what it depends on makes nothing."""
     from ranking.inputs import folders
 
     code = _SOURCES + (_IN_CONTEXT_SOURCES if config.uses_examples else [])
-    return steps.Step(folder=run_folder(ws, config), config=config, inputs=list(folders(ws, config)), code=code)
+    return steps.Step(folder=run_folder(ws, config), config=config, inputs=folders(ws, config), code=code)
 
 
 def run_folder(ws: Workspace, config: RankerConfig) -> Path:

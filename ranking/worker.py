@@ -4,9 +4,10 @@ import sys
 import warnings
 from pathlib import Path
 
+import torch
 from torch import distributed
 
-from core import storage, torchrun
+from core import processor, storage, torchrun
 from core.progress import Named
 from core.settings import Workspace
 from ranking.distributed import Group
@@ -20,6 +21,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # of libraries, at every step
     path = Path(sys.argv[1])
     job = storage.read_json(path)
+    processor.flush_denormals(torch.set_flush_denormal)  # before gloo has threads, which add up gradients
     group = Group.join()
     sys.stderr = Named(sys.stderr, SHOWN if group.rank == 0 else f"process {group.rank}")
     ws, config = Workspace(**job["workspace"]), from_json(job["config"])

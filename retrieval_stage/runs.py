@@ -13,6 +13,8 @@ _SOURCES = [
     *(f"retrieval_stage/{name}.py" for name in ("sequences", "user_tower", "weights")),
     "retrieval_stage/models",
     "core/metrics.py",
+    "ict/seeding.py",
+    "ict/update.py",
 ]
 _IN_CONTEXT_SOURCES = [
     "retrieval_stage/in_context.py",

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from core import processor
 from llm.engines.base import Generation, Request, Sampling
 
 BATCH = 16
@@ -27,6 +28,7 @@ class TransformersEngine:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        processor.flush_denormals(torch.set_flush_denormal)
         self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True, padding_side="left")
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token

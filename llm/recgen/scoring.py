@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core import memory
+from core import memory, processor
 from core.errors import UsageError
 from core.progress import track
 from llm.engines import Engine, Request, complete
@@ -43,6 +43,7 @@ class Scorer:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         memory.keep_freed()
+        processor.flush_denormals(torch.set_flush_denormal)
         self.tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if device == "cuda" else torch.float32

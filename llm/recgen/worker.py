@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import memory, torchrun
+from core import memory, processor, torchrun
 from llm.recgen.loss import IGNORED, PADDING, ResponseLoss
 
 Example = dict[str, list[Any]]  # input_ids, position_ids, branch, labels, weights: a number each token
@@ -33,6 +33,7 @@ def main() -> None:
         build()
     else:
         torchrun.end_with_parent()
+        processor.flush_denormals(torch.set_flush_denormal)
         run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
 
 

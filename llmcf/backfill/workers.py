@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from core import processor
 from core.errors import LlmcfError
 from core.progress import Named
 from ranking.recipes import RankerConfig
@@ -45,6 +46,7 @@ def each(
 def _run(work: Callable[[RankerConfig], T], config: RankerConfig, workers: int) -> T:
     import torch
 
+    processor.flush_denormals(torch.set_flush_denormal)
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     if workers > 1:
         sys.stderr = Named(sys.stderr, config.name)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from core import machine, measurements, schemas, settings, steps, storage
+from core import machine, markdown, measurements, schemas, settings, steps, storage
 from core.contracts import HISTORY
 from core.data import tables
 from core.result import Result
@@ -15,7 +15,6 @@ from core.settings import Workspace
 from llm import quality
 from llm.contexts import Context, contexts, training_split
 from llm.cot import judge
-from llmcf.reports import markdown
 
 _WHO = ("order", "model", "prompt", "style", "recipe")
 _FIGURES = ("mrr_item", "mrr_history", "copied_share", "score", "label_probe", "label_probe_facts")

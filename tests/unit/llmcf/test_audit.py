@@ -10,7 +10,7 @@ from core.contracts import DENSE, ON_SALE
 from core.data import asof, audit, tables
 from core.errors import LlmcfError
 from core.settings import Workspace
-from ict.neighbours import NeighbourConfig, ensure
+from ict.neighbours import NeighbourConfig, neighbours_step, prepare
 from llmcf import audit as verb
 from tests import in_memory
 
@@ -147,7 +147,9 @@ def test_neighbours_that_a_training_would_read_are_checked(own: Workspace):
     in_memory.write_cot_set(own, in_memory.example_set(rows, items=items))
     texts = own.path("cot", "texts", "step.json")
     storage.write_json(texts, storage.read_json(texts) | {"config": {"recipe": "strict"}})
-    folder = ensure(own, NeighbourConfig(stage="ranking", recipe="strict", seed=1))
+    config = NeighbourConfig(stage="ranking", recipe="strict", seed=1)
+    prepare(own, config)
+    folder = neighbours_step(own, config).folder
     assert verb.leaks(own).details["violations"] == 0
 
     file = folder / "neighbours.safetensors"

@@ -1,0 +1,47 @@
+"""Denormal numbers are taken for zero in every thread, whenever the threads were started; looked at in child processes.
+
+Some processors compute with them as fast as with others: it is the numbers that tell, not the time.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from core.settings import PROJECT
+
+_PLAIN, _OURS = "torch.set_flush_denormal(True)", "processor.flush_denormals(torch.set_flush_denormal)"
+_CHILD = """
+import json, torch
+from core import processor
+from tests import denormals
+{body}
+print(json.dumps(denormals.left()))
+"""
+
+
+def left(body: str) -> dict[str, int]:
+    """What is left in a child with two threads that runs `body` first."""
+    command, environment = [sys.executable, "-c", _CHILD.format(body=body)], {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("body", [_OURS, f"denormals.start_pool(); {_OURS}"])
+def test_no_thread_keeps_denormals(body: str) -> None:
+    assert set(left(body).values()) == {0}
+
+
+@pytest.mark.parametrize("body", ["", f"denormals.start_pool(); {_PLAIN}"])
+def test_what_is_looked_at_would_tell_a_thread_that_does(body: str) -> None:
+    """Neither without the switch, nor with torch's own alone, which reaches no thread that is already there."""
+    assert all(left(body).values())
+
+
+def test_the_number_of_threads_remains() -> None:
+    found = left(f"denormals.start_pool(); torch.set_num_threads(2); {_OURS}; assert torch.get_num_threads() == 2")
+    assert set(found.values()) == {0}

@@ -1,0 +1,92 @@
+"""What a run is made from: asked for without any work, and read once when it is."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+
+from core.data import tables
+from core.errors import LlmcfError
+from core.settings import Workspace
+from ict.neighbours import neighbours_step
+from ranking.inputs import load, prepare
+from ranking.recipes import RankerConfig, resolve
+from ranking.trainer import ranker_step, train
+from retrieval_stage import trainer as retrieval
+from tests import in_memory
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def ws(own: Workspace) -> Workspace:
+    """A copy of the tiny workspace with a CoT set of random vectors."""
+    rows, items = tables.training_rows(own), len(tables.items(own))
+    in_memory.write_cot_set(own, in_memory.example_set(rows, items=items))
+    return own
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Workspace]:
+    """Grows by one whenever the training rows are read."""
+    found: list[Workspace] = []
+    original = tables.training_rows
+
+    def counted(place: Workspace) -> pa.Table:
+        found.append(place)
+        return original(place)
+
+    monkeypatch.setattr(tables, "training_rows", counted)
+    return found
+
+
+def config_of(ws: Workspace, **names: Any) -> RankerConfig:
+    return resolve(ws, **{"model": "deepfm", "framework": "llm-cf", "recipe": "strict", "seed": 1, **names})
+
+
+def test_to_ask_what_a_run_depends_on_starts_nothing(ws: Workspace, reads: list[Workspace]) -> None:
+    assert ranker_step(ws, config_of(ws)).current() is None
+    assert reads == []
+    assert not ws.path("neighbours").exists()
+
+
+def test_to_ask_names_what_is_missing(ws: Workspace) -> None:
+    with pytest.raises(LlmcfError, match="llmcf recgen score"):
+        ranker_step(ws, config_of(ws, framework="kd"))
+
+
+def test_a_run_reads_the_rows_once_and_is_then_current(ws: Workspace, reads: list[Workspace]) -> None:
+    config = config_of(ws, epochs=1)
+    train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=1, epochs=1)
+    assert len(reads) == 1
+    assert ranker_step(ws, config).current() is not None
+    assert neighbours_step(ws, config.neighbours).current() is not None
+
+
+def test_so_does_one_of_the_retrieval_stage(ws: Workspace, reads: list[Workspace]) -> None:
+    retrieval.train(ws, model="sasrec", framework="llm-cf", recipe="strict", seed=1, epochs=1)
+    assert len(reads) == 1
+
+
+def test_what_is_prepared_for_several_processes_is_what_one_finds(ws: Workspace, reads: list[Workspace]) -> None:
+    config = config_of(ws, variant="k2")
+    prepare(ws, config)
+    prepare(ws, config)
+    assert len(reads) == 1, "the second time it is current"
+    made = neighbours_step(ws, config.neighbours).folder / "neighbours.safetensors"
+    before = made.read_bytes()
+    shutil.rmtree(made.parent)
+    load(ws, config)
+    assert made.read_bytes() == before
+
+
+def test_a_framework_without_examples_prepares_nothing(ws: Workspace, reads: list[Workspace]) -> None:
+    prepare(ws, config_of(ws, framework="none"))
+    assert reads == []
