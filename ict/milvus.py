@@ -167,6 +167,17 @@ def drop_versions(client: "MilvusClient", ws: Workspace, kind: str, *, keep: Col
     return gone
 
 
+def forget(client: "MilvusClient", ws: Workspace, kind: str, *, keep: Collection[str]) -> list[str]:
+    """Drop every version but those in `keep`, the live one too, whose alias goes first; returns them."""
+    live = live_version(client, ws, kind)
+    if live and live not in keep:
+        client.drop_alias(alias(ws, kind))
+    gone = [name for name in versions(client, ws, kind) if name not in keep]
+    for name in gone:
+        client.drop_collection(name)
+    return gone
+
+
 def names(client: "MilvusClient") -> set[str]:
     """Every collection there is."""
     stored: list[str] = client.list_collections()  # pyright: ignore[reportAssignmentType]
