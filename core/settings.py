@@ -5,6 +5,7 @@ Verbs of one stage pass data through a `Workspace`: one folder for one (dataset,
 
 import errno
 import os
+import re
 import tempfile
 import unicodedata
 from dataclasses import dataclass
@@ -101,8 +102,22 @@ def environments() -> Path:
 
 
 def milvus_uri() -> str | None:
-    """A Milvus server's address (LLMCF_MILVUS_URI), or None for Milvus Lite in the workspace."""
-    return _text("LLMCF_MILVUS_URI")
+    """A Milvus server's address or the path of a Milvus Lite (LLMCF_MILVUS_URI); None for the workspace's Milvus Lite.
+
+    Raises:
+        UsageError: for a path that is not absolute, which would be another file in each working folder.
+    """
+    uri = _text("LLMCF_MILVUS_URI")
+    if uri is None or uri.startswith(("http://", "https://", "tcp://", "unix:")):
+        return uri
+    if re.fullmatch(r"[\w.-]+:\d+", uri):
+        raise UsageError(f"LLMCF_MILVUS_URI {uri!r} lacks the scheme; name http://{uri}")
+    path = Path(uri).expanduser()
+    if path.suffix != ".db":
+        raise UsageError(f"LLMCF_MILVUS_URI {uri!r} is no http://host:port, and no path that ends in .db")
+    if not uri.startswith("/"):
+        raise UsageError(f"LLMCF_MILVUS_URI {uri!r} is another file in each working folder; name {path.absolute()}")
+    return uri
 
 
 def milvus_token() -> str:

@@ -8,7 +8,7 @@ import os
 import sys
 
 from core.errors import LlmcfError
-from llmcf.verbs import data, language, releases, reports, serving, stages, texts
+from llmcf.verbs import data, language, releases, reports, serving, stages, texts, workspaces
 from llmcf.verbs.groups import group
 
 app = group("LLM-CF: large language models enhanced collaborative filtering, from raw data to served recommendations.")
@@ -26,6 +26,7 @@ for name, verbs in {
     "report": reports.report,
     "release": releases.release,
     "dag": serving.dag,
+    "workspace": workspaces.workspaces,
 }.items():
     app.add_typer(verbs, name=name)
 for name, verb in {

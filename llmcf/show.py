@@ -1,11 +1,12 @@
 """How a verb's result reaches people (a short text) and programs (one JSON object)."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from core import settings
 from core.result import Estimate, Result
@@ -18,7 +19,7 @@ def result_stream() -> Iterator[TextIO]:
     keep = os.dup(1)
     os.dup2(2, 1)
     try:
-        with os.fdopen(keep, "w", encoding="utf-8", closefd=False) as stream:
+        with os.fdopen(keep, "w", encoding="utf-8", errors="backslashreplace", closefd=False) as stream:
             yield stream
     finally:
         sys.stdout.flush()
@@ -42,13 +43,26 @@ def run(
     with result_stream() as stdout:
         outcome = estimate() if estimate else work()
         if as_json:
-            print(json.dumps(outcome.as_json(), ensure_ascii=False, allow_nan=False), file=stdout)
+            print(json_text(outcome.as_json()), file=stdout)
         elif isinstance(outcome, Estimate):
             print(estimate_text(outcome), file=stdout)
         else:
             print(result_text(outcome), file=stdout)
     if verify and isinstance(outcome, Result):
         verify(outcome)
+
+
+def json_text(value: Any) -> str:
+    """Valid JSON whatever was measured: it has no NaN and no infinity, which become null."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def estimate_text(estimate: Estimate) -> str:

@@ -1,5 +1,7 @@
 """The prepared tables of a workspace, each with the verb that makes it."""
 
+import shlex
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -9,9 +11,15 @@ from core.settings import LATEST, Workspace
 
 
 def remedy(ws: Workspace, verb: str) -> str:
-    """The command line that runs `verb` in this workspace."""
-    as_of = "" if ws.as_of == LATEST else f" --as-of {ws.as_of}"
-    return f"llmcf {verb} --dataset {ws.dataset} --order {ws.order}{as_of}"
+    """The command line that runs `verb` in this workspace, ready for a shell.
+
+    Args:
+        verb: its words and options, quoted where a shell needs it.
+    """
+    place = ["--dataset", ws.dataset, "--order", ws.order]
+    if ws.as_of != LATEST:
+        place += ["--as-of", ws.as_of]
+    return f"llmcf {verb} {shlex.join(place)}"
 
 
 def interactions(ws: Workspace) -> pa.Table:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core import steps, storage
 from core.data import sampling, tables
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Missing, UsageError
 from core.progress import track
 from core.result import Result
 from core.settings import Workspace
@@ -152,7 +152,7 @@ def _work(ws: Workspace, name: str, model: Path, rows: int | None, seed: int, fo
 
     left, trained = unseen(ws, model)
     if not left.num_rows:
-        raise LlmcfError(f"{name} was trained on every row; train one on fewer (`recgen train --rows N`) for this")
+        raise Missing(f"{name} was trained on every row", tables.remedy(ws, "recgen train --rows 320"))
     some = sampling.draw_pairs(left, None if rows is None else rows // 2, seed=seed, purpose="teacher")
     p_yes = _p_yes(ws, model, some)
     _write(folder, name, pa.table({"row": some["row"], "p_yes": p_yes}), trained)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from core import schemas, steps, storage
 from core.data import asof, dated, features, tables, vocabulary
 from core.data.events import Event
-from core.errors import LlmcfError
+from core.errors import Missing
 from core.result import Result
 from core.settings import Workspace
 from llmcf.feature_store import ledger, pushes, registry
@@ -39,7 +39,7 @@ def join(ws: Workspace) -> Result:
     """Fill `training/`: the prepared rows with Feast's `ranking` features, checked against the reference.
 
     Raises:
-        LlmcfError: if a joined feature is not what the interactions before the row say.
+        Missing: if a joined feature is not what the interactions before the row say.
     """
     registry.require_applied(ws)
     step = steps.Step(
@@ -52,7 +52,7 @@ def join(ws: Workspace) -> Result:
     def work(folder: Path) -> dict[str, Any]:
         rows, interactions = tables.rows(ws), tables.interactions(ws)
         joined = _joined(ws, rows, interactions)
-        _check(joined, asof.attach(rows, interactions, tables.items(ws)))
+        _check(ws, joined, asof.attach(rows, interactions, tables.items(ws)))
         storage.write_table(folder / "rows.parquet", joined, schemas.TRAINING_ROWS)
         return {"rows": joined.num_rows, "checked": asof.FEATURES}
 
@@ -148,7 +148,8 @@ def _joined(ws: Workspace, rows: pa.Table, interactions: pa.Table) -> pa.Table:
         registry.run(ws, "join", "ranking", str(asked), str(joined))
         found = pq.read_table(joined).sort_by("row")
     if not found["row"].equals(rows["row"]):
-        raise LlmcfError(f"Feast's join gave {found.num_rows} rows for {rows.num_rows}; run `features apply` again")
+        what = f"Feast's join gave {found.num_rows} rows for {rows.num_rows}"
+        raise Missing(what, tables.remedy(ws, "features apply"))
     for name in asof.FEATURES:
         rows = rows.append_column(name, found[name])
     return rows.cast(schemas.TRAINING_ROWS)
@@ -163,11 +164,12 @@ def entities(rows: pa.Table, interactions: pa.Table) -> pa.Table:
     return entities.append_column("event_timestamp", times)
 
 
-def _check(joined: pa.Table, expected: pa.Table) -> None:
+def _check(ws: Workspace, joined: pa.Table, expected: pa.Table) -> None:
     for name, wrong in asof.differences(joined, expected).items():
-        raise LlmcfError(
+        raise Missing(
             f"the joined {name} is wrong on {len(wrong)} of {expected.num_rows} rows; row {wrong[0]}: "
-            f"{joined[name][wrong[0]]} instead of {expected[name][wrong[0]]}; run `features build` and `features apply`"
+            f"{joined[name][wrong[0]]} instead of {expected[name][wrong[0]]}",
+            f"{tables.remedy(ws, 'features build')} && {tables.remedy(ws, 'features apply')}",
         )
 
 

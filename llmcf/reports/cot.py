@@ -166,8 +166,8 @@ def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: d
             f"# Chains of thought of {ws.dataset}",
             "",
             f"Order {ws.order}, as of {ws.as_of}, {summary['texts']:,} texts looked at (seed {seed}), written by "
-            f"{made.get('model')} through {made.get('engine')} in style {made.get('style')}. Made by `llmcf report cot "
-            f"--dataset {ws.dataset} --order {ws.order}` on {machine.sentence()}.",
+            f"{made.get('model')} through {made.get('engine')} in style {made.get('style')}. Made by "
+            f"`{tables.remedy(ws, 'report cot')}` on {machine.sentence()}.",
             "",
             *markdown.table(["what", "share or mean"], [[name, f"{value:.4f}"] for name, value in rows]),
             "",

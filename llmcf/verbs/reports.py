@@ -1,5 +1,6 @@
 """`llmcf backfill` and `llmcf report`: matrices of runs, and what they show."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -89,7 +90,8 @@ def backfill_ranking(
         "recipes": recipes, "variants": variants, "seeds": seeds,
         "precision": "" if precision == opt.PRECISION else precision,
     }  # fmt: skip
-    command = " ".join(["llmcf backfill ranking", *(f"--{name} {value}" for name, value in options.items() if value)])
+    named = [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    command = shlex.join(["llmcf", "backfill", "ranking", *named])
     run(lambda: ranking.backfill(place, matrix, command=command, again=again, workers=workers), as_json=as_json)
 
 
