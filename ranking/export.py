@@ -8,19 +8,17 @@ from torch import Tensor
 
 from core import steps, storage
 from core.contracts import RANKER_INPUTS, RANKER_OUTPUTS
-from core.data.tables import remedy
-from core.errors import Missing
 from core.settings import Workspace
 from ict import onnx
 from ranking import weights
 from ranking.batch import BatchBuilder
-from ranking.graph import ServedRanker
+from ranking.graph import RankerGraph
 from ranking.inputs import load
 from ranking.loop import predict
 from ranking.ranker import Ranker
-from ranking.recipes import RankerConfig, from_json, resolve
+from ranking.recipes import RankerConfig, resolve
 from ranking.registry import build
-from ranking.trainer import ranker_step, run_folder
+from ranking.runs import run_folder, run_remedy, trained
 
 _CHECKED = 100  # rows on which the graph must equal the model
 
@@ -35,7 +33,7 @@ def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed:
     config = trained(ws, resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed))
     batches, ranker = restore(ws, config)
     examples = batches.context.examples.count if batches.context else 0
-    served = ServedRanker(ranker, batches).eval()
+    served = RankerGraph(ranker, batches).eval()
     rows = batches.rows.of_split("test")[:_CHECKED]
     request = request_of(batches, config, rows)
     with storage.atomic_path(path) as beside:
@@ -50,28 +48,8 @@ def export_onnx(ws: Workspace, *, model: str, framework: str, recipe: str, seed:
         "outputs": [tensor.name for tensor in RANKER_OUTPUTS],
         "examples": examples,
         "checked_rows": len(rows),
-        "metrics": steps.require(run_folder(ws, config), _remedy(ws, config))["summary"]["metrics"],
+        "metrics": steps.require(run_folder(ws, config), run_remedy(ws, config))["summary"]["metrics"],
     }
-
-
-def trained(ws: Workspace, named: RankerConfig) -> RankerConfig:
-    """The configuration that the named run was trained with.
-
-    Raises:
-        UsageError: if its weights are of another data set, or of texts of another encoder.
-        LlmcfError: if it is missing, or an input has changed since.
-    """
-    verb = _remedy(ws, named)
-    config = from_json(steps.require(run_folder(ws, named), verb)["config"])
-    weights.check(run_folder(ws, named) / weights.FILE, weights.origin(ws, config))
-    if ranker_step(ws, config).current() is None:
-        raise Missing(f"{run_folder(ws, named)} is older than its inputs or its code", verb)
-    return config
-
-
-def _remedy(ws: Workspace, named: RankerConfig) -> str:
-    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
-    return remedy(ws, f"rank train {names}")
 
 
 def restore(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Ranker]:

@@ -46,7 +46,7 @@ class GatherFields(nn.Module):
         return torch.cat([mean_bag(self.tables[name], ids[name])[:, : self.width] for name in TABLES[1:]], dim=1)
 
 
-class ServedInContext(nn.Module):
+class InContextGraph(nn.Module):
     """w of a request, from constants: the vectors of all items and the tokens of all examples."""
 
     def __init__(self, model: LlmCf, fields: GatherFields, examples: ExampleSet) -> None:
@@ -76,7 +76,7 @@ class ServedInContext(nn.Module):
         return self.model.represent(emb_BFD, self.item_text_VW[item_B], history_BW)
 
 
-class ServedKnowledge(nn.Module):
+class KnowledgeGraph(nn.Module):
     """KAR's two vectors of a request, from constants: what the adaptor makes of every text."""
 
     def __init__(self, model: Adaptor, knowledge: Knowledge) -> None:
@@ -95,7 +95,7 @@ class ServedKnowledge(nn.Module):
         return self.user_UD[user_B] * there_B1, self.item_VD[item_B]
 
 
-class ServedRanker(nn.Module):
+class RankerGraph(nn.Module):
     """P(click) of each candidate. Takes the `contracts.RANKER_INPUTS` that its framework and recipe read."""
 
     def __init__(self, model: Ranker, batches: BatchBuilder) -> None:
@@ -105,10 +105,10 @@ class ServedRanker(nn.Module):
         self.in_context = self.knowledge = None
         if model.llm_cf is not None:
             assert batches.context is not None, "this framework needs in-context examples"
-            self.in_context = ServedInContext(model.llm_cf, self.fields, batches.context.examples)
+            self.in_context = InContextGraph(model.llm_cf, self.fields, batches.context.examples)
         if model.kar is not None:
             assert batches.knowledge is not None, "this framework needs texts about users and items"
-            self.knowledge = ServedKnowledge(model.kar, batches.knowledge)
+            self.knowledge = KnowledgeGraph(model.kar, batches.knowledge)
         self.centred_VE: Tensor | None
         self.register_buffer("centred_VE", batches.text_match.centred_VE if batches.text_match else None)
         self.item_VY: Tensor | None

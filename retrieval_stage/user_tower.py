@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from core.contracts import FIRST_ID, HISTORY, PAD, UNKNOWN
 from ict.examples import ExampleSet
-from retrieval_stage.embeddings import DenseTable, Table
+from retrieval_stage.embeddings import DenseTable, EmbeddingTable
 from retrieval_stage.in_context import InContextFeature
+from retrieval_stage.inputs import TowerData
 from retrieval_stage.models.sasrec import SASRec
 from retrieval_stage.recipes import RetrievalConfig
 
@@ -28,8 +29,8 @@ class UserTower(nn.Module):
     """
 
     known_U: Tensor
-    user: Table | DenseTable
-    item: Table | DenseTable
+    user: EmbeddingTable | DenseTable
+    item: EmbeddingTable | DenseTable
 
     def __init__(
         self, config: RetrievalConfig, *, known_U: Tensor, items: int, examples: ExampleSet | None = None
@@ -37,8 +38,8 @@ class UserTower(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("known_U", known_U)
-        self.user = Table("user", len(known_U), config.width)
-        self.item = Table("item", items, config.width)
+        self.user = EmbeddingTable("user", len(known_U), config.width)
+        self.item = EmbeddingTable("item", items, config.width)
         self.backbone = BACKBONES[config.model](
             width=config.width,
             length=HISTORY,
@@ -105,3 +106,8 @@ class UserTower(nn.Module):
         if self.context is not None:
             self.encode_examples()
             self.context.freeze(self.users, self.item)
+
+
+def build(config: RetrievalConfig, data: TowerData) -> UserTower:
+    """A fresh tower for a configuration; draws its weights from torch's default generator."""
+    return UserTower(config, known_U=data.known_users(), items=data.items, examples=data.examples)

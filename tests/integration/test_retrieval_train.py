@@ -14,6 +14,7 @@ from core.result import Result
 from core.settings import Workspace
 from ict.examples import ExampleSet
 from retrieval_stage import export, trainer
+from retrieval_stage.inputs import load
 from tests import in_memory
 
 pytestmark = pytest.mark.integration
@@ -90,10 +91,8 @@ def test_the_exported_graph_gives_the_trained_vectors(
 
 def test_strict_asks_for_no_similarity(ws: Workspace) -> None:
     config = trainer.resolve(model="sasrec", framework="llm-cf", recipe="strict", seed=SEED)
-    rows = tables.training_rows(ws)
-    sequences, examples = export.Sequences.of(rows), ExampleSet.load(ws)
-    shown = export.weights.shown_examples(ws, config, sequences, rows, examples)
-    assert list(export.request_of(config, sequences, shown)) == ["user", "history", "examples"]
+    data = load(ws, config)
+    assert list(export.request_of(config, data.sequences, data.shown)) == ["user", "history", "examples"]
 
 
 def test_a_model_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from ranking import loop
 from ranking.export import export_onnx, request_of
-from ranking.graph import ServedRanker
+from ranking.graph import RankerGraph
 from ranking.recipes import MODELS, resolve
 from ranking.registry import build
 from ranking.trainer import estimate_train, train
@@ -66,12 +66,22 @@ def test_rel_impr_is_against_the_same_run_without_a_framework(ws: Workspace) -> 
     lonely = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
     assert lonely.metrics["test"]["rel_impr"] is None
     assert "rank train" in lonely.details["note"]
+    train(ws, model="deepfm", framework="none", recipe="strict", seed=2, epochs=2)
+    unlike = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
+    assert unlike.metrics["test"]["rel_impr"] is None, "the plain run had another number of epochs"
     base = train(ws, model="deepfm", framework="none", recipe="strict", seed=2, epochs=1)
     assert "rel_impr" not in base.metrics["test"]
     compared = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
     assert compared.skipped
     expected = metrics.rel_impr(compared.metrics["test"]["auc"], base.metrics["test"]["auc"])
     assert compared.metrics["test"]["rel_impr"] == pytest.approx(expected)
+    stamp = ws.path("training", steps.STAMP)
+    before = stamp.read_text()
+    base_stamp = ws.path("ranking", "deepfm-none-strict-s2", steps.STAMP)
+    base_stamp.write_text(base_stamp.read_text().replace('"key": "', '"key": "of other data '))
+    stale = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
+    assert stale.metrics["test"]["rel_impr"] is None, "the plain run is of older data"
+    assert stamp.read_text() == before
 
 
 def test_the_same_seed_repeats_and_another_does_not(ws: Workspace) -> None:
@@ -187,7 +197,7 @@ def test_the_graph_to_be_exported_scores_like_the_model(model: str, framework: s
     config = resolve(PLACE, model=model, framework=framework, recipe=recipe, seed=1)
     batches, shape = in_memory.batches(model=model, framework=framework, recipe=recipe)
     ranker = build(config, shape).eval()
-    served = ServedRanker(ranker, batches).eval()
+    served = RankerGraph(ranker, batches).eval()
     at_N = torch.arange(0, len(batches.rows.label_N), 11)
     request = {name: torch.from_numpy(values) for name, values in request_of(batches, config, at_N).items()}
     with torch.no_grad():
