@@ -11,7 +11,7 @@ from ranking.recipes import RankerConfig, from_json
 FOLDER = "ranking"
 _OWN = ("bags", "batch", "distributed", "inputs", "layers", "loop", "matching", "ranker", "registry", "resume")
 _READ = ("rows", "text_match", "weights")
-_SHARED = ("seeding", "update")
+_SHARED = ("device", "seeding", "update")
 _SOURCES = [
     *(f"ranking/{name}.py" for name in (*_OWN, *_READ)),
     "ranking/models",

@@ -57,13 +57,15 @@ def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: 
     step = run_step(ws, config)
 
     def work(folder: Path) -> dict[str, Any]:
+        from ict.device import device
+        from ranking.distributed import Group
         from ranking.inputs import prepare
         from ranking.loop import fit_and_measure
         from ranking.resume import Checkpoint
 
         scratch = unfinished(ws, config)
         if processes * nodes == 1:
-            made = fit_and_measure(ws, config, folder, Checkpoint(scratch, step.key))
+            made = fit_and_measure(ws, config, folder, Checkpoint(scratch, step.key), Group(device=device()))
         else:
             prepare(ws, config)
             job = {"workspace": asdict(ws), "config": asdict(config), "key": step.key, "out": str(folder)}
