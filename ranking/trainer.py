@@ -18,8 +18,8 @@ JOB, MADE = "job.json", "made.json"  # what the processes of a run are told, and
 SHOWN = "rank train"  # how its progress begins
 _WORKER = "ranking.worker"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
-_OWN = ("bags", "batch", "resume", "distributed", "inputs", "layers", "loop", "matching", "ranker", "registry")
-_READ = ("rows", "text_match", "weights")
+_OWN = ("averaging", "bags", "batch", "big_tables", "resume", "distributed", "inputs", "layers", "loop", "matching")
+_READ = ("ranker", "registry", "rows", "text_match", "weights")
 _SOURCES = [*(f"ranking/{name}.py" for name in (*_OWN, *_READ)), "ranking/models", "ranking/frameworks"]
 _IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
 # Measured on one of 2 shared x86 cores, in float32: microseconds a row and epoch of a backbone, and what a framework
