@@ -24,11 +24,12 @@ from benchmarks.ranking_scale import ROWS, plot, scale
 from core import memory
 from core.progress import say
 from core.settings import Workspace
+from ict.seeding import seed_everything
 from ranking.bags import padded_fields
 from ranking.batch import BatchBuilder
 from ranking.inputs import load
 from ranking.layers import FIELDS, Mlp, Sizes, pairwise_dot
-from ranking.loop import optimizer_of, seed_everything, train_step
+from ranking.loop import optimizer_of, train_step
 from ranking.recipes import MODELS, DeepFmConfig, RankerConfig, resolve
 from ranking.registry import Shape, attends, build
 
@@ -66,7 +67,7 @@ def bare_loop(batches: BatchBuilder, shape: Shape, config: RankerConfig) -> Call
     model = BareDeepFM(shape.tables, config.width, config.backbone)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     rows = batches.rows.requests
-    padded = padded_fields(batches.catalogue, rows.user_B, rows.item_B, rows.history_BL)
+    padded = padded_fields(batches.items, rows.user_B, rows.item_B, rows.history_BL)
     label_N = batches.rows.label_N
 
     def step(at_B: Tensor) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from core import settings
-from core.errors import LlmcfError, check_choice
+from core.errors import LlmcfError, Missing, check_choice
 
 NAMES = ("main", "triton", "openvino", "vllm", "spark")
 
@@ -16,14 +16,14 @@ def python(name: str) -> Path:
     """The interpreter of environment `name`.
 
     Raises:
-        LlmcfError: if it is not built.
+        Missing: if it is not built.
     """
     check_choice("environment", name, NAMES)
     if name == "main":
         return Path(sys.executable)
     interpreter = settings.environments() / name / "bin" / "python"
     if not interpreter.exists():
-        raise LlmcfError(f"the {name} environment is not built ({interpreter} is missing); run `make env-{name}` first")
+        raise Missing(f"the {name} environment is not built ({interpreter} is missing)", f"make env-{name}")
     return interpreter
 
 
@@ -39,4 +39,4 @@ def redis_server() -> Path:
         return program
     if missing.exists():
         raise LlmcfError(missing.read_text(encoding="utf-8").strip())
-    raise LlmcfError(f"no Redis server was looked for ({folder} is missing); run `make env-redis` first")
+    raise Missing(f"no Redis server was looked for ({folder} is missing)", "make env-redis")

@@ -1,9 +1,12 @@
-"""Where things are. The only reader of os.environ; every variable is named LLMCF_*.
+"""Where things are. The only reader of os.environ; every variable is named LLMCF_*, and one set to nothing is unset.
 
 Verbs of one stage pass data through a `Workspace`: one folder for one (dataset, order, as-of).
 """
 
+import errno
 import os
+import tempfile
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,10 +16,53 @@ from core.errors import UsageError, check_choice
 
 PROJECT = Path(__file__).resolve().parents[1]
 LATEST = "latest"
+_PROBE = 4096  # bytes that are written to see whether a disk has room
+
+
+def _text(variable: str) -> str | None:
+    """The value of a variable, or None where it is not set or blank."""
+    value = os.environ.get(variable, "")
+    return value if value.strip() else None
 
 
 def _path(variable: str, default: Path) -> Path:
-    return Path(os.environ.get(variable, default)).expanduser().resolve()
+    """Raises UsageError for what cannot be written into a file of ours: control characters, bytes that are no UTF-8."""
+    value = _text(variable)
+    if value is None:
+        return default.resolve()
+    if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in value):
+        raise UsageError(f"{variable} {value!r} holds control characters or bytes that are no UTF-8; rename the folder")
+    try:
+        return Path(value).expanduser().resolve()
+    except (RuntimeError, OSError) as error:  # an unknown ~user, a circle of links
+        raise UsageError(f"{variable} {value!r} names no folder: {error}") from None
+
+
+def check_places() -> None:
+    """Look at once whether what a verb makes can be written, not after minutes of work.
+
+    Raises:
+        UsageError: naming the variable, if its folder is a file, may not be written to, or lies on a full disk.
+    """
+    for variable, folder in {"LLMCF_HOME": home(), "LLMCF_RUNS": runs()}.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(bytes(_PROBE))
+                probe.flush()
+        except OSError as error:
+            raise UsageError(_unusable(variable, folder, error)) from None
+    for variable, folder in {"LLMCF_RESULTS": results(), "LLMCF_TRITON_MODELS": triton_models()}.items():
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{variable} {folder} is a file; name a folder")
+
+
+def _unusable(variable: str, folder: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk of {variable} {folder} is full; make room, or name another folder"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{variable} {folder} is a file or lies under one; name a folder"
+    return f"{variable} {folder} cannot be written to ({error.strerror}); name another folder"
 
 
 def home() -> Path:
@@ -41,7 +87,7 @@ def shared() -> Path:
 
 def amazon_url() -> str:
     """Where UCSD's Amazon files are fetched from (LLMCF_AMAZON_URL)."""
-    return os.environ.get("LLMCF_AMAZON_URL", "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles")
+    return _text("LLMCF_AMAZON_URL") or "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 
 
 def triton_models() -> Path:
@@ -56,7 +102,7 @@ def environments() -> Path:
 
 def milvus_uri() -> str | None:
     """A Milvus server's address (LLMCF_MILVUS_URI), or None for Milvus Lite in the workspace."""
-    return os.environ.get("LLMCF_MILVUS_URI")
+    return _text("LLMCF_MILVUS_URI")
 
 
 def milvus_token() -> str:
@@ -66,12 +112,12 @@ def milvus_token() -> str:
 
 def redis_connection() -> str | None:
     """Feast's Redis online store (LLMCF_REDIS, `host:port[,options]`), or None for SQLite."""
-    return os.environ.get("LLMCF_REDIS")
+    return _text("LLMCF_REDIS")
 
 
 def llm_url() -> str:
     """An OpenAI-compatible server that generates (LLMCF_LLM_URL, `http://host:port/v1`)."""
-    return os.environ.get("LLMCF_LLM_URL", "http://127.0.0.1:8000/v1").rstrip("/")
+    return (_text("LLMCF_LLM_URL") or "http://127.0.0.1:8000/v1").rstrip("/")
 
 
 def llm_key() -> str:
@@ -81,12 +127,12 @@ def llm_key() -> str:
 
 def rendezvous() -> str | None:
     """Where the machines of one training run meet (LLMCF_RENDEZVOUS, `host:port` of one of them)."""
-    return os.environ.get("LLMCF_RENDEZVOUS")
+    return _text("LLMCF_RENDEZVOUS")
 
 
 def spark_master() -> str:
     """Where `data prepare --engine spark` runs (LLMCF_SPARK_MASTER); this machine's cores unless set."""
-    return os.environ.get("LLMCF_SPARK_MASTER", "local[*]")
+    return _text("LLMCF_SPARK_MASTER") or "local[*]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from typing import Any
 from filelock import FileLock
 
 from core import storage
-from core.errors import LlmcfError
+from core.errors import Missing
+from core.remedies import maker
 from core.settings import PROJECT
 
 STAMP = "step.json"
@@ -115,11 +116,11 @@ def require(folder: Path, remedy: str) -> dict[str, Any]:
     """The stamp of a finished step's folder.
 
     Raises:
-        LlmcfError: if the step has not run; `remedy` is the verb that runs it.
+        Missing: if the step has not run; `remedy` is the command that runs it.
     """
     stamp = Step(folder=folder, config=None).stamp()
     if stamp is None:
-        raise LlmcfError(f"{folder} is missing or incomplete; run `{remedy}` first")
+        raise Missing(f"{folder} is missing or incomplete", remedy)
     return stamp
 
 
@@ -130,7 +131,7 @@ def _input_digest(path: Path) -> str:
     try:
         return storage.read_json(path / STAMP)["content"]
     except (FileNotFoundError, json.JSONDecodeError):
-        raise LlmcfError(f"{path} is missing or incomplete; run the step that makes it first") from None
+        raise Missing(f"{path} is missing or incomplete", maker(path)) from None
 
 
 _code_digests: dict[tuple[str, ...], str] = {}

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 
 
 @contextmanager
@@ -90,13 +90,13 @@ def read_table(path: Path, schema: pa.Schema, remedy: str) -> pa.Table:
     """Read a Parquet table of `schema`: a file, or a folder of files in order.
 
     Raises:
-        LlmcfError: if it is missing or has other columns; `remedy` is the verb that makes it.
+        Missing: if it is not there or has other columns; `remedy` is the command that makes it.
     """
     if not path.exists():
-        raise LlmcfError(f"{path} is missing; run `{remedy}` first")
+        raise Missing(f"{path} is missing", remedy)
     table = pq.read_table(path)
     if [(field.name, field.type) for field in table.schema] != [(field.name, field.type) for field in schema]:
-        raise LlmcfError(f"{path} was written by another version; run `{remedy}` again")
+        raise Missing(f"{path} was written by another version", remedy)
     return table.cast(schema)
 
 

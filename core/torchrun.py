@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from core import settings, storage
-from core.errors import LlmcfError, UsageError
+from core import errors, settings, storage
+from core.errors import LlmcfError, Unavailable, UsageError
 from core.progress import say
 from core.settings import PROJECT
 
@@ -55,8 +55,7 @@ def launch(
     except LlmcfError:
         if not told.exists():
             raise
-        error = storage.read_json(told)
-        raise (UsageError if error["usage"] else LlmcfError)(error["message"]) from None
+        raise errors.from_json(storage.read_json(told)) from None
 
 
 @contextmanager
@@ -69,7 +68,7 @@ def telling(job: Path) -> Iterator[None]:
     try:
         yield
     except LlmcfError as error:
-        storage.write_json(_told(job), {"usage": isinstance(error, UsageError), "message": str(error)})
+        storage.write_json(_told(job), errors.as_json(error))
         raise
 
 
@@ -83,12 +82,12 @@ def await_job(job: Path) -> None:
     """Wait until the machine that leads a run has written its job.
 
     Raises:
-        LlmcfError: if none does within ten minutes.
+        Unavailable: if none does within ten minutes.
     """
     start = time.monotonic()
     while not job.exists():
         if time.monotonic() - start > _PATIENCE_S:
-            raise LlmcfError(f"no machine leads this run ({job} is missing); start it without --join")
+            raise Unavailable(f"no machine leads this run ({job} is missing); start it without --join")
         time.sleep(1)
 
 

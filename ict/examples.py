@@ -18,7 +18,7 @@ from torch import Tensor
 from core import schemas, steps, storage
 from core.contracts import RECIPES
 from core.data import tables
-from core.errors import LlmcfError, check_choice
+from core.errors import Missing, check_choice
 from core.settings import Workspace
 
 NEVER = torch.iinfo(torch.int64).max  # the day of "no example": later than every request
@@ -92,7 +92,7 @@ class ExampleSet:
             rows: the workspace's training rows, where they are at hand.
 
         Raises:
-            LlmcfError: if a step that makes it has not run, or the texts have changed since; names the verb.
+            Missing: if a step that makes it has not run, or the texts have changed since; names the verb.
         """
         make, embed = (tables.remedy(ws, verb) for verb in verbs(cot_set))
         steps.require(ws.cot("vectors", cot_set), embed)
@@ -100,7 +100,7 @@ class ExampleSet:
         path = ws.cot("texts", cot_set) / "texts.parquet"
         texts = storage.read_table(path, schemas.COT_TEXTS, make)
         if len(texts) != len(vectors["cot"]):
-            raise LlmcfError(f"{path} has changed since it was embedded; run `{embed}` again")
+            raise Missing(f"{path} has changed since it was embedded", embed)
         rows = tables.training_rows(ws) if rows is None else rows
         return cls.of(rows, integers(texts, "row"), vectors["cot"], vectors["items"])
 
@@ -133,12 +133,18 @@ def verbs(cot_set: str) -> tuple[str, str]:
     """The verbs that fill a CoT set: with texts, with vectors."""
     if not cot_set:
         return "cot generate", "cot embed"
-    return f"cot restore --pack <pack> --set {cot_set}", f"cot embed --set {cot_set}"
+    return f"cot restore --pack PACK --set {cot_set}", f"cot embed --set {cot_set}"
 
 
 def history_vectors(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
-    """The normalised mean of each history's item vectors, (B, E); zero for an empty history."""
-    sums_BE = F.embedding_bag(history_BL, item_vectors_VE, mode="sum")  # pad and unknown items are zero rows
+    """The normalised mean of each history's item vectors, (B, E); zero for an empty history.
+
+    A bag never forms the vectors of every position; in an exported graph, ONNX would run it as a loop.
+    """
+    if torch.compiler.is_exporting():
+        sums_BE = F.embedding(history_BL, item_vectors_VE).sum(dim=1)
+    else:
+        sums_BE = F.embedding_bag(history_BL, item_vectors_VE, mode="sum")  # pad and unknown items are zero rows
     return F.normalize(sums_BE, dim=-1)
 
 

@@ -6,7 +6,7 @@ what is needed into memory, leave. LLMCF_MILVUS_URI names a server instead, whic
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core import settings
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing, Unavailable
 from core.settings import Workspace
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _INSERT = 2000  # rows a call: 768 floats each stay far below gRPC's 64 MiB
 _TEXT_BYTES = 8192
 _PROBES = 16  # stored vectors searched for themselves before a version goes live
 _TIMEOUT_S = 10
-_KEEP = 2  # versions, so that the last one can be rolled back to
 _NO_SUCH_ALIAS = (100, 1600)  # error codes of Milvus Lite and of the server
 
 
@@ -52,7 +51,7 @@ def connect(ws: Workspace) -> "Iterator[MilvusClient]":
     Blocks of one process must not be nested over the same workspace: hand the client on instead.
 
     Raises:
-        LlmcfError: if another process holds the file, or the server does not answer.
+        Unavailable: if another process holds the file, or the server does not answer.
     """
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
@@ -65,7 +64,7 @@ def connect(ws: Workspace) -> "Iterator[MilvusClient]":
     try:
         client = MilvusClient(server or str(path), token=settings.milvus_token(), timeout=_TIMEOUT_S)
     except MilvusException as error:
-        raise LlmcfError(_unreachable(ws, server)) from error
+        raise Unavailable(_unreachable(ws, server)) from error
     try:
         yield client
     finally:
@@ -77,7 +76,8 @@ def connect(ws: Workspace) -> "Iterator[MilvusClient]":
 def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) -> str:
     """Make a new version of the collection `kind`, prove it, and flip the alias to it; return its name.
 
-    Readers of the alias see the old version until the flip. The version before it is kept, older ones are dropped.
+    Readers of the alias see the old version until the flip. Older versions stay until `drop_versions`: whoever keeps a
+    release that names one must be able to serve it again.
 
     Raises:
         LlmcfError: if the stored rows do not answer as they must; the alias then stays where it was.
@@ -96,9 +96,27 @@ def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) 
         client.alter_alias(name, alias(ws, kind))
     else:
         client.create_alias(name, alias(ws, kind))
-    for old in versions(client, ws, kind)[:-_KEEP]:
-        client.drop_collection(old)
     return name
+
+
+def drop_versions(client: "MilvusClient", ws: Workspace, kind: str, *, keep: Collection[str]) -> list[str]:
+    """Drop all versions but the live one and those in `keep`; returns them."""
+    live = live_version(client, ws, kind)
+    gone = [name for name in versions(client, ws, kind) if name != live and name not in keep]
+    for name in gone:
+        client.drop_collection(name)
+    return gone
+
+
+def names(client: "MilvusClient") -> set[str]:
+    """Every collection there is."""
+    stored: list[str] = client.list_collections()  # pyright: ignore[reportAssignmentType]
+    return set(stored)
+
+
+def exists(ws: Workspace) -> bool:
+    """Whether there is a Milvus to open: a server, or the workspace's file."""
+    return settings.milvus_uri() is not None or ws.path("milvus.db").exists()
 
 
 def alias(ws: Workspace, kind: str) -> str:
@@ -109,8 +127,7 @@ def alias(ws: Workspace, kind: str) -> str:
 def versions(client: "MilvusClient", ws: Workspace, kind: str) -> list[str]:
     """Every stored version, oldest first."""
     pattern = re.compile(re.escape(alias(ws, kind)) + r"_v\d+")
-    stored: list[str] = client.list_collections()  # pyright: ignore[reportAssignmentType]
-    return sorted((name for name in stored if pattern.fullmatch(name)), key=number)
+    return sorted((name for name in names(client) if pattern.fullmatch(name)), key=number)
 
 
 def number(version: str) -> int:
@@ -133,11 +150,11 @@ def load(client: "MilvusClient", ws: Workspace, kind: str, remedy: str) -> str:
     """Make the live version searchable and return its name.
 
     Raises:
-        LlmcfError: if there is none; `remedy` is the verb that publishes it.
+        Missing: if there is none; `remedy` is the command that publishes it.
     """
     name = live_version(client, ws, kind)
     if name is None:
-        raise LlmcfError(f"Milvus holds no collection {alias(ws, kind)!r}; run `{remedy}` first")
+        raise Missing(f"Milvus holds no collection {alias(ws, kind)!r}", remedy)
     client.load_collection(name)
     return name
 

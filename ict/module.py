@@ -12,6 +12,7 @@ read, S keys, W width, E text width, H heads, P head width.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,30 @@ class IctConfig:
     gate: bool = False  # w is multiplied by a learned gate of r
     predictions: int = 512  # of a batch, that the reconstruction loss averages over: an unbiased sample of all
     use_similarity: bool = False  # add each example's similarity to its r token (recipe best)
+
+
+class Reads(Protocol):
+    """What reads in-context examples: `InContext`, or `Similarities` in its place."""
+
+    config: IctConfig
+
+    def texts(self, text_XE: Tensor) -> Tensor | None:
+        """Text vectors as representations hold them, (X, W); None where they hold no texts."""
+        ...
+
+    def tokens(self, r_UW: Tensor, cot_UE: Tensor, label_U: Tensor) -> Tensor:
+        """The tokens of the distinct examples, (U, tokens, width); row 0, whatever it held, is "no example"."""
+        ...
+
+    def __call__(
+        self, r_BW: Tensor, tokens_UXW: Tensor, slots_BK: Tensor, similarity_BK: Tensor | None = None, /
+    ) -> tuple[Tensor, Tensor]:
+        """w, (B, W), and what predicts the chains of thought, (B, K, W), or nothing, (B, 0, W)."""
+        ...
+
+    def added_loss(self, predict_BKW: Tensor, slots_BK: Tensor, cot_UE: Tensor) -> Tensor:
+        """What training adds to the loss of a task."""
+        ...
 
 
 class InContext(nn.Module):
@@ -70,6 +95,10 @@ class InContext(nn.Module):
         if self.reconstructs:
             self.reconstruct = Projection(config.width, config.text_hidden, config.text_width, config.precision)
 
+    def texts(self, text_XE: Tensor) -> Tensor | None:
+        """The projected texts of items or histories, (X, W); None in a configuration without."""
+        return self.text(text_XE) if self.config.use_text else None
+
     def tokens(self, r_UW: Tensor, cot_UE: Tensor, label_U: Tensor) -> Tensor:
         """The r, c and l tokens of the distinct examples, (U, 3, W); row 0, whatever it held, is "no example".
 
@@ -98,6 +127,12 @@ class InContext(nn.Module):
         # Only r tokens are read: each predicts the c token after it, and the last is w.
         out_BRW = rms_norm(self.blocks[-1](hidden_BTW, bias_B1TS, turn_2THP, every=self.per_example))
         return self._gated(out_BRW[:, -1], r_BW), out_BRW[:, :-1]
+
+    def added_loss(self, predict_BKW: Tensor, slots_BK: Tensor, cot_UE: Tensor) -> Tensor:
+        """alpha times the reconstruction loss; 0 when scoring, or where nothing is reconstructed."""
+        if not (self.training and self.reconstructs):
+            return torch.zeros(())
+        return self.config.alpha * self.reconstruction_loss(predict_BKW, slots_BK, cot_UE)
 
     def reconstruction_loss(self, predict_BKW: Tensor, slots_BK: Tensor, cot_UE: Tensor) -> Tensor:
         """Mean of 1 - cos(prediction, raw frozen CoT vector) over the examples that are there; 0 if none is.
@@ -133,16 +168,22 @@ class InContext(nn.Module):
 class Similarities(nn.Module):
     """What is left of the module without a decoder: w is linear in how near the examples of each label are.
 
-    A yardstick: what the module gains over this it gains by reading its examples. Takes the place of `InContext`.
+    A yardstick: what the module gains over this it gains by reading its examples.
     """
-
-    text: Projection  # never set, nor read: its configuration has no texts
 
     def __init__(self, config: IctConfig) -> None:
         super().__init__()
         self.config = config
         self.nearest = 4  # similarities of each label that are read, largest first
         self.out = nn.Linear(2 * self.nearest, config.width)
+
+    def texts(self, text_XE: Tensor) -> Tensor | None:  # noqa: ARG002 - it reads none
+        """None."""
+        return None
+
+    def added_loss(self, predict_BKW: Tensor, slots_BK: Tensor, cot_UE: Tensor) -> Tensor:  # noqa: ARG002 - there is none
+        """0."""
+        return torch.zeros(())
 
     def tokens(self, r_UW: Tensor, cot_UE: Tensor, label_U: Tensor) -> Tensor:  # noqa: ARG002 - as of InContext
         """The labels of the distinct examples, one-hot, (U, 1, 2); row 0 has none."""

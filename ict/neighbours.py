@@ -101,24 +101,24 @@ def neighbours_step(ws: Workspace, config: NeighbourConfig) -> steps.Step:
 
 def _work(config: NeighbourConfig, requests: Requests, examples: ExampleSet, folder: Path) -> dict[str, object]:
     processor.flush_denormals(torch.set_flush_denormal)
-    examples_NK, similarity_NK = nearest(examples, requests, config)
+    examples_NK, similarity_NK = _best_of_all(examples, requests, config)
     there_NK = similarity_NK > -torch.inf
     save_file({"examples": (examples_NK * there_NK).int(), "similarity": similarity_NK}, folder / _FILE)
     found = there_NK.sum(dim=1)
     return {"rows": len(requests), "complete": int((found == config.count).sum()), "empty": int((found == 0).sum())}
 
 
-def find(examples: ExampleSet, requests: Requests, config: NeighbourConfig) -> tuple[Tensor, Tensor]:
+def search_exact(examples: ExampleSet, requests: Requests, config: NeighbourConfig) -> tuple[Tensor, Tensor]:
     """The neighbours of every request as they are shown: example numbers (N, K) and similarities (N, K)."""
-    return arrange(*nearest(examples, requests, config), requests, config)
+    return arrange(*_best_of_all(examples, requests, config), requests, config)
 
 
-def nearest(examples: ExampleSet, requests: Requests, config: NeighbourConfig) -> tuple[Tensor, Tensor]:
-    """The neighbours of every request, best first, positives first: as `ExactSearch.nearest`."""
+def _best_of_all(examples: ExampleSet, requests: Requests, config: NeighbourConfig) -> tuple[Tensor, Tensor]:
+    """The neighbours of every request, best first, positives first: as `ExactSearch.best`."""
     search = ExactSearch(examples.candidates(), examples.item_vectors_VE, config)
     starts = range(0, len(requests), _BATCH)
     parts = [
-        search.nearest(requests.slice(start, start + _BATCH))
+        search.best(requests.slice(start, start + _BATCH))
         for start in track(starts, total=len(starts), what=f"{config.stage} neighbours, batches")
     ]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
@@ -137,13 +137,13 @@ class ExactSearch:
 
     def __call__(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """Return example numbers (B, K), in a seeded random order, and similarities (B, K)."""
-        return arrange(*self.nearest(requests), requests, self.config)
+        return arrange(*self.best(requests), requests, self.config)
 
-    def nearest(self, requests: Requests) -> tuple[Tensor, Tensor]:
+    def best(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """Return example numbers (B, K) and similarities (B, K), -inf where an example is missing."""
         score_BM = self.scores(requests)
         score_BM.masked_fill_(~eligible(self.config.recipe, self.candidates, requests), -torch.inf)
-        numbers, scores = zip(*(self._best(score_BM, members_X) for members_X in self.groups), strict=True)
+        numbers, scores = zip(*(self._of_group(score_BM, members_X) for members_X in self.groups), strict=True)
         return torch.cat(numbers, dim=1), torch.cat(scores, dim=1)
 
     def scores(self, requests: Requests) -> Tensor:
@@ -159,7 +159,7 @@ class ExactSearch:
         score_BM = (history_XE @ self.history_keys_EM)[of_B]
         return score_BM.add_((self.item_vectors_VE[item_X] @ self.item_keys_EM)[item_of_B]).mul_(sqrt(0.5))
 
-    def _best(self, score_BM: Tensor, members_X: Tensor) -> tuple[Tensor, Tensor]:
+    def _of_group(self, score_BM: Tensor, members_X: Tensor) -> tuple[Tensor, Tensor]:
         """The K/2 best of one label, or K of any; a set too small for them is filled up with "no example"."""
         wanted = self.config.count // len(self.groups)
         score_BX, place_BX = score_BM[:, members_X].topk(min(wanted, len(members_X)), dim=1)

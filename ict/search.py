@@ -19,7 +19,7 @@ from core.result import Result
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import Requests, keys
-from ict.index import INDEX_VERB, KIND, nearest, request
+from ict.index import INDEX_VERB, KIND, request, search_milvus
 from ict.neighbours import NeighbourConfig
 
 _EVIDENCE = ["user", "item", "label", "day", "text"]
@@ -48,7 +48,7 @@ def search(ws: Workspace, *, user: str, item: str, recipe: str = "strict", seed:
     config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed)
     with milvus.connect(ws) as client:
         collection = milvus.load(client, ws, KIND, remedy(ws, INDEX_VERB))
-        numbers_1K, similarity_1K = nearest(client, collection, key_X, asked, config)
+        numbers_1K, similarity_1K = search_milvus(client, collection, key_X, asked, config)
         found = [number for number in numbers_1K[0].tolist() if number]
         stored = {row["id"]: row for row in client.get(collection, ids=found, output_fields=_EVIDENCE)}
     similarities = dict(zip(numbers_1K[0].tolist(), similarity_1K[0].tolist(), strict=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 from core import steps
 from core.data import wheels
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Unavailable, UsageError
 from core.progress import say
 from core.result import Estimate, Result
 from llm import gguf, models
@@ -109,7 +109,7 @@ def _download(kind: str, name: str, folder: Path) -> dict[str, Any]:
     except RepositoryNotFoundError as error:
         raise UsageError(f"the hub has no {kind} {name!r}; {advice}") from error
     except Exception as error:  # the client's errors are those of its HTTP library, which changed between versions
-        raise LlmcfError(f"cannot fetch {name} from a hub ({type(error).__name__}): no network? {advice}") from error
+        raise Unavailable(f"cannot fetch {name} from a hub ({type(error).__name__}): no network? {advice}") from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     models.local_folder(kind, str(folder))
     return {"name": name, "hash": models.model_hash(folder), "model": name}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import settings, steps, storage
-from core.errors import LlmcfError, UsageError
+from core.errors import Missing, UsageError
 
 LLM = "smollm2-135m-instruct"
 ENCODER = "all-minilm-l6-v2"
@@ -124,7 +124,7 @@ def model_hash(path: Path) -> str:
     """
     files = sorted({file for pattern in _HASHED for file in path.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):
-        raise LlmcfError(f"{path} holds no *.safetensors weights; run `{REMEDY}` first")
+        raise Missing(f"{path} holds no *.safetensors weights", REMEDY)
     return storage.digest([(file.name, storage.sha256(file)) for file in files])
 
 

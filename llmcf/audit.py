@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from core import schemas, steps, storage
 from core.contracts import DENSE
 from core.data import asof, audit, tables
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
+from core.remedies import maker
 from core.result import Result
 from core.settings import Workspace
 from ict.examples import verbs
@@ -75,7 +76,7 @@ def _checks(ws: Workspace) -> Iterator[Check]:
     prepared = tables.rows(ws)
     rows = tables.training_rows(ws) if joined else asof.attach(prepared, interactions, items)
     if not rows["row"].equals(prepared["row"]):
-        raise LlmcfError(f"the training rows are not the prepared ones; run `{tables.remedy(ws, 'features join')}`")
+        raise Missing("the training rows are not the prepared ones", tables.remedy(ws, "features join"))
     simple: dict[str, Callable[[pa.Table, pa.Table], np.ndarray]] = {
         "a history holds its user's last 20 items at earlier positions, in order": audit.history_violations,
         "no validation or test item is in a history before it is taken": audit.held_out_violations,
@@ -116,19 +117,24 @@ def _examples(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
         if not _stale(ws, folder):
             claim = f"{folder.name}: examples are of earlier days, never the row itself, its pair or its position"
             shown_RK = load_file(folder / "neighbours.safetensors")["examples"]
-            of_set = number[steps.require(folder, "")["config"]["cot_set"]]
+            of_set = number[_config(folder)["cot_set"]]
             yield Check(claim=claim, rows=len(rows), violations=audit.example_violations(rows, shown_RK, of_set))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What the step that filled `folder` was asked for."""
+    return steps.require(folder, maker(folder))["config"]
 
 
 def _neighbours(ws: Workspace) -> list[Path]:
     """What was chosen under a recipe that must obey."""
     folders = sorted(stamp.parent for stamp in ws.path("neighbours").glob(f"[!.]*/{steps.STAMP}"))
-    return [folder for folder in folders if steps.require(folder, "")["config"]["recipe"] in RULES]
+    return [folder for folder in folders if _config(folder)["recipe"] in RULES]
 
 
 def _stale(ws: Workspace, folder: Path) -> bool:
     """Whether the neighbours were chosen for other rows or texts than these; no training uses such."""
-    config = NeighbourConfig(**steps.require(folder, "")["config"])
+    config = NeighbourConfig(**_config(folder))
     if not (ws.cot("vectors", config.cot_set) / steps.STAMP).exists():
         return True
     return neighbours_step(ws, config).current() is None
@@ -144,7 +150,7 @@ def _scores(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
 
 def _told(folder: Path, texts: pa.Table) -> np.ndarray:
     """Examples whose text states the outcome, where the recipe of the texts in `folder` forbids it."""
-    if steps.require(folder, "")["config"]["recipe"] not in RULES:
+    if _config(folder)["recipe"] not in RULES:
         return np.empty(0, dtype=np.int64)
     told = [any(map(quality.states_decision, quality.split_sentences(text))) for text in texts["text"].to_pylist()]
     return texts["row"].to_numpy()[np.array(told, dtype=bool)]

@@ -8,7 +8,7 @@ import os
 import sys
 
 from core.errors import LlmcfError
-from llmcf.verbs import data, language, reports, serving, stages, texts
+from llmcf.verbs import data, language, releases, reports, serving, stages, texts
 from llmcf.verbs.groups import group
 
 app = group("LLM-CF: large language models enhanced collaborative filtering, from raw data to served recommendations.")
@@ -24,11 +24,12 @@ for name, verbs in {
     "retrieve": stages.retrieve,
     "backfill": reports.backfill,
     "report": reports.report,
+    "release": releases.release,
     "dag": serving.dag,
 }.items():
     app.add_typer(verbs, name=name)
 for name, verb in {
-    "export": stages.export_release,
+    "export": releases.export_release,
     "serve": serving.serve,
     "recommend": serving.recommend,
     "demo": serving.demo,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from core import settings
 from core.result import Estimate, Result
 
 
@@ -32,7 +33,12 @@ def run(
     estimate: Callable[[], Estimate] | None = None,
     verify: Callable[[Result], None] | None = None,
 ) -> None:
-    """Do `work`, or only estimate it, print what came of it on stdout, and only then let `verify` object."""
+    """Do `work`, or only estimate it, print what came of it on stdout, and only then let `verify` object.
+
+    Raises:
+        UsageError: at once, if a folder that LLMCF_* names cannot be written to.
+    """
+    settings.check_places()
     with result_stream() as stdout:
         outcome = estimate() if estimate else work()
         if as_json:

@@ -6,39 +6,29 @@ item, Y rows of all fields.
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchrec import KeyedJaggedTensor
 
-from core.contracts import CATEGORIES, PAD, UNKNOWN
-from ict.examples import integers
+from core.contracts import PAD, UNKNOWN
+from core.data.histories import Attributes
 from ranking.layers import FIELDS, SIDES, TABLES, Sizes
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class ItemFields:
     """What the model knows of items: brand (V,) and categories (V, C), padded. Rows 0 and 1 have none."""
 
     brand_V: Tensor
     categories_VC: Tensor
 
     @classmethod
-    def of(cls, items: pa.Table) -> "Catalogue":
+    def of(cls, items: pa.Table) -> "ItemFields":
         """From a table of `schemas.ITEMS`."""
-        number = integers(items, "item")
-        brand_V = torch.zeros(int(number.max()) + 1, dtype=torch.int64)
-        categories_VC = torch.zeros(len(brand_V), CATEGORIES, dtype=torch.int64)
-        brand_V[number] = integers(items, "brand_id")
-        column = items["category_ids"].combine_chunks()
-        lengths = torch.from_numpy(np.diff(column.offsets.to_numpy()))
-        place = torch.arange(CATEGORIES) < lengths[:, None]
-        padded = torch.zeros(len(number), CATEGORIES, dtype=torch.int64)
-        padded[place] = torch.from_numpy(column.flatten().to_numpy().copy())
-        categories_VC[number] = padded
-        return cls(brand_V, categories_VC)
+        attributes = Attributes.of(items)
+        return cls(torch.from_numpy(attributes.brand_V), torch.from_numpy(attributes.categories_VC))
 
     def sizes(self, users: int) -> Sizes:
         """Rows of each embedding table; `users` counts the vocabulary's rows."""
@@ -63,10 +53,10 @@ class Bags:
     history_23P: Tensor
 
     @classmethod
-    def of(cls, catalogue: Catalogue, users: int, history_PL: Tensor) -> "Bags":
+    def of(cls, items: ItemFields, users: int, history_PL: Tensor) -> "Bags":
         """The bags of user ids below `users`, of all items, and of the histories."""
-        user, item = torch.arange(users), torch.arange(len(catalogue.brand_V))
-        padded = padded_fields(catalogue, user, item, history_PL)
+        user, item = torch.arange(users), torch.arange(len(items.brand_V))
+        padded = padded_fields(items, user, item, history_PL)
         values, places, at = [], [], 0
         for name in FIELDS:
             there = padded[name] != PAD
@@ -100,14 +90,14 @@ def lengthened(sparse: KeyedJaggedTensor, rows: int) -> KeyedJaggedTensor:
     return KeyedJaggedTensor(keys=list(TABLES), values=sparse.values(), lengths=lengths)
 
 
-def padded_fields(catalogue: Catalogue, user_X: Tensor, item_X: Tensor, history_XL: Tensor) -> dict[str, Tensor]:
+def padded_fields(items: ItemFields, user_X: Tensor, item_X: Tensor, history_XL: Tensor) -> dict[str, Tensor]:
     """The ids of every field, (X, any), padded with PAD."""
     return {
         "user": user_X[:, None],
         "item": item_X[:, None],
-        "brand": catalogue.brand_V[item_X][:, None],
-        "category": catalogue.categories_VC[item_X],
+        "brand": items.brand_V[item_X][:, None],
+        "category": items.categories_VC[item_X],
         "history_item": history_XL,
-        "history_brand": catalogue.brand_V[history_XL],
-        "history_category": catalogue.categories_VC[history_XL].flatten(1),
+        "history_brand": items.brand_V[history_XL],
+        "history_category": items.categories_VC[history_XL].flatten(1),
     }

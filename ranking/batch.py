@@ -14,7 +14,7 @@ from torchrec import KeyedJaggedTensor
 
 from core.contracts import UNKNOWN
 from ict.module import distinct
-from ranking.bags import Bags, Catalogue
+from ranking.bags import Bags, ItemFields
 from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
 
@@ -71,7 +71,7 @@ class BatchBuilder:
     """
 
     rows: Rows
-    catalogue: Catalogue
+    items: ItemFields
     histories: Histories
     bags: Bags
     context: Context | None = None
@@ -82,12 +82,34 @@ class BatchBuilder:
     id_dropout: float = 0.0
 
     @classmethod
-    def of(cls, rows: Rows, histories: Histories, catalogue: Catalogue, users: int, **read: Any) -> "BatchBuilder":
-        """`users` counts the rows of the user table; `read` is what a framework needs beside the rows."""
-        context = read.get("context")
+    def of(
+        cls,
+        rows: Rows,
+        histories: Histories,
+        items: ItemFields,
+        users: int,
+        *,
+        context: Context | None = None,
+        knowledge: Knowledge | None = None,
+        teacher_N: Tensor | None = None,
+        text_match: TextMatch | None = None,
+        attends: bool = False,
+        id_dropout: float = 0.0,
+    ) -> "BatchBuilder":
+        """The bags are made here; `users` counts the rows of the user table."""
         ids = [histories.ids_PL] if context is None else [histories.ids_PL, context.examples.history_ML]
-        bags = Bags.of(catalogue, users, torch.cat(ids))
-        return cls(rows=rows, catalogue=catalogue, histories=histories, bags=bags, **read)
+        return cls(
+            rows=rows,
+            items=items,
+            histories=histories,
+            bags=Bags.of(items, users, torch.cat(ids)),
+            context=context,
+            knowledge=knowledge,
+            teacher_N=teacher_N,
+            text_match=text_match,
+            attends=attends,
+            id_dropout=id_dropout,
+        )
 
     def __call__(self, at_B: Tensor, *, training: bool) -> Batch:
         """The batch of rows `at_B`; draws from torch's default generator where `training` drops ids."""

@@ -12,7 +12,7 @@ from core.data import tables
 from core.settings import Workspace
 from ict import neighbours
 from ict.examples import ExampleSet, integers, verbs
-from ranking.bags import Catalogue
+from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.recipes import RankerConfig
 from ranking.registry import Shape, attends
@@ -58,7 +58,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
     table = tables.training_rows(ws)
     rows = Rows.of(table)
     histories = Histories.of(rows.requests)
-    catalogue = Catalogue.of(tables.items(ws))
+    items = ItemFields.of(tables.items(ws))
     users = int(tables.users(ws)["user"].to_numpy().max()) + 1
     context = knowledge = text_match = None
     text_width = 0
@@ -77,7 +77,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
     builder = BatchBuilder.of(
         rows,
         histories,
-        catalogue,
+        items,
         users,
         context=context,
         knowledge=knowledge,
@@ -86,7 +86,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
         attends=attends(config),
         id_dropout=config.id_dropout,
     )
-    return builder, Shape(tables=catalogue.sizes(users), text_width=text_width)
+    return builder, Shape(tables=items.sizes(users), text_width=text_width)
 
 
 def coverage(batches: BatchBuilder) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """The one training loop of the ranking stage. Suffixes: B rows of a batch, N rows."""
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -15,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from core import memory, metrics, processor, storage
+from core import memory, metrics, storage
 from core.contracts import ON_SALE
-from core.errors import UsageError
 from core.progress import say, track
 from core.settings import Workspace
+from ict.seeding import seed_everything
+from ict.update import update
 from ranking import big_tables, weights
 from ranking.averaging import Averages
 from ranking.batch import Batch, BatchBuilder
@@ -113,9 +113,9 @@ def optimizer_of(model: Ranker, config: RankerConfig) -> torch.optim.Optimizer:
     known = set(map(id, added))
     own = [weight for weight in big_tables.others(model) if id(weight) not in known]
     groups = [
-        {"params": weights, "weight_decay": decay}
-        for weights, decay in ((own, config.weight_decay), (added, config.added_decay))
-        if weights
+        {"params": params, "weight_decay": decay}
+        for params, decay in ((own, config.weight_decay), (added, config.added_decay))
+        if params
     ]
     return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
 
@@ -129,13 +129,7 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch)
     model.train()
     scored = model(batch)
     loss = binary_cross_entropy_with_logits(scored.logits_B, batch.label_B) + scored.added_loss
-    value = loss.item()
-    if not math.isfinite(value):
-        raise UsageError(f"the training loss is {value}; check the inputs, or lower the learning rate")
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return value
+    return update(loss, optimizer)
 
 
 @torch.no_grad()
@@ -168,14 +162,6 @@ def measure(model: Ranker, batches: BatchBuilder, group: Group = ALONE) -> tuple
         columns = {"row": row_N, "split": [split] * len(at_N), "label": label_N.astype(np.int8), "score": score_N}
         parts.append(pa.table(columns))
     return measured, pa.concat_tables(parts)
-
-
-def seed_everything(seed: int) -> None:
-    """Make a run repeatable on one machine, and keep decayed weights out of the slow denormal range."""
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue] - it only helps to find bugs, and costs a sixth
-    processor.flush_denormals(torch.set_flush_denormal)
 
 
 def parameters(model: nn.Module) -> int:

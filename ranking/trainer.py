@@ -20,7 +20,8 @@ _WORKER = "ranking.worker"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
 _OWN = ("averaging", "bags", "batch", "big_tables", "resume", "distributed", "inputs", "layers", "loop", "matching")
 _READ = ("ranker", "registry", "rows", "text_match", "weights")
-_SOURCES = [*(f"ranking/{name}.py" for name in (*_OWN, *_READ)), "ranking/models", "ranking/frameworks"]
+_FOLDERS = ["ranking/models", "ranking/frameworks"]
+_SOURCES = [*(f"ranking/{name}.py" for name in (*_OWN, *_READ)), *_FOLDERS, "ict/seeding.py", "ict/update.py"]
 _IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
 # Measured on one of 2 shared x86 cores, in float32: microseconds a row and epoch of a backbone, and what a framework
 # adds; epochs before a run stops; seconds to import, load and evaluate; MiB.

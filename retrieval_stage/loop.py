@@ -1,8 +1,7 @@
 """The one training loop of the retrieval stage, the same for every backbone and framework."""
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,14 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from core import processor, storage
+from core import storage
 from core.contracts import SPLITS
 from core.data import tables
 from core.errors import LlmcfError
 from core.progress import say, track
 from core.settings import Workspace
+from ict.seeding import seed_everything
+from ict.update import update
 from retrieval_stage import evaluation, weights
 from retrieval_stage.objective import Shown, step_loss
 from retrieval_stage.recipes import RetrievalConfig
@@ -30,7 +31,8 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
     """Train, rank the catalogue for every validation and test row, and leave weights, losses and ranks in `folder`.
 
     Raises:
-        LlmcfError: if a split is empty, or the loss stops being a number.
+        LlmcfError: if a split is empty.
+        UsageError: if the loss is not a number.
     """
     rows = tables.training_rows(ws)
     sequences = Sequences.of(rows)
@@ -54,13 +56,6 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
         "parameters": sum(weight.numel() for weight in tower.parameters()),
         "popularity": floor,
     }
-
-
-def seed_everything(seed: int) -> None:
-    """Make a run repeatable on one machine, and keep decayed weights out of the slow denormal range."""
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-    processor.flush_denormals(torch.set_flush_denormal)
 
 
 def fit(tower: UserTower, sequences: Sequences, shown: Shown) -> list[dict[str, Any]]:
@@ -102,20 +97,41 @@ def _epoch(
     what: str,
 ) -> float:
     """One pass over every training position; returns the mean loss of its steps."""
-    tower.train()
     batches = list(_batches(sequences.windows(generator), tower.config.batch, generator))
-    total = 0.0
-    for number, index_B in enumerate(track(batches, total=len(batches), what=what)):
+    ends = track(batches, total=len(batches), what=what)
+    return sum(updates(tower, sequences, shown, optimizer, ends, generator)) / len(batches)
+
+
+def updates(
+    tower: UserTower,
+    sequences: Sequences,
+    shown: Shown,
+    optimizer: torch.optim.Optimizer,
+    ends: Iterable[Tensor],
+    generator: torch.Generator,
+) -> Iterator[float]:
+    """Train on batch after batch of windows, given by where they end; yields the losses."""
+    for number, index_B in enumerate(ends):
         if number % tower.config.refresh == 0:
             tower.encode_examples()
-        loss = step_loss(tower, sequences, shown, index_B, generator)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        total += loss.item()
-    if not math.isfinite(total):
-        raise LlmcfError(f"the loss is not a number ({what}); lower the learning rate")
-    return total / len(batches)
+        yield train_step(tower, sequences, shown, optimizer, index_B, generator)
+
+
+def train_step(
+    tower: UserTower,
+    sequences: Sequences,
+    shown: Shown,
+    optimizer: torch.optim.Optimizer,
+    index_B: Tensor,
+    generator: torch.Generator,
+) -> float:
+    """One update from the windows that end at `index_B`; return the loss.
+
+    Raises:
+        UsageError: if it is not a number; the weights are then left as they were.
+    """
+    tower.train()
+    return update(step_loss(tower, sequences, shown, index_B, generator), optimizer)
 
 
 def _batches(index_X: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:

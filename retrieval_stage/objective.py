@@ -68,6 +68,7 @@ def step_loss(
 def _feature(
     tower: UserTower, context: InContextFeature, sequences: Sequences, shown: Shown, chosen: Positions
 ) -> Tensor:
-    r_PD = context.represent_requests(chosen.user_XD, chosen.state_XD, sequences.history_NL[chosen.row_X])
+    history_PE = context.texts_of(sequences.history_NL[chosen.row_X])
+    r_PD = context.represent_requests(chosen.user_XD, chosen.state_XD, history_PE)
     examples_PK, similarity_PK = shown.examples_NK[chosen.row_X], shown.similarity_NK[chosen.row_X]
     return context.train_on(r_PD, examples_PK, similarity_PK, tower.users, tower.item)

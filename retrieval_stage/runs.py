@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from core import steps
 from core.data.tables import remedy
-from core.errors import LlmcfError
+from core.errors import Missing
 from core.settings import Workspace
 from retrieval_stage.recipes import RetrievalConfig
 
@@ -13,6 +13,8 @@ _SOURCES = [
     *(f"retrieval_stage/{name}.py" for name in ("sequences", "user_tower", "weights")),
     "retrieval_stage/models",
     "core/metrics.py",
+    "ict/seeding.py",
+    "ict/update.py",
 ]
 _IN_CONTEXT_SOURCES = [
     "retrieval_stage/in_context.py",
@@ -35,17 +37,22 @@ def train_step(ws: Workspace, config: RetrievalConfig) -> steps.Step:
     return steps.Step(folder=folder, config=config, inputs=inputs, code=code)
 
 
+def train_remedy(ws: Workspace, named: RetrievalConfig) -> str:
+    """The command that trains the named run."""
+    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
+    return remedy(ws, f"retrieve train {names}")
+
+
 def trained(ws: Workspace, named: RetrievalConfig) -> RetrievalConfig:
     """The configuration, its number of epochs included, that the named run was trained with.
 
     Raises:
-        LlmcfError: if there is none, or its inputs or code have changed since.
+        Missing: if there is none, or its inputs or code have changed since.
     """
-    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
-    verb = remedy(ws, f"retrieve train {names}")
+    verb = train_remedy(ws, named)
     stamp = steps.require(train_step(ws, named).folder, verb)
     config = replace(named, epochs=stamp["config"]["epochs"])
     step = train_step(ws, config)
     if step.current() is None:
-        raise LlmcfError(f"{step.folder} is older than its inputs or its code; run `{verb}` again")
+        raise Missing(f"{step.folder} is older than its inputs or its code", verb)
     return config

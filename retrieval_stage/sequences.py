@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.contracts import ON_SALE, PAD, SPLITS
+from ict.examples import Requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,14 @@ class Sequences:
         kept = np.flatnonzero((rows["label"].to_numpy() == 1) & once)
         positives = rows.take(pa.array(kept))
         split = np.array(positives["split"].to_pylist())
-        history = positives["history"].combine_chunks().flatten()
+        requests = Requests.of(positives)
         return cls(
             row_N=torch.from_numpy(kept),
-            user_N=_integers(positives["user"]),
-            item_N=_integers(positives["item"]),
-            position_N=_integers(positives["position"]),
+            user_N=requests.user_B,
+            item_N=requests.item_B,
+            position_N=requests.position_B,
             split_N=torch.from_numpy(np.argmax(split[:, None] == np.array(SPLITS), axis=1)),
-            history_NL=_integers(history).view(len(positives), -1),
+            history_NL=requests.history_BL,
         )
 
     def of_split(self, split: str) -> Tensor:
@@ -89,7 +90,3 @@ def hide(ids: Tensor, share: float, unknown: int, generator: torch.Generator) ->
     """Replace a random `share` of the ids, padding aside, by `unknown`."""
     hidden = (torch.rand(ids.shape, generator=generator) < share) & (ids != PAD)
     return ids.masked_fill(hidden, unknown)
-
-
-def _integers(values: pa.Array | pa.ChunkedArray) -> Tensor:
-    return torch.from_numpy(values.to_numpy().astype("int64"))

@@ -24,8 +24,8 @@ def train(ws: Workspace, *, model: str, framework: str, recipe: str, seed: int, 
     """Train a retrieval model, keep the weights that are best on validation, rank the catalogue for the test rows.
 
     Raises:
-        UsageError: for an unknown name.
-        LlmcfError: if an input is missing, naming the verb that makes it, or the loss is not a number.
+        UsageError: for an unknown name, or if the loss is not a number.
+        LlmcfError: if an input is missing, naming the verb that makes it.
     """
     config = resolve(model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs)
     steps.require(ws.path("training"), remedy(ws, "features join"))

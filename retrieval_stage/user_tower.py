@@ -83,7 +83,7 @@ class UserTower(nn.Module):
         if self.context is None:
             return vector_BD
         assert examples_BK is not None, "llm-cf reads in-context examples"
-        r_BD = self.context.represent_requests(user_BD, state_BD, history_BL)
+        r_BD = self.context.represent_requests(user_BD, state_BD, self.context.texts_of(history_BL))
         return self.add_feature(vector_BD, self.context(r_BD, examples_BK, similarity_BK))
 
     def item_vectors(self) -> Tensor:

@@ -20,7 +20,7 @@ REAL_HOME = settings.home()
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home of the session's own; what is slow to fetch, convert or compile is shared with the real one."""
     folder = tmp_path_factory.mktemp("home")
-    for name in ("wheels", "models", "torch-extensions", "triton-backends"):
+    for name in ("wheels", "models", "torch-extensions"):
         (REAL_HOME / name).mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(REAL_HOME / name)
     with pytest.MonkeyPatch.context() as patch:

@@ -13,9 +13,10 @@ from core import schemas, steps, storage
 from core.contracts import DENSE, FIRST_ID, HISTORY
 from core.settings import Workspace
 from ict.examples import ExampleSet
-from ict.neighbours import NeighbourConfig, Neighbours, find
-from ranking.bags import Catalogue
+from ict.neighbours import NeighbourConfig, Neighbours, search_exact
+from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
+from ranking.graph import Facts
 from ranking.registry import ATTENDING, Shape
 from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
@@ -60,8 +61,8 @@ def example_set(rows: pa.Table, count: int = 60, items: int = 30, width: int = 1
     return ExampleSet.of(rows, sample, cot, item_vectors(items, width, seed))
 
 
-def write_cot_set(ws: Workspace, examples: ExampleSet) -> list[str]:
-    """The workspace's cot/texts and cot/vectors folders, as finished steps; returns the texts."""
+def write_cot_set(ws: Workspace, examples: ExampleSet, seed: int = 0) -> list[str]:
+    """The workspace's cot/texts and cot/vectors folders, as finished steps of a seed; returns the texts."""
     texts = [f"text {number}" for number in range(1, examples.count + 1)]
 
     def write_texts(folder: Path) -> dict[str, object]:
@@ -76,8 +77,8 @@ def write_cot_set(ws: Workspace, examples: ExampleSet) -> list[str]:
         save_file(vectors, folder / "vectors.safetensors")
         return {"encoder": "invented"}
 
-    steps.run(steps.Step(folder=ws.path("cot", "texts"), config={}), write_texts)
-    steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={}), write_vectors)
+    steps.run(steps.Step(folder=ws.path("cot", "texts"), config={"seed": seed}), write_texts)
+    steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={"seed": seed}), write_vectors)
     return texts
 
 
@@ -107,13 +108,13 @@ def batches(
     Half of the rows have a teacher's score, half of the users and items a text; `choice` is of the neighbours.
     """
     table = training_rows()
-    rows, catalogue = Rows.of(table), Catalogue.of(items_table())
+    rows, fields = Rows.of(table), ItemFields.of(items_table())
     histories = Histories.of(rows.requests)
     read: dict[str, Any] = {"attends": model in ATTENDING or recipe == "best"}
     if "llm-cf" in framework:
         examples = example_set(table)
         config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed, **choice)
-        found = Neighbours(*find(examples, rows.requests, config))
+        found = Neighbours(*search_exact(examples, rows.requests, config))
         read["context"] = Context.of(histories, examples, found)
     if recipe == "best":
         read["text_match"] = TextMatch.of(item_vectors(), rows.requests.item_B, rows.requests.history_BL)
@@ -122,8 +123,18 @@ def batches(
         read["teacher_N"] = torch.where(rows.row_N // 2 % 2 == 0, scores, torch.nan)
     if framework == "kar":
         read["knowledge"] = knowledge()
-    shape = Shape(tables=catalogue.sizes(USERS), text_width=16)
-    return BatchBuilder.of(rows, histories, catalogue, USERS, **read), shape
+    shape = Shape(tables=fields.sizes(USERS), text_width=16)
+    return BatchBuilder.of(rows, histories, fields, USERS, **read), shape
+
+
+def facts(batches: BatchBuilder) -> Facts:
+    """What a release would freeze of the invented world."""
+    return Facts(
+        items=batches.items,
+        item_vectors_VE=item_vectors(),
+        examples=batches.context.examples if batches.context else None,
+        knowledge=batches.knowledge,
+    )
 
 
 def knowledge(users: int = USERS, items: int = 32, width: int = 16) -> Knowledge:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from core import steps
 from core.data import tables
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 from core.result import Result
 from core.settings import Workspace
 from llm import models, packs
@@ -125,7 +125,7 @@ def keep(ws: Workspace, name: str, content: Content, folder: Path = PACKS) -> Re
     cache, asked = TextCache(config.cache_key(key)), list(dict.fromkeys(content.ask(path)))
     found = {name: entry for name in asked if (entry := cache.get(name))}
     if not found:
-        raise LlmcfError(f"nothing is written yet; run `{tables.remedy(ws, content.verb)}` as you would pack it")
+        raise Missing("nothing is written yet under these options", tables.remedy(ws, content.verb))
     manifest = {
         "verb": content.verb,
         "config": asdict(content.config),

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from core import settings
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from llm.engines.base import Generation, Request, Sampling
 
 WINDOW = 32
@@ -42,7 +42,7 @@ class ServerEngine:
             self._model = models[0]["id"]
         except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
             self._client.close()
-            raise LlmcfError(f"no model server answers at {self._url} (LLMCF_LLM_URL): {error}") from None
+            raise Unavailable(f"no model server answers at {self._url} (LLMCF_LLM_URL): {error}") from None
         self._pool = ThreadPoolExecutor(WINDOW, thread_name_prefix="llm")
         return self
 
@@ -69,7 +69,7 @@ class ServerEngine:
             raise LlmcfError(f"{self._url} answered {error.response.status_code}: {said}") from None
         except (httpx.HTTPError, KeyError, IndexError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise LlmcfError(f"{self._url} failed {ATTEMPTS} times ({reason}); finished texts are kept") from None
+            raise Unavailable(f"{self._url} failed {ATTEMPTS} times ({reason}); finished texts are kept") from None
 
     def _ask(self, request: Request) -> Generation:
         import httpx

@@ -16,6 +16,7 @@ from core.contracts import FRAMEWORKS, RECIPES
 from core.data.tables import remedy
 from core.errors import UsageError, check_choice
 from core.progress import say
+from core.remedies import maker
 from core.result import Result
 from core.settings import Workspace
 from llmcf.backfill.workers import each
@@ -107,7 +108,8 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> dict[str, Any]:
     from ranking import trainer
 
     made = trainer.train_as(ws, config)
-    stamp = steps.require(trainer.run_folder(ws, config), "rank train")
+    folder = trainer.run_folder(ws, config)
+    stamp = steps.require(folder, maker(folder))
     account = made.details
     epochs = account["epochs"]
     return {

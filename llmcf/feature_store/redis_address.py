@@ -4,7 +4,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from core.errors import LlmcfError, UsageError
+from core.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -35,7 +35,7 @@ def client(connection: str) -> "Redis":
 
 
 def require(connection: str) -> None:
-    """Raises LlmcfError, without the credential, unless the server answers."""
+    """Raises Unavailable, without the credential, unless the server answers."""
     from redis import RedisError
 
     try:
@@ -45,10 +45,10 @@ def require(connection: str) -> None:
         raise failed(connection, error) from None
 
 
-def failed(connection: str, error: Exception) -> LlmcfError:
+def failed(connection: str, error: Exception) -> Unavailable:
     """The error for a server that did not answer."""
     said = scrub(f"{type(error).__name__}: {error}", connection)
-    return LlmcfError(f"Redis at {address(connection)} does not answer ({said}); check LLMCF_REDIS and the server")
+    return Unavailable(f"Redis at {address(connection)} does not answer ({said}); check LLMCF_REDIS and the server")
 
 
 def scrub(text: str, connection: str | None) -> str:

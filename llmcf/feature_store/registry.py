@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from core import settings, steps, storage
 from core.data import features, tables
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 from core.progress import say
 from core.settings import Workspace
 from llmcf.feature_store import redis_address
@@ -49,10 +49,9 @@ def marker(ws: Workspace, name: str) -> Any:
 
 
 def require_applied(ws: Workspace) -> None:
-    """Raises LlmcfError unless what is registered is what the features and feature_repo/ say now."""
+    """Raises Missing unless what is registered is what the features and feature_repo/ say now."""
     if marker(ws, APPLIED) != release(ws):
-        verb = tables.remedy(ws, "features apply")
-        raise LlmcfError(f"the feature store does not match the features; run `{verb}` first")
+        raise Missing("the feature store does not match the features", tables.remedy(ws, "features apply"))
 
 
 def locked(ws: Workspace) -> FileLock:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core import storage
 from core.contracts import DAY, DENSE, PAD
 from core.data import tables
-from core.errors import LlmcfError
+from core.errors import Missing
 from core.progress import say
 from core.settings import Workspace
 from llmcf.feature_store import registry
@@ -150,10 +150,10 @@ class OnlineFeatures:
     def _open(self, stamp: _Stamp | None, before: _Opened | None = None) -> _Opened:
         remedy = tables.remedy(self._ws, "features materialize")
         if stamp is None:
-            raise LlmcfError(f"the online store is empty; run `{remedy}` first")
+            raise Missing("the online store is empty", remedy)
         materialized = storage.read_json(self._marker)
         if UNTIL not in materialized:
-            raise LlmcfError(f"the online store was filled by another version; run `{remedy}` again")
+            raise Missing("the online store was filled by another version", remedy)
         applied = _stamp(self._ws.path("feast", registry.APPLIED))
         if before and before.applied == applied:
             return replace(before, stamp=stamp, materialized=materialized)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core import settings
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from core.settings import Workspace
 from llmcf.feature_store import redis_address, registry
 from llmcf.online.views import Row, View, key_bytes
@@ -32,7 +32,7 @@ class Rows(Protocol):
         """For each view a row for each id, None where the store has none.
 
         Raises:
-            LlmcfError: if the store does not answer.
+            Unavailable: if the store does not answer.
         """
         ...
 
@@ -67,7 +67,7 @@ class SqliteRows:
         try:
             return [self._view(view, [self._key(one) for one in ids]) for view, ids in wanted]
         except sqlite3.Error as error:
-            raise LlmcfError(f"{self._path} cannot be read ({error}); run `features materialize` again") from error
+            raise Unavailable(f"{self._path} cannot be read ({error}); run `features materialize` again") from error
 
     def forget(self) -> None:
         self._key.cache_clear()

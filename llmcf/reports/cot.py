@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from core import machine, measurements, schemas, settings, steps, storage
+from core import machine, markdown, measurements, schemas, settings, steps, storage
 from core.contracts import HISTORY
 from core.data import tables
 from core.result import Result
@@ -15,7 +15,6 @@ from core.settings import Workspace
 from llm import quality
 from llm.contexts import Context, contexts, training_split
 from llm.cot import judge
-from llmcf.reports import markdown
 
 _WHO = ("order", "model", "prompt", "style", "recipe")
 _FIGURES = ("mrr_item", "mrr_history", "copied_share", "score", "label_probe", "label_probe_facts")
@@ -74,7 +73,7 @@ def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
     mean = vectors["items"][history].sum(axis=1)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
     content = judge.content(vectors["cot"][place], rows["item"].to_numpy(), vectors["items"], mean, seed=seed)
-    encoder, label = steps.require(ws.path("cot", "vectors"), "")["config"]["encoder"], rows["label"].to_numpy()
+    stamp, label = steps.require(ws.path("cot", "vectors"), tables.remedy(ws, "cot embed")), rows["label"].to_numpy()
     facts = np.concatenate([mean, vectors["items"][rows["item"].to_numpy()]], axis=1)
     return {
         "text": texts,
@@ -85,7 +84,7 @@ def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
         "copied": np.array([quality.copied_share(t, _source(c)) for t, c in zip(texts, known, strict=True)]),
         "item": content.item_N,
         "history": content.history_N,
-        **judge.scores(texts, known, Encoder(encoder)),
+        **judge.scores(texts, known, Encoder(stamp["config"]["encoder"])),
         "probe": judge.label_probe(vectors["cot"][place], label, seed=seed),
         "probe_facts": judge.label_probe(facts, label, seed=seed),
     }

@@ -6,8 +6,8 @@ from typing import Any
 
 from core import machine, storage
 from core.contracts import ON_SALE
+from core.markdown import table
 from core.settings import Workspace
-from llmcf.reports.markdown import table
 
 Results = list[dict[str, Any]]
 

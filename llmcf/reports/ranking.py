@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from core import measurements, metrics, settings, storage
+from core import markdown, measurements, metrics, settings, storage
 from core.contracts import FRAMEWORKS, ON_SALE, ORDERS, RECIPES
-from core.errors import LlmcfError
+from core.data.tables import remedy
+from core.errors import Missing
 from core.result import Result
 from core.settings import Workspace
 from core.uncertainty import holm, over_seeds, paired_test
 from llmcf.backfill.ranking import TASK
-from llmcf.reports import markdown
 from llmcf.reports.ranking_cells import (
     ABLATIONS,
     BACKBONE_NAMES,
@@ -66,10 +66,7 @@ def report(ws: Workspace) -> Result:
     of_order = [line for line in measured if line["order"] == ws.order]
     lines = [line for line in of_order if of_today(ws, line["config"])]
     if not lines:
-        raise LlmcfError(
-            f"nothing is measured on {ws.dataset} in the order {ws.order}; run `llmcf backfill ranking "
-            f"--dataset {ws.dataset} --order {ws.order}` first"
-        )
+        raise Missing(f"nothing is measured on {ws.dataset} in the order {ws.order}", remedy(ws, "backfill ranking"))
     cells, paper = cells_of(lines), paper_figures(ws.dataset)
     tables = [*tables_of(cells, paper), *orders_beside(ws, measured)]
     folder = settings.runs() / f"ranking-{ws.dataset}-{ws.order}"

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from core import measurements, settings, storage
-from core.errors import LlmcfError
+from core.data.tables import remedy
+from core.errors import Missing
+from core.markdown import table
 from core.result import Result
 from core.settings import Workspace
 from llm.recgen.methods import METHODS
 from llmcf.backfill.recgen import MEASURES, results_file, words
-from llmcf.reports.markdown import table
 
 _FINDINGS = """\
 The paper's findings (section 4.2, LLaMA2-7B-chat, full data): Base recommends poorly; Full recommends best and loses
@@ -31,7 +32,7 @@ def report(ws: Workspace) -> Result:
     path = results_file(ws)
     measured_so_far = measurements.read(path)
     if not measured_so_far:
-        raise LlmcfError(f"{path} is missing; run `llmcf backfill recgen --dataset {ws.dataset}` first")
+        raise Missing(f"{path} is missing", remedy(ws, "backfill recgen"))
     lines = newest(measured_so_far)
     folder = settings.runs() / f"recgen-{ws.dataset}"
     folder.mkdir(parents=True, exist_ok=True)

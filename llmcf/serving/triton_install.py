@@ -1,7 +1,7 @@
 """Finding, in the triton environment, what a Triton server needs to start.
 
-The environment holds PyTriton, whose wheel carries the server; its Python backend lacks the files' usual places, so a
-backend folder is put together once, under `settings.home()`.
+The environment holds PyTriton, whose wheel carries the server, and the files of its Python backend in several
+places.
 """
 
 import ctypes.util
@@ -12,10 +12,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
-from core import environments, settings, storage
-from core.errors import LlmcfError
+from core import environments
+from core.errors import LlmcfError, Missing
 
 _GLIBC = (2, 35)
 _QUESTION = """
@@ -29,10 +27,10 @@ print(json.dumps({**facts, "packages": sysconfig.get_path("platlib"), "version":
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What `tritonserver` is started with."""
+    """What `tritonserver` is started with; the files of `backend` must lie in one folder."""
 
     binary: Path
-    backends: Path
+    backend: tuple[Path, ...]
     environment: dict[str, str]
 
 
@@ -54,7 +52,7 @@ def find() -> Installation:
         # The stub embeds Python, heeds no PYTHON* variable, and finds its packages by the first python3 on PATH.
         "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]),
     }
-    return Installation(server / "bin" / "tritonserver", _backends(server, facts), environment)
+    return Installation(server / "bin" / "tritonserver", _backend(server, facts), environment)
 
 
 def _check_system() -> None:
@@ -63,7 +61,7 @@ def _check_system() -> None:
     if library != "glibc" or tuple(map(int, release.split("."))) < _GLIBC:
         raise LlmcfError(f"Triton needs Linux with glibc 2.35 or newer, here is {library or 'no glibc'} {release}")
     if shutil.which("setpriv") is None:
-        raise LlmcfError("`setpriv` is missing; run `apt-get install util-linux` first")
+        raise Missing("`setpriv` is missing", "apt-get install util-linux")
 
 
 def _ask(python: Path) -> dict[str, str]:
@@ -87,19 +85,11 @@ def _libpython_folder(facts: dict[str, str]) -> Path:
     if ctypes.util.find_library(f"python{facts['py_version_short']}"):
         return own  # the dynamic linker knows a place of its own
     package = f"libpython{facts['py_version_short']}"
-    raise LlmcfError(f"Triton's Python backend needs {name}; run `apt-get install {package}` first")
+    raise Missing(f"Triton's Python backend needs {name}", f"apt-get install {package}")
 
 
-def _backends(server: Path, facts: dict[str, str]) -> Path:
-    """The backend folder, put together at the first start: library, utilities and this Python's stub side by side."""
-    folder = settings.home() / "triton-backends" / f"{facts['version']}-python{facts['py_version_short']}"
+def _backend(server: Path, facts: dict[str, str]) -> tuple[Path, ...]:
+    """The library, the utilities and this Python's stub, which the wheel keeps apart."""
     source = server / "backends" / "python"
     stub = server / "python_backend_stubs" / facts["py_version_short"] / "triton_python_backend_stub"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.exists():
-            with storage.atomic_folder(folder) as beside:
-                (beside / "python").mkdir()
-                for file in (source / "libtriton_python.so", source / "triton_python_backend_utils.py", stub):
-                    shutil.copy2(file, beside / "python")
-    return folder
+    return source / "libtriton_python.so", source / "triton_python_backend_utils.py", stub

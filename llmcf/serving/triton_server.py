@@ -1,7 +1,7 @@
 """A Triton server as a context manager: started on loopback, ready or an error with its log, stopped without remains.
 
 The server ends with the thread that started it, even if that is killed: the kernel then signals it (`setpriv
---pdeathsig`). A model repository may hold stray folders: Triton is shown only the contract's models.
+--pdeathsig`). What it reads lies behind links in a folder of its own (llmcf/serving/triton_runtime.py).
 """
 
 import http.client
@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core import settings, storage
+from core import settings
 from core.contracts import TRITON_MODELS
-from core.errors import LlmcfError
+from core.errors import Missing, Unavailable, UsageError
 from llmcf.serving import triton_install
+from llmcf.serving.triton_runtime import Runtime, runtime
 
 HOST = "127.0.0.1"
 _STOP_S = 15.0  # of which Triton gives requests in flight 10
@@ -60,18 +61,20 @@ def run_triton(
     """Serve the newest version of each model in `repository` until the block ends; a port not given is a free one.
 
     Raises:
-        LlmcfError: if a model or the environment is missing, a requested port is busy, or the server does not get
-            ready (with what its log says).
+        Missing: if there is no model or no environment.
+        Unavailable: if a requested port is busy, or the server does not get ready (with what its log says).
     """
     installation = triton_install.find()
-    view = _view(repository)
+    _require_models(repository)
     prefix = f"llmcf_{os.getpid()}_{next(_counter)}_"
     try:
-        server, process = _launch(installation, view, (http_port, grpc_port, metrics_port), prefix, ready_within_s)
-        try:
-            yield server
-        finally:
-            _stop(process)
+        with runtime(repository, installation.backend) as place:
+            ports = (http_port, grpc_port, metrics_port)
+            server, process = _launch(installation, place, ports, prefix, ready_within_s)
+            try:
+                yield server
+            finally:
+                _stop(process)
     finally:
         for region in _SHARED_MEMORY.glob(f"{prefix}*"):
             region.unlink(missing_ok=True)
@@ -89,26 +92,18 @@ def is_ready(http_port: int) -> bool:
         connection.close()
 
 
-def _view(repository: Path) -> Path:
-    """A folder of links to the contract's models in `repository`: any other folder there would stop Triton."""
-    repository = repository.resolve()
+def _require_models(repository: Path) -> None:
     for name in TRITON_MODELS:
         versions = [path.name for path in (repository / name).glob("*/model.onnx")]
         if not (repository / name / "config.pbtxt").is_file() or not versions:
-            raise LlmcfError(f"{repository / name} holds no model; run `llmcf export` first")
-    view = settings.home() / "triton-views" / storage.digest(str(repository))[:16]
-    view.mkdir(parents=True, exist_ok=True)
-    for name in TRITON_MODELS:
-        with suppress(FileExistsError):
-            (view / name).symlink_to(repository / name)
-    return view
+            raise Missing(f"{repository / name} holds no model", "llmcf export")
 
 
 def _ports(wanted: tuple[int | None, ...]) -> tuple[int, int, int]:
     """Each wanted port, found free, or one of the kernel's choice."""
     given = [port for port in wanted if port is not None]
     if len(set(given)) < len(given):
-        raise LlmcfError(f"HTTP, gRPC and metrics need a port each, got {', '.join(map(str, given))}")
+        raise UsageError(f"HTTP, gRPC and metrics need a port each, got {', '.join(map(str, given))}")
     with ExitStack() as probes:  # held open together, so that no two are alike
         http_port, grpc_port, metrics_port = (_free_port(probes.enter_context(socket.socket()), p) for p in wanted)
     return http_port, grpc_port, metrics_port
@@ -119,7 +114,7 @@ def _free_port(probe: socket.socket, port: int | None) -> int:
     try:
         probe.bind((HOST, port or 0))
     except OSError as error:
-        raise LlmcfError(
+        raise Unavailable(
             f"port {port} on {HOST} cannot be used ({error.strerror}); stop what holds it "
             f"(`ss -ltnp 'sport = :{port}'` shows it) or choose another port"
         ) from error
@@ -128,7 +123,7 @@ def _free_port(probe: socket.socket, port: int | None) -> int:
 
 def _launch(
     installation: triton_install.Installation,
-    view: Path,
+    place: Runtime,
     wanted: tuple[int | None, ...],
     prefix: str,
     within_s: float,
@@ -136,7 +131,7 @@ def _launch(
     """Start until ready; tries again only where another process took a free port between our look and Triton's."""
     tries = 1
     while True:
-        server, process = _start(installation, view, _ports(wanted), prefix)
+        server, process = _start(installation, place, _ports(wanted), prefix)
         try:
             if _wait_until_ready(server, process, within_s):
                 return server, process
@@ -145,19 +140,19 @@ def _launch(
             raise
         _stop(process)
         if tries == _TRIES or not _logged(server, "already in use"):
-            raise LlmcfError(f"Triton did not get ready; its log {server.log} says:\n{complaints(server.log)}")
+            raise Unavailable(f"Triton did not get ready; its log {server.log} says:\n{complaints(server.log)}")
         tries += 1
 
 
 def _start(
-    installation: triton_install.Installation, view: Path, ports: tuple[int, int, int], prefix: str
+    installation: triton_install.Installation, place: Runtime, ports: tuple[int, int, int], prefix: str
 ) -> tuple[Server, subprocess.Popen[bytes]]:
     log = _new_log()
     names = ("http", "grpc", "metrics")
     command = [
         *("setpriv", "--pdeathsig", "TERM", "--", str(installation.binary)),
-        f"--model-repository={view}",
-        f"--backend-directory={installation.backends}",
+        f"--model-repository={place.models}",
+        f"--backend-directory={place.backends}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",
         *(f"--{name}-address={HOST}" for name in names),
         *(f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)),

@@ -25,9 +25,14 @@ def group(help_text: str) -> typer.Typer:
     return typer.Typer(cls=Verbs, help=help_text, no_args_is_help=True, add_completion=False)
 
 
+def known(dataset: str) -> str:
+    """Raises UsageError for an unknown data set."""
+    return check_choice("dataset", dataset, opt.DATASETS)
+
+
 def workspace(dataset: str, order: str, as_of: str) -> Workspace:
     """Raises UsageError for an unknown data set, order or day."""
-    return Workspace(check_choice("dataset", dataset, opt.DATASETS), order, as_of)
+    return Workspace(known(dataset), order, as_of)
 
 
 def check_names(*, recipe: str | None = None, framework: str | None = None) -> None:

@@ -42,3 +42,6 @@ AS_OF = "latest"
 RECIPE = RECIPES[0]
 PRECISION = "auto"
 SEED = 2023
+Release = Annotated[
+    int | None, typer.Option("--release", help="Number of a release; the live one if not given.", min=1)
+]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ict.decoder import Projection
-from ict.module import IctConfig, InContext, Similarities
+from ict.module import IctConfig, InContext, Reads, Similarities
 from ranking.batch import InContextBatch
 from ranking.layers import FIELDS
 
@@ -22,7 +22,7 @@ class LlmCf(nn.Module):
 
     def __init__(self, config: IctConfig, width: int) -> None:
         super().__init__()
-        self.ict = (Similarities if config.pooling == "similarities" else InContext)(config)
+        self.ict: Reads = (Similarities if config.pooling == "similarities" else InContext)(config)
         texts = _TEXTS * config.width if config.use_text else 0
         self.representation = Projection(len(FIELDS) * width + texts, _HIDDEN, config.width, config.precision)
 
@@ -32,10 +32,7 @@ class LlmCf(nn.Module):
         r_XW = self.represent(emb_XFD, *self._texts(shown))
         tokens_U3W = self.ict.tokens(r_XW[rows:], shown.cot_UE, shown.label_U)
         w_BW, predict_BKW = self.ict(r_XW[:rows], tokens_U3W, shown.slots_BK, shown.similarity_BK)
-        if not (self.training and isinstance(self.ict, InContext) and self.ict.reconstructs):
-            return w_BW, torch.zeros(())
-        loss = self.ict.reconstruction_loss(predict_BKW, shown.slots_BK, shown.cot_UE)
-        return w_BW, self.ict.config.alpha * loss
+        return w_BW, self.ict.added_loss(predict_BKW, shown.slots_BK, shown.cot_UE)
 
     def represent(self, emb_XFD: Tensor, item_text_XW: Tensor | None, history_text_XW: Tensor | None) -> Tensor:
         """r, (X, W), from the fields and the projected texts: one encoder for requests and examples."""
@@ -43,7 +40,7 @@ class LlmCf(nn.Module):
         return self.representation(torch.cat([emb_XFD.flatten(1), *texts], dim=1))
 
     def _texts(self, shown: InContextBatch) -> tuple[Tensor | None, Tensor | None]:
-        if not self.ict.config.use_text:
+        text_YW, rows = self.ict.texts(shown.text_YE), len(shown.item_X)
+        if text_YW is None:
             return None, None
-        text_YW, rows = self.ict.text(shown.text_YE), len(shown.item_X)
         return F.embedding(shown.item_X, text_YW[rows:]), text_YW[:rows]

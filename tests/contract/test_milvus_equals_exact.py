@@ -8,7 +8,7 @@ import torch
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import Requests, keys
-from ict.index import KIND, ServingReplica, nearest, records
+from ict.index import KIND, ServingReplica, records, search_milvus
 from ict.neighbours import ExactSearch, NeighbourConfig
 from tests import in_memory
 
@@ -30,7 +30,7 @@ def test_same_examples(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for row in SOME:
             request = REQUESTS.slice(row, row + 1)
             key_X = keys(EXAMPLES.item_vectors_VE, request.history_BL, request.item_B)[0]
-            found = nearest(client, name, key_X, request, config)
+            found = search_milvus(client, name, key_X, request, config)
             assert_same(found, exact(request), exact.scores(request)[0])
 
 

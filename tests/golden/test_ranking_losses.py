@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from core.settings import Workspace
-from ranking.loop import optimizer_of, seed_everything, train_step
+from ict.seeding import seed_everything
+from ranking.loop import optimizer_of, train_step
 from ranking.recipes import MODELS, resolve
 from ranking.registry import build
 from tests import in_memory

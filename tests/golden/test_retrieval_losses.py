@@ -10,8 +10,9 @@ import torch
 
 from core.contracts import FIRST_ID
 from ict.examples import Requests
-from ict.neighbours import NeighbourConfig, find
-from retrieval_stage.objective import Shown, step_loss
+from ict.neighbours import NeighbourConfig, search_exact
+from retrieval_stage.loop import updates
+from retrieval_stage.objective import Shown
 from retrieval_stage.recipes import resolve
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
@@ -24,10 +25,10 @@ USERS, ITEMS, STEPS = 12, 40, 20
 
 def losses(framework: str, recipe: str) -> list[float]:
     config = resolve(model="sasrec", framework=framework, recipe=recipe, seed=1)
-    config = replace(config, width=16, negatives=min(config.negatives, 8))
+    config = replace(config, width=16, refresh=1, negatives=min(config.negatives, 8))
     rows = in_memory.training_rows(users=USERS, items=ITEMS, length=30)
     sequences, examples = Sequences.of(rows), in_memory.example_set(rows, items=ITEMS)
-    found = find(examples, Requests.of(rows), NeighbourConfig(stage="retrieval", recipe=recipe, seed=1))
+    found = search_exact(examples, Requests.of(rows), NeighbourConfig(stage="retrieval", recipe=recipe, seed=1))
     shown = Shown(*(values[sequences.row_N] for values in found))
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
@@ -38,14 +39,8 @@ def losses(framework: str, recipe: str) -> list[float]:
     optimizer = torch.optim.Adam(tower.parameters(), lr=0.01, fused=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # tiny tensors
-    curve = []
-    for _ in range(STEPS):
-        tower.encode_examples()
-        loss = step_loss(tower, sequences, shown, sequences.windows(generator), generator)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        curve.append(loss.item())
+    ends = (sequences.windows(generator) for _ in range(STEPS))
+    curve = list(updates(tower, sequences, shown, optimizer, ends, generator))
     torch.set_num_threads(threads)
     return curve
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from core import steps, storage
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
+from core.settings import Workspace
 from core.steps import Step
 
 
@@ -67,8 +68,18 @@ def test_a_lost_output_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_missing_step_names_its_remedy(tmp_path: Path) -> None:
-    with pytest.raises(LlmcfError, match="llmcf data prepare"):
+    with pytest.raises(Missing, match="run `llmcf data prepare` first") as caught:
         steps.require(tmp_path / "data", "llmcf data prepare")
+    assert caught.value.remedy == "llmcf data prepare"
+
+
+def test_a_missing_input_names_the_verb_that_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    ws = Workspace("custom", "global-time", "2026-01-31")
+    step = steps.Step(folder=tmp_path / "a", config=None, inputs=[ws.path("training")])
+    with pytest.raises(Missing) as caught:
+        steps.run(step, lambda _: {})
+    assert caught.value.remedy == "llmcf features join --dataset custom --order global-time --as-of 2026-01-31"
 
 
 def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path: Path) -> None:

@@ -82,6 +82,17 @@ def test_history_vector_is_the_normalised_mean_and_ignores_padding() -> None:
     torch.testing.assert_close(history_vectors(vectors, history), expected)
 
 
+def test_an_exported_graph_gathers_history_vectors_and_runs_no_bag() -> None:
+    class Histories(torch.nn.Module):
+        def forward(self, history_BL: torch.Tensor) -> torch.Tensor:
+            return history_vectors(vectors, history_BL)
+
+    vectors, history = in_memory.item_vectors(), torch.randint(0, 30, (4, 20))
+    program = torch.export.export(Histories(), (history,))
+    assert not [node for node in program.graph.nodes if "embedding_bag" in str(node.target)]
+    torch.testing.assert_close(program.module()(history), history_vectors(vectors, history))
+
+
 def test_inner_products_of_keys_are_the_factorised_scores() -> None:
     rows = in_memory.training_rows()
     examples = in_memory.example_set(rows)

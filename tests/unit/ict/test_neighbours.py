@@ -5,7 +5,7 @@ import torch
 
 from core.errors import UsageError
 from ict.examples import Requests, eligible, keys
-from ict.neighbours import NeighbourConfig, find, shuffled_order
+from ict.neighbours import NeighbourConfig, search_exact, shuffled_order
 from tests import in_memory
 
 ROWS = in_memory.training_rows()
@@ -23,7 +23,7 @@ def test_neighbours_are_the_best_eligible_ones_of_each_label(recipe: str) -> Non
     candidates = EXAMPLES.candidates()
     scores = keys(EXAMPLES.item_vectors_VE, REQUESTS.history_BL, REQUESTS.item_B) @ candidates.key_MX.T
     allowed = eligible(recipe, candidates, REQUESTS)
-    examples_NK, similarity_NK = find(EXAMPLES, REQUESTS, config(recipe))
+    examples_NK, similarity_NK = search_exact(EXAMPLES, REQUESTS, config(recipe))
     for row in range(len(REQUESTS)):
         best: list[float] = []
         for label in (0, 1):
@@ -40,7 +40,7 @@ def test_neighbours_are_the_best_eligible_ones_of_each_label(recipe: str) -> Non
 @pytest.mark.parametrize("stage", ["ranking", "retrieval"])
 @pytest.mark.parametrize("recipe", ["strict", "best"])
 def test_no_example_is_of_the_requests_day_or_later(recipe: str, stage: str) -> None:
-    examples_NK, _ = find(EXAMPLES, REQUESTS, config(recipe, stage))
+    examples_NK, _ = search_exact(EXAMPLES, REQUESTS, config(recipe, stage))
     shown = examples_NK > 0
     assert shown.any()
     assert (EXAMPLES.day_M[examples_NK] < REQUESTS.day_B[:, None])[shown].all()
@@ -49,7 +49,7 @@ def test_no_example_is_of_the_requests_day_or_later(recipe: str, stage: str) -> 
 
 
 def test_under_the_paper_rule_rows_find_themselves() -> None:
-    examples_NK, similarity_NK = find(EXAMPLES, REQUESTS, config("paper"))
+    examples_NK, similarity_NK = search_exact(EXAMPLES, REQUESTS, config("paper"))
     itself_NK = EXAMPLES.row_M[examples_NK] == torch.arange(len(REQUESTS))[:, None]
     sampled = EXAMPLES.row_M[1:]
     with_history = sampled[REQUESTS.position_B[sampled] > 0]
@@ -58,7 +58,7 @@ def test_under_the_paper_rule_rows_find_themselves() -> None:
 
 
 def test_missing_examples_are_zero_with_zero_similarity() -> None:
-    examples_NK, similarity_NK = find(EXAMPLES, REQUESTS, config("strict"))
+    examples_NK, similarity_NK = search_exact(EXAMPLES, REQUESTS, config("strict"))
     first_day = REQUESTS.day_B == REQUESTS.day_B.min()
     assert (examples_NK[first_day] == 0).all()
     assert (similarity_NK[examples_NK == 0] == 0).all()
@@ -66,21 +66,21 @@ def test_missing_examples_are_zero_with_zero_similarity() -> None:
 
 def test_a_set_with_one_label_or_a_single_example_leaves_the_rest_empty() -> None:
     lonely = in_memory.example_set(ROWS, count=1)
-    examples_NK, _ = find(lonely, REQUESTS, config("paper"))
+    examples_NK, _ = search_exact(lonely, REQUESTS, config("paper"))
     assert examples_NK.shape == (len(REQUESTS), 4)
     assert set(examples_NK.sum(dim=1).tolist()) <= {0, 1}
 
 
 def test_retrieval_ignores_the_target_item() -> None:
-    examples_NK, similarity_NK = find(EXAMPLES, REQUESTS, config("strict", "retrieval"))
+    examples_NK, similarity_NK = search_exact(EXAMPLES, REQUESTS, config("strict", "retrieval"))
     assert torch.equal(examples_NK[0::2], examples_NK[1::2])
     assert similarity_NK.max() > 0.5
 
 
 def test_order_is_seeded_and_mixes_labels() -> None:
-    first, _ = find(EXAMPLES, REQUESTS, config("strict", seed=1))
-    again, _ = find(EXAMPLES, REQUESTS, config("strict", seed=1))
-    other, _ = find(EXAMPLES, REQUESTS, config("strict", seed=2))
+    first, _ = search_exact(EXAMPLES, REQUESTS, config("strict", seed=1))
+    again, _ = search_exact(EXAMPLES, REQUESTS, config("strict", seed=1))
+    other, _ = search_exact(EXAMPLES, REQUESTS, config("strict", seed=2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(first.sort(dim=1).values, other.sort(dim=1).values)
@@ -98,7 +98,7 @@ def test_unconstrained_neighbours_are_the_nearest_whatever_their_label() -> None
     scores = keys(EXAMPLES.item_vectors_VE, REQUESTS.history_BL, REQUESTS.item_B) @ candidates.key_MX.T
     scores.masked_fill_(~eligible("strict", candidates, REQUESTS), -torch.inf)
     free = NeighbourConfig(stage="ranking", recipe="strict", seed=1, count=3, constrained=False)
-    found, similarity = find(EXAMPLES, REQUESTS, free)
+    found, similarity = search_exact(EXAMPLES, REQUESTS, free)
     best = scores.topk(3, dim=1).values
     expected = best.masked_fill(best == -torch.inf, 0).sort(dim=1).values
     torch.testing.assert_close(similarity.sort(dim=1).values, expected)
@@ -106,7 +106,8 @@ def test_unconstrained_neighbours_are_the_nearest_whatever_their_label() -> None
 
 
 def test_no_neighbours_and_odd_numbers_of_them() -> None:
-    found, similarity = find(EXAMPLES, REQUESTS, NeighbourConfig(stage="ranking", recipe="strict", seed=1, count=0))
+    none = NeighbourConfig(stage="ranking", recipe="strict", seed=1, count=0)
+    found, similarity = search_exact(EXAMPLES, REQUESTS, none)
     assert found.shape == similarity.shape == (len(REQUESTS), 0)
     with pytest.raises(UsageError, match="3 examples do not split"):
         NeighbourConfig(stage="ranking", recipe="strict", seed=1, count=3)

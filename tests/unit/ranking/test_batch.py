@@ -8,12 +8,12 @@ import torch
 from torchrec import KeyedJaggedTensor
 
 from core.contracts import UNKNOWN
-from ranking.bags import Bags, Catalogue, lengthened
+from ranking.bags import Bags, ItemFields, lengthened
 from ranking.layers import FIELDS, TABLES, Sizes
 from tests import in_memory
 
 ITEMS = in_memory.items_table()
-CATALOGUE = Catalogue.of(ITEMS)
+ITEM_FIELDS = ItemFields.of(ITEMS)
 
 
 def bags(batch_sparse: object, field: str) -> list[list[int]]:
@@ -23,13 +23,13 @@ def bags(batch_sparse: object, field: str) -> list[list[int]]:
     return both[len(both) // 2 :] if field.startswith("history_") else both[: len(both) // 2]
 
 
-def test_catalogue_keeps_brands_and_categories() -> None:
+def test_items_keep_brands_and_categories() -> None:
     for line in ITEMS.to_pylist():
-        assert CATALOGUE.brand_V[line["item"]] == line["brand_id"]
-        kept = CATALOGUE.categories_VC[line["item"]]
+        assert ITEM_FIELDS.brand_V[line["item"]] == line["brand_id"]
+        kept = ITEM_FIELDS.categories_VC[line["item"]]
         assert kept[kept > 0].tolist() == line["category_ids"]
-    assert CATALOGUE.brand_V[:2].tolist() == [0, 0]
-    assert CATALOGUE.sizes(users=9) == Sizes(user=9, item=32, brand=6, category=8)
+    assert ITEM_FIELDS.brand_V[:2].tolist() == [0, 0]
+    assert ITEM_FIELDS.sizes(users=9) == Sizes(user=9, item=32, brand=6, category=8)
 
 
 def test_sparse_fields_are_what_a_loop_over_rows_would_give() -> None:
@@ -85,7 +85,7 @@ def test_every_tensor_of_a_batch_moves_to_its_device() -> None:
 
 
 def test_an_empty_history_is_an_empty_bag() -> None:
-    empty = Bags.of(CATALOGUE, 9, torch.zeros(1, 20, dtype=torch.int64))
+    empty = Bags.of(ITEM_FIELDS, 9, torch.zeros(1, 20, dtype=torch.int64))
     sparse = empty(torch.tensor([2]), torch.tensor([3]), torch.tensor([0]))
     assert bags(sparse, "history_item") == [[]]
     assert bags(sparse, "history_category") == [[]]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, distributed
 
 from core.settings import Workspace
+from ict.seeding import seed_everything
 from ranking import big_tables, loop
 from ranking.distributed import ALONE, local_weights, whole_weights
 from ranking.layers import TABLES
@@ -40,7 +41,7 @@ def group() -> Iterator[None]:
 
 
 def new(config: RankerConfig) -> tuple[Ranker, in_memory.BatchBuilder]:
-    loop.seed_everything(config.seed)
+    seed_everything(config.seed)
     batches, shape = in_memory.batches()
     return build(config, shape), batches
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from core.settings import Workspace
+from ict.seeding import seed_everything
 from ranking import loop
 from ranking.distributed import Group
 from ranking.recipes import RankerConfig, resolve
@@ -29,7 +30,7 @@ def torch_as_it_was() -> Iterator[None]:
 
 
 def fit(checkpoint: Checkpoint | None, config: RankerConfig = CONFIG) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    loop.seed_everything(config.seed)
+    seed_everything(config.seed)
     batches, shape = in_memory.batches(framework=config.framework, recipe=config.recipe)
     model = build(config, shape)
     return loop.fit(model, replace(batches, id_dropout=0.2), config, checkpoint), model.state_dict()

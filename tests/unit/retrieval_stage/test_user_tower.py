@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from core.contracts import FIRST_ID, PAD, UNKNOWN
 from core.errors import UsageError
 from ict.examples import Requests
-from ict.neighbours import NeighbourConfig, find
+from ict.neighbours import NeighbourConfig, search_exact
 from retrieval_stage.objective import Shown, step_loss
 from retrieval_stage.recipes import RetrievalConfig, resolve
 from retrieval_stage.sequences import Sequences
@@ -38,7 +38,7 @@ def tower_of(config: RetrievalConfig) -> UserTower:
 @pytest.fixture(scope="module")
 def shown() -> Shown:
     config = NeighbourConfig(stage="retrieval", recipe="strict", seed=1)
-    examples, similarity = find(EXAMPLES, Requests.of(ROWS), config)
+    examples, similarity = search_exact(EXAMPLES, Requests.of(ROWS), config)
     return Shown(examples[SEQUENCES.row_N], similarity[SEQUENCES.row_N])
 
 

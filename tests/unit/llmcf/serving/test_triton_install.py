@@ -1,7 +1,6 @@
 """What is said when something that Triton needs is missing."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -45,10 +44,12 @@ def test_an_old_system_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -
         triton_install.find()
 
 
-def test_backends_are_put_together_once() -> None:
-    first = triton_install.find()
-    marker = first.backends / "python" / "marker"
-    marker.touch()
-    assert triton_install.find().backends == first.backends
-    assert marker.exists()
-    assert shutil.which("triton_python_backend_stub", path=str(first.backends / "python"))
+def test_the_backend_is_a_library_its_utilities_and_a_stub() -> None:
+    backend = triton_install.find().backend
+    assert [file.name for file in backend] == [
+        "libtriton_python.so",
+        "triton_python_backend_utils.py",
+        "triton_python_backend_stub",
+    ]
+    assert all(file.is_file() for file in backend)
+    assert os.access(backend[-1], os.X_OK)

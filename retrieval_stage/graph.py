@@ -1,0 +1,61 @@
+"""A trained user tower as one graph of dense tensors, fit for ONNX, with the examples' tokens in a table beside it.
+
+TorchRec modules export at a fixed batch only, so the tables become nn.Embedding first. A request brings example
+numbers, nothing else of them.
+
+Suffixes: B requests, L history length, K examples, M examples + 1, V items, E text width, D width, W vector width.
+"""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from core.contracts import UNKNOWN
+from ict.examples import history_vectors
+from retrieval_stage.embeddings import DenseTable, Table
+from retrieval_stage.user_tower import UserTower
+
+Tensors = Mapping[str, Tensor]
+
+
+class UserVectorGraph(nn.Module):
+    """A copy of a trained tower over plain tables; takes the `contracts.USER_VECTOR_INPUTS` that it reads."""
+
+    def __init__(self, tower: UserTower) -> None:
+        super().__init__()
+        self.tower = copy.deepcopy(tower)
+        for name, table in (("user", tower.user), ("item", tower.item)):
+            assert isinstance(table, Table)
+            self.tower.set_submodule(name, DenseTable(table, UNKNOWN))
+        self.eval()
+
+    @property
+    def reads(self) -> list[str]:
+        """Names of the inputs."""
+        if self.tower.context is None:
+            return ["user", "history"]
+        similarity = ["similarity"] if self.tower.context.ict.config.use_similarity else []
+        return ["user", "history", "examples", *similarity]
+
+    @torch.no_grad()
+    def tables(self) -> dict[str, Tensor]:
+        """What the graph looks up: the items' texts and the tokens of the tower's examples, with the weights as they
+        are. What came after training is UNKNOWN to its tables, and has its text all the same."""
+        context = self.tower.context
+        if context is None:
+            return {}
+        self.tower.freeze_examples()
+        return {"vectors_VE": context.item_vectors_VE, "tokens_M3D": context.tokens_M3D}
+
+    def forward(self, request: Tensors, tables: Tensors) -> Tensor:
+        """Return user vectors, (B, W)."""
+        tower, history_BL = self.tower, request["history"]
+        state_BD, user_BD = tower.states(history_BL)[:, -1], tower.users(request["user"])
+        vector_BD = tower.combine(state_BD, user_BD)
+        if tower.context is None:
+            return vector_BD
+        r_BD = tower.context.represent_requests(user_BD, state_BD, history_vectors(tables["vectors_VE"], history_BL))
+        w_BD = tower.context.ict(r_BD, tables["tokens_M3D"], request["examples"], request.get("similarity"))[0]
+        return tower.add_feature(vector_BD, w_BD)

@@ -1,0 +1,92 @@
+"""Folders with odd names work or are refused at once; a variable that is set to nothing is not set."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from core import settings
+from core.errors import UsageError
+
+PATHS = {
+    "LLMCF_HOME": settings.home,
+    "LLMCF_RUNS": settings.runs,
+    "LLMCF_RESULTS": settings.results,
+    "LLMCF_TRITON_MODELS": settings.triton_models,
+    "LLMCF_SHARED": settings.shared,
+    "LLMCF_ENVS": settings.environments,
+}
+TEXTS = {
+    "LLMCF_MILVUS_URI": settings.milvus_uri,
+    "LLMCF_REDIS": settings.redis_connection,
+    "LLMCF_LLM_URL": settings.llm_url,
+    "LLMCF_AMAZON_URL": settings.amazon_url,
+    "LLMCF_RENDEZVOUS": settings.rendezvous,
+    "LLMCF_SPARK_MASTER": settings.spark_master,
+}
+
+
+@pytest.mark.parametrize("variable", [*PATHS, *TEXTS])
+def test_set_to_nothing_means_unset(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = (PATHS | TEXTS)[variable]
+    monkeypatch.delenv(variable, raising=False)
+    unset = read()
+    for nothing in ("", "  "):
+        monkeypatch.setenv(variable, nothing)
+        assert read() == unset
+
+
+@pytest.mark.parametrize(
+    "name", ["with a blank", "Müller & Söhne", "it's", "日本", "50%", "$HOME", "semi;colon", "[2026]"]
+)
+def test_odd_names_are_taken_as_they_are(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, read in PATHS.items():
+        monkeypatch.setenv(variable, str(tmp_path / name))
+        assert read() == tmp_path / name
+    settings.check_places()
+    assert (tmp_path / name).is_dir()
+    assert list((tmp_path / name).iterdir()) == [], "the look leaves nothing behind"
+
+
+@pytest.mark.parametrize("name", ["new\nline", os.fsdecode(b"latin\xe9"), "~nobody-of-this-name/x"])
+def test_a_name_that_cannot_be_written_down_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", name)
+    with pytest.raises(UsageError, match=r"^LLMCF_HOME ") as caught:
+        settings.home()
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("variable", ["LLMCF_HOME", "LLMCF_RUNS", "LLMCF_RESULTS", "LLMCF_TRITON_MODELS"])
+def test_a_file_is_refused(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    with pytest.raises(UsageError, match=rf"^{variable} .*file.*name a folder"):
+        settings.check_places()
+
+
+def test_a_folder_under_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(UsageError, match="lies under one"):
+        settings.check_places()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "is full; make room"),
+        (errno.EROFS, r"cannot be written to \(Read-only"),
+        (errno.EACCES, "denied"),
+    ],
+)
+def test_a_folder_that_takes_nothing_is_refused(
+    number: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    monkeypatch.setattr(settings.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UsageError, match=words):
+        settings.check_places()
