@@ -1,13 +1,15 @@
-"""Tables of many rows, whose step changes the rows that were looked up and touches no other.
+"""Tables of many rows, whose step changes the rows that it looks up and touches no other.
 
 TorchRec shards them as it does the others, with fbgemm's fused kernel: the backward pass applies row-wise Adagrad (one
-number of state a row) to the summed gradient of each row. Dense Adam moves every row at every step, by its momentum and
-its weight decay; here a step that looks a row up takes a fixed share of it away, and another leaves it as it is.
+number of state a row) to the summed gradient of each row. Then every row would lose a fixed share of itself and take
+part in a moving average. A row that is x after step s, and is not looked up in n more, is q^n x by then, q = 1 - decay,
+and its average a becomes share^n a + (1 - share) (sum over j of share^(n-j) q^j) x: both are computed when the row is
+looked up again, and before all are read. So the weights are those of a table that is decayed and averaged as a whole.
 
-Suffixes: R rows of a table that a step looks up.
+Suffixes: V rows of a table that are held here, R some of them, Y columns.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,25 +73,73 @@ def state(ranker: Ranker) -> dict[str, Tensor]:
     }
 
 
-def watch(ranker: Ranker, before: Callable[[str, Tensor], None], decay: float) -> None:
-    """Have `before` told each big table's rows that a training step looks up, (R,), and then decay these.
+class Rows:
+    """The rows of big tables, each with its average, brought up to date when it is needed.
 
     Args:
-        before: takes the table and the rows, before the step changes them.
-        decay: what share of a row is taken away.
+        tables: their weights, (V, Y), by name.
+        share: of an average, that a step keeps; 0 for no averages.
+        decay: what share of a row a step takes away.
     """
-    tables, big = ranker.fields.tables, weights(ranker)
-    if not big:
-        return
-    assert isinstance(tables, ShardedEmbeddingBagCollection)
 
-    def tell(features: KeyedJaggedTensor, *_: object) -> None:
-        if not torch.is_grad_enabled():
+    def __init__(self, tables: dict[str, Tensor], *, share: float, decay: float) -> None:
+        self.weights, self._share, self._keep = tables, share, 1.0 - decay
+        self.averages = {name: weight.clone() for name, weight in tables.items()} if share else {}
+        self._as_of = {name: torch.zeros(len(weight), dtype=torch.int32) for name, weight in tables.items()}
+        self._steps = torch.zeros((), dtype=torch.int64)
+
+    def watch(self, ranker: Ranker) -> None:
+        """Bring rows up to date before each look-up of a training step."""
+        if not self.weights:
             return
-        with torch.no_grad():
-            for name, weight in big.items():
-                rows_R = features[name].values().unique()
-                before(name, rows_R)
-                weight[rows_R] *= 1 - decay  # their gradient does not ask what they are
+        tables = ranker.fields.tables
+        assert isinstance(tables, ShardedEmbeddingBagCollection)
 
-    tables.register_post_lookup_tracker_fn(tell)
+        def look_up(_: nn.Module, inputs: tuple[KeyedJaggedTensor]) -> None:
+            if torch.is_grad_enabled():
+                for name in self.weights:
+                    self.catch_up_with(name, inputs[0][name].values().unique())
+
+        for lookup in tables._lookups:  # where its own trackers look, too
+            lookup.register_forward_pre_hook(look_up)
+
+    def step(self) -> None:
+        """Count a step; averages begin with the first one's weights."""
+        self._steps += 1
+        if self._steps == 1:
+            self.catch_up()
+            for name, average in self.averages.items():
+                average.copy_(self.weights[name])
+
+    def catch_up(self) -> None:
+        """Bring all rows up to date."""
+        for name, weight in self.weights.items():
+            self.catch_up_with(name, torch.arange(len(weight), device=weight.device))
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that changes beside the weights; they are no copies."""
+        if not self.weights:
+            return {}
+        kept = {f"average of {name}": average for name, average in self.averages.items()}
+        return kept | {f"as of {name}": steps for name, steps in self._as_of.items()} | {"steps": self._steps}
+
+    @torch.no_grad()
+    def catch_up_with(self, name: str, rows_R: Tensor) -> None:
+        """Bring distinct rows of a table up to date."""
+        as_of_V, weight_VY = self._as_of[name], self.weights[name]
+        missed_R1 = (self._steps - as_of_V[rows_R]).double().unsqueeze(1)
+        weight_RY, left_R1 = weight_VY[rows_R], self._keep**missed_R1
+        if self.averages:
+            share_R1 = self._share**missed_R1
+            taken_R1 = (1 - self._share) * _convolved(self._keep, self._share, missed_R1)
+            average_VY = self.averages[name]
+            average_VY[rows_R] = share_R1.float() * average_VY[rows_R] + taken_R1.float() * weight_RY
+        weight_VY[rows_R] = left_R1.float() * weight_RY
+        as_of_V[rows_R] = int(self._steps)
+
+
+def _convolved(one: float, other: float, count_R1: Tensor) -> Tensor:
+    """Sum of one^j other^(n-j) over j from 1 to n."""
+    if one == other:
+        return count_R1 * one**count_R1
+    return one * (one**count_R1 - other**count_R1) / (one - other)

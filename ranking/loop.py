@@ -78,8 +78,9 @@ def fit(
     size = parameters(model)
     trained = group.spread(model, config)
     optimizer = optimizer_of(model, config)
-    averages = Averages(big_tables.others(model), big_tables.weights(model), config.averaging)
-    big_tables.watch(model, averages.before, config.sparse_decay)
+    big = big_tables.Rows(big_tables.weights(model), share=config.averaging, decay=config.sparse_decay)
+    big.watch(model)
+    averages = Averages(big_tables.others(model), big, config.averaging)
     live = {"model": local_weights(model), "averages": averages.state(), "big tables": big_tables.state(model)}
     progress, best = checkpoint.resume(live, optimizer) if checkpoint else (Progress(), {})
     if progress.epoch:

@@ -57,6 +57,7 @@ def test_only_tables_of_enough_rows_are_big() -> None:
 def test_a_step_changes_the_rows_it_looked_up_and_no_other() -> None:
     model, batches = new(BIG)
     trained = ALONE.spread(model, BIG)
+    big_tables.Rows(big_tables.weights(model), share=0.9, decay=0.1).watch(model)
     optimizer = loop.optimizer_of(model, BIG)
     before = {name: weight.clone() for name, weight in local_weights(model).items()}
     at_B = torch.arange(6)
@@ -73,13 +74,14 @@ def test_a_step_changes_the_rows_it_looked_up_and_no_other() -> None:
 
 
 def test_a_step_is_row_wise_adagrads() -> None:
-    """Against the formula, out of the gradients that the dense way computes."""
+    """Against the formula, out of the gradients that the dense way computes; every row then loses its share."""
     model, batches = new(STILL)
     gradients: list[Tensor] = []
     batch = batches(torch.arange(20), training=True)
     big, _ = new(BIG)
     trained = ALONE.spread(big, BIG)
-    big_tables.watch(big, lambda *_: None, BIG.sparse_decay)
+    rows = big_tables.Rows(big_tables.weights(big), share=0.0, decay=0.1)
+    rows.watch(big)
     optimizer = loop.optimizer_of(big, BIG)
     for _ in range(2):
         dense = model.fields.tables.embedding_bags["user"].get_parameter("weight")
@@ -87,15 +89,55 @@ def test_a_step_is_row_wise_adagrads() -> None:
         model.zero_grad()
         torch.nn.functional.binary_cross_entropy_with_logits(model(batch).logits_B, batch.label_B).backward()
         assert dense.grad is not None
-        seen = dense.grad.any(dim=1).unsqueeze(1)
         gradients.append(dense.grad)
         gathered = sum(gradient.square().mean(dim=1, keepdim=True) for gradient in gradients)
         assert isinstance(gathered, Tensor)
-        decayed = torch.where(seen, (1 - BIG.sparse_decay) * dense.detach(), dense.detach())
-        expected = decayed - BIG.sparse_rate * gradients[-1] / (gathered.sqrt() + 1e-8)
+        expected = 0.9 * (dense.detach() - BIG.sparse_rate * gradients[-1] / (gathered.sqrt() + 1e-8))
         loop.train_step(trained, optimizer, batch)
+        rows.step()
+        rows.catch_up()
         torch.testing.assert_close(local_weights(big)[_key("user")], expected, rtol=1e-4, atol=1e-6)
         assert big_tables.state(big)["user.momentum1/0"].flatten() == pytest.approx(gathered.flatten(), rel=1e-4)
+
+
+ROWS, STEPS = 12, 40
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 0.95])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_rows_are_those_of_a_table_that_is_decayed_and_averaged_as_a_whole(share: float, decay: float) -> None:
+    """Most rows change seldom, the last never; with a share of 0.9 average and row decay alike."""
+    by_rows = torch.randn(ROWS, 2, generator=torch.Generator().manual_seed(99))
+    whole, average = by_rows.clone(), torch.zeros(ROWS, 2)
+    rows = big_tables.Rows({"user": by_rows}, share=share, decay=decay)
+    for step in range(STEPS):
+        generator = torch.Generator().manual_seed(step)
+        some = torch.randint(0, ROWS - 1, (3,), generator=generator).unique()
+        change = torch.randn(1, 2, generator=generator)
+        rows.catch_up_with("user", some)
+        torch.testing.assert_close(by_rows[some], whole[some], rtol=1e-4, atol=1e-6)
+        by_rows[some] += change
+        rows.step()
+        whole[some] += change
+        whole *= 1 - decay
+        average = torch.lerp(whole, average, share) if step else whole.clone()
+    rows.catch_up()
+    torch.testing.assert_close(by_rows, whole, rtol=1e-4, atol=1e-6)
+    if share:
+        torch.testing.assert_close(rows.averages["user"], average, rtol=1e-4, atol=1e-6)
+
+
+def test_a_row_that_is_brought_up_to_date_leaves_the_others_as_they_are() -> None:
+    table = torch.ones(ROWS, 2)
+    rows = big_tables.Rows({"user": table}, share=0.9, decay=0.1)
+    rows.step()
+    rows.step()
+    before = {"table": table.clone()} | {name: value.clone() for name, value in rows.state().items()}
+    rows.catch_up_with("user", torch.tensor([3, 5]))
+    after = {"table": table} | rows.state()
+    for name in ("table", "average of user", "as of user"):
+        changed = (after[name] != before[name]).view(ROWS, -1).any(dim=1).nonzero().flatten().tolist()
+        assert changed == [3, 5]
 
 
 def fit(checkpoint: Checkpoint | None, config: RankerConfig) -> tuple[dict[str, Any], dict[str, Tensor], np.ndarray]:
@@ -138,25 +180,6 @@ def test_the_loss_goes_down_and_the_weights_score_the_same_without_shards() -> N
     plain, batches = new(STILL)
     plain.load_state_dict(weights)
     np.testing.assert_allclose(loop.predict(plain, batches, batches.rows.of_split("valid")), scores, atol=1e-6)
-
-
-def test_averages_of_rows_are_those_of_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step of a run, by a copy that takes part in each."""
-    config, share = replace(BIG, epochs=2, averaging=0.9), 0.9
-    copies: dict[str, Tensor] = {}
-    model, batches = new(config)
-    original = loop.Averages.step
-
-    def step(averages: loop.Averages) -> None:
-        original(averages)
-        for name, weight in big_tables.weights(model).items():
-            copies[name] = torch.lerp(weight, copies[name], share) if name in copies else weight.clone()
-
-    monkeypatch.setattr(loop.Averages, "step", step)
-    monkeypatch.setattr(loop.metrics, "auc", lambda *_: 1.0)  # the last epoch counts as best
-    loop.fit(model, batches, config)
-    for name, weight in big_tables.weights(model).items():
-        torch.testing.assert_close(weight, copies[name], rtol=1e-4, atol=1e-6)
 
 
 def _key(table: str) -> str:
