@@ -9,8 +9,8 @@ from core.settings import Workspace
 from ranking.recipes import RankerConfig, from_json
 
 FOLDER = "ranking"
-_OWN = ("bags", "batch", "distributed", "inputs", "layers", "loop", "matching", "ranker", "registry", "resume")
-_READ = ("rows", "text_match", "weights")
+_OWN = ("averaging", "bags", "batch", "big_tables", "distributed", "inputs", "layers", "loop", "matching", "ranker")
+_READ = ("registry", "resume", "rows", "text_match", "weights")
 _SHARED = ("device", "seeding", "update")
 _SOURCES = [
     *(f"ranking/{name}.py" for name in (*_OWN, *_READ)),
