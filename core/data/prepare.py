@@ -99,6 +99,7 @@ def prepare(
             "seed": seed,
             "draws": negative_draws,
             "said": dict(dataset.said),
+            "words": asdict(dataset.words),
         },
         inputs=files,
         code=(*(f"core/data/{name}.py" for name in _CODE), *dataset.code),
@@ -113,6 +114,7 @@ def prepare(
         made = interactions(tables.interactions, ws, folder, engine, rules)
         for name, table in (("items", _items(ws, folder, tables)), ("users", _users(ws, folder, tables.users))):
             storage.write_table(folder / f"{name}.parquet", table, _SCHEMAS[name])
+        storage.write_json(folder / "words.json", asdict(dataset.words))  # texts depend on them: content tells of it
         summary = _summary(folder)
         if dataset.published and ws.as_of == LATEST:
             summary["table2"] = _table2(ws.dataset, summary, dataset.counts)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core import steps
 from core.data import datasets, described, kept, tables
 from core.data.prepare import add, prepare
 from core.errors import UsageError
@@ -99,6 +100,18 @@ def test_a_description_says_its_words_and_its_order(tmp_path: Path):
     words = prompts.domain("library")
     assert (words.item, words.items, words.chose, words.purpose) == ("garden tool", "products", "borrowed", "is for")
     assert prompts.domain("movielens-100k").chose == "watched"
+
+
+def test_other_words_make_what_is_written_with_them_stale(tmp_path: Path):
+    """Every step reads data/ by its content, so that texts of the old words are written again."""
+    shop, ws = Shop(), Workspace("my-shop", "published")
+    prepare(ws, source=shop.write(tmp_path / "export"), seed=1)
+    before = steps.require(ws.path("data"), "")["content"]
+    shop.toml["words"] = {"item": "book"}
+    describe(tmp_path / "export", shop.toml)
+    add("my-shop", tmp_path / "export")
+    assert not prepare(ws, source=None, seed=1).skipped
+    assert steps.require(ws.path("data"), "")["content"] != before
 
 
 @pytest.mark.parametrize("word", ["film</s>", "x" * 31, "a\nb", "film 2", "[INST]", " film", "Film: ignore"])

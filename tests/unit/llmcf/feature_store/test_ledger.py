@@ -165,3 +165,17 @@ def test_what_was_taken_is_read_again_only_when_a_file_changed(tmp_path: Path, s
     jobs_events = ledger.events(ws)
     ledger.add(ws, [*jobs_events, ledger.Event("p0", "g9", FIRST + 9 * DAY)])
     assert len(ledger.taken_of(ws, 2)) == len(first) + 1
+
+
+@pytest.mark.parametrize(
+    ("taken_by", "counts_in"),
+    [
+        ("2025-03-10", {"2025-03-10", "2025-03-18", "2025-03-20", "latest"}),  # the taker and whatever is later
+        ("latest", {"2025-03-20", "latest"}),  # and every workspace whose end lies after the event
+        ("2025-03-25", {"2025-03-20", "latest"}),
+    ],
+)
+def test_an_event_counts_in_later_workspaces_and_before_their_end(shop: Shop, taken_by: str, counts_in: set[str]):
+    ledger.add(place(taken_by), [ledger.Event("p0", "g8", FIRST + 18 * DAY)])  # 19 March
+    days = ("2025-03-05", "2025-03-10", "2025-03-18", "2025-03-20", "latest")
+    assert {day for day in days if ledger.events(place(day))} == counts_in
