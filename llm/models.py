@@ -81,9 +81,7 @@ def _pinned(ws: Workspace) -> tuple[str, Path]:
         raise Missing(f"no model is pinned for {ws.dataset}", verb)
     pin.check(ws)
     if not pin.path.is_dir() or model_hash(pin.path) != pin.hash:
-        raise Missing(
-            f"{pin.path} is not the pinned model {pin.hash[:12]} any more; bring it back, or pin one", verb
-        )
+        raise Missing(f"{pin.path} is not the pinned model {pin.hash[:12]} any more; bring it back, or pin one", verb)
     return pin.name, pin.path
 
 
