@@ -152,7 +152,10 @@ def spark_master() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The folder of one (dataset, order, as-of); `as_of` is "latest" or an ISO date (data before that day only)."""
+    """The folder of one (dataset, order, as-of); `as_of` is "latest" or a day (data before that day only).
+
+    A day may be spelt 2026-10-01, 20261001 or 2026-W40-4, and is kept in the first form.
+    """
 
     dataset: str
     order: str
@@ -162,9 +165,10 @@ class Workspace:
         check_choice("order", self.order, ORDERS)
         if self.as_of != LATEST:
             try:
-                date.fromisoformat(self.as_of)
+                day = date.fromisoformat(self.as_of).isoformat()
             except ValueError:
                 raise UsageError(f"--as-of {self.as_of!r} is neither {LATEST!r} nor a date like 2026-01-31") from None
+            object.__setattr__(self, "as_of", day)  # frozen for everybody else
 
     @property
     def root(self) -> Path:

@@ -17,7 +17,7 @@ DAY = r"^(|latest|\d{4}-\d{2}-\d{2})$"
 
 PARAMETERS = {
     "dataset": Param("movielens-100k", type="string", minLength=1, description="The data set, by name."),
-    "order": Param(ORDERS[0], enum=ORDERS, description="How interactions are ordered and split."),
+    "order": Param("", enum=["", *ORDERS], description="How interactions are ordered; empty: as the data set says."),
     "as_of": Param("", type="string", pattern=DAY, description="Data before this day; empty: the run's own day."),
     "seed": Param(2023, type="integer", minimum=0),
     "negative_draws": Param(1, type="integer", minimum=1, description="Negatives that a training row has."),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from core import steps
 from core.contracts import HISTORY, PAD, RECIPES
-from core.data import tables
+from core.data import tables, texts
 from core.data.tables import remedy
 from core.errors import UsageError, check_choice
 from core.result import Result
@@ -112,4 +112,4 @@ def _evidence(row: dict[str, Any], similarity: float, users: pa.Table, items: pa
 
 def _title(items: pa.Table, item: int) -> str:
     at = pc.index(items["item"], item).as_py()
-    return items["title"][at].as_py() if at >= 0 else _GONE
+    return texts.name(items["title"][at].as_py(), items["raw_id"][at].as_py()) if at >= 0 else _GONE

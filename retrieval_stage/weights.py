@@ -39,8 +39,14 @@ def shown_examples(
 
 def new_tower(ws: Workspace, config: RetrievalConfig, sequences: Sequences, examples: ExampleSet | None) -> UserTower:
     """An untrained tower of the workspace's sizes; `sequences` say which users it knows."""
-    users, items = len(tables.users(ws)) + FIRST_ID, len(tables.items(ws)) + FIRST_ID
-    return UserTower(config, known_U=_known_users(sequences, users), items=items, examples=examples)
+    users, offered_V = len(tables.users(ws)) + FIRST_ID, torch.from_numpy(tables.items(ws)["offered"].to_numpy())
+    return UserTower(
+        config,
+        known_U=_known_users(sequences, users),
+        items=len(offered_V) + FIRST_ID,
+        examples=examples,
+        offered_V=offered_V,
+    )
 
 
 def save(tower: UserTower, folder: Path) -> None:

@@ -20,7 +20,8 @@ from core.result import Result
 from core.settings import Workspace
 from llm import models, packs
 from llm.contexts import training_split
-from llm.recgen import mixing, train
+from llm.defaults import PINNED
+from llm.recgen import mixing
 from llm.recgen.scoring import Scorer
 from llm.vector_cache import VectorCache
 
@@ -34,12 +35,12 @@ def score(ws: Workspace, *, model: str, seed: int, rows: int | None) -> Result:
     """Fill scores/<model>/ with the P(Yes) of `rows` training rows (None for all) that did not train the model.
 
     Raises:
-        UsageError: if fewer than two rows are asked for.
+        UsageError: if fewer than two rows are asked for, or the pinned model.
         LlmcfError: if the model is not trained, or has seen every row.
     """
     if rows is not None and rows < 2:
         raise UsageError(f"--rows {rows}: a pair is two rows")
-    name, path = train.find_model(ws, model, seed=seed)
+    name, path = _teacher(ws, model, seed)
     step = steps.Step(
         folder=ws.path("scores", name),
         config={"model": models.model_hash(path), "rows": rows, "seed": seed},
@@ -64,7 +65,7 @@ def pack(ws: Workspace, name: str, *, model: str, seed: int, folder: Path = pack
     Raises:
         LlmcfError: if nothing was scored.
     """
-    author, path = train.find_model(ws, model, seed=seed)
+    author, path = _teacher(ws, model, seed)
     place = ws.path("scores", author)
     made = steps.require(place, tables.remedy(ws, "recgen score"))
     scores, trained = (pq.read_table(place / f"{file}.parquet") for file in ("scores", "trained"))
@@ -116,6 +117,12 @@ def restore(ws: Workspace, name: str, *, folder: Path = packs.PACKS) -> Result:
         artifacts={"scores": str(done.folder / "scores.parquet")},
         details=done.summary,
     )
+
+
+def _teacher(ws: Workspace, model: str, seed: int) -> tuple[str, Path]:
+    if model == PINNED:
+        raise UsageError(f"--model {model}: rows have other numbers each day, so what it has seen is not known here")
+    return models.find_model(ws, model, seed=seed)
 
 
 def _digest(ws: Workspace, rows: pa.Array) -> str:

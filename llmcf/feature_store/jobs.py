@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ import pyarrow.parquet as pq
 
 from core import schemas, steps, storage
 from core.data import asof, dated, features, tables, vocabulary
+from core.data.events import Event
 from core.errors import Missing
 from core.result import Result
 from core.settings import Workspace
-from llmcf.feature_store import pushes, registry
+from llmcf.feature_store import ledger, pushes, registry
 from llmcf.feature_store.registry import UNTIL
-
-LEDGER = "pushed.parquet"  # accepted events, in the workspace's feast/
 
 
 def apply(ws: Workspace) -> Result:
@@ -89,25 +87,25 @@ def materialize(ws: Workspace) -> Result:
     return _result(ws, "features materialize", start, skipped=skipped, details=details)
 
 
-def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Result:
+def push(ws: Workspace, lines: Iterable[str | bytes], *, now: float | None = None) -> Result:
     """Take new interactions (JSON lines of raw ids) into the offline and the online history.
 
-    Safe to repeat: an event that is known, in the future, or late (older than the user's newest in the prepared data)
-    is counted and left out; others may come in any order. New users and items get rows of the vocabulary, so that they
-    are served at once. `now` is a Unix time.
+    Safe to repeat, and a repeat completes what a killed push began: an event that is known, up to a day in the future,
+    or late (older than the user's newest in the prepared data) is counted and left out; others may come in any order.
+    New users and items get rows of the vocabulary, so that they are served at once. `now` is a Unix time.
 
     Raises:
         UsageError: for a line that is no event; then nothing is taken.
     """
     registry.require_applied(ws)
-    events, start = pushes.parse(lines), time.monotonic()
-    with registry.locked(ws):
+    start, latest = time.monotonic(), time.time() if now is None else now
+    events = pushes.parse(lines, now=latest)
+    with registry.locked(ws), ledger.locked(ws):
         until = _materialized_until(ws, _contents(ws))
-        latest = time.time() if now is None else now
-        grown = _grow(ws, [event for event in events if event.timestamp <= latest])
+        account = _judged(ws, events, latest)
+        grown = _grow(ws, account.accepted)
+        ledger.add(ws, account.accepted)
         timelines = _replayed(ws)
-        account = timelines.append(events, now=latest)
-        _write_ledger(ws, _ledger(ws) + account.accepted)
         states = _compose_history(ws, timelines)
         _push_online(ws, states.filter(pa.array(np.isin(states["user"], list(timelines.ids(events))))))
         if until is not None:
@@ -120,6 +118,16 @@ def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Re
         "left_out": dict(account.left_out),
     }
     return _result(ws, "features push", start, skipped=False, details=details)
+
+
+def _judged(ws: Workspace, events: list[Event], latest: float) -> pushes.Account:
+    """Which of the events can be taken, found before anything is kept of them."""
+    known = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
+    users = pushes.numbered(known["users"], (event.user for event in events))
+    items = pushes.numbered(known["items"], (event.item for event in events))
+    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), users, items)
+    timelines.replay(ledger.events(ws))
+    return timelines.append(events, now=latest)
 
 
 def _result(ws: Workspace, verb: str, start: float, *, skipped: bool, details: dict[str, Any]) -> Result:
@@ -167,9 +175,7 @@ def _check(ws: Workspace, joined: pa.Table, expected: pa.Table) -> None:
 
 def _contents(ws: Workspace) -> dict[str, Any]:
     """What the online store should hold."""
-    ledger = ws.path("feast", LEDGER)
-    digest = storage.sha256(ledger) if ledger.exists() else None
-    return {"release": registry.release(ws), "events": len(_ledger(ws)), "ledger": digest}
+    return {"release": registry.release(ws), "events": len(ledger.events(ws)), "ledger": ledger.digest(ws)}
 
 
 def _materialized_until(ws: Workspace, wanted: dict[str, Any]) -> float | None:
@@ -181,29 +187,19 @@ def _materialized_until(ws: Workspace, wanted: dict[str, Any]) -> float | None:
 
 def _mark_materialized(ws: Workspace, contents: dict[str, Any], *, until: float) -> None:
     """Note what is online and how far it reaches: to its last state or the newest pushed event."""
-    reached = max([until, *(event.timestamp for event in _ledger(ws))])
+    reached = max([until, *(event.timestamp for event in ledger.events(ws))])
     storage.write_json(ws.path("feast", registry.MATERIALIZED), contents | {UNTIL: reached})
-
-
-def _ledger(ws: Workspace) -> list[pushes.Event]:
-    path = ws.path("feast", LEDGER)
-    return [pushes.Event(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
-
-
-def _write_ledger(ws: Workspace, events: list[pushes.Event]) -> None:
-    table = pa.Table.from_pylist([asdict(event) for event in events], schema=pushes.EVENTS)
-    storage.write_table(ws.path("feast", LEDGER), table, pushes.EVENTS)
 
 
 def _replayed(ws: Workspace) -> pushes.Timelines:
     """Timelines with the ledger's events, save those that the prepared data has caught up with."""
-    rows = [vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")]
-    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), *rows)
-    timelines.append(_ledger(ws), now=float("inf"))
+    known = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
+    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), known["users"], known["items"])
+    timelines.replay(ledger.events(ws))
     return timelines
 
 
-def _grow(ws: Workspace, events: list[pushes.Event]) -> dict[str, int]:
+def _grow(ws: Workspace, events: list[Event]) -> dict[str, int]:
     """Give rows to users and items that were never seen; how many."""
     found = {}
     for kind, raw_ids in (("users", [event.user for event in events]), ("items", [event.item for event in events])):

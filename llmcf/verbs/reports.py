@@ -34,9 +34,8 @@ def backfill_recgen(
     as_json: opt.Json = False,
 ) -> None:
     """Tune by every method of Figure 4 and measure recommendation and general ability."""
-    from llm.recgen.evaluate import Size
-    from llm.recgen.methods import METHODS
-    from llm.recgen.train import TuningConfig
+    from llm.methods import METHODS
+    from llm.recgen.recipes import Size, TuningConfig
     from llmcf.backfill import recgen
 
     place = workspace(dataset, order, as_of)

@@ -105,7 +105,7 @@ def test_every_parameter_is_in_the_environment_of_every_verb(probe: dict) -> Non
 
 def test_choices_are_the_projects(daily: dict) -> None:
     enum = {name: schema.get("enum") for name, (_, schema) in daily["params"].items()}
-    assert enum["order"] == list(ORDERS)
+    assert enum["order"] == ["", *ORDERS]
     assert enum["recipe"] == list(RECIPES)
     assert set(enum["engine"]) == set(engines.NAMES)
     assert set(enum["ranker"]) == set(ranking_recipes.MODELS)

@@ -9,10 +9,9 @@ from core.errors import LlmcfError
 from core.settings import Workspace
 from llm.cot import embed
 from llmcf.reports import cot
-from tests.integration.test_generate import Parrot, model, place, run
+from tests.parrot import Parrot, run
 
 pytestmark = pytest.mark.integration
-__all__ = ["model", "place"]
 
 
 @pytest.fixture
