@@ -71,7 +71,7 @@ def test_the_process_that_holds_it_is_named(
     start = time.monotonic()
     with pytest.raises(Unavailable, match=rf"held by process {holder.pid} .*LLMCF_MILVUS_URI"):
         open_and_leave(ws)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert capsys.readouterr().err.count("waiting for") == 1
 
 
