@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core import metrics
 from core.contracts import FIRST_ID
-from retrieval_stage.objective import Shown
+from ict.neighbours import Neighbours
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
 
@@ -35,7 +35,7 @@ def _ranks(score_BV: Tensor, sequences: Sequences, index_B: Tensor) -> tuple[Ten
     return better_BV.sum(dim=1) + 1, unmasked_B
 
 
-def by_tower(tower: UserTower, sequences: Sequences, shown: Shown) -> Score:
+def by_tower(tower: UserTower, sequences: Sequences, shown: Neighbours) -> Score:
     """Scores by inner product with the user vector; the tower's examples must be frozen."""
 
     @torch.no_grad()

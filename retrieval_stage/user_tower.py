@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from core.contracts import FIRST_ID, HISTORY, PAD, UNKNOWN
 from ict.examples import ExampleSet
-from retrieval_stage.embeddings import DenseTable, Table
+from retrieval_stage.embeddings import DenseTable, EmbeddingTable
 from retrieval_stage.in_context import InContextFeature
+from retrieval_stage.inputs import TowerData
 from retrieval_stage.models.sasrec import SASRec
 from retrieval_stage.recipes import RetrievalConfig
 
@@ -33,8 +34,8 @@ class UserTower(nn.Module):
 
     known_U: Tensor
     offered_V: Tensor
-    user: Table | DenseTable
-    item: Table | DenseTable
+    user: EmbeddingTable | DenseTable
+    item: EmbeddingTable | DenseTable
 
     def __init__(
         self,
@@ -51,8 +52,8 @@ class UserTower(nn.Module):
         offered_V = torch.ones(items - FIRST_ID, dtype=torch.bool) if offered_V is None else offered_V
         self.register_buffer("offered_V", offered_V, persistent=False)
         self._all = bool(offered_V.all())
-        self.user = Table("user", len(known_U), config.width)
-        self.item = Table("item", items, config.width)
+        self.user = EmbeddingTable("user", len(known_U), config.width)
+        self.item = EmbeddingTable("item", items, config.width)
         self.backbone = BACKBONES[config.model](
             width=config.width,
             length=HISTORY,
@@ -126,3 +127,14 @@ class UserTower(nn.Module):
         if self.context is not None:
             self.encode_examples()
             self.context.freeze(self.users, self.item)
+
+
+def build(config: RetrievalConfig, data: TowerData) -> UserTower:
+    """A fresh tower for a configuration; draws its weights from torch's default generator."""
+    return UserTower(
+        config,
+        known_U=data.known_users(),
+        items=len(data.offered_V) + FIRST_ID,
+        examples=data.examples,
+        offered_V=data.offered_V,
+    )

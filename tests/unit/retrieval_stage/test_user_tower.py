@@ -9,9 +9,9 @@ from torch.testing import assert_close
 from core.contracts import FIRST_ID, PAD, UNKNOWN
 from core.errors import UsageError
 from ict.examples import Requests
-from ict.neighbours import NeighbourConfig, search_exact
+from ict.neighbours import NeighbourConfig, Neighbours, search_exact
 from retrieval_stage import evaluation
-from retrieval_stage.objective import Shown, step_loss
+from retrieval_stage.objective import step_loss
 from retrieval_stage.recipes import RetrievalConfig, resolve
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
@@ -37,13 +37,13 @@ def tower_of(config: RetrievalConfig, offered_V: torch.Tensor | None = None) -> 
 
 
 @pytest.fixture(scope="module")
-def shown() -> Shown:
+def shown() -> Neighbours:
     config = NeighbourConfig(stage="retrieval", recipe="strict", seed=1)
     examples, similarity = search_exact(EXAMPLES, Requests.of(ROWS), config)
-    return Shown(examples[SEQUENCES.row_N], similarity[SEQUENCES.row_N])
+    return Neighbours(examples[SEQUENCES.row_N], similarity[SEQUENCES.row_N])
 
 
-def vectors(tower: UserTower, shown: Shown, index: torch.Tensor) -> torch.Tensor:
+def vectors(tower: UserTower, shown: Neighbours, index: torch.Tensor) -> torch.Tensor:
     tower.eval()
     tower.freeze_examples()
     rows = (SEQUENCES.user_N, SEQUENCES.history_NL, shown.examples_NK, shown.similarity_NK)
@@ -51,7 +51,7 @@ def vectors(tower: UserTower, shown: Shown, index: torch.Tensor) -> torch.Tensor
         return tower(*(values[index] for values in rows))
 
 
-def test_without_w_both_frameworks_minimise_the_same_loss(shown: Shown) -> None:
+def test_without_w_both_frameworks_minimise_the_same_loss(shown: Neighbours) -> None:
     plain, enhanced = tower_of(config_of("none")), tower_of(replace(config_of("llm-cf"), scale=0.0))
     enhanced.load_state_dict(plain.state_dict(), strict=False)
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
@@ -60,7 +60,7 @@ def test_without_w_both_frameworks_minimise_the_same_loss(shown: Shown) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["strict", "paper", "best"])
-def test_the_feature_learns_through_the_loss(shown: Shown, recipe: str) -> None:
+def test_the_feature_learns_through_the_loss(shown: Neighbours, recipe: str) -> None:
     tower = tower_of(config_of("llm-cf", recipe))
     tower.encode_examples()
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
@@ -70,14 +70,14 @@ def test_the_feature_learns_through_the_loss(shown: Shown, recipe: str) -> None:
     assert rests == {"context.ict.no_example"}, "masked wherever it stands"
 
 
-def test_a_user_without_training_rows_is_the_unknown_user(shown: Shown) -> None:
+def test_a_user_without_training_rows_is_the_unknown_user(shown: Neighbours) -> None:
     tower = tower_of(config_of("none")).eval()
     same = tower.users(torch.tensor([5, UNKNOWN, USERS + FIRST_ID, 10**9]))
     assert_close(same, same[1].expand(4, -1))
     assert not torch.allclose(tower.users(torch.tensor([6])), same[1])
 
 
-def test_every_position_of_a_window_is_shown_strictly_earlier_examples_only(shown: Shown) -> None:
+def test_every_position_of_a_window_is_shown_strictly_earlier_examples_only(shown: Neighbours) -> None:
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
     rows = SEQUENCES.rows_of_window(ends)[SEQUENCES.targets(ends) != PAD]
     day = torch.from_numpy(ROWS["day"].to_numpy().astype("int64"))[SEQUENCES.row_N[rows]]
@@ -86,7 +86,7 @@ def test_every_position_of_a_window_is_shown_strictly_earlier_examples_only(show
     assert (EXAMPLES.day_M[examples] < day[:, None])[examples > 0].all()
 
 
-def test_w_reads_the_examples_and_frozen_tokens_follow_the_weights(shown: Shown) -> None:
+def test_w_reads_the_examples_and_frozen_tokens_follow_the_weights(shown: Neighbours) -> None:
     tower, index = tower_of(config_of("llm-cf")), SEQUENCES.of_split("test")
     assert (shown.examples_NK[index] > 0).any(dim=1).all()
     before = vectors(tower, shown, index)
@@ -96,15 +96,15 @@ def test_w_reads_the_examples_and_frozen_tokens_follow_the_weights(shown: Shown)
     assert not torch.isclose(before, after, atol=1e-6).all(dim=1).any()
 
 
-def test_the_similarity_is_read_by_best_only(shown: Shown) -> None:
+def test_the_similarity_is_read_by_best_only(shown: Neighbours) -> None:
     index = SEQUENCES.of_split("test")
-    other = Shown(shown.examples_NK, shown.similarity_NK + 1)
+    other = Neighbours(shown.examples_NK, shown.similarity_NK + 1)
     for recipe, moves in (("strict", False), ("best", True)):
         tower = tower_of(config_of("llm-cf", recipe))
         assert torch.allclose(vectors(tower, shown, index), vectors(tower, other, index)) is not moves
 
 
-def test_vectors_do_not_depend_on_the_batch(shown: Shown) -> None:
+def test_vectors_do_not_depend_on_the_batch(shown: Neighbours) -> None:
     tower, index = tower_of(config_of("llm-cf", "best")), SEQUENCES.of_split("valid")
     alone = torch.cat([vectors(tower, shown, index[i : i + 1]) for i in range(len(index))])
     assert_close(vectors(tower, shown, index), alone, atol=1e-5, rtol=1e-5)
@@ -124,7 +124,7 @@ def test_unknown_names_list_the_choices(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("negatives", [0, 50])
-def test_what_is_not_offered_is_no_negative_and_is_not_ranked(shown: Shown, negatives: int) -> None:
+def test_what_is_not_offered_is_no_negative_and_is_not_ranked(shown: Neighbours, negatives: int) -> None:
     """Rows of another shop lie before, between and after those of this one; without them all is the same."""
     config = replace(config_of("none"), negatives=negatives, unknown_item=0.0)
     wide = 2 * ITEMS + 3
