@@ -39,13 +39,24 @@ def _path(variable: str, default: Path) -> Path:
         raise UsageError(f"{variable} {value!r} names no folder: {error}") from None
 
 
+def places() -> dict[str, Path]:
+    """The folders that verbs write to, by the variables that name them."""
+    return {
+        "LLMCF_HOME": home(),
+        "LLMCF_RUNS": runs(),
+        "LLMCF_RESULTS": results(),
+        "LLMCF_TRITON_MODELS": triton_models(),
+    }
+
+
 def check_places() -> None:
     """Look at once whether what a verb makes can be written, not after minutes of work.
 
     Raises:
         UsageError: naming the variable, if its folder is a file, may not be written to, or lies on a full disk.
     """
-    for variable, folder in {"LLMCF_HOME": home(), "LLMCF_RUNS": runs()}.items():
+    for variable in ("LLMCF_HOME", "LLMCF_RUNS"):
+        folder = places()[variable]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as probe:
@@ -53,7 +64,7 @@ def check_places() -> None:
                 probe.flush()
         except OSError as error:
             raise UsageError(_unusable(variable, folder, error)) from None
-    for variable, folder in {"LLMCF_RESULTS": results(), "LLMCF_TRITON_MODELS": triton_models()}.items():
+    for variable, folder in places().items():
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{variable} {folder} is a file; name a folder")
 

@@ -94,7 +94,7 @@ def _client(address: str, token: str = "") -> "Iterator[MilvusClient]":
 def _give_up_in_time(client: "MilvusClient") -> None:
     """Let the client ask again for `_PATIENCE_S` and no longer: by itself it asks 75 times, for minutes."""
     handler = client._get_connection()
-    recover = handler._on_rpc_error  # what it calls after every call that failed for want of a server
+    recover = handler._on_rpc_error  # pyright: ignore[reportAttributeAccessIssue] - it calls that after each failed call
     first = last = 0.0
 
     def hook(error: Exception) -> bool:
@@ -107,7 +107,7 @@ def _give_up_in_time(client: "MilvusClient") -> None:
             raise error
         return recover(error)
 
-    handler._on_rpc_error = hook
+    handler._on_rpc_error = hook  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _explained(address: str, error: Exception, *, connected: bool) -> Exception:

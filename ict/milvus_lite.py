@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from core.errors import LlmcfError, Missing, Unavailable
 from core.progress import say
@@ -35,9 +35,8 @@ def opened(path: Path, remedy: str) -> Iterator[str]:
     _check(path, remedy)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for attempt in _attempts(path, DataDirLockedError):
-            with attempt:
-                server, database, port = start_server_in_thread(str(path), host=_HOST)
+        start = _waiting(path, DataDirLockedError)
+        server, database, port = start(start_server_in_thread, str(path), host=_HOST)
     except DataDirLockedError:
         raise Unavailable(
             f"{path} is {_held(path)} (a running service, or a verb that publishes), for over {PATIENCE_S:.0f} s; "
@@ -70,7 +69,8 @@ def holder(path: Path) -> int | None:
     return None
 
 
-def _attempts(path: Path, locked: type[Exception]) -> Iterator[AttemptManager]:
+def _waiting(path: Path, locked: type[Exception]) -> Retrying:
+    """Calls a function until it no longer raises `locked`, and says once what it waits for."""
     told = False
 
     def tell(state: RetryCallState) -> None:
@@ -79,7 +79,7 @@ def _attempts(path: Path, locked: type[Exception]) -> Iterator[AttemptManager]:
             told = True
             say(f"waiting for {path}, {_held(path)}")
 
-    yield from Retrying(
+    return Retrying(
         retry=retry_if_exception_type(locked),
         stop=stop_after_delay(PATIENCE_S),
         wait=wait_random(0.05, 0.3),

@@ -56,7 +56,7 @@ PIPELINE = (
     Verb("serve", ("--check",)),
     Verb("dag test"),
 )
-SEEDED = {"data prepare", "recgen train", "cot generate", "rank train", "retrieve train", "export"}
+SEEDED = {"data prepare", "recgen train", "cot generate", "rank train", "retrieve train", "export", "dag test"}
 
 
 def demo(ws: Workspace, *, source: Path | None, seed: int) -> Result:

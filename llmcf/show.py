@@ -1,12 +1,11 @@
 """How a verb's result reaches people (a short text) and programs (one JSON object)."""
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TextIO
 
 from core import settings
 from core.result import Estimate, Result
@@ -43,26 +42,13 @@ def run(
     with result_stream() as stdout:
         outcome = estimate() if estimate else work()
         if as_json:
-            print(json_text(outcome.as_json()), file=stdout)
+            print(json.dumps(outcome.as_json(), ensure_ascii=False, allow_nan=False), file=stdout)
         elif isinstance(outcome, Estimate):
             print(estimate_text(outcome), file=stdout)
         else:
             print(result_text(outcome), file=stdout)
     if verify and isinstance(outcome, Result):
         verify(outcome)
-
-
-def json_text(value: Any) -> str:
-    """Valid JSON whatever was measured: it has no NaN and no infinity, which become null."""
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def estimate_text(estimate: Estimate) -> str:

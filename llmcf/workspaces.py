@@ -18,6 +18,7 @@ from core.progress import say
 from core.result import Result
 from core.settings import LATEST, Workspace
 from core.steps import STAMP
+from llm import pins
 from llmcf.feature_store import registry
 from llmcf.serving import pruning, releases
 
@@ -134,10 +135,11 @@ def _workspaces(dataset: str | None) -> Iterator[Workspace]:
 
 
 def _unread(kept: set[Workspace]) -> list[Path]:
-    """Caches of models that made nothing in a kept workspace, and that nobody has written to for a week."""
+    """Caches of models that made nothing in a kept workspace and are not pinned, with nothing new for a week."""
     scored = {storage.digest(_SCORES, model) for model in _configured(kept, "scores/*", "model")}
+    pinned = {pin.hash for ws in kept if (pin := pins.read(ws))}
     read = {
-        "cot-cache": _configured(kept, "texts", "model"),
+        "cot-cache": _configured(kept, "texts", "model") | pinned,
         "vector-cache": {name[:_DIGITS] for name in (*_configured(kept, "vectors", "hash"), *scored)},
     }
     folders = [(cache, folder) for cache in read for folder in sorted(settings.home().glob(f"{cache}/[!.]*"))]

@@ -60,7 +60,7 @@ def some_records() -> milvus.Records:
 
 def open_and_leave(ws: Workspace) -> None:
     with milvus.connect(ws) as client:
-        client.list_collections()
+        milvus.names(client)
 
 
 def test_the_process_that_holds_it_is_named(
@@ -71,7 +71,7 @@ def test_the_process_that_holds_it_is_named(
     start = time.monotonic()
     with pytest.raises(Unavailable, match=rf"held by process {holder.pid} .*LLMCF_MILVUS_URI"):
         open_and_leave(ws)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert capsys.readouterr().err.count("waiting for") == 1
 
 
@@ -154,15 +154,16 @@ def test_a_server_that_takes_the_connection_and_says_nothing(ws: Workspace, monk
 
 def test_a_server_that_goes_away_is_not_asked_for_minutes(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(milvus, "_PATIENCE_S", 2)
+    before: list[float] = []
     with milvus_lite.opened(ws.path("milvus.db"), "llmcf cot index") as address:
         server = milvus_lite.opened(ws.path("other.db"), "llmcf cot index")
         monkeypatch.setenv("LLMCF_MILVUS_URI", server.__enter__())
         with pytest.raises(Unavailable, match="no Milvus answers"), milvus.connect(ws) as client:
-            assert client.list_collections() == []
+            assert milvus.names(client) == set()
             server.__exit__(None, None, None)
-            start = time.monotonic()
-            client.list_collections()
-        assert time.monotonic() - start < 20
+            before.append(time.monotonic())
+            milvus.names(client)
+        assert time.monotonic() - before[0] < 20
         monkeypatch.setenv("LLMCF_MILVUS_URI", address)
         open_and_leave(ws)
 

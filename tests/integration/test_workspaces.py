@@ -179,9 +179,9 @@ def test_redis_forgets_the_day(redis_server: RedisServer, tmp_path: Path, monkey
             features.build(ws)
             jobs.apply(ws)
             jobs.materialize(ws)
-        both = client.dbsize()
+        both = len(client.keys())  # pyright: ignore[reportArgumentType]
         prune(1)
         assert client.get(b"foreign") == b"stays"
-        left = client.dbsize()
+        left = len(client.keys())  # pyright: ignore[reportArgumentType]
     assert (both - 1) == 2 * (left - 1), "one project of two alike is gone"
     assert left > 1

@@ -1,5 +1,6 @@
 """The command line: mistakes are answered with the value and the choices, exit code 2, no traceback."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.data.kept import BUILT_IN
+from llmcf import cli
 from tests.shop import Shop
 
 
@@ -48,6 +50,23 @@ def test_a_bad_option_exits_with_2(arguments: list[str]) -> None:
     done = llmcf(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "movielens-100k").write_text("no folder")
+    done = llmcf("features", "build", LLMCF_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert str(tmp_path) in done.stderr
+
+
+def test_an_error_of_the_disk_names_the_file_and_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    refused = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "x"))
+    said = cli._of_the_disk(refused)
+    assert said == f"{tmp_path}/x cannot be used (Permission denied); mend it, or name another folder by LLMCF_HOME"
+    assert cli._of_the_disk(PermissionError(errno.EACCES, "Permission denied", "/elsewhere")) is None
+    assert "disk is full" in str(cli._of_the_disk(OSError(errno.ENOSPC, "No space left")))
 
 
 def test_a_verb_out_of_order_names_the_verb_to_run_first(tmp_path) -> None:
