@@ -12,12 +12,12 @@ from core.settings import Workspace
 from ict import onnx
 from ranking import weights
 from ranking.batch import BatchBuilder
+from ranking.configs import RankerConfig
 from ranking.graph import RankerGraph
 from ranking.inputs import load
 from ranking.loop import predict
-from ranking.ranker import Ranker
-from ranking.recipes import RankerConfig, resolve
-from ranking.registry import build
+from ranking.ranker import Ranker, build
+from ranking.recipes import resolve
 from ranking.runs import run_folder, run_remedy, trained
 
 _CHECKED = 100  # rows on which the graph must equal the model

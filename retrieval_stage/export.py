@@ -16,9 +16,10 @@ from core.settings import Workspace
 from ict import onnx
 from ict.neighbours import Neighbours
 from retrieval_stage import weights
+from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.graph import UserVectorGraph
 from retrieval_stage.inputs import TowerData, load
-from retrieval_stage.recipes import RetrievalConfig, resolve
+from retrieval_stage.recipes import resolve
 from retrieval_stage.runs import run_folder, run_remedy, trained
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower, build
@@ -83,7 +84,7 @@ def request_of(config: RetrievalConfig, sequences: Sequences, shown: Neighbours)
     known = {"user": sequences.user_N[rows], "history": sequences.history_NL[rows]}
     if config.uses_examples:
         known["examples"] = shown.examples_NK[rows]
-        if config.use_similarity:
+        if config.in_context.use_similarity:
             known["similarity"] = shown.similarity_NK[rows]
     return {tensor.name: known[tensor.name].numpy() for tensor in USER_VECTOR_INPUTS if tensor.name in known}
 

@@ -11,9 +11,9 @@ import torch
 
 from core.settings import PROJECT, Workspace
 from ranking.loop import train_step
-from ranking.ranker import Ranker
-from ranking.recipes import MODELS, resolve
-from ranking.registry import build
+from ranking.ranker import Ranker, build
+from ranking.recipes import resolve
+from ranking.registry import MODELS
 from tests import in_memory
 
 pytestmark = pytest.mark.integration

@@ -20,8 +20,9 @@ from core.settings import Workspace
 from ranking import loop
 from ranking.export import export_onnx, request_of
 from ranking.graph import RankerGraph
-from ranking.recipes import MODELS, resolve
-from ranking.registry import build
+from ranking.ranker import build
+from ranking.recipes import resolve
+from ranking.registry import MODELS
 from ranking.trainer import estimate_train, train
 from tests import in_memory
 
