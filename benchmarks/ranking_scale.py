@@ -19,8 +19,8 @@ from core.progress import say
 from core.settings import PROJECT, Workspace
 from ranking.layers import SIDES, TABLES, Sizes
 from ranking.loop import train_step
+from ranking.ranker import Shape, build
 from ranking.recipes import resolve
-from ranking.registry import Shape, build
 
 ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 _WARM, _MEASURED = 5, 9  # steps: in the first few of large tables the kernel still zeroes the pages of gradients
