@@ -96,9 +96,10 @@ def causal_bias(there_BT: Tensor) -> Tensor:
     length = there_BT.shape[1]
     padded = length + -length % _LANES
     there_BS = F.pad(there_BT, (0, padded - length))
-    missing_BS = torch.zeros(there_BS.shape).masked_fill(~there_BS, -torch.inf)
-    never_TS = torch.full((length, padded), -torch.inf)
-    itself_TS = never_TS.masked_fill(torch.eye(length, padded, dtype=torch.bool), 0.0)
+    device = there_BT.device
+    missing_BS = torch.zeros(there_BS.shape, device=device).masked_fill(~there_BS, -torch.inf)
+    never_TS = torch.full((length, padded), -torch.inf, device=device)
+    itself_TS = never_TS.masked_fill(torch.eye(length, padded, dtype=torch.bool, device=device), 0.0)
     return torch.maximum(never_TS.triu(1) + missing_BS[:, None, None, :], itself_TS)
 
 
@@ -126,12 +127,13 @@ def rms_norm(x_BTW: Tensor) -> Tensor:
     return x_BTW * ((x_BTW * x_BTW).mean(dim=-1, keepdim=True) + 1e-6).rsqrt()
 
 
-def rotation(length: int, heads: int, width: int) -> Tensor:
+def rotation(length: int, heads: int, width: int, device: torch.device | None = None) -> Tensor:
     """Cosines and signed sines of rotary position embedding (arXiv:2104.09864), the same for all heads, (2, T, H, P).
 
     Heads are written out, as broadcasting over them is ten times slower.
     """
-    angle_TP = torch.arange(length)[:, None] * 10_000.0 ** (-torch.arange(0, width, 2) / width)
+    power_P = -torch.arange(0, width, 2, device=device) / width
+    angle_TP = torch.arange(length, device=device)[:, None] * 10_000.0**power_P
     cos_TP, sin_TP = angle_TP.cos(), angle_TP.sin()
     turn_2TP = torch.stack([torch.cat([cos_TP, cos_TP], dim=-1), torch.cat([-sin_TP, sin_TP], dim=-1)])
     return turn_2TP.unsqueeze(2).repeat(1, 1, heads, 1)
@@ -153,7 +155,8 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: NestedIOFunction, grad_BTHP: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (turn_2THP,) = ctx.saved_tensors
-        return _rotated(grad_BTHP, turn_2THP * torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)), None
+        cos_THP, sin_THP = turn_2THP
+        return _rotated(grad_BTHP, torch.stack([cos_THP, -sin_THP])), None
 
 
 def _rotated(x_BTHP: Tensor, turn_2THP: Tensor) -> Tensor:

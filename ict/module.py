@@ -121,7 +121,8 @@ class InContext(nn.Module):
             w_BW = self._mean(hidden_BTW, slots_BK)
             return self._gated(w_BW, r_BW), hidden_BTW[:, :0]
         bias_B1TS = causal_bias(there(slots_BK, self.per_example))
-        turn_2THP = rotation(hidden_BTW.shape[1], self.config.heads, self.config.width // self.config.heads)
+        heads = self.config.heads
+        turn_2THP = rotation(hidden_BTW.shape[1], heads, self.config.width // heads, hidden_BTW.device)
         for block in self.blocks[:-1]:
             hidden_BTW = block(hidden_BTW, bias_B1TS, turn_2THP)
         # Only r tokens are read: each predicts the c token after it, and the last is w.
@@ -206,7 +207,7 @@ def distinct(ids_BK: Tensor) -> tuple[Tensor, Tensor]:
 
     By a mark for each possible number, which is faster than to sort.
     """
-    there_N = torch.zeros(int(ids_BK.max()) + 1 if ids_BK.numel() else 1, dtype=torch.bool)
+    there_N = torch.zeros(int(ids_BK.max()) + 1 if ids_BK.numel() else 1, dtype=torch.bool, device=ids_BK.device)
     there_N[ids_BK.flatten()] = True
     there_N[0] = True
     return there_N.nonzero().squeeze(1), (there_N.cumsum(dim=0) - 1)[ids_BK]

@@ -36,7 +36,7 @@ def write(module: nn.Module, request: Request, tables: Tables, outputs: Sequence
     """Export `module(request, tables)`, both mappings of tensors by name, into `folder`.
 
     Of the request only names, types and widths matter. Tables are traced as inputs of any length (a table of one row
-    stays one), so that nothing of them is folded into the graph.
+    stays one), and as copies, since one that is also a buffer of the module would be taken for a constant.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of every library that is not installed
     rows = torch.export.Dim("rows", min=1, max=_MOST_ROWS)
@@ -45,10 +45,11 @@ def write(module: nn.Module, request: Request, tables: Tables, outputs: Sequence
         for name, table in tables.items()
     }
     inputs = {name: torch.from_numpy(values) for name, values in request.items()}
+    copies = {name: table.detach().clone() for name, table in tables.items()}
     with torch.no_grad():
         program = torch.onnx.export(
             module,
-            kwargs={"request": inputs, "tables": dict(tables)},
+            kwargs={"request": inputs, "tables": copies},
             dynamo=True,
             dynamic_shapes={
                 "request": {name: {0: rows} for name in request},

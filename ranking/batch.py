@@ -55,7 +55,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device; batches are made on the CPU."""
-        return _moved(self, device)
+        return self if device.type == "cpu" else _moved(self, device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

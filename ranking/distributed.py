@@ -20,6 +20,7 @@ from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise
 from torchrec.distributed.types import ModuleSharder, ShardingPlan
 
+from ict.device import device
 from ranking import big_tables
 from ranking.bags import lengthened
 from ranking.batch import Batch
@@ -42,13 +43,11 @@ class Group:
     @classmethod
     def join(cls) -> "Group":
         """The group that torchrun has started this process for."""
-        if torch.cuda.is_available():
-            device = torch.device("cuda", get_node_local_rank())
-            torch.cuda.set_device(device)
-        else:
-            device = _CPU
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return cls(distributed.get_rank(), distributed.get_world_size(), device)
+        own = device(get_node_local_rank())
+        if own.type == "cuda":
+            torch.cuda.set_device(own)
+        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        return cls(distributed.get_rank(), distributed.get_world_size(), own)
 
     def share(self, at_B: Tensor) -> Tensor:
         """This process's rows of a batch. All get as many, so up to size - 1 rows of a last batch are left out."""
@@ -57,7 +56,7 @@ class Group:
     def take(self, batch: Batch) -> Batch:
         """The batch on this process's device; sharded tables want as many bags of all, so that empty ones are added."""
         if self.size == 1:
-            return batch
+            return batch.to(self.device)
         rows = batch.sparse.stride() // SIDES
         return replace(batch, sparse=lengthened(batch.sparse, self._extreme(rows, ReduceOp.MAX))).to(self.device)
 
@@ -81,12 +80,13 @@ class Group:
         return value if self.size == 1 else self._extreme(value, ReduceOp.MIN)
 
     def spread(self, ranker: Ranker, config: RankerConfig) -> nn.Module:
-        """The ranker as it is trained: with its tables sharded, in place, by several processes or if any is big.
+        """The ranker as it is trained: on this process's device; with its tables sharded, in place, by several
+        processes or if any is big.
 
         The first then draws what it would have drawn alone, and each of the others something else.
         """
         if self.size == 1 and not big_tables.names(ranker, config):
-            return ranker
+            return ranker.to(self.device)
         state = torch.get_rng_state()
         sharded = shard(ranker, self, config)
         torch.set_rng_state(state)

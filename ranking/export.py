@@ -23,7 +23,7 @@ from ict.examples import ExampleSet
 from ranking import weights
 from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
-from ranking.graph import Facts, ServedRanker
+from ranking.graph import Facts, RankerGraph
 from ranking.inputs import load
 from ranking.layers import Sizes
 from ranking.loop import predict
@@ -31,7 +31,7 @@ from ranking.ranker import Ranker
 from ranking.recipes import RankerConfig, from_json
 from ranking.registry import Shape, attends, build
 from ranking.rows import Knowledge
-from ranking.trainer import ranker_step, run_folder
+from ranking.runs import run_folder, run_remedy, trained
 
 _CHECKED = 100  # rows on which the graph must equal the model
 
@@ -55,7 +55,7 @@ def export_graph(ws: Workspace, named: RankerConfig, folder: Path, kept: Path) -
     save_file(load_file(run / weights.FILE), kept, metadata=stated)
     return {
         "run": storage.sha256(run / weights.FILE),
-        "metrics": steps.require(run, _remedy(ws, config))["summary"]["metrics"],
+        "metrics": steps.require(run, run_remedy(ws, config))["summary"]["metrics"],
         "users": shape.tables.user,
     }
 
@@ -88,26 +88,6 @@ def servable(config: RankerConfig) -> RankerConfig:
     return config
 
 
-def trained(ws: Workspace, named: RankerConfig) -> RankerConfig:
-    """The configuration that the named run was trained with.
-
-    Raises:
-        UsageError: if its weights are of another data set, or of texts of another encoder.
-        LlmcfError: if it is missing, or an input has changed since.
-    """
-    verb = _remedy(ws, named)
-    config = from_json(steps.require(run_folder(ws, named), verb)["config"])
-    weights.check(run_folder(ws, named) / weights.FILE, weights.origin(ws, config))
-    if ranker_step(ws, config).current() is None:
-        raise Missing(f"{run_folder(ws, named)} is older than its inputs or its code", verb)
-    return config
-
-
-def _remedy(ws: Workspace, named: RankerConfig) -> str:
-    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
-    return remedy(ws, f"rank train {names}")
-
-
 def restore(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Ranker, Shape]:
     """The data and the model of a finished run, and its sizes."""
     batches, shape = load(ws, config)
@@ -128,8 +108,8 @@ def kept_run(kept: Path) -> tuple[RankerConfig, Shape, Ranker]:
     return config, shape, ranker.eval()
 
 
-def served(ranker: Ranker, config: RankerConfig) -> ServedRanker:
-    return ServedRanker(ranker, attends=attends(config), text_match=config.text_match).eval()
+def served(ranker: Ranker, config: RankerConfig) -> RankerGraph:
+    return RankerGraph(ranker, attends=attends(config), text_match=config.text_match).eval()
 
 
 def facts_of(ws: Workspace, config: RankerConfig) -> Facts:
@@ -153,7 +133,7 @@ def facts_of(ws: Workspace, config: RankerConfig) -> Facts:
     return Facts(items=items, item_vectors_VE=vectors_VE, examples=examples, knowledge=knowledge)
 
 
-def request_of(graph: ServedRanker, batches: BatchBuilder, at_B: Tensor, text_width: int) -> dict[str, np.ndarray]:
+def request_of(graph: RankerGraph, batches: BatchBuilder, at_B: Tensor, text_width: int) -> dict[str, np.ndarray]:
     """Training rows as a request would bring them: the inputs that the graph reads, in the contract's order."""
     requests, count = batches.rows.requests, len(at_B)
     known = {
@@ -171,7 +151,7 @@ def request_of(graph: ServedRanker, batches: BatchBuilder, at_B: Tensor, text_wi
     return {tensor.name: known[tensor.name].numpy() for tensor in RANKER_INPUTS if tensor.name in graph.reads}
 
 
-def invented_request(graph: ServedRanker, facts: Facts, text_width: int) -> dict[str, np.ndarray]:
+def invented_request(graph: RankerGraph, facts: Facts, text_width: int) -> dict[str, np.ndarray]:
     """Requests of any valid numbers, UNKNOWN items and what is newer than the weights among them."""
     items = len(facts.items.brand_V)
     most = {

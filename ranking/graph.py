@@ -1,6 +1,6 @@
 """A trained ranker as one graph of dense tensors, fit for ONNX: weights inside, what is known of items beside it.
 
-A request carries ids; the graph looks up what they stand for in tables that a release freezes (`ServedRanker.tables`):
+A request carries ids; the graph looks up what they stand for in tables that a release freezes (`RankerGraph.tables`):
 item attributes, text vectors, the tokens of all M examples. A candidate that came after the release has the id UNKNOWN
 and brings its brand, categories and text. TorchRec modules export with a fixed batch, so their weights move into plain
 tables here (tests prove equality).
@@ -67,7 +67,7 @@ class GatherFields(nn.Module):
         return mean_bag(weight, torch.where(ids_XN < len(weight), ids_XN, _NEWER[table]))
 
 
-class ServedInContext(nn.Module):
+class InContextGraph(nn.Module):
     """w of a request, from the tables of all items' texts and all examples' tokens."""
 
     def __init__(self, model: LlmCf) -> None:
@@ -106,7 +106,7 @@ class ServedInContext(nn.Module):
         return self.model.ict.texts(history_vectors(tables["vectors_VE"], history_BL))
 
 
-class ServedKnowledge(nn.Module):
+class KnowledgeGraph(nn.Module):
     """KAR's two vectors of a request, from tables of what the adaptor makes of every text."""
 
     def __init__(self, model: Adaptor) -> None:
@@ -128,7 +128,7 @@ class ServedKnowledge(nn.Module):
         return tables["user_UD"][user_B] * there_B[:, None], tables["item_VD"][request["item"]]
 
 
-class ServedRanker(nn.Module):
+class RankerGraph(nn.Module):
     """P(click) of each candidate, from the inputs of `contracts.RANKER_INPUTS` that its framework and recipe read."""
 
     def __init__(self, model: Ranker, *, attends: bool, text_match: bool) -> None:
@@ -136,8 +136,8 @@ class ServedRanker(nn.Module):
         self.model = model
         self.attends, self.text_match = attends, text_match
         self.fields = GatherFields(model.fields)
-        self.in_context = None if model.llm_cf is None else ServedInContext(model.llm_cf)
-        self.knowledge = None if model.kar is None else ServedKnowledge(model.kar)
+        self.in_context = None if model.llm_cf is None else InContextGraph(model.llm_cf)
+        self.knowledge = None if model.kar is None else KnowledgeGraph(model.kar)
 
     @property
     def reads(self) -> list[str]:

@@ -18,6 +18,7 @@ SIDES = 2  # bags of a row and table: of its user and item, of its history
 
 _FIRST_ORDER = 4  # columns for the first-order weight: one is used, but FBGEMM wants a multiple of four
 _DEVIATION = 0.01  # of initial embeddings
+_CONSTANT = 1e-6  # a feature of a smaller deviation has but one value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ class Mlp(nn.Sequential):
 
 
 class Standardise(nn.Module):
-    """(x - mean) / deviation, with the training rows' figures kept as buffers."""
+    """(x - mean) / deviation, with the training rows' figures kept as buffers; what was constant there is x - mean."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -104,7 +105,8 @@ class Standardise(nn.Module):
     def fit(self, dense_NJ: Tensor) -> None:
         """Take the figures of the training rows, (N, J)."""
         self.mean_J.copy_(dense_NJ.mean(dim=0))
-        self.scale_J.copy_(dense_NJ.std(dim=0).clamp(min=1e-6))
+        deviation_J = dense_NJ.std(dim=0)
+        self.scale_J.copy_(deviation_J.masked_fill(deviation_J < _CONSTANT, 1.0))
 
     def forward(self, dense_BJ: Tensor) -> Tensor:
         return (dense_BJ - self.mean_J) / self.scale_J

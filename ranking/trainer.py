@@ -11,18 +11,13 @@ from core import metrics, steps, storage, torchrun
 from core.data.tables import remedy
 from core.result import Estimate, Result
 from core.settings import Workspace
-from ranking.recipes import RankerConfig, resolve
+from ranking.recipes import RankerConfig, from_json, resolve
+from ranking.runs import run_folder, run_remedy, run_step, unfinished
 
-FOLDER = "ranking"
 JOB, MADE = "job.json", "made.json"  # what the processes of a run are told, and what the first has made
 SHOWN = "rank train"  # how its progress begins
 _WORKER = "ranking.worker"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
-_OWN = ("averaging", "bags", "batch", "big_tables", "resume", "distributed", "inputs", "layers", "loop", "matching")
-_READ = ("ranker", "registry", "rows", "text_match", "weights")
-_FOLDERS = ["ranking/models", "ranking/frameworks"]
-_SOURCES = [*(f"ranking/{name}.py" for name in (*_OWN, *_READ)), *_FOLDERS, "ict/seeding.py", "ict/update.py"]
-_IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
 # Measured on one of 2 shared x86 cores, in float32: microseconds a row and epoch of a backbone, and what a framework
 # adds; epochs before a run stops; seconds to import, load and evaluate; MiB.
 _ROW_US = {"deepfm": 14.0, "xdeepfm": 450.0, "autoint": 32.0, "dcn": 15.0, "dcnv2": 18.0, "din": 65.0}
@@ -59,23 +54,25 @@ def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: 
     Args:
         processes: of torchrun, on each of `nodes` machines that share LLMCF_HOME; the others call `join`.
     """
-    step = ranker_step(ws, config)
+    step = run_step(ws, config)
 
     def work(folder: Path) -> dict[str, Any]:
+        from ict.device import device
+        from ranking.distributed import Group
         from ranking.inputs import prepare
         from ranking.loop import fit_and_measure
         from ranking.resume import Checkpoint
 
-        unfinished = _unfinished(ws, config)
+        scratch = unfinished(ws, config)
         if processes * nodes == 1:
-            made = fit_and_measure(ws, config, folder, Checkpoint(unfinished, step.key))
+            made = fit_and_measure(ws, config, folder, Checkpoint(scratch, step.key), Group(device=device()))
         else:
             prepare(ws, config)
             job = {"workspace": asdict(ws), "config": asdict(config), "key": step.key, "out": str(folder)}
-            storage.write_json(unfinished / JOB, job)
-            torchrun.launch(_WORKER, unfinished / JOB, shown=f"{SHOWN}: ", processes=processes, nodes=nodes)
-            made = storage.read_json(unfinished / MADE)
-        storage.remove(unfinished)
+            storage.write_json(scratch / JOB, job)
+            torchrun.launch(_WORKER, scratch / JOB, shown=f"{SHOWN}: ", processes=processes, nodes=nodes)
+            made = storage.read_json(scratch / MADE)
+        storage.remove(scratch)
         return made
 
     outcome = steps.run(step, work)
@@ -100,7 +97,7 @@ def join(ws: Workspace, config: RankerConfig, *, processes: int, nodes: int) -> 
         LlmcfError: if nobody leads such a run within ten minutes, or it fails.
     """
     start = time.monotonic()
-    job = _unfinished(ws, config) / JOB
+    job = unfinished(ws, config) / JOB
     torchrun.await_job(job)
     torchrun.launch(_WORKER, job, shown=f"{SHOWN}: ", processes=processes, nodes=nodes)
     seconds = time.monotonic() - start
@@ -125,34 +122,25 @@ def estimate_train(
     )
 
 
-def ranker_step(ws: Workspace, config: RankerConfig) -> steps.Step:
-    """The step of one run; to ask what it depends on makes nothing."""
-    from ranking.inputs import folders
-
-    code = _SOURCES + (_IN_CONTEXT_SOURCES if config.uses_examples else [])
-    return steps.Step(folder=run_folder(ws, config), config=config, inputs=folders(ws, config), code=code)
-
-
-def run_folder(ws: Workspace, config: RankerConfig) -> Path:
-    return ws.path(FOLDER, config.name)
-
-
-def _unfinished(ws: Workspace, config: RankerConfig) -> Path:
-    """Where a run keeps its checkpoints, and what it tells the processes that share it."""
-    return ws.path(FOLDER, ".unfinished", config.name)
-
-
 def _compared(ws: Workspace, config: RankerConfig, result: Result) -> Result:
     """Add the relative improvement over the same run without a framework; null, with a note, if it is not there."""
     if config.framework == "none":
         return result
-    plain = resolve(ws, model=config.model, framework="none", recipe=config.recipe, seed=config.seed)
-    stamp = steps.Step(folder=run_folder(ws, plain), config=None).stamp()
+    plain = replace(config, framework="none", variant="")
+    found = _current(ws, plain)
     test, details = dict(result.metrics["test"]), dict(result.details)
-    if stamp is None:
+    if found is None:
         test["rel_impr"] = None
-        verb = f"rank train --model {config.model} --framework none --recipe {config.recipe} --seed {config.seed}"
-        details["note"] = f"RelImpr needs the plain run: `{remedy(ws, verb)}`"
+        details["note"] = f"RelImpr needs the plain run, as it would be now: `{run_remedy(ws, plain)}`"
     else:
-        test["rel_impr"] = metrics.rel_impr(test["auc"], stamp["summary"]["metrics"]["test"]["auc"])
+        test["rel_impr"] = metrics.rel_impr(test["auc"], found["summary"]["metrics"]["test"]["auc"])
     return replace(result, metrics={**result.metrics, "test": test}, details=details)
+
+
+def _current(ws: Workspace, config: RankerConfig) -> dict[str, Any] | None:
+    """The stamp of a finished run if it was trained under just this configuration and nothing has changed since."""
+    stamp = steps.Step(folder=run_folder(ws, config), config=None).stamp()
+    if stamp is None:
+        return None
+    stored = from_json(stamp["config"])
+    return run_step(ws, stored).current() if stored.decisive == config.decisive else None

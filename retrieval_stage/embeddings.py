@@ -9,7 +9,7 @@ from core.contracts import PAD
 _SPREAD = 0.05  # standard deviation of new rows
 
 
-class Table(nn.Module):
+class EmbeddingTable(nn.Module):
     """One TorchRec table. Padding is never looked up: it is the zero vector."""
 
     def __init__(self, name: str, rows: int, width: int) -> None:
@@ -37,7 +37,7 @@ class Table(nn.Module):
 class DenseTable(nn.Module):
     """The same lookup for a graph with a dynamic batch; ids beyond the table are `unknown`."""
 
-    def __init__(self, table: Table, unknown: int) -> None:
+    def __init__(self, table: EmbeddingTable, unknown: int) -> None:
         super().__init__()
         weight = table.weight.detach().clone()
         weight[PAD] = 0

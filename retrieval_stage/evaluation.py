@@ -7,13 +7,13 @@ from torch import Tensor
 
 from core import metrics
 from core.contracts import FIRST_ID
-from retrieval_stage.objective import Shown
+from ict.neighbours import Neighbours
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
 
 _CHUNK = 512
 
-Score = Callable[[Tensor], Tensor]  # indices (B,) -> scores of all items (B, V - FIRST_ID)
+Score = Callable[[Tensor], Tensor]  # indices (B,) -> scores of all items (B, V - FIRST_ID), -inf of those not offered
 
 
 def catalogue_ranks(score: Score, sequences: Sequences, index_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +35,7 @@ def _ranks(score_BV: Tensor, sequences: Sequences, index_B: Tensor) -> tuple[Ten
     return better_BV.sum(dim=1) + 1, unmasked_B
 
 
-def by_tower(tower: UserTower, sequences: Sequences, shown: Shown) -> Score:
+def by_tower(tower: UserTower, sequences: Sequences, shown: Neighbours) -> Score:
     """Scores by inner product with the user vector; the tower's examples must be frozen."""
 
     @torch.no_grad()
@@ -46,14 +46,16 @@ def by_tower(tower: UserTower, sequences: Sequences, shown: Shown) -> Score:
             shown.examples_NK[index_B],
             shown.similarity_NK[index_B],
         )
-        return vector_BD @ tower.item_vectors().T
+        return (vector_BD @ tower.item_vectors().T).masked_fill_(~tower.offered_V, -torch.inf)
 
     return score
 
 
-def by_popularity(sequences: Sequences, items: int) -> Score:
+def by_popularity(sequences: Sequences, offered_V: Tensor) -> Score:
     """The floor: the same scores for everybody, how often training rows took the item."""
-    taken_V = torch.bincount(sequences.item_N[sequences.of_split("train")], minlength=items)[FIRST_ID:].float()
+    train_N = sequences.item_N[sequences.of_split("train")]
+    taken_V = torch.bincount(train_N, minlength=len(offered_V) + FIRST_ID)[FIRST_ID:].float()
+    taken_V[~offered_V] = -torch.inf
     return lambda index_B: taken_V.expand(len(index_B), -1)
 
 

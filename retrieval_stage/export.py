@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from core import steps, storage
@@ -17,13 +17,14 @@ from core.data import tables
 from core.settings import Workspace
 from ict import onnx
 from ict.examples import ExampleSet
+from ict.neighbours import Neighbours
 from retrieval_stage import weights
 from retrieval_stage.graph import UserVectorGraph
-from retrieval_stage.objective import Shown
+from retrieval_stage.inputs import TowerData, load
 from retrieval_stage.recipes import RetrievalConfig
-from retrieval_stage.runs import train_remedy, train_step, trained
+from retrieval_stage.runs import run_folder, run_remedy, trained
 from retrieval_stage.sequences import Sequences
-from retrieval_stage.user_tower import UserTower
+from retrieval_stage.user_tower import UserTower, build
 
 _CHECKED = 64  # requests on which the graph must equal the model
 
@@ -44,18 +45,16 @@ def export_graph(ws: Workspace, named: RetrievalConfig, folder: Path, kept: Path
         LlmcfError: if the model is missing or stale, or the graph does not compute what the model does.
     """
     config = trained(ws, named)
-    rows = tables.training_rows(ws)
-    sequences, examples = Sequences.of(rows), weights.example_set(ws, config, rows)
-    tower = weights.load(ws, config, sequences, examples)
+    data, tower = restore(ws, config)
     graph = UserVectorGraph(tower)
-    request = request_of(graph, sequences, weights.shown_examples(ws, config, sequences, rows, examples))
+    request = request_of(graph, data.sequences, data.shown)
     onnx.write(graph, request, graph.tables(), [tensor.name for tensor in USER_VECTOR_OUTPUTS], folder)
     onnx.check(folder / onnx.MODEL, request, _vectors(tower, request))
-    step = train_step(ws, config)
-    save_file(load_file(step.folder / weights.WEIGHTS), kept, metadata={"config": json.dumps(asdict(config))})
+    path = run_folder(ws, config) / weights.FILE
+    save_file(weights.read(path), kept, metadata={"config": json.dumps(asdict(config))})
     facts = {
-        "run": storage.sha256(step.folder / weights.WEIGHTS),
-        "metrics": steps.require(step.folder, train_remedy(ws, config))["summary"]["metrics"],
+        "run": storage.sha256(path),
+        "metrics": steps.require(path.parent, run_remedy(ws, config))["summary"]["metrics"],
         "users": len(tower.known_U),
     }
     return UserVectorExport(facts, *_items(ws, tower))
@@ -67,7 +66,7 @@ def refresh_graph(ws: Workspace, kept: Path, graph: Path, folder: Path) -> UserV
     Raises:
         LlmcfError: if an input is missing, or the graph does not compute what the module does.
     """
-    tower = restore(ws, kept)
+    tower = kept_run(ws, kept)
     module = UserVectorGraph(tower)
     frozen = module.tables()
     onnx.replace_tables(graph, frozen, folder)
@@ -78,19 +77,29 @@ def refresh_graph(ws: Workspace, kept: Path, graph: Path, folder: Path) -> UserV
     return UserVectorExport({"users": len(tower.known_U)}, *_items(ws, tower))
 
 
-def restore(ws: Workspace, kept: Path) -> UserTower:
+def restore(ws: Workspace, config: RetrievalConfig) -> tuple[TowerData, UserTower]:
+    """The data and the model of a finished run, its examples frozen."""
+    data = load(ws, config)
+    tower = build(config, data)
+    tower.load_state_dict(weights.read(run_folder(ws, config) / weights.FILE))
+    tower.eval()
+    tower.freeze_examples()
+    return data, tower
+
+
+def kept_run(ws: Workspace, kept: Path) -> UserTower:
     """The tower that `export_graph` kept, over the examples of `ws`."""
     with safe_open(kept, framework="pt") as stored:
-        stated = json.loads(stored.metadata()["config"])
-    state, config = load_file(kept), RetrievalConfig(**stated)
+        config = RetrievalConfig(**json.loads(stored.metadata()["config"]))
+    state = weights.read(kept)
     items = next(values for name, values in state.items() if name.startswith("item."))
-    examples = ExampleSet.load(ws) if config.framework == "llm-cf" else None
+    examples = ExampleSet.load(ws) if config.uses_examples else None
     tower = UserTower(config, known_U=state["known_U"], items=len(items), examples=examples)
     tower.load_state_dict(state)
     return tower.eval()
 
 
-def request_of(graph: UserVectorGraph, sequences: Sequences, shown: Shown) -> dict[str, np.ndarray]:
+def request_of(graph: UserVectorGraph, sequences: Sequences, shown: Neighbours) -> dict[str, np.ndarray]:
     """Test rows as requests would bring them: the inputs that the graph reads, in the contract's order."""
     rows = sequences.of_split("test")[:_CHECKED]
     known = {
@@ -118,8 +127,8 @@ def _invented(graph: UserVectorGraph, frozen: dict[str, Tensor]) -> dict[str, np
 
 
 def _items(ws: Workspace, tower: UserTower) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and vectors of the workspace's items that the tower has learnt."""
-    ids = tables.items(ws)["item"].to_numpy()
+    """Ids and vectors of the items of the workspace's catalogue that the tower has learnt."""
+    ids = tables.offered(ws)
     ids = ids[ids < tower.item.weight.shape[0]]
     vectors = tower.item_vectors().detach().numpy()
     return ids, vectors[ids - FIRST_ID].copy()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from core.contracts import UNKNOWN
 from ict.examples import history_vectors
-from retrieval_stage.embeddings import DenseTable, Table
+from retrieval_stage.embeddings import DenseTable, EmbeddingTable
 from retrieval_stage.user_tower import UserTower
 
 Tensors = Mapping[str, Tensor]
@@ -27,7 +27,7 @@ class UserVectorGraph(nn.Module):
         super().__init__()
         self.tower = copy.deepcopy(tower)
         for name, table in (("user", tower.user), ("item", tower.item)):
-            assert isinstance(table, Table)
+            assert isinstance(table, EmbeddingTable)
             self.tower.set_submodule(name, DenseTable(table, UNKNOWN))
         self.eval()
 

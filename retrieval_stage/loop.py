@@ -12,17 +12,18 @@ from torch import Tensor
 
 from core import storage
 from core.contracts import SPLITS
-from core.data import tables
 from core.errors import LlmcfError
 from core.progress import say, track
 from core.settings import Workspace
+from ict.neighbours import Neighbours
 from ict.seeding import seed_everything
 from ict.update import update
 from retrieval_stage import evaluation, weights
-from retrieval_stage.objective import Shown, step_loss
+from retrieval_stage.inputs import load
+from retrieval_stage.objective import step_loss
 from retrieval_stage.recipes import RetrievalConfig
 from retrieval_stage.sequences import Sequences
-from retrieval_stage.user_tower import UserTower
+from retrieval_stage.user_tower import UserTower, build
 
 _EVALUATED = ("valid", "test")
 
@@ -34,20 +35,18 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
         LlmcfError: if a split is empty.
         UsageError: if the loss is not a number.
     """
-    rows = tables.training_rows(ws)
-    sequences = Sequences.of(rows)
-    for split in SPLITS:
-        if not len(sequences.of_split(split)):
-            raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
     seed_everything(config.seed)
-    examples = weights.example_set(ws, config, rows)
-    shown = weights.shown_examples(ws, config, sequences, rows, examples)
-    tower = weights.new_tower(ws, config, sequences, examples)
+    data = load(ws, config)
+    for split in SPLITS:
+        if not len(data.sequences.of_split(split)):
+            raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
+    tower = build(config, data)
+    sequences, shown = data.sequences, data.shown
     log = fit(tower, sequences, shown)
-    weights.save(tower, folder)
+    weights.save(folder / weights.FILE, tower)
     storage.write_json(folder / "losses.json", log)
     metrics = _evaluate(tower, sequences, shown, folder / "scores.parquet")
-    popularity = evaluation.by_popularity(sequences, len(tower.item.weight))
+    popularity = evaluation.by_popularity(sequences, tower.offered_V)
     floor = evaluation.summary(*evaluation.catalogue_ranks(popularity, sequences, sequences.of_split("test")))
     return {
         "metrics": metrics,
@@ -58,7 +57,7 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
     }
 
 
-def fit(tower: UserTower, sequences: Sequences, shown: Shown) -> list[dict[str, Any]]:
+def fit(tower: UserTower, sequences: Sequences, shown: Neighbours) -> list[dict[str, Any]]:
     """Train until HIT@10 on validation, seen items masked, stops rising; leave the best weights in `tower`.
 
     Returns one entry an epoch: its number, mean loss, validation metrics and seconds.
@@ -90,7 +89,7 @@ def fit(tower: UserTower, sequences: Sequences, shown: Shown) -> list[dict[str, 
 def _epoch(
     tower: UserTower,
     sequences: Sequences,
-    shown: Shown,
+    shown: Neighbours,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
     *,
@@ -105,7 +104,7 @@ def _epoch(
 def updates(
     tower: UserTower,
     sequences: Sequences,
-    shown: Shown,
+    shown: Neighbours,
     optimizer: torch.optim.Optimizer,
     ends: Iterable[Tensor],
     generator: torch.Generator,
@@ -120,7 +119,7 @@ def updates(
 def train_step(
     tower: UserTower,
     sequences: Sequences,
-    shown: Shown,
+    shown: Neighbours,
     optimizer: torch.optim.Optimizer,
     index_B: Tensor,
     generator: torch.Generator,
@@ -139,7 +138,7 @@ def _batches(index_X: Tensor, size: int, generator: torch.Generator) -> Iterator
 
 
 def _ranked(
-    tower: UserTower, sequences: Sequences, shown: Shown, index_B: Tensor
+    tower: UserTower, sequences: Sequences, shown: Neighbours, index_B: Tensor
 ) -> tuple[dict[str, dict[str, float]], Tensor, Tensor]:
     """Metrics of these rows with the weights as they are, and their ranks, masked and unmasked."""
     tower.eval()
@@ -149,7 +148,7 @@ def _ranked(
     return evaluation.summary(masked_B, unmasked_B), masked_B, unmasked_B
 
 
-def _evaluate(tower: UserTower, sequences: Sequences, shown: Shown, path: Path) -> dict[str, Any]:
+def _evaluate(tower: UserTower, sequences: Sequences, shown: Neighbours, path: Path) -> dict[str, Any]:
     """Metrics of validation and test; every row's ranks go to `path`."""
     metrics, parts = {}, []
     for split in _EVALUATED:

@@ -4,7 +4,8 @@ Every position of a window predicts its own next item, in both frameworks and ov
 enters at a random share of them, each with the examples of its own training row (its prefix, its day); the other
 positions train the backbone alone. When serving, and in every evaluation, w is there for every request.
 
-Suffixes: N positives, B windows, L positions of a window, X positions with a target, P those with w, K examples.
+Suffixes: N positives, B windows, L positions of a window, X positions with a target, P those with w, K examples,
+O items on offer.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.contracts import FIRST_ID, PAD, UNKNOWN
+from core.contracts import PAD, UNKNOWN
+from ict.neighbours import Neighbours
 from retrieval_stage.in_context import InContextFeature
 from retrieval_stage.losses import full_softmax, sampled_softmax
 from retrieval_stage.sequences import Sequences, hide
@@ -20,27 +22,19 @@ from retrieval_stage.user_tower import UserTower
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """The in-context examples of every positive, (N, K), and their similarity; zeros without LLM-CF."""
-
-    examples_NK: Tensor
-    similarity_NK: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Positions:
-    """Positions that predict something: backbone state and user embedding, (X, D), and whose training row they are."""
+class PredictingPositions:
+    """Those that predict something: backbone state and user embedding, (X, D), and whose training row they are."""
 
     state_XD: Tensor
     user_XD: Tensor
     row_X: Tensor
 
-    def take(self, chosen_P: Tensor) -> "Positions":
-        return Positions(self.state_XD[chosen_P], self.user_XD[chosen_P], self.row_X[chosen_P])
+    def take(self, chosen_P: Tensor) -> "PredictingPositions":
+        return PredictingPositions(self.state_XD[chosen_P], self.user_XD[chosen_P], self.row_X[chosen_P])
 
 
 def step_loss(
-    tower: UserTower, sequences: Sequences, shown: Shown, index_B: Tensor, generator: torch.Generator
+    tower: UserTower, sequences: Sequences, shown: Neighbours, index_B: Tensor, generator: torch.Generator
 ) -> Tensor:
     """The mean loss over the windows that end at `index_B`."""
     config = tower.config
@@ -49,7 +43,7 @@ def step_loss(
     user_B = hide(sequences.user_N[index_B], config.unknown_user, UNKNOWN, generator)
     history_BL = hide(sequences.history_NL[index_B], config.unknown_item, UNKNOWN, generator)
     state_BLD = tower.states(history_BL)
-    positions = Positions(
+    positions = PredictingPositions(
         state_BLD[there_BL],
         tower.users(user_B)[:, None].expand_as(state_BLD)[there_BL],
         sequences.rows_of_window(index_B)[there_BL],
@@ -59,14 +53,14 @@ def step_loss(
     if tower.context is not None and len(chosen_P):
         w_PD = _feature(tower, tower.context, sequences, shown, positions.take(chosen_P))
         vector_XD = vector_XD.index_copy(0, chosen_P, tower.add_feature(vector_XD[chosen_P], w_PD))
-    target_X = target_BL[there_BL] - FIRST_ID
+    item_OD, target_X = tower.catalogue(target_BL[there_BL])
     if config.negatives:
-        return sampled_softmax(vector_XD, tower.item_vectors(), target_X, config.negatives, generator)
-    return full_softmax(vector_XD, tower.item_vectors(), target_X)
+        return sampled_softmax(vector_XD, item_OD, target_X, config.negatives, generator)
+    return full_softmax(vector_XD, item_OD, target_X)
 
 
 def _feature(
-    tower: UserTower, context: InContextFeature, sequences: Sequences, shown: Shown, chosen: Positions
+    tower: UserTower, context: InContextFeature, sequences: Sequences, shown: Neighbours, chosen: PredictingPositions
 ) -> Tensor:
     history_PE = context.texts_of(sequences.history_NL[chosen.row_X])
     r_PD = context.represent_requests(chosen.user_XD, chosen.state_XD, history_PE)

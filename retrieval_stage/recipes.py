@@ -45,6 +45,15 @@ class RetrievalConfig:
     positions: float = 0.25  # share of a step's positions at which w is computed
     refresh: int = 8  # steps between two encodings of the examples' histories
 
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return f"{self.model}-{self.framework}-{self.recipe}-s{self.seed}"
+
+    @property
+    def uses_examples(self) -> bool:
+        return self.framework == "llm-cf"
+
 
 def resolve(*, model: str, framework: str, recipe: str, seed: int, epochs: int | None = None) -> RetrievalConfig:
     """The configuration of a named recipe; `epochs` overrides its number.

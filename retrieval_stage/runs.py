@@ -1,6 +1,7 @@
 """A training run as a step: the folder it fills, what it depends on, and whether it is still true."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from core import steps
 from core.data.tables import remedy
@@ -8,8 +9,9 @@ from core.errors import Missing
 from core.settings import Workspace
 from retrieval_stage.recipes import RetrievalConfig
 
+FOLDER = "retrieval"
 _SOURCES = [
-    *(f"retrieval_stage/{name}.py" for name in ("embeddings", "evaluation", "loop", "losses", "objective")),
+    *(f"retrieval_stage/{name}.py" for name in ("embeddings", "evaluation", "inputs", "loop", "losses", "objective")),
     *(f"retrieval_stage/{name}.py" for name in ("sequences", "user_tower", "weights")),
     "retrieval_stage/models",
     "core/metrics.py",
@@ -25,19 +27,22 @@ _IN_CONTEXT_SOURCES = [
 ]
 
 
-def train_step(ws: Workspace, config: RetrievalConfig) -> steps.Step:
+def run_step(ws: Workspace, config: RetrievalConfig) -> steps.Step:
     """The step of one run. Neighbours are not among its inputs: what they are made from is."""
     inputs, code = [ws.path("data"), ws.path("training")], list(_SOURCES)
-    if config.framework == "llm-cf":
+    if config.uses_examples:
         for name, verb in (("texts", "cot generate"), ("vectors", "cot embed")):
             steps.require(ws.path("cot", name), remedy(ws, verb))
             inputs.append(ws.path("cot", name))
         code += _IN_CONTEXT_SOURCES
-    folder = ws.path("retrieval", f"{config.model}-{config.framework}-{config.recipe}-s{config.seed}")
-    return steps.Step(folder=folder, config=config, inputs=inputs, code=code)
+    return steps.Step(folder=run_folder(ws, config), config=config, inputs=inputs, code=code)
 
 
-def train_remedy(ws: Workspace, named: RetrievalConfig) -> str:
+def run_folder(ws: Workspace, config: RetrievalConfig) -> Path:
+    return ws.path(FOLDER, config.name)
+
+
+def run_remedy(ws: Workspace, named: RetrievalConfig) -> str:
     """The command that trains the named run."""
     names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
     return remedy(ws, f"retrieve train {names}")
@@ -49,10 +54,10 @@ def trained(ws: Workspace, named: RetrievalConfig) -> RetrievalConfig:
     Raises:
         Missing: if there is none, or its inputs or code have changed since.
     """
-    verb = train_remedy(ws, named)
-    stamp = steps.require(train_step(ws, named).folder, verb)
+    verb = run_remedy(ws, named)
+    stamp = steps.require(run_folder(ws, named), verb)
     config = replace(named, epochs=stamp["config"]["epochs"])
-    step = train_step(ws, config)
+    step = run_step(ws, config)
     if step.current() is None:
         raise Missing(f"{step.folder} is older than its inputs or its code", verb)
     return config

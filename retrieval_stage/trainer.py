@@ -10,7 +10,7 @@ from core.data.tables import remedy
 from core.result import Estimate, Result
 from core.settings import Workspace
 from retrieval_stage.recipes import resolve
-from retrieval_stage.runs import train_step
+from retrieval_stage.runs import run_step
 
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
 # Measured on 2 cores: seconds to import, load and evaluate; microseconds a row and epoch; MiB.
@@ -35,7 +35,7 @@ def train(ws: Workspace, *, model: str, framework: str, recipe: str, seed: int, 
 
         return fit_and_measure(ws, config, folder)
 
-    outcome = steps.run(train_step(ws, config), work)
+    outcome = steps.run(run_step(ws, config), work)
     details = dict(outcome.summary)
     return Result(
         verb="retrieve train",

@@ -2,16 +2,19 @@
 
     vector = state [+ user] [+ 0.1 w],     score of an item = vector . its row of the item table
 
-Suffixes: B requests, X positions of windows, L history length, D width, K examples, M examples + 1, U users, V items.
+Suffixes: B requests, X positions of windows, L history length, D width, K examples, M examples + 1, U users, V items,
+O items on offer.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.contracts import FIRST_ID, HISTORY, PAD, UNKNOWN
 from ict.examples import ExampleSet
-from retrieval_stage.embeddings import DenseTable, Table
+from retrieval_stage.embeddings import DenseTable, EmbeddingTable
 from retrieval_stage.in_context import InContextFeature
+from retrieval_stage.inputs import TowerData
 from retrieval_stage.models.sasrec import SASRec
 from retrieval_stage.recipes import RetrievalConfig
 
@@ -25,20 +28,32 @@ class UserTower(nn.Module):
     Args:
         known_U: which users had training rows; the others share the UNKNOWN row.
         examples: the CoT set, or None for framework none.
+        offered_V: which rows of `item_vectors` are of this workspace's catalogue, all if not given; no other is learnt
+            as a negative or ranked. It is not among the weights.
     """
 
     known_U: Tensor
-    user: Table | DenseTable
-    item: Table | DenseTable
+    offered_V: Tensor
+    user: EmbeddingTable | DenseTable
+    item: EmbeddingTable | DenseTable
 
     def __init__(
-        self, config: RetrievalConfig, *, known_U: Tensor, items: int, examples: ExampleSet | None = None
+        self,
+        config: RetrievalConfig,
+        *,
+        known_U: Tensor,
+        items: int,
+        examples: ExampleSet | None = None,
+        offered_V: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("known_U", known_U)
-        self.user = Table("user", len(known_U), config.width)
-        self.item = Table("item", items, config.width)
+        offered_V = torch.ones(items - FIRST_ID, dtype=torch.bool) if offered_V is None else offered_V
+        self.register_buffer("offered_V", offered_V, persistent=False)
+        self._all = bool(offered_V.all())
+        self.user = EmbeddingTable("user", len(known_U), config.width)
+        self.item = EmbeddingTable("item", items, config.width)
         self.backbone = BACKBONES[config.model](
             width=config.width,
             length=HISTORY,
@@ -90,6 +105,13 @@ class UserTower(nn.Module):
         """What user vectors are scored against, (V - FIRST_ID, D): row i is item i + FIRST_ID."""
         return self.item.weight[FIRST_ID:]
 
+    def catalogue(self, item_X: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors of what is offered, (O, D), and the places in it of `item_X`, ids that are."""
+        if self._all:
+            return self.item_vectors(), item_X - FIRST_ID
+        place_V = self.offered_V.cumsum(0) - 1
+        return F.embedding(torch.nonzero(self.offered_V).flatten(), self.item_vectors()), place_V[item_X - FIRST_ID]
+
     @torch.no_grad()
     def encode_examples(self) -> None:
         """Bring the examples' states up to date with the backbone."""
@@ -105,3 +127,14 @@ class UserTower(nn.Module):
         if self.context is not None:
             self.encode_examples()
             self.context.freeze(self.users, self.item)
+
+
+def build(config: RetrievalConfig, data: TowerData) -> UserTower:
+    """A fresh tower for a configuration; draws its weights from torch's default generator."""
+    return UserTower(
+        config,
+        known_U=data.known_users(),
+        items=len(data.offered_V) + FIRST_ID,
+        examples=data.examples,
+        offered_V=data.offered_V,
+    )

@@ -96,6 +96,7 @@ def items_table(items: int = 30, seed: int = 0) -> pa.Table:
             (generator.choice(6, generator.integers(0, 4), replace=False) + 2).tolist() for _ in range(items)
         ],
         "text": [f"text {item}" for item in range(items)],
+        "offered": [True] * items,
     }
     return pa.table(columns).cast(schemas.ITEMS)
 

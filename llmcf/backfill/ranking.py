@@ -105,10 +105,10 @@ def backfill(ws: Workspace, matrix: Matrix, *, command: str, again: bool = False
 
 def run(ws: Workspace, config: RankerConfig, *, command: str) -> dict[str, Any]:
     """Train one cell, or take it from its finished folder, and return its line."""
-    from ranking import trainer
+    from ranking import runs, trainer
 
     made = trainer.train_as(ws, config)
-    folder = trainer.run_folder(ws, config)
+    folder = runs.run_folder(ws, config)
     stamp = steps.require(folder, maker(folder))
     account = made.details
     epochs = account["epochs"]

@@ -11,7 +11,7 @@ from core.errors import Missing
 from core.markdown import table
 from core.result import Result
 from core.settings import Workspace
-from llm.recgen.methods import METHODS
+from llm.methods import METHODS
 from llmcf.backfill.recgen import MEASURES, results_file, words
 
 _FINDINGS = """\

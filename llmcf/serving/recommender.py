@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
-from core.data import tables
 from core.data.tables import remedy
 from core.errors import Missing
+from llmcf.feature_store.ledger import taken_of
 from llmcf.serving.answers import Answer, Evidence, Recommendation
 from llmcf.serving.catalogue import Catalogue, Users
 from llmcf.serving.manifest import ITEM_VECTORS, Release
@@ -100,7 +101,7 @@ class Recommender:
             release=release,
             catalogue=Catalogue.load(release),
             users=Users(release.dataset),
-            taken=_taken(release),
+            taken=partial(taken_of, release.workspace),
             features=OnlineFeatures(release.workspace),
             items=items,
             examples=examples,
@@ -252,18 +253,6 @@ def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":
         ranking=NeighbourConfig(stage="ranking", recipe=ranker.recipe, seed=ranker.seed),
         retrieval=NeighbourConfig(stage="retrieval", recipe=tower.recipe, seed=tower.seed),
     )
-
-
-def _taken(release: Release) -> Callable[[int], np.ndarray]:
-    """What a user has taken, however long ago: item rows by user row."""
-    interactions = tables.interactions(release.workspace)
-    user_N, item_N = interactions["user"].to_numpy(), interactions["item"].to_numpy()
-
-    def of(user: int) -> np.ndarray:
-        first, last = np.searchsorted(user_N, [user, user + 1])  # the table is sorted by user
-        return item_N[first:last]
-
-    return of
 
 
 def _person_rows(person: Person, count: int) -> dict[str, np.ndarray]:

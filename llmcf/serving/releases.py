@@ -170,6 +170,12 @@ def collections(workspace: Workspace) -> set[str]:
     return {name for names in named for name in names}
 
 
+def pinned() -> set[tuple[Workspace, str]]:
+    """What the releases there are need: their workspaces, each with a collection it reads, or "" for the folder."""
+    found = [release for dataset in datasets() for release in of(dataset)]
+    return {(one.workspace, name) for one in found for name in ("", *one.collections.values())}
+
+
 def _how_to_get_one(dataset: str) -> str:
     known = numbers(dataset)
     if known:

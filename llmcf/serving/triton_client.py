@@ -3,7 +3,8 @@
 HTTP, because its Python client is quicker than gRPC's: 0.59 against 0.70 ms for 100 candidates (p50, 2 busy cores).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,39 +53,49 @@ class Client:
         What the graph does not read is not sent; an optional input may be missing.
 
         Raises:
-            LlmcfError: if the server does not answer, or answers with an error.
+            LlmcfError: if the server answers with an error.
+            Unavailable: if it does not answer.
         """
-        from tritonclient.utils import InferenceServerException
-
         stage = self._stages[model]
         request = [
             self._input(tensor, arrays[tensor.name])
             for tensor in stage.inputs
             if not (tensor.optional and tensor.name not in arrays)
         ]
-        try:
+        with self._asked(f"a request to {model}"):
             answer = self._connection.infer(model, request, model_version=str(stage.version))
-        except InferenceServerException as error:
-            raise LlmcfError(f"Triton refused a request to {model}: {error.message()}") from error
-        except OSError as error:
-            raise Unavailable(
-                f"no Triton answers at {self._server.address} ({error}); see {self._server.log}"
-            ) from error
         return {tensor.name: _without_unit(tensor, answer.as_numpy(tensor.name)) for tensor in stage.outputs}
 
     def loaded(self) -> dict[str, int]:
         """The version of each model that the server serves."""
-        index = self._connection.get_model_repository_index()
+        with self._asked("to list its models"):
+            index = self._connection.get_model_repository_index()
         return {entry["name"]: int(entry["version"]) for entry in index if entry.get("state") == "READY"}
 
     def server_version(self) -> str:
         """Also the quickest call there is: no model takes part in it."""
-        return self._connection.get_server_metadata()["version"]
+        with self._asked("to say its version"):
+            return self._connection.get_server_metadata()["version"]
 
     def executions(self, model: str) -> tuple[int, int]:
         """How many requests `model` has answered, and in how many runs: fewer where requests were put together."""
-        facts = self._connection.get_inference_statistics(model)["model_stats"][0]
+        with self._asked(f"the statistics of {model}"):
+            facts = self._connection.get_inference_statistics(model)["model_stats"][0]
         return facts["inference_stats"]["success"]["count"], facts["execution_count"]
+
+    @contextmanager
+    def _asked(self, what: str) -> Iterator[None]:
+        """Have the client library's errors be ours."""
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            yield
+        except InferenceServerException as error:
+            raise LlmcfError(f"Triton refused {what}: {error.message()}") from error
+        except OSError as error:
+            raise Unavailable(
+                f"no Triton answers at {self._server.address} ({error}); see {self._server.log}"
+            ) from error
 
     def _input(self, tensor: Tensor, values: np.ndarray) -> Any:
         from tritonclient.utils import np_to_triton_dtype

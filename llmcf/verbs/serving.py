@@ -74,13 +74,14 @@ def dag_test(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
+    seed: opt.Seed = opt.SEED,
     as_json: opt.Json = False,
 ) -> None:
-    """Run the daily DAG once with `airflow dags test`."""
+    """Run the daily DAG once with `airflow dags test`, with the demo's sizes."""
     from llmcf import dag_test
 
     place = workspace(dataset, order, as_of)
-    run(lambda: dag_test.test(place), as_json=as_json)
+    run(lambda: dag_test.test(place, seed=seed), as_json=as_json)
 
 
 def demo(
@@ -91,7 +92,9 @@ def demo(
     as_json: opt.Json = False,
 ) -> None:
     """The main job: every verb in turn, then a report."""
+    from core.data import prepare
     from llmcf import demo as pipeline
 
+    prepare.adopt(dataset, source)
     place = workspace(dataset, order, opt.AS_OF)
     run(lambda: pipeline.demo(place, source=source, seed=seed), as_json=as_json)

@@ -50,7 +50,7 @@ class Cin(nn.Module):
         """Return logits, (B,)."""
         if not self.training:
             return self._of_rows(emb_BFD)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.in_bfloat16):
+        with torch.autocast(emb_BFD.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             return torch.cat([self._of_rows(part_BFD) for part_BFD in emb_BFD.split(_ROWS)]).float()
 
     def _of_rows(self, emb_BFD: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ class SASRec(nn.Module):
     def __init__(self, *, width: int, length: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.position_LD = nn.Parameter(torch.randn(length, width) * 0.05)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(AttentionBlock(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -29,7 +29,7 @@ class SASRec(nn.Module):
         return self.norm(hidden_BLD)
 
 
-class Block(nn.Module):
+class AttentionBlock(nn.Module):
     """x + Dropout(g(LayerNorm(x))) for g = self-attention, then for g = FFN (section III-C)."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:

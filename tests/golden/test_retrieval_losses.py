@@ -10,9 +10,8 @@ import torch
 
 from core.contracts import FIRST_ID
 from ict.examples import Requests
-from ict.neighbours import NeighbourConfig, search_exact
+from ict.neighbours import NeighbourConfig, Neighbours, search_exact
 from retrieval_stage.loop import updates
-from retrieval_stage.objective import Shown
 from retrieval_stage.recipes import resolve
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
@@ -29,7 +28,7 @@ def losses(framework: str, recipe: str) -> list[float]:
     rows = in_memory.training_rows(users=USERS, items=ITEMS, length=30)
     sequences, examples = Sequences.of(rows), in_memory.example_set(rows, items=ITEMS)
     found = search_exact(examples, Requests.of(rows), NeighbourConfig(stage="retrieval", recipe=recipe, seed=1))
-    shown = Shown(*(values[sequences.row_N] for values in found))
+    shown = Neighbours(*(values[sequences.row_N] for values in found))
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)

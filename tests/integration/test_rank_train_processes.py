@@ -23,7 +23,8 @@ from ranking import loop, weights
 from ranking.inputs import load
 from ranking.recipes import RankerConfig, resolve
 from ranking.registry import build
-from ranking.trainer import join, run_folder, train_as
+from ranking.runs import run_folder
+from ranking.trainer import join, train_as
 from tests import in_memory
 
 pytestmark = pytest.mark.integration

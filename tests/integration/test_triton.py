@@ -17,7 +17,7 @@ import pytest
 
 from core import settings
 from core.contracts import DENSE
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from core.settings import PROJECT, Workspace
 from llmcf.serving import serve, triton_server
 from llmcf.serving.manifest import Release
@@ -211,6 +211,17 @@ def test_a_port_lost_to_another_process_is_replaced(release: Release, monkeypatc
     with socket.socket() as taken, run_triton(release.models) as server:
         assert lost != [server.http_port]
         check(server, release)
+
+
+def test_a_server_that_is_gone_is_unavailable(release: Release) -> None:
+    with run_triton(release.models) as server:
+        pass
+    with Client(server, release.stages) as client:
+        for ask in (client.loaded, client.server_version, lambda: client.executions("ranker")):
+            with pytest.raises(Unavailable, match="no Triton answers"):
+                ask()
+        with pytest.raises(Unavailable, match="no Triton answers"):
+            client.infer("ranker", question(release, "ranker", 1))
 
 
 def test_two_ports_of_one_number_are_refused(release: Release) -> None:

@@ -50,6 +50,19 @@ def test_missing_examples_are_never_looked_at(ict: InContext, tokens: torch.Tens
     assert torch.isfinite(ict(r, tokens, slots)[1]).all()
 
 
+def test_all_that_is_computed_stays_on_the_device_of_the_inputs() -> None:
+    """On `meta`, which refuses to meet a tensor of the CPU as a GPU does; the backward pass included."""
+    device = torch.device("meta")
+    ict = InContext(IctConfig(width=WIDTH, text_width=TEXT)).to(device)
+    r = torch.randn(4, WIDTH, device=device, requires_grad=True)
+    label = torch.zeros(6, dtype=torch.int64, device=device)
+    table = ict.tokens(torch.randn(6, WIDTH, device=device), torch.randn(6, TEXT, device=device), label)
+    w, predict = ict(r, table, torch.ones(4, K, dtype=torch.int64, device=device))
+    (w.sum() + predict.sum()).backward()
+    assert r.grad is not None
+    assert r.grad.device == device
+
+
 def test_requests_of_one_batch_do_not_touch_each_other(ict: InContext, tokens: torch.Tensor) -> None:
     r, slots = torch.randn(4, WIDTH), torch.tensor([[1, 2], [3, 0], [5, 4], [2, 2]])
     together = ict(r, tokens, slots)[0]

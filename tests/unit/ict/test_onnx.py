@@ -15,19 +15,25 @@ from core.errors import LlmcfError
 from ict import onnx
 
 
+def table(rows: int) -> dict[str, Tensor]:
+    return {"rows_VW": torch.arange(rows * 400.0).reshape(rows, 400) / 1e5}
+
+
 class Scaled(nn.Module):
     """weight . table[id], shifted by what the request says."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.arange(400.0) / 400)
+        self.register_buffer("frozen_VW", table(5)["rows_VW"])
 
     def forward(self, request: Mapping[str, Tensor], tables: Mapping[str, Tensor]) -> Tensor:
-        return (tables["rows_VW"][request["id"]] * self.weight).sum(dim=1) + request["shift"]
+        return (tables["rows_VW"].flatten(1)[request["id"]] * self.weight).sum(dim=1) + request["shift"]
 
 
-def table(rows: int) -> dict[str, Tensor]:
-    return {"rows_VW": torch.arange(rows * 400.0).reshape(rows, 400) / 1e5}
+def of_module(module: Scaled) -> dict[str, Tensor]:
+    """A table that is a buffer of the module as well, as the tokens of a user tower are."""
+    return {"rows_VW": module.get_buffer("frozen_VW")}
 
 
 REQUEST = {"id": np.array([0, 4, 2]), "shift": np.array([0.5, 0.0, -1.0], dtype=np.float32)}
@@ -67,6 +73,16 @@ def test_tables_are_replaced_by_longer_ones_and_the_first_graph_stays(graph: Pat
     onnx.check(graph / onnx.MODEL, REQUEST, expected(table(5), REQUEST))
     with pytest.raises(Exception, match=r"invalid index|out of data bounds"):
         onnx.check(graph / onnx.MODEL, request, expected(table(9), request))
+
+
+def test_a_table_that_is_a_buffer_of_the_module_can_be_replaced_too(tmp_path: Path) -> None:
+    first, second, module = tmp_path / "first", tmp_path / "second", Scaled()
+    for folder in (first, second):
+        folder.mkdir()
+    onnx.write(module, REQUEST, of_module(module), ["score"], first)
+    onnx.replace_tables(first, table(9), second)
+    request = REQUEST | {"id": np.array([8, 7, 0])}
+    onnx.check(second / onnx.MODEL, request, expected(table(9), request))
 
 
 def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:

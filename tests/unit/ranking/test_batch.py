@@ -9,6 +9,7 @@ from torchrec import KeyedJaggedTensor
 
 from core.contracts import UNKNOWN
 from ranking.bags import Bags, ItemFields, lengthened
+from ranking.distributed import Group
 from ranking.layers import FIELDS, TABLES, Sizes
 from tests import in_memory
 
@@ -140,3 +141,13 @@ def test_a_teachers_score_follows_its_row() -> None:
     batch = builder(torch.tensor([0, 1, 2, 3]), training=True)
     assert batch.teacher_B is not None
     assert batch.teacher_B.isnan().tolist() == [False, False, True, True]
+
+
+def test_a_batch_goes_whole_to_the_device_of_its_group() -> None:
+    """To `meta`, which stands for a GPU."""
+    builder, _ = in_memory.batches(model="din", framework="llm-cf", recipe="best")
+    there = Group(device=torch.device("meta")).take(builder(torch.arange(5), training=False))
+    assert there.context is not None
+    parts = [there.sparse.values(), there.dense_BJ, there.label_B, there.context.cot_UE, there.place_BL]
+    assert {part.device.type for part in parts if part is not None} == {"meta"}
+    assert len(parts) == 5

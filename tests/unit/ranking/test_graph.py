@@ -15,7 +15,7 @@ from ranking import loop
 from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.export import request_of, served
-from ranking.graph import Facts, ServedRanker
+from ranking.graph import Facts, RankerGraph
 from ranking.recipes import MODELS, resolve
 from ranking.registry import build
 from tests import in_memory
@@ -25,7 +25,7 @@ TEXT_WIDTH = 16
 Arrays = dict[str, np.ndarray]
 
 
-def made(model: str, framework: str, recipe: str) -> tuple[ServedRanker, BatchBuilder, torch.Tensor, Arrays]:
+def made(model: str, framework: str, recipe: str) -> tuple[RankerGraph, BatchBuilder, torch.Tensor, Arrays]:
     """A graph with fresh weights, the batches of its model, some rows and what the model says of them."""
     config = resolve(PLACE, model=model, framework=framework, recipe=recipe, seed=1)
     batches, shape = in_memory.batches(model=model, framework=framework, recipe=recipe)
@@ -37,7 +37,7 @@ def made(model: str, framework: str, recipe: str) -> tuple[ServedRanker, BatchBu
     return graph, batches, torch.from_numpy(loop.predict(ranker, batches, at_N)), request
 
 
-def score(graph: ServedRanker, request: Arrays, tables: dict[str, torch.Tensor]) -> torch.Tensor:
+def score(graph: RankerGraph, request: Arrays, tables: dict[str, torch.Tensor]) -> torch.Tensor:
     with torch.no_grad():
         return graph({name: torch.from_numpy(values) for name, values in request.items()}, tables)
 

@@ -14,7 +14,8 @@ from core.settings import Workspace
 from ict.neighbours import neighbours_step
 from ranking.inputs import load, prepare
 from ranking.recipes import RankerConfig, resolve
-from ranking.trainer import ranker_step, train
+from ranking.runs import run_step
+from ranking.trainer import train
 from retrieval_stage import trainer as retrieval
 from tests import in_memory
 
@@ -52,21 +53,21 @@ def config_of(ws: Workspace, **names: Any) -> RankerConfig:
 
 
 def test_to_ask_what_a_run_depends_on_starts_nothing(ws: Workspace, reads: list[Workspace]) -> None:
-    assert ranker_step(ws, config_of(ws)).current() is None
+    assert run_step(ws, config_of(ws)).current() is None
     assert reads == []
     assert not ws.path("neighbours").exists()
 
 
 def test_to_ask_names_what_is_missing(ws: Workspace) -> None:
     with pytest.raises(LlmcfError, match="llmcf recgen score"):
-        ranker_step(ws, config_of(ws, framework="kd"))
+        run_step(ws, config_of(ws, framework="kd"))
 
 
 def test_a_run_reads_the_rows_once_and_is_then_current(ws: Workspace, reads: list[Workspace]) -> None:
     config = config_of(ws, epochs=1)
     train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=1, epochs=1)
     assert len(reads) == 1
-    assert ranker_step(ws, config).current() is not None
+    assert run_step(ws, config).current() is not None
     assert neighbours_step(ws, config.neighbours).current() is not None
 
 

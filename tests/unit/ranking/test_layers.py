@@ -42,6 +42,7 @@ def test_standardise_and_a_constant_feature() -> None:
     layer.fit(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
     out = layer(torch.tensor([[2.0, 5.0]]))
     assert out.tolist() == [[0.0, 0.0]]
+    assert layer(torch.tensor([[2.0, 6.0]]))[0, 1] == 1.0, "another value of it is no million deviations"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

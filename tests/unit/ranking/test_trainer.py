@@ -64,12 +64,22 @@ def test_rel_impr_is_against_the_same_run_without_a_framework(ws: Workspace) -> 
     lonely = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
     assert lonely.metrics["test"]["rel_impr"] is None
     assert "rank train" in lonely.details["note"]
+    train(ws, model="deepfm", framework="none", recipe="strict", seed=2, epochs=2)
+    unlike = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
+    assert unlike.metrics["test"]["rel_impr"] is None, "the plain run had another number of epochs"
     base = train(ws, model="deepfm", framework="none", recipe="strict", seed=2, epochs=1)
     assert "rel_impr" not in base.metrics["test"]
     compared = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
     assert compared.skipped
     expected = metrics.rel_impr(compared.metrics["test"]["auc"], base.metrics["test"]["auc"])
     assert compared.metrics["test"]["rel_impr"] == pytest.approx(expected)
+    stamp = ws.path("training", steps.STAMP)
+    before = stamp.read_text()
+    base_stamp = ws.path("ranking", "deepfm-none-strict-s2", steps.STAMP)
+    base_stamp.write_text(base_stamp.read_text().replace('"key": "', '"key": "of other data '))
+    stale = train(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=2, epochs=1)
+    assert stale.metrics["test"]["rel_impr"] is None, "the plain run is of older data"
+    assert stamp.read_text() == before
 
 
 def test_the_same_seed_repeats_and_another_does_not(ws: Workspace) -> None:

@@ -9,8 +9,9 @@ from torch.testing import assert_close
 from core.contracts import FIRST_ID, PAD, UNKNOWN
 from core.errors import UsageError
 from ict.examples import Requests
-from ict.neighbours import NeighbourConfig, search_exact
-from retrieval_stage.objective import Shown, step_loss
+from ict.neighbours import NeighbourConfig, Neighbours, search_exact
+from retrieval_stage import evaluation
+from retrieval_stage.objective import step_loss
 from retrieval_stage.recipes import RetrievalConfig, resolve
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
@@ -27,22 +28,22 @@ def config_of(framework: str, recipe: str = "strict") -> RetrievalConfig:
     return replace(config, width=16, dropout=0.0, positions=1.0)
 
 
-def tower_of(config: RetrievalConfig) -> UserTower:
+def tower_of(config: RetrievalConfig, offered_V: torch.Tensor | None = None) -> UserTower:
     torch.manual_seed(3)
     known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)
     known[5] = False
     examples = EXAMPLES if config.framework == "llm-cf" else None
-    return UserTower(config, known_U=known, items=ITEMS + FIRST_ID, examples=examples)
+    return UserTower(config, known_U=known, items=ITEMS + FIRST_ID, examples=examples, offered_V=offered_V)
 
 
 @pytest.fixture(scope="module")
-def shown() -> Shown:
+def shown() -> Neighbours:
     config = NeighbourConfig(stage="retrieval", recipe="strict", seed=1)
     examples, similarity = search_exact(EXAMPLES, Requests.of(ROWS), config)
-    return Shown(examples[SEQUENCES.row_N], similarity[SEQUENCES.row_N])
+    return Neighbours(examples[SEQUENCES.row_N], similarity[SEQUENCES.row_N])
 
 
-def vectors(tower: UserTower, shown: Shown, index: torch.Tensor) -> torch.Tensor:
+def vectors(tower: UserTower, shown: Neighbours, index: torch.Tensor) -> torch.Tensor:
     tower.eval()
     tower.freeze_examples()
     rows = (SEQUENCES.user_N, SEQUENCES.history_NL, shown.examples_NK, shown.similarity_NK)
@@ -50,7 +51,7 @@ def vectors(tower: UserTower, shown: Shown, index: torch.Tensor) -> torch.Tensor
         return tower(*(values[index] for values in rows))
 
 
-def test_without_w_both_frameworks_minimise_the_same_loss(shown: Shown) -> None:
+def test_without_w_both_frameworks_minimise_the_same_loss(shown: Neighbours) -> None:
     plain, enhanced = tower_of(config_of("none")), tower_of(replace(config_of("llm-cf"), scale=0.0))
     enhanced.load_state_dict(plain.state_dict(), strict=False)
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
@@ -59,7 +60,7 @@ def test_without_w_both_frameworks_minimise_the_same_loss(shown: Shown) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["strict", "paper", "best"])
-def test_the_feature_learns_through_the_loss(shown: Shown, recipe: str) -> None:
+def test_the_feature_learns_through_the_loss(shown: Neighbours, recipe: str) -> None:
     tower = tower_of(config_of("llm-cf", recipe))
     tower.encode_examples()
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
@@ -69,14 +70,14 @@ def test_the_feature_learns_through_the_loss(shown: Shown, recipe: str) -> None:
     assert rests == {"context.ict.no_example"}, "masked wherever it stands"
 
 
-def test_a_user_without_training_rows_is_the_unknown_user(shown: Shown) -> None:
+def test_a_user_without_training_rows_is_the_unknown_user(shown: Neighbours) -> None:
     tower = tower_of(config_of("none")).eval()
     same = tower.users(torch.tensor([5, UNKNOWN, USERS + FIRST_ID, 10**9]))
     assert_close(same, same[1].expand(4, -1))
     assert not torch.allclose(tower.users(torch.tensor([6])), same[1])
 
 
-def test_every_position_of_a_window_is_shown_strictly_earlier_examples_only(shown: Shown) -> None:
+def test_every_position_of_a_window_is_shown_strictly_earlier_examples_only(shown: Neighbours) -> None:
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
     rows = SEQUENCES.rows_of_window(ends)[SEQUENCES.targets(ends) != PAD]
     day = torch.from_numpy(ROWS["day"].to_numpy().astype("int64"))[SEQUENCES.row_N[rows]]
@@ -85,7 +86,7 @@ def test_every_position_of_a_window_is_shown_strictly_earlier_examples_only(show
     assert (EXAMPLES.day_M[examples] < day[:, None])[examples > 0].all()
 
 
-def test_w_reads_the_examples_and_frozen_tokens_follow_the_weights(shown: Shown) -> None:
+def test_w_reads_the_examples_and_frozen_tokens_follow_the_weights(shown: Neighbours) -> None:
     tower, index = tower_of(config_of("llm-cf")), SEQUENCES.of_split("test")
     assert (shown.examples_NK[index] > 0).any(dim=1).all()
     before = vectors(tower, shown, index)
@@ -95,15 +96,15 @@ def test_w_reads_the_examples_and_frozen_tokens_follow_the_weights(shown: Shown)
     assert not torch.isclose(before, after, atol=1e-6).all(dim=1).any()
 
 
-def test_the_similarity_is_read_by_best_only(shown: Shown) -> None:
+def test_the_similarity_is_read_by_best_only(shown: Neighbours) -> None:
     index = SEQUENCES.of_split("test")
-    other = Shown(shown.examples_NK, shown.similarity_NK + 1)
+    other = Neighbours(shown.examples_NK, shown.similarity_NK + 1)
     for recipe, moves in (("strict", False), ("best", True)):
         tower = tower_of(config_of("llm-cf", recipe))
         assert torch.allclose(vectors(tower, shown, index), vectors(tower, other, index)) is not moves
 
 
-def test_vectors_do_not_depend_on_the_batch(shown: Shown) -> None:
+def test_vectors_do_not_depend_on_the_batch(shown: Neighbours) -> None:
     tower, index = tower_of(config_of("llm-cf", "best")), SEQUENCES.of_split("valid")
     alone = torch.cat([vectors(tower, shown, index[i : i + 1]) for i in range(len(index))])
     assert_close(vectors(tower, shown, index), alone, atol=1e-5, rtol=1e-5)
@@ -120,3 +121,37 @@ def test_unknown_names_list_the_choices(name: str, value: str) -> None:
     names = {"model": "sasrec", "framework": "none", "recipe": "strict", name: value}
     with pytest.raises(UsageError, match=f"unknown .*'{value}'; choose one of"):
         resolve(model=names["model"], framework=names["framework"], recipe=names["recipe"], seed=1)
+
+
+@pytest.mark.parametrize("negatives", [0, 50])
+def test_what_is_not_offered_is_no_negative_and_is_not_ranked(shown: Neighbours, negatives: int) -> None:
+    """Rows of another shop lie before, between and after those of this one; without them all is the same."""
+    config = replace(config_of("none"), negatives=negatives, unknown_item=0.0)
+    wide = 2 * ITEMS + 3
+    offered = torch.zeros(wide, dtype=torch.bool)
+    moved = torch.arange(ITEMS) * 2 + 1  # where this shop's items lie in the wide table
+    offered[moved] = True
+    place = torch.cat([torch.arange(FIRST_ID), moved + FIRST_ID])
+    sparse = replace(SEQUENCES, item_N=place[SEQUENCES.item_N], history_NL=place[SEQUENCES.history_NL])
+    dense_tower = tower_of(config)
+    torch.manual_seed(3)
+    known = dense_tower.known_U
+    sparse_tower = UserTower(config, known_U=known, items=wide + FIRST_ID, offered_V=offered)
+    state = dense_tower.state_dict()
+    (name,) = (name for name in state if name.startswith("item."))
+    table = torch.randn(wide + FIRST_ID, config.width)
+    table[place] = state[name]
+    sparse_tower.load_state_dict(state | {name: table})
+    ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
+    pairs = ((dense_tower, SEQUENCES), (sparse_tower, sparse))
+    losses = [step_loss(tower, rows, shown, ends, torch.Generator().manual_seed(5)) for tower, rows in pairs]
+    assert_close(losses[0], losses[1])
+    losses[1].backward()
+    assert sparse_tower.item.weight.grad is not None
+    assert not sparse_tower.item.weight.grad[FIRST_ID:][~offered].any()
+    test = SEQUENCES.of_split("test")
+    for tower, _ in pairs:
+        tower.eval()
+    ranks = [evaluation.catalogue_ranks(evaluation.by_tower(t, rows, shown), rows, test) for t, rows in pairs]
+    for of_dense, of_sparse in zip(*ranks, strict=True):
+        assert of_dense.tolist() == of_sparse.tolist()

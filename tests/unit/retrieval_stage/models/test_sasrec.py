@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from core.contracts import PAD, UNKNOWN
-from retrieval_stage.embeddings import DenseTable, Table
+from retrieval_stage.embeddings import DenseTable, EmbeddingTable
 from retrieval_stage.models.sasrec import SASRec
 
 LENGTH, WIDTH = 6, 8
@@ -50,7 +50,7 @@ def test_rows_of_a_batch_do_not_touch_each_other(sasrec: SASRec) -> None:
 
 @pytest.mark.parametrize("ids", [torch.tensor([4, 0, 2]), torch.tensor([[0, 0, 3], [0, 4, 4], [0, 0, 0]])])
 def test_torchrec_table_looks_up_what_a_plain_one_does(ids: torch.Tensor) -> None:
-    table = Table("item", 5, WIDTH)
+    table = EmbeddingTable("item", 5, WIDTH)
     plain = DenseTable(table, UNKNOWN)
     assert_close(table(ids), plain(ids))
     assert (table(ids)[ids == PAD] == 0).all()
@@ -61,5 +61,5 @@ def test_torchrec_table_looks_up_what_a_plain_one_does(ids: torch.Tensor) -> Non
 
 
 def test_an_id_beyond_the_table_is_unknown() -> None:
-    plain = DenseTable(Table("item", 5, WIDTH), UNKNOWN)
+    plain = DenseTable(EmbeddingTable("item", 5, WIDTH), UNKNOWN)
     assert_close(plain(torch.tensor([5, 99])), plain(torch.tensor([UNKNOWN, UNKNOWN])))

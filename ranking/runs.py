@@ -1,0 +1,61 @@
+"""A training run as a step: the folder it fills, what it depends on, and whether it is still true."""
+
+from pathlib import Path
+
+from core import steps
+from core.data.tables import remedy
+from core.errors import Missing
+from core.settings import Workspace
+from ranking.recipes import RankerConfig, from_json
+
+FOLDER = "ranking"
+_OWN = ("averaging", "bags", "batch", "big_tables", "distributed", "inputs", "layers", "loop", "matching", "ranker")
+_READ = ("registry", "resume", "rows", "text_match", "weights")
+_SHARED = ("device", "seeding", "update")
+_SOURCES = [
+    *(f"ranking/{name}.py" for name in (*_OWN, *_READ)),
+    "ranking/models",
+    "ranking/frameworks",
+    *(f"ict/{name}.py" for name in _SHARED),
+]
+_IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
+
+
+def run_step(ws: Workspace, config: RankerConfig) -> steps.Step:
+    """The step of one run; to ask what it depends on makes nothing."""
+    from ranking.inputs import folders
+
+    code = _SOURCES + (_IN_CONTEXT_SOURCES if config.uses_examples else [])
+    return steps.Step(folder=run_folder(ws, config), config=config, inputs=folders(ws, config), code=code)
+
+
+def run_folder(ws: Workspace, config: RankerConfig) -> Path:
+    return ws.path(FOLDER, config.name)
+
+
+def unfinished(ws: Workspace, config: RankerConfig) -> Path:
+    """Where a run keeps its checkpoints, and what it tells the processes that share it."""
+    return ws.path(FOLDER, ".unfinished", config.name)
+
+
+def run_remedy(ws: Workspace, named: RankerConfig) -> str:
+    """The command that trains the named run."""
+    names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
+    return remedy(ws, f"rank train {names}")
+
+
+def trained(ws: Workspace, named: RankerConfig) -> RankerConfig:
+    """The configuration that the named run was trained with.
+
+    Raises:
+        UsageError: if its weights are of another data set, or of texts of another encoder.
+        Missing: if there is none, or its inputs or code have changed since.
+    """
+    from ranking import weights
+
+    folder, verb = run_folder(ws, named), run_remedy(ws, named)
+    config = from_json(steps.require(folder, verb)["config"])
+    weights.check(folder / weights.FILE, weights.origin(ws, config))
+    if run_step(ws, config).current() is None:
+        raise Missing(f"{folder} is older than its inputs or its code", verb)
+    return config

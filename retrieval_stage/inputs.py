@@ -1,0 +1,67 @@
+"""What a run reads, loaded: sequences, the in-context examples of each positive, and the sizes of the tables."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from core.contracts import FIRST_ID
+from core.data import tables
+from core.settings import Workspace
+from ict.examples import ExampleSet, Requests
+from ict.neighbours import NeighbourConfig, Neighbours, neighbours
+from retrieval_stage.recipes import RetrievalConfig
+from retrieval_stage.sequences import Sequences
+
+
+@dataclass(frozen=True, slots=True)
+class TowerData:
+    """The data of a workspace as a tower and its loop take them.
+
+    Args:
+        shown: the examples of every positive; K is 0 without LLM-CF.
+        examples: the CoT set, or None without LLM-CF.
+        users: rows of the user table.
+        offered_V: which items are of the catalogue; the first is item FIRST_ID.
+    """
+
+    sequences: Sequences
+    shown: Neighbours
+    examples: ExampleSet | None
+    users: int
+    offered_V: Tensor
+
+    def known_users(self) -> Tensor:
+        """Which user ids have training rows, (U,)."""
+        known_U = torch.zeros(self.users, dtype=torch.bool)
+        known_U[self.sequences.user_N[self.sequences.of_split("train")]] = True
+        return known_U
+
+
+def load(ws: Workspace, config: RetrievalConfig) -> TowerData:
+    """What a run under this configuration reads; neighbours are found first where they are not current.
+
+    Raises:
+        Missing: if an input is not there, naming the verb that makes it.
+    """
+    rows = tables.training_rows(ws)
+    sequences = Sequences.of(rows)
+    examples = ExampleSet.load(ws, rows=rows) if config.uses_examples else None
+    return TowerData(
+        sequences,
+        _shown(ws, config, sequences, rows, examples),
+        examples,
+        users=len(tables.users(ws)) + FIRST_ID,
+        offered_V=torch.from_numpy(tables.items(ws)["offered"].to_numpy()),
+    )
+
+
+def _shown(
+    ws: Workspace, config: RetrievalConfig, sequences: Sequences, rows: pa.Table, examples: ExampleSet | None
+) -> Neighbours:
+    if examples is None:
+        return Neighbours(torch.zeros(len(sequences), 0, dtype=torch.int64), torch.zeros(len(sequences), 0))
+    how = NeighbourConfig(stage="retrieval", recipe=config.recipe, seed=config.seed)
+    found = neighbours(ws, how, Requests.of(rows), examples)
+    return Neighbours(found.examples_NK[sequences.row_N], found.similarity_NK[sequences.row_N])
