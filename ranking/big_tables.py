@@ -44,7 +44,8 @@ def process_group() -> Iterator[None]:
     if distributed.is_initialized():
         yield
         return
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    store = distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         yield
     finally:

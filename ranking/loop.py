@@ -1,5 +1,6 @@
 """The one training loop of the ranking stage. Suffixes: B rows of a batch, N rows."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -77,7 +78,8 @@ def fit(
     size = parameters(model)
     trained = group.spread(model, config)
     optimizer = optimizer_of(model, config)
-    big = big_tables.Rows(big_tables.weights(model), share=config.averaging, decay=config.sparse_decay)
+    decay = 1 - math.exp(-config.sparse_decay * config.batch / len(rows.of_epoch(1)))
+    big = big_tables.Rows(big_tables.weights(model), share=config.averaging, decay=decay)
     big.watch(model)
     averages = Averages(big_tables.others(model), big, config.averaging)
     live = {"model": local_weights(model), "averages": averages.state(), "big tables": big_tables.state(model)}

@@ -24,7 +24,7 @@ from tests import in_memory
 PLACE = Workspace("movielens-100k", "shuffled-ties")
 NAMED = resolve(PLACE, model="deepfm", framework="none", recipe="strict", seed=1)
 STILL = replace(NAMED, width=8, batch=32, id_dropout=0.0, backbone=replace(NAMED.backbone, dropout=0.0))
-BIG = replace(STILL, sparse_rows_from=1)
+BIG = replace(STILL, sparse_rows_from=1, sparse_decay=0.1)
 
 
 @pytest.fixture(autouse=True)
