@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from core import contracts
 from core.contracts import FRAMEWORKS, ORDERS, RECIPES
 
 
@@ -41,4 +42,4 @@ ORDER = ORDERS[0]
 AS_OF = "latest"
 RECIPE = RECIPES[0]
 PRECISION = "auto"
-SEED = 2023
+SEED = contracts.SEED
