@@ -4,7 +4,7 @@ LOCKS := requirements
 DATASET ?= movielens-100k
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-redis demo test lint unit bench bench-language bench-ranking bench-data clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-redis demo test lint unit bench bench-language bench-ranking bench-data clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

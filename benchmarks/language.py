@@ -27,11 +27,12 @@ from core.settings import Workspace
 from llm import models, prompts
 from llm.contexts import contexts, training_split
 from llm.cot import wording
-from llm.cot.encoder import Encoder, on_openvino
 from llm.engines import Request, Sampling, complete, open_engine, prompt_seed
 from llm.engines.openvino_export import convert
-from llm.recgen import evaluate, mixing, scoring
+from llm.recgen import evaluate, mixing
 from llm.recgen.scoring import YES_NO, Scorer
+from llm.texts.encoder import Encoder, on_openvino
+from tests.other_scores import naive
 
 SAMPLING = Sampling()
 TOKENS = 48
@@ -91,7 +92,7 @@ def main() -> None:
     texts = mixing.task_texts(ws, rows, scorer.tokenizer, 512)
     samples = mixing.branched(texts, rows)
     figures += _pair("scoring P(Yes)", "prompts", arguments.rounds, {
-        "padded, all logits": lambda: _timed(len(texts), lambda: scoring.naive(scorer, texts, YES_NO)),
+        "padded, all logits": lambda: _timed(len(texts), lambda: naive(scorer, texts, YES_NO)),
         "shared starts and branches": lambda: _timed(len(texts), lambda: scorer.p_yes(samples, len(texts))),
     })  # fmt: skip
     bare, encoder = (Encoder(models.ENCODER, openvino=ours) for ours in (False, True))

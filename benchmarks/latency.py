@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.latency
 
-Times the newest release in triton_models/, or invented weights of the same shapes where nothing is exported. Beside
+Times the live release of a data set, or invented weights of the same shapes where nothing is exported. Beside
 each figure stand the same graph run in this process (what is left is the cost of serving) and a call without a model.
 Writes benchmarks/results/latency.{json,md}.
 """
@@ -18,14 +18,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 
-from core import machine, settings, steps, storage
-from core.contracts import FIRST_ID, TRITON_MODELS
-from core.data import tables
+from core import machine, settings, storage
 from core.progress import say
 from core.settings import PROJECT, Workspace
+from ict import onnx
 from llmcf.serving import releases
-from llmcf.serving.releases import Release
+from llmcf.serving.manifest import Release
 from llmcf.serving.triton_client import Client, canary, open_locally
 from llmcf.serving.triton_server import run_triton
 from tests import synthetic_release
@@ -52,49 +52,54 @@ class Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.5, help="time for each of 9 figures (default: %(default)s)")
+    parser.add_argument("--dataset", default="movielens-100k", help="whose live release (default: %(default)s)")
     parser.add_argument("--synthetic", action="store_true", help="time invented weights even where a release is there")
     arguments = parser.parse_args()
-    with _repository(arguments.synthetic) as (repository, release):
-        figures, server_version = measure(repository, release, arguments.seconds)
-    write(RESULTS, figures, release, server_version, f"python -m benchmarks.latency --seconds {arguments.seconds:g}")
+    with _release(arguments.dataset, arguments.synthetic) as release:
+        figures, server_version = measure(release, arguments.seconds)
+        command = f"python -m benchmarks.latency --dataset {arguments.dataset} --seconds {arguments.seconds:g}"
+        write(RESULTS, figures, release, server_version, command)
     say((RESULTS / "latency.md").read_text(encoding="utf-8"))
 
 
 @contextmanager
-def _repository(synthetic: bool) -> Iterator[tuple[Path, Release]]:
-    """The exported release, else a synthetic one for the length of the block."""
-    release = None if synthetic else releases.newest(settings.triton_models())
+def _release(dataset: str, synthetic: bool) -> Iterator[Release]:
+    """The live release, else a synthetic one for the length of the block."""
+    release = None if synthetic else releases.live(dataset)
     if release:
-        yield settings.triton_models(), release
+        yield release
         return
     settings.home().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.home(), prefix="latency-") as folder:
-        yield Path(folder), synthetic_release.write_release(Path(folder), Workspace("synthetic", "shuffled-ties"))
+        os.environ["LLMCF_TRITON_MODELS"] = folder
+        yield synthetic_release.write_release(Workspace(dataset, "shuffled-ties"))
 
 
-def measure(repository: Path, release: Release, seconds: float) -> tuple[list[Figure], str]:
+def measure(release: Release, seconds: float) -> tuple[list[Figure], str]:
     """All figures, and the version of the server."""
     figures = []
-    with run_triton(repository) as server, Client(server) as client:
-        canary(server, repository)
-        for model in TRITON_MODELS:
-            local = open_locally(repository / model / str(release.number) / "model.onnx", model)
+    with run_triton(release.models) as server, Client(server, release.stages) as client:
+        canary(server, release.models, release.stages)
+        for model, stage in release.stages.items():
+            local = open_locally(release.models / model / str(stage.version) / "model.onnx", model)
             for batch in BATCHES:
-                pool = _questions(release, batch)
+                pool = _questions(release, model, batch)
                 for what, call in ((TRITON, partial(client.infer, model)), (LOCAL, local)):
                     figures.append(_figure(what, model, batch, [partial(call, arrays) for arrays in pool], seconds))
         figures.append(_figure(EMPTY, "", 0, [client.server_version], seconds))
         return figures, client.server_version()
 
 
-def _questions(release: Release, batch: int) -> list[dict[str, np.ndarray]]:
-    """Different requests: one user's row and `batch` items, as the service asks."""
+def _questions(release: Release, model: str, batch: int) -> list[dict[str, np.ndarray]]:
+    """Different requests: one user's row and `batch` items that the release knows, as the service asks."""
     generator = np.random.default_rng(0)
     limits = _limits(release)
     made = []
     for _ in range(_POOL):
         question = {}
-        for tensor in (tensor for inputs, _ in TRITON_MODELS.values() for tensor in inputs):
+        for tensor in release.stages[model].inputs:
+            if tensor.optional:
+                continue
             shape = (batch, *tensor.shape)
             if tensor.dtype == "int64":
                 values = generator.integers(0, limits[tensor.name], shape)
@@ -108,14 +113,12 @@ def _questions(release: Release, batch: int) -> list[dict[str, np.ndarray]]:
 
 def _limits(release: Release) -> dict[str, int]:
     """The number of rows of the table behind each id input."""
-    names = ("user", "item", "history", "examples")
-    if _is_synthetic(release):
-        return dict.fromkeys(names, synthetic_release.ROWS)
-    ws = release.workspace
-    users, items = tables.users(ws).num_rows + FIRST_ID, tables.items(ws).num_rows + FIRST_ID
-    index = steps.Step(folder=ws.path("cot", "index"), config=None).stamp()
-    examples = index["summary"]["count"] + 1 if index else 1
-    return dict(zip(names, (users, items, items, examples), strict=True))
+    examples = synthetic_release.ROWS
+    if not _is_synthetic(release):
+        tables = release.models / "ranker" / str(release.stages["ranker"].version) / onnx.TABLES
+        with safe_open(tables, framework="np") as stored:
+            examples = stored.get_slice("tokens_M3W").get_shape()[0] if "tokens_M3W" in stored.keys() else 1  # noqa: SIM118
+    return {"user": release.users_end, "item": release.items_end, "history": release.items_end, "examples": examples}
 
 
 def _figure(what: str, model: str, batch: int, calls: list[Callable[[], object]], seconds: float) -> Figure:
@@ -133,7 +136,7 @@ def _figure(what: str, model: str, batch: int, calls: list[Callable[[], object]]
 def write(folder: Path, figures: list[Figure], release: Release, server_version: str, command: str) -> None:
     """Write the figures with all that they were measured on."""
     here = {**machine.describe(), "triton": server_version, "load": os.getloadavg()[0]}
-    timed = {"backbones": release.backbones, "dataset": release.dataset, "framework": release.framework}
+    timed = {"models": _models(release), "dataset": release.dataset, "release": release.number}
     account = {"command": command, "release": timed, "machine": here, "figures": [asdict(f) for f in figures]}
     storage.write_json(folder / "latency.json", account)
     with storage.atomic_path(folder / "latency.md") as beside:
@@ -141,11 +144,11 @@ def write(folder: Path, figures: list[Figure], release: Release, server_version:
 
 
 def _page(figures: list[Figure], release: Release, here: Mapping[str, object], command: str) -> str:
-    backbones = " and ".join(release.backbones.values()) if not _is_synthetic(release) else "invented weights"
+    models = " and ".join(_models(release).values()) if not _is_synthetic(release) else "invented weights"
     lines = [
         "# Latency of serving",
         "",
-        f"{backbones}, {release.framework}, {release.dataset}; one client, one call after the other, on loopback.",
+        f"{models}, {release.dataset}; one client, one call after the other, on loopback.",
         f"Triton {here['triton']} on {machine.sentence()}, load average {here['load']:.1f}. `{command}`",
         "",
         "| model | rows in the batch | what | p50 ms | p99 ms | calls |",
@@ -154,6 +157,10 @@ def _page(figures: list[Figure], release: Release, here: Mapping[str, object], c
     for f in figures:
         lines.append(f"| {f.model} | {f.batch or ''} | {f.what} | {f.p50_ms:.2f} | {f.p99_ms:.2f} | {f.requests:,} |")
     return "\n".join([*lines, ""])
+
+
+def _models(release: Release) -> dict[str, str]:
+    return {model: f"{stage.backbone} {stage.framework}" for model, stage in release.stages.items()}
 
 
 def _is_synthetic(release: Release) -> bool:

@@ -25,10 +25,10 @@ from benchmarks.language import cot_prompts
 from core import environments, metrics
 from core.progress import say
 from core.settings import Workspace
-from llm import quality
+from llm import models, quality
 from llm.engines import Request, Sampling, complete, open_engine
 from llm.engines.openvino_export import convert
-from llm.recgen import evaluate, mixing, scoring, train
+from llm.recgen import evaluate, mixing, scoring
 from llm.recgen.scoring import YES_NO, Scorer
 
 TOKENS = 48
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=48, help="texts (default: %(default)s)")
     arguments = parser.parse_args()
     ws = Workspace(arguments.dataset, arguments.order)
-    name, model = train.find_model(ws, arguments.model, seed=arguments.seed)
+    name, model = models.find_model(ws, arguments.model, seed=arguments.seed)
     scorer = Scorer(model)
     rows = evaluate.held_out_rows(ws, arguments.pairs, seed=1)
     texts, label = mixing.task_texts(ws, rows, scorer.tokenizer, 512), rows["label"].to_numpy()

@@ -38,11 +38,19 @@ DENSE = USER_DENSE + ITEM_DENSE + CROSS_DENSE
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One named model input or output: NumPy dtype name and per-row shape (() is a scalar)."""
+    """One named model input or output: NumPy dtype name and per-row shape: () is a scalar, ANY a release's width.
+
+    An `optional` input may be left out of a request: its rows are then zero.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...] = ()
+    optional: bool = False
+
+
+ANY = -1
+CONTRACT = 2  # version of the tensors below; a release says which it keeps to
 
 
 RANKER_INPUTS = (
@@ -52,6 +60,10 @@ RANKER_INPUTS = (
     Tensor("dense", "float32", (len(DENSE),)),
     Tensor("examples", "int64", (EXAMPLES,)),  # 1-based rows of the release's CoT set; 0 is "no example"
     Tensor("similarity", "float32", (EXAMPLES,)),
+    # Of candidates whose id is UNKNOWN, because they came after the release: what is known of them instead.
+    Tensor("brand", "int64", optional=True),
+    Tensor("categories", "int64", (CATEGORIES,), optional=True),
+    Tensor("text", "float32", (ANY,), optional=True),  # the encoder's vector of the item's text
 )
 RANKER_OUTPUTS = (Tensor("score", "float32"),)  # P(click), after the sigmoid
 

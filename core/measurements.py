@@ -1,11 +1,13 @@
 """Figures worth keeping: a JSON line a finished measurement in results/<task>/<data set>.jsonl, which reports read."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from core import settings
+from core.progress import say
 
 Line = dict[str, Any]
 
@@ -15,15 +17,35 @@ def file(task: str, dataset: str) -> Path:
 
 
 def read(path: Path) -> list[Line]:
-    """The lines in the order they came; none where nothing was measured."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    """The lines in the order they came; none where nothing was measured. One that a killed run tore is told of."""
+    if not path.exists():
+        return []
+    found = []
+    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            found += [json.loads(text)] if text.strip() else []
+        except json.JSONDecodeError:
+            say(f"{path} line {number} is torn and left out; measure it again, or remove the line")
+    return found
 
 
 def append(path: Path, line: Line, *, same: Sequence[str]) -> None:
-    """Add a line, unless there is one that equals it in every key of `same`."""
+    """Add a line, unless there is one that equals it in every key of `same`.
+
+    It is written in one piece and on a line of its own, so that several processes may add to one file.
+    """
     new = json.loads(json.dumps(line))
     if any(all(old.get(key) == new[key] for key in same) for old in read(path)):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line, sort_keys=True) + "\n")
+    with path.open("a+b", buffering=0) as stream:
+        start = b"" if _ends_with_newline(stream) else b"\n"
+        stream.write(start + json.dumps(line, sort_keys=True).encode() + b"\n")
+        os.fsync(stream.fileno())
+
+
+def _ends_with_newline(stream: BinaryIO) -> bool:
+    if stream.seek(0, os.SEEK_END) == 0:
+        return True
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) == b"\n"

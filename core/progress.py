@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self, TextIO, TypeVar
 
 T = TypeVar("T")
-_LINE_EVERY_S = 15.0
+_LINE_EVERY_S, _LINE_AFTER_S = 30.0, 5.0  # at the latest, and at the earliest where another tenth is done
 
 
 def say(message: str) -> None:
@@ -20,6 +20,7 @@ class Progress:
     def __init__(self, *, total: int, what: str) -> None:
         self._total, self._what, self._done = total, what, 0
         self._start = self._last = time.monotonic()
+        self._tenth = 0  # that the last line told
         self._bar: Any = None
 
     def __enter__(self) -> Self:
@@ -42,10 +43,12 @@ class Progress:
         if self._bar:
             self._bar.update(self._task, completed=self._done)
             return
-        now = time.monotonic()
-        if now - self._last >= _LINE_EVERY_S:
-            say(f"{self._what}: {self._done}/{self._total} after {now - self._start:.0f} s")
-            self._last = now
+        now, tenth = time.monotonic(), 10 * self._done // self._total
+        if now - self._last >= (_LINE_AFTER_S if tenth > self._tenth else _LINE_EVERY_S):
+            spent = now - self._start
+            left = spent * (self._total - self._done) / self._done
+            say(f"{self._what}: {self._done:,} of {self._total:,} after {spent:.0f} s, about {left:.0f} s left")
+            self._last, self._tenth = now, tenth
 
 
 def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:

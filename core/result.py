@@ -1,5 +1,6 @@
 """What a verb hands back, and what it estimates before it starts."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +12,8 @@ class Result:
     """A verb's account of itself: printed as one JSON object by `--json`, as text otherwise.
 
     `metrics` maps a split (valid, test) to metric values; retrieval nests them under `masked` and `unmasked`.
-    `details` is whatever else the verb wants to show; values are JSON-serialisable.
+    `details` is whatever else the verb wants to show; values are JSON-serialisable. A number that JSON does
+    not have (NaN, infinity) is null in the object.
     """
 
     verb: str
@@ -36,8 +38,8 @@ class Result:
             "skipped": self.skipped,
             "seconds": round(self.seconds, 3),
             "artifacts": self.artifacts,
-            "metrics": self.metrics,
-            "details": self.details,
+            "metrics": plain(self.metrics),
+            "details": plain(self.details),
         }
 
 
@@ -51,4 +53,13 @@ class Estimate:
     basis: str
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return plain(asdict(self))
+
+
+def plain(value: Any) -> Any:
+    """`value` without numbers that JSON does not have: None takes the place of NaN and infinities."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

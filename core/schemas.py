@@ -28,6 +28,7 @@ ITEMS = pa.schema(
         ("brand_id", pa.int64()),
         ("category_ids", pa.list_(pa.int64())),  # at most contracts.CATEGORIES
         ("text", pa.string()),  # cleaned; what encoders and prompts see
+        ("offered", pa.bool_()),  # of this workspace's catalogue; other rows belong to other days or sources
     ]
 )
 

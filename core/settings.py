@@ -5,6 +5,7 @@ Verbs of one stage pass data through a `Workspace`: one folder for one (dataset,
 
 import errno
 import os
+import re
 import tempfile
 import unicodedata
 from dataclasses import dataclass
@@ -38,13 +39,24 @@ def _path(variable: str, default: Path) -> Path:
         raise UsageError(f"{variable} {value!r} names no folder: {error}") from None
 
 
+def places() -> dict[str, Path]:
+    """The folders that verbs write to, by the variables that name them."""
+    return {
+        "LLMCF_HOME": home(),
+        "LLMCF_RUNS": runs(),
+        "LLMCF_RESULTS": results(),
+        "LLMCF_TRITON_MODELS": triton_models(),
+    }
+
+
 def check_places() -> None:
     """Look at once whether what a verb makes can be written, not after minutes of work.
 
     Raises:
         UsageError: naming the variable, if its folder is a file, may not be written to, or lies on a full disk.
     """
-    for variable, folder in {"LLMCF_HOME": home(), "LLMCF_RUNS": runs()}.items():
+    for variable in ("LLMCF_HOME", "LLMCF_RUNS"):
+        folder = places()[variable]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as probe:
@@ -52,7 +64,7 @@ def check_places() -> None:
                 probe.flush()
         except OSError as error:
             raise UsageError(_unusable(variable, folder, error)) from None
-    for variable, folder in {"LLMCF_RESULTS": results(), "LLMCF_TRITON_MODELS": triton_models()}.items():
+    for variable, folder in places().items():
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{variable} {folder} is a file; name a folder")
 
@@ -101,8 +113,22 @@ def environments() -> Path:
 
 
 def milvus_uri() -> str | None:
-    """A Milvus server's address (LLMCF_MILVUS_URI), or None for Milvus Lite in the workspace."""
-    return _text("LLMCF_MILVUS_URI")
+    """A Milvus server's address or the path of a Milvus Lite (LLMCF_MILVUS_URI); None for the workspace's Milvus Lite.
+
+    Raises:
+        UsageError: for a path that is not absolute, which would be another file in each working folder.
+    """
+    uri = _text("LLMCF_MILVUS_URI")
+    if uri is None or uri.startswith(("http://", "https://", "tcp://", "unix:")):
+        return uri
+    if re.fullmatch(r"[\w.-]+:\d+", uri):
+        raise UsageError(f"LLMCF_MILVUS_URI {uri!r} lacks the scheme; name http://{uri}")
+    path = Path(uri).expanduser()
+    if path.suffix != ".db":
+        raise UsageError(f"LLMCF_MILVUS_URI {uri!r} is no http://host:port, and no path that ends in .db")
+    if not uri.startswith("/"):
+        raise UsageError(f"LLMCF_MILVUS_URI {uri!r} is another file in each working folder; name {path.absolute()}")
+    return uri
 
 
 def milvus_token() -> str:
@@ -137,7 +163,10 @@ def spark_master() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The folder of one (dataset, order, as-of); `as_of` is "latest" or an ISO date (data before that day only)."""
+    """The folder of one (dataset, order, as-of); `as_of` is "latest" or a day (data before that day only).
+
+    A day may be spelt 2026-10-01, 20261001 or 2026-W40-4, and is kept in the first form.
+    """
 
     dataset: str
     order: str
@@ -147,9 +176,10 @@ class Workspace:
         check_choice("order", self.order, ORDERS)
         if self.as_of != LATEST:
             try:
-                date.fromisoformat(self.as_of)
+                day = date.fromisoformat(self.as_of).isoformat()
             except ValueError:
                 raise UsageError(f"--as-of {self.as_of!r} is neither {LATEST!r} nor a date like 2026-01-31") from None
+            object.__setattr__(self, "as_of", day)  # frozen for everybody else
 
     @property
     def root(self) -> Path:

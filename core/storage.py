@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         LlmcfError: if the disk is full; `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = _beside(path, "tmp")
     try:
         yield beside
         beside.replace(path)
@@ -44,12 +45,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         LlmcfError: if the disk is full; `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside = _beside(path, "tmp")
     beside.mkdir()
     try:
         yield beside
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        old = _beside(path, "old")
         if path.exists():
             path.replace(old)
         beside.replace(path)
@@ -75,9 +75,14 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 def remove(folder: Path) -> None:
     """Delete a folder of ours that nobody needs any more; it is gone at once, or not at all."""
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    beside = _beside(folder, "old")
     folder.replace(beside)
     shutil.rmtree(beside, ignore_errors=True)
+
+
+def _beside(path: Path, kind: str) -> Path:
+    """A sibling that nobody else uses, be it another process or another thread of this one."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}")
 
 
 def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:

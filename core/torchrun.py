@@ -4,6 +4,7 @@ As a module it is torchrun, but ends with the process that has started it.
 """
 
 import ctypes
+import os
 import re
 import runpy
 import signal
@@ -23,6 +24,7 @@ from core.settings import PROJECT
 _TAIL = 25  # lines of a failed process that an error shows
 _PATIENCE_S = 600.0  # for the machine that leads
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl.h
+_THREADS = "OMP_NUM_THREADS"  # torchrun gives each of several processes one, however many cores there are
 
 
 def launch(
@@ -34,7 +36,8 @@ def launch(
 
     Args:
         shown: how the lines begin that are passed on as progress.
-        environment: the processes' variables; this process's if not given.
+        environment: the processes' variables; this process's if not given. Unless they say how many threads a process
+            has, the processes of a machine share its cores.
 
     Raises:
         LlmcfError: if it fails: what a process told, or else the last lines that were printed.
@@ -47,6 +50,8 @@ def launch(
         place += ["--rdzv-id", re.sub(r"\W+", "-", f"{job.parent.name}-{job.stem}")]
     else:
         raise UsageError(f"--nodes {nodes}: set LLMCF_RENDEZVOUS to host:port of one of the machines, on each of them")
+    threads = str(max(1, len(os.sched_getaffinity(0)) // processes))
+    environment = {_THREADS: threads, **(os.environ if environment is None else environment)}
     command = [sys.executable, "-m", "core.torchrun", *place, "--nproc_per_node", str(processes)]
     told = _told(job)
     told.unlink(missing_ok=True)

@@ -5,6 +5,9 @@ once, so clearing or re-running the DAG is cheap and safe. Nothing is released w
 audit comes before the export. `as_of` bounds what a run may see: interactions before that day, 00:00 UTC. Left empty it
 is the end of the run's data interval; "latest" takes everything there is.
 
+The language model that writes is pinned: a model tuned anew each day would change every question's answer and have all
+texts written again. `train_recgen` tunes it by choice, for instance weekly; the parameter `llm` then names it.
+
 Texts are written by `cot_workers` tasks that share one queue (locks in LLMCF_HOME, which all workers see), so
 no text is written twice and a worker that dies leaves its rest to the others.
 
@@ -15,39 +18,32 @@ repeat, so set AIRFLOW__CORE__DEFAULT_TASK_RETRIES=2 in production; a local `air
 
 import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import Param, chain, dag, get_current_context, task
+from airflow.sdk import TriggerRule, chain, dag, get_current_context, task
+from verbs import ENVIRONMENT, PARAMETERS, command, verb
 
-AS_OF = "{{ params.as_of or (data_interval_end or logical_date or dag_run.run_after).date() }}"
-
-
-ENVIRONMENT = {  # parameters reach the shell through it, never as part of the command
-    "LLMCF_DAG_DATASET": "{{ params.dataset }}",
-    "LLMCF_DAG_ORDER": "{{ params.order }}",
-    "LLMCF_DAG_AS_OF": AS_OF,
+WRITE = {
+    "--recipe": "recipe",
+    "--seed": "seed",
+    "--engine": "engine",
+    "--model": "llm",
+    "--limit": "cot_limit",
+    "--style": "cot_style",
 }
+TRAIN = {"--recipe": "recipe", "--seed": "seed"}
 
 
-def command(name: str, *arguments: str) -> str:
-    place = '--dataset "$LLMCF_DAG_DATASET" --order "$LLMCF_DAG_ORDER" --as-of "$LLMCF_DAG_AS_OF"'
-    return " ".join(["llmcf", name, place, *arguments])
-
-
-def verb(name: str, *arguments: str, pool: str = "default_pool", task: str | None = None) -> BashOperator:
-    """One `llmcf` verb as a task."""
-    return BashOperator(
-        task_id=task or name.replace(" ", "_"),
-        bash_command=command(name, *arguments),
-        env=ENVIRONMENT,
-        append_env=True,
-        pool=pool,
-    )
-
-
-@task
+@task(trigger_rule=TriggerRule.NONE_FAILED)  # tuning may have been skipped
 def cot_workers() -> list[str]:
     """The same command for each worker: they share one queue of texts, and the last one puts the table together."""
     params = get_current_context()["params"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
-    return [command("cot generate")] * int(params["cot_workers"])
+    return [command("cot generate", WRITE)] * int(params["cot_workers"])
+
+
+def trained(stage: str, backbone: str) -> list[BashOperator]:
+    """The plain model, which the other is measured against, and the one that is released."""
+    options = {"--model": backbone, **TRAIN}
+    plain = verb(f"{stage} train", options, fixed="--framework none", task=f"{stage}_train_none")
+    return [plain, verb(f"{stage} train", {**options, "--framework": "framework"})]
 
 
 @dag(
@@ -55,36 +51,26 @@ def cot_workers() -> list[str]:
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    params={
-        "dataset": Param("movielens-100k", type="string"),
-        "order": Param("shuffled-ties", enum=["shuffled-ties", "published", "global-time"]),
-        "cot_workers": Param(1, type="integer", minimum=1, maximum=64),
-        "as_of": Param("", type="string", pattern=r"^(|latest|\d{4}-\d{2}-\d{2})$"),
-    },
+    params=PARAMETERS,
     tags=["llmcf"],
     doc_md=__doc__,
 )
 def llmcf_daily() -> None:
-    prepare = verb("data prepare")
+    prepare = verb("data prepare", {"--seed": "seed", "--negative-draws": "negative_draws"})
     features = [verb(f"features {name}") for name in ("build", "apply", "join", "materialize")]
-    recgen = verb("recgen train", pool="llm")
+    tuning = {"--seed": "seed", "--rows": "recgen_rows", "--model": "recgen_model"}
+    recgen = verb("recgen train", tuning, pool="llm", only_if="train_recgen")
     workers = cot_workers()
     generate = BashOperator.partial(task_id="cot_generate", env=ENVIRONMENT, append_env=True, pool="llm").expand(
         bash_command=workers
     )
-    embed = verb("cot embed", pool="llm")
+    embed = verb("cot embed", {"--encoder": "encoder"}, pool="llm")
     index = verb("cot index", pool="milvus")
-    rankers = [
-        verb("rank train", f"--framework {framework}", task=f"rank_train_{framework.replace('-', '_')}")
-        for framework in ("none", "llm-cf")
-    ]
-    retrievers = [
-        verb("retrieve train", f"--framework {framework}", task=f"retrieve_train_{framework.replace('-', '_')}")
-        for framework in ("none", "llm-cf")
-    ]
+    rankers, retrievers = trained("rank", "ranker"), trained("retrieve", "retriever")
     audit = verb("audit leaks")
-    export = verb("export", pool="milvus")
-    canary = verb("serve", "--check")
+    released = {"--ranker": "ranker", "--retriever": "retriever", "--framework": "framework", **TRAIN}
+    export = verb("export", released, pool="milvus")
+    canary = verb("serve", fixed="--check")
 
     chain(prepare, verb("data report"))
     chain(prepare, *features, recgen, workers, generate, embed, index)

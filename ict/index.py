@@ -19,7 +19,7 @@ from core.result import Result
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import NEVER, Candidates, ExampleSet, Requests, milvus_filter
-from ict.neighbours import ExactSearch, NeighbourConfig, arrange
+from ict.neighbours import STAGES, ExactSearch, NeighbourConfig, arrange
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -96,25 +96,49 @@ class ServingReplica:
     """The live collection in memory. Safe to share between threads; holds no connection."""
 
     def __init__(
-        self, candidates: Candidates, item_vectors_VE: Tensor, item_M: Tensor, texts: list[str], recipe: str, seed: int
+        self,
+        candidates: Candidates,
+        item_vectors_VE: Tensor,
+        item_M: Tensor,
+        texts: list[str],
+        *,
+        ranking: NeighbourConfig,
+        retrieval: NeighbourConfig,
     ) -> None:
         self.candidates = candidates
         self._item_M = item_M
         self._texts = texts
-        configs = [NeighbourConfig(stage=stage, recipe=recipe, seed=seed) for stage in ("ranking", "retrieval")]
-        self._ranking, self._retrieval = (ExactSearch(candidates, item_vectors_VE, config) for config in configs)
+        self._ranking, self._retrieval = (
+            ExactSearch(candidates, item_vectors_VE, config) for config in (ranking, retrieval)
+        )
 
     @classmethod
     def load(cls, ws: Workspace, *, recipe: str, seed: int) -> "ServingReplica":
-        """Read the live collection through Milvus.
+        """Read the workspace's live collection.
 
         Raises:
             LlmcfError: if nothing is published, or Milvus is held or unreachable.
         """
         steps.require(ws.path("cot", "vectors"), remedy(ws, "cot embed"))
         item_vectors_VE = load_file(ws.path("cot", "vectors", "vectors.safetensors"))["items"]
+        ranking, retrieval = (NeighbourConfig(stage=stage, recipe=recipe, seed=seed) for stage in STAGES)
         with milvus.connect(ws) as client:
-            rows = milvus.read(client, milvus.load(client, ws, KIND, remedy(ws, INDEX_VERB)), _READ)
+            name = milvus.load(client, ws, KIND, remedy(ws, INDEX_VERB))
+            return cls.read(client, name, item_vectors_VE, ranking=ranking, retrieval=retrieval)
+
+    @classmethod
+    def read(
+        cls,
+        client: "MilvusClient",
+        collection: str,
+        item_vectors_VE: Tensor,
+        *,
+        ranking: NeighbourConfig,
+        retrieval: NeighbourConfig,
+    ) -> "ServingReplica":
+        """Read any version through an open connection; `item_vectors_VE` are those that its keys were made of."""
+        client.load_collection(collection)
+        rows = milvus.read(client, collection, _READ)
         column = {name: _with_none(rows[name], none) for name, none in _NONE.items()}
         candidates = Candidates(
             row_M=column["row"],
@@ -124,7 +148,8 @@ class ServingReplica:
             label_M=column["label"],
             key_MX=torch.nn.functional.pad(torch.from_numpy(rows["key"]).float(), (0, 0, 1, 0)),
         )
-        return cls(candidates, item_vectors_VE, column["item"], ["", *rows["text"].tolist()], recipe, seed)
+        texts = ["", *rows["text"].tolist()]
+        return cls(candidates, item_vectors_VE, column["item"], texts, ranking=ranking, retrieval=retrieval)
 
     def for_ranking(self, *, user: int, position: int, day: int, history_L: Tensor, items_C: Tensor) -> Shown:
         """The examples of each candidate of one user: `position` is the number of the user's interactions so far."""

@@ -1,21 +1,26 @@
 """Milvus: opening it, and publishing a new version of a collection behind an alias.
 
 Milvus Lite is a folder that one process owns at a time, so a connection is held as briefly as possible: open it, read
-what is needed into memory, leave. LLMCF_MILVUS_URI names a server instead, which many processes share.
+what is needed into memory, leave; others wait for their turn. LLMCF_MILVUS_URI names a server instead, which many
+processes share, or another folder of Milvus Lite.
 """
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core import settings
-from core.errors import LlmcfError, Missing, Unavailable
+from core.data import tables
+from core.errors import LlmcfError, Missing, Unavailable, UsageError
 from core.settings import Workspace
+from ict import milvus_lite
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
@@ -24,7 +29,7 @@ _INSERT = 2000  # rows a call: 768 floats each stay far below gRPC's 64 MiB
 _TEXT_BYTES = 8192
 _PROBES = 16  # stored vectors searched for themselves before a version goes live
 _TIMEOUT_S = 10
-_KEEP = 2  # versions, so that the last one can be rolled back to
+_PATIENCE_S = 20.0  # for a server that has answered before
 _NO_SUCH_ALIAS = (100, 1600)  # error codes of Milvus Lite and of the server
 
 
@@ -52,32 +57,86 @@ def connect(ws: Workspace) -> "Iterator[MilvusClient]":
     Blocks of one process must not be nested over the same workspace: hand the client on instead.
 
     Raises:
-        Unavailable: if another process holds the file, or the server does not answer.
+        Unavailable: if another process holds the folder for long, or the server does not answer, now or later.
+        UsageError: if the server refuses the token.
+        Missing: if something else lies where Milvus Lite keeps its folder.
     """
+    for name in ("pymilvus", "milvus_lite", "grpc._server"):  # they log a traceback for what is raised, or no matter
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    named = settings.milvus_uri()
+    if named and not named.startswith("/"):
+        with _client(named, token=settings.milvus_token()) as client:
+            yield client
+        return
+    path = Path(named) if named else ws.path("milvus.db")
+    with milvus_lite.opened(path, tables.remedy(ws, "cot index")) as address, _client(address) as client:
+        yield client
+
+
+@contextmanager
+def _client(address: str, token: str = "") -> "Iterator[MilvusClient]":
+    import grpc
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 
-    for name in ("pymilvus", "milvus_lite", "grpc._server"):  # they log a traceback for what is raised, or no matter
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    server = settings.milvus_uri()
-    path = ws.path("milvus.db")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    client = None
     try:
-        client = MilvusClient(server or str(path), token=settings.milvus_token(), timeout=_TIMEOUT_S)
-    except MilvusException as error:
-        raise Unavailable(_unreachable(ws, server)) from error
-    try:
+        client = MilvusClient(address, token=token, timeout=_TIMEOUT_S)
+        _give_up_in_time(client)
         yield client
+    except (MilvusException, grpc.RpcError) as error:
+        raise _explained(address, error, connected=client is not None) from error
     finally:
-        client.close()
-        if server is None:
-            _release(str(path))
+        if client:
+            client.close()
+
+
+def _give_up_in_time(client: "MilvusClient") -> None:
+    """Let the client ask again for `_PATIENCE_S` and no longer: by itself it asks 75 times, for minutes."""
+    handler = client._get_connection()
+    recover = handler._on_rpc_error  # pyright: ignore[reportAttributeAccessIssue] - it calls that after each failed call
+    first = last = 0.0
+
+    def hook(error: Exception) -> bool:
+        nonlocal first, last
+        now = time.monotonic()
+        if now - last > 2 * _TIMEOUT_S:
+            first = now
+        last = now
+        if now - first > _PATIENCE_S:
+            raise error
+        return recover(error)
+
+    handler._on_rpc_error = hook  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _explained(address: str, error: Exception, *, connected: bool) -> Exception:
+    """What is raised where a server is down or refuses us; any other error is ours, and stays as it is."""
+    import grpc
+
+    code = next((cause.code() for cause in _causes(error) if isinstance(cause, grpc.Call)), None)
+    shown = address.rsplit("@", 1)[-1]
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return UsageError(f"Milvus at {shown} refuses LLMCF_MILVUS_TOKEN; set it to `user:password` or an API key")
+    gone = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+    if connected and code not in gone:
+        return error
+    return Unavailable(f"no Milvus answers at {shown} (LLMCF_MILVUS_URI); start it, or unset the variable")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error, what it was raised from, and so on; pymilvus raises errors from themselves."""
+    found = [error]
+    for one in found:
+        found += [before for before in (one.__cause__, one.__context__) if before and before not in found]
+    return found
 
 
 def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) -> str:
     """Make a new version of the collection `kind`, prove it, and flip the alias to it; return its name.
 
-    Readers of the alias see the old version until the flip. The version before it is kept, older ones are dropped.
+    Readers of the alias see the old version until the flip. Older versions stay until `drop_versions`: whoever keeps a
+    release that names one must be able to serve it again.
 
     Raises:
         LlmcfError: if the stored rows do not answer as they must; the alias then stays where it was.
@@ -96,9 +155,38 @@ def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) 
         client.alter_alias(name, alias(ws, kind))
     else:
         client.create_alias(name, alias(ws, kind))
-    for old in versions(client, ws, kind)[:-_KEEP]:
-        client.drop_collection(old)
     return name
+
+
+def drop_versions(client: "MilvusClient", ws: Workspace, kind: str, *, keep: Collection[str]) -> list[str]:
+    """Drop all versions but the live one and those in `keep`; returns them."""
+    live = live_version(client, ws, kind)
+    gone = [name for name in versions(client, ws, kind) if name != live and name not in keep]
+    for name in gone:
+        client.drop_collection(name)
+    return gone
+
+
+def forget(client: "MilvusClient", ws: Workspace, kind: str, *, keep: Collection[str]) -> list[str]:
+    """Drop every version but those in `keep`, the live one too, whose alias goes first; returns them."""
+    live = live_version(client, ws, kind)
+    if live and live not in keep:
+        client.drop_alias(alias(ws, kind))
+    gone = [name for name in versions(client, ws, kind) if name not in keep]
+    for name in gone:
+        client.drop_collection(name)
+    return gone
+
+
+def names(client: "MilvusClient") -> set[str]:
+    """Every collection there is."""
+    stored: list[str] = client.list_collections()  # pyright: ignore[reportAssignmentType]
+    return set(stored)
+
+
+def exists(ws: Workspace) -> bool:
+    """Whether there is a Milvus to open: a server, or the workspace's file."""
+    return settings.milvus_uri() is not None or ws.path("milvus.db").exists()
 
 
 def alias(ws: Workspace, kind: str) -> str:
@@ -109,8 +197,7 @@ def alias(ws: Workspace, kind: str) -> str:
 def versions(client: "MilvusClient", ws: Workspace, kind: str) -> list[str]:
     """Every stored version, oldest first."""
     pattern = re.compile(re.escape(alias(ws, kind)) + r"_v\d+")
-    stored: list[str] = client.list_collections()  # pyright: ignore[reportAssignmentType]
-    return sorted((name for name in stored if pattern.fullmatch(name)), key=number)
+    return sorted((name for name in names(client) if pattern.fullmatch(name)), key=number)
 
 
 def number(version: str) -> int:
@@ -201,18 +288,3 @@ def _verify(client: "MilvusClient", name: str, records: Records) -> None:
         best = np.array([hits[0]["distance"] for hits in found])
         if not np.allclose(best, exact, rtol=1e-3, atol=1e-3):
             raise LlmcfError(f"Milvus answers wrongly on {name}.{field_name}; the old version stays live, run again")
-
-
-def _release(path: str) -> None:
-    from milvus_lite.server_manager import server_manager_instance
-
-    server_manager_instance.release_server(path)
-
-
-def _unreachable(ws: Workspace, server: str | None) -> str:
-    if server:
-        return f"no Milvus answers at {server.rsplit('@', 1)[-1]} (LLMCF_MILVUS_URI); start it, or unset the variable"
-    return (
-        f"{ws.path('milvus.db')} is held by another process (a running service, or a `cot`, `retrieve` or `export` "
-        "verb); run again when it has ended, or share a Milvus server by LLMCF_MILVUS_URI"
-    )

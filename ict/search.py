@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from core import steps
 from core.contracts import HISTORY, PAD, RECIPES, SEED
-from core.data import tables
+from core.data import tables, texts
 from core.data.tables import remedy
 from core.errors import UsageError, check_choice
 from core.result import Result
@@ -22,6 +22,7 @@ from ict.examples import Requests, keys
 from ict.index import INDEX_VERB, KIND, request, search_milvus
 from ict.neighbours import NeighbourConfig
 
+_GONE = "(not in this workspace)"  # of an example that another day's data had
 _EVIDENCE = ["user", "item", "label", "day", "text"]
 
 
@@ -102,7 +103,7 @@ def _evidence(row: dict[str, Any], similarity: float, users: pa.Table, items: pa
         "example": row["id"],
         "similarity": round(similarity, 4),
         "label": "liked" if row["label"] else "not taken",
-        "user": users["raw_id"][who].as_py(),
+        "user": users["raw_id"][who].as_py() if who >= 0 else _GONE,
         "title": _title(items, row["item"]),
         "date": (datetime.date(1970, 1, 1) + datetime.timedelta(days=row["day"])).isoformat(),
         "text": row["text"],
@@ -110,4 +111,5 @@ def _evidence(row: dict[str, Any], similarity: float, users: pa.Table, items: pa
 
 
 def _title(items: pa.Table, item: int) -> str:
-    return items["title"][pc.index(items["item"], item).as_py()].as_py()
+    at = pc.index(items["item"], item).as_py()
+    return texts.name(items["title"][at].as_py(), items["raw_id"][at].as_py()) if at >= 0 else _GONE

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.data import tables, texts
+from core.data import tables
 from core.settings import Workspace
 
 TITLE_LIMIT = 64  # characters of a title, a kind and a profile in a prompt
@@ -65,9 +65,9 @@ def training_split(ws: Workspace) -> pa.Table:
     return rows.filter((pc.field("split") == "train") & (pc.field("draw") == 0))
 
 
-def quotable(text: str | None, limit: int) -> str:
-    """`text` cleaned, cut between words, and without the character that ends a quotation in our prompts."""
-    whole = texts.clean(text, 2 * limit).replace('"', "'")
+def quotable(text: str, limit: int) -> str:
+    """A clean text, as `data prepare` leaves all, cut between words and without what ends a quotation in prompts."""
+    whole = text.replace('"', "'")
     if len(whole) <= limit:
         return whole
     words, _, rest = whole[: limit + 1].rpartition(" ")

@@ -11,7 +11,8 @@ from core.errors import LlmcfError, Unavailable, UsageError
 from core.progress import say
 from core.result import Estimate, Result
 from llm import gguf, models
-from llm.models import CARRIERS, ENCODER, LLM, Carrier
+from llm.defaults import ENCODER, LLM
+from llm.models import CARRIERS, Carrier
 
 # Never *.bin: weights are not unpickled.
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model", "1_Pooling/*", "2_Normalize/*"]

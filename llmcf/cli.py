@@ -6,10 +6,14 @@ Each verb only parses, calls one function of its stage and prints the result; he
 import errno
 import os
 import sys
+from pathlib import Path
 
+from core import settings
 from core.errors import LlmcfError
-from llmcf.verbs import data, language, reports, serving, stages, texts
+from llmcf.verbs import data, language, releases, reports, serving, stages, texts, workspaces
 from llmcf.verbs.groups import group
+
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 app = group("LLM-CF: large language models enhanced collaborative filtering, from raw data to served recommendations.")
 for name, verbs in {
@@ -24,11 +28,13 @@ for name, verbs in {
     "retrieve": stages.retrieve,
     "backfill": reports.backfill,
     "report": reports.report,
+    "release": releases.release,
     "dag": serving.dag,
+    "workspace": workspaces.workspaces,
 }.items():
     app.add_typer(verbs, name=name)
 for name, verb in {
-    "export": stages.export_release,
+    "export": releases.export_release,
     "serve": serving.serve,
     "recommend": serving.recommend,
     "demo": serving.demo,
@@ -46,12 +52,22 @@ def main() -> None:
         print(f"llmcf: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if (said := _of_the_disk(error)) is None:
             raise
-        print(
-            f"llmcf: the disk is full ({error.filename or 'a scratch file'}); make room and run again", file=sys.stderr
-        )
+        print(f"llmcf: {said}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("llmcf: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+
+
+def _of_the_disk(error: OSError) -> str | None:
+    """What to say of a full disk, or of a file under our folders that may not be used; None for any other error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.filename or 'a scratch file'}); make room and run again"
+    if error.errno not in _REFUSED or not isinstance(error.filename, str):
+        return None
+    for variable, folder in settings.places().items():
+        if Path(error.filename).is_relative_to(folder):
+            return f"{error.filename} cannot be used ({error.strerror}); mend it, or name another folder by {variable}"
+    return None

@@ -2,17 +2,31 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from core import settings
-from core.errors import LlmcfError
+from core.errors import LlmcfError, UsageError
 from core.result import Result
 from core.settings import PROJECT, Workspace
 
 DAG = "llmcf_daily"
+SMALL = {  # the demo's sizes, which a CPU makes in minutes; the DAG's own defaults are for production
+    "train_recgen": True,
+    "recgen_rows": 32,
+    "llm": "recgen",
+    "engine": "openvino",
+    "cot_limit": 1000,
+    "recipe": "strict",
+}
+_RUNNING = re.compile(r"running task <TaskInstance: \w+\.(\w+) ")
+_OUTPUT = re.compile(r"^\S+ \[\w+ *\] (.*?) +\[[\w.]*SubprocessHook\]")
+_ENDED = re.compile(r"Command exited with return code (\d+)")
+_FINE = {"0", "99"}  # done, skipped
 
 
 def environment() -> dict[str, str]:
@@ -28,19 +42,24 @@ def environment() -> dict[str, str]:
     }
 
 
-def test(ws: Workspace) -> Result:
-    """Run the daily DAG once with `airflow dags test`, in this workspace.
+def test(ws: Workspace, *, seed: int) -> Result:
+    """Run the daily DAG once with `airflow dags test`, in this workspace and with the demo's sizes.
 
     Raises:
-        LlmcfError: if a task fails; names the log and its last lines.
+        UsageError: if Airflow cannot keep its files under LLMCF_HOME.
+        LlmcfError: if a task fails; names it, what it said, and the log.
     """
     start = time.monotonic()
     home = settings.home() / "airflow"
+    if odd := set(str(home)) & set("%?"):
+        raise UsageError(
+            f"Airflow takes no folder with {' or '.join(sorted(odd))} in its name; LLMCF_HOME is {home.parent}"
+        )
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "airflow.db").exists():
         _airflow("db", "migrate", log=home / "migrate.log")
     log = home / f"{DAG}.log"
-    conf = {"dataset": ws.dataset, "order": ws.order, "as_of": ws.as_of}
+    conf = {**SMALL, "dataset": ws.dataset, "order": ws.order, "as_of": ws.as_of, "seed": seed}
     _airflow("dags", "test", DAG, "--conf", json.dumps(conf), log=log)
     text = log.read_text(encoding="utf-8", errors="replace")
     done = sum("new_state=success" in line and "Task instance state updated" in line for line in text.splitlines())
@@ -60,5 +79,23 @@ def _airflow(*arguments: str, log: Path) -> None:
             command, env=environment(), stdout=stream, stderr=subprocess.STDOUT, check=False
         ).returncode
     if code != 0:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        raise LlmcfError(f"`airflow {' '.join(arguments[:2])}` failed with exit code {code}; its log is {log}:\n{tail}")
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        shown = f"`airflow {' '.join(arguments[:2])}` failed"
+        if said := cause(lines):
+            raise LlmcfError(f"{shown}: {said}; its log is {log}")
+        raise LlmcfError("\n".join([f"{shown} with exit code {code}; its log is {log}:", *lines[-15:]]))
+
+
+def cause(lines: Iterable[str]) -> str | None:
+    """The task of a log that failed first, and the last line in which its verb complained; None if no verb failed."""
+    task, said = "", [""]
+    for line in lines:
+        if running := _RUNNING.search(line):
+            task, said = running[1], [""]
+        elif output := _OUTPUT.match(line):
+            ended = _ENDED.match(output[1])
+            if ended and ended[1] not in _FINE:
+                errors = [text for text in said if text.startswith("llmcf: ")]
+                return f"{task} says {(errors or said)[-1]!r}"
+            said.append(output[1])
+    return None

@@ -4,6 +4,7 @@ A verb whose inputs have not changed answers at once, so the demo can be killed 
 """
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -55,7 +56,7 @@ PIPELINE = (
     Verb("serve", ("--check",)),
     Verb("dag test"),
 )
-SEEDED = {"data prepare", "recgen train", "cot generate", "rank train", "retrieve train", "export"}
+SEEDED = {"data prepare", "recgen train", "cot generate", "rank train", "retrieve train", "export", "dag test"}
 
 
 def demo(ws: Workspace, *, source: Path | None, seed: int) -> Result:
@@ -112,10 +113,10 @@ def _timed(count: str, title: str, arguments: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     seconds = time.monotonic() - start
     if done.returncode != 0:
-        raise LlmcfError(f"`llmcf {' '.join(arguments)}` failed; mend what it says above and run the demo again")
+        raise LlmcfError(f"`llmcf {shlex.join(arguments)}` failed; mend what it says above and run the demo again")
     result = json.loads(done.stdout)
     say(f"{count} {title:<24} {seconds:7.1f} s{'  (up to date)' if result['skipped'] else ''}")
-    return {**result, "title": title, "wall_seconds": round(seconds, 1), "command": f"llmcf {' '.join(arguments)}"}
+    return {**result, "title": title, "wall_seconds": round(seconds, 1), "command": f"llmcf {shlex.join(arguments)}"}
 
 
 def _sample_users(ws: Workspace) -> list[str]:

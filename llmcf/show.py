@@ -18,7 +18,7 @@ def result_stream() -> Iterator[TextIO]:
     keep = os.dup(1)
     os.dup2(2, 1)
     try:
-        with os.fdopen(keep, "w", encoding="utf-8", closefd=False) as stream:
+        with os.fdopen(keep, "w", encoding="utf-8", errors="backslashreplace", closefd=False) as stream:
             yield stream
     finally:
         sys.stdout.flush()
@@ -42,7 +42,7 @@ def run(
     with result_stream() as stdout:
         outcome = estimate() if estimate else work()
         if as_json:
-            print(json.dumps(outcome.as_json(), ensure_ascii=False), file=stdout)
+            print(json.dumps(outcome.as_json(), ensure_ascii=False, allow_nan=False), file=stdout)
         elif isinstance(outcome, Estimate):
             print(estimate_text(outcome), file=stdout)
         else:

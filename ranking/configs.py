@@ -127,6 +127,9 @@ class RankerConfig:
         added_decay: of the weights that a framework adds.
         averaging: what is judged and kept are moving averages of the weights, of which each step keeps this share; 0
             for the weights themselves.
+        sparse_rows_from: tables of at least so many rows are trained row by row (ranking/big_tables.py); 0 for none.
+        sparse_rate: learning rate of these.
+        sparse_decay: of an epoch in which it is not looked up, a row keeps exp(-sparse_decay).
         dense: read the as-of features of `contracts.DENSE`.
         text_match: read the features of `text_match.TEXT_MATCH`.
         redraw: take another of the prepared negatives of each training row in every epoch.
@@ -150,6 +153,9 @@ class RankerConfig:
     weight_decay: float = 1e-4
     added_decay: float = 1e-4
     averaging: float = 0.99
+    sparse_rows_from: int = 1_000_000
+    sparse_rate: float = 0.05
+    sparse_decay: float = 3.0
     id_dropout: float = 0.01
     width: int = WIDTH
     dense: bool = False

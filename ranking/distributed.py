@@ -1,11 +1,12 @@
 """A ranker on several processes: TorchRec's DistributedModelParallel over gloo on CPUs, NCCL on GPUs.
 
-Tables are sharded by rows, so that each process holds its part of every table, its gradient and Adam's moments; the
-dense weights are replicated and their gradients averaged. Suffixes: B rows of a batch, N rows.
+Tables are sharded by rows, so that each process holds its part of every table, its gradient and what the
+optimizer keeps for it; the dense weights are replicated and their gradients averaged. Suffixes: B rows of a batch,
+N rows.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -14,13 +15,16 @@ from torch.distributed._shard.metadata import ShardMetadata
 from torch.distributed._shard.sharded_tensor.api import ShardedTensor
 from torch.distributed.distributed_c10d import get_node_local_rank
 from torchrec.distributed.embedding_types import EmbeddingComputeKernel
-from torchrec.distributed.model_parallel import DistributedModelParallel, get_default_sharders
+from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise
-from torchrec.distributed.types import ShardingPlan
+from torchrec.distributed.types import ModuleSharder, ShardingPlan
 
 from ict.device import device
+from ranking import big_tables
 from ranking.bags import lengthened
 from ranking.batch import Batch
+from ranking.configs import RankerConfig
 from ranking.layers import SIDES
 from ranking.ranker import Ranker
 
@@ -75,15 +79,16 @@ class Group:
         """Over the processes."""
         return value if self.size == 1 else self._extreme(value, ReduceOp.MIN)
 
-    def spread(self, ranker: Ranker) -> nn.Module:
-        """The ranker as it is trained: on this process's device, its tables sharded if there are others; in place.
+    def spread(self, ranker: Ranker, config: RankerConfig) -> nn.Module:
+        """The ranker as it is trained: on this process's device; with its tables sharded, in place, by several
+        processes or if any is big.
 
         The first then draws what it would have drawn alone, and each of the others something else.
         """
-        if self.size == 1:
+        if self.size == 1 and not big_tables.names(ranker, config):
             return ranker.to(self.device)
         state = torch.get_rng_state()
-        sharded = shard(ranker, self)
+        sharded = shard(ranker, self, config)
         torch.set_rng_state(state)
         if self.rank:
             torch.manual_seed(torch.initial_seed() + self.rank)
@@ -111,23 +116,29 @@ class Group:
 ALONE = Group()
 
 
-def shard(ranker: Ranker, group: Group) -> DistributedModelParallel:
+def shard(ranker: Ranker, group: Group, config: RankerConfig) -> DistributedModelParallel:
     """Share the rows of the tables among the processes, with the weights they have; the ranker is changed in place.
 
     A process computes with its own share of a batch, and its gradients are those of the mean over all of it. Any torch
-    optimizer works on what a process holds, as the tables have dense gradients.
+    optimizer works on what a process holds, as the tables have dense gradients; big ones train themselves.
     """
     weights = ranker.state_dict()
-    how = row_wise(compute_kernel=EmbeddingComputeKernel.DENSE.value)
-    names = [config.name for config in ranker.fields.tables.embedding_bag_configs()]
+    dense, fused = (
+        row_wise(compute_kernel=kernel.value) for kernel in (EmbeddingComputeKernel.DENSE, EmbeddingComputeKernel.FUSED)
+    )
+    big = big_tables.names(ranker, config)
     plan = construct_module_sharding_plan(
         ranker.fields.tables,
-        dict.fromkeys(names, how),
+        {table.name: fused if table.name in big else dense for table in ranker.fields.tables.embedding_bag_configs()},
         world_size=group.size,
         device_type=group.device.type,
     )
+    sharder = EmbeddingBagCollectionSharder(fused_params=big_tables.fused_parameters(config))
     sharded = DistributedModelParallel(
-        ranker, device=group.device, plan=ShardingPlan({_TABLES: plan}), sharders=get_default_sharders()
+        ranker,
+        device=group.device,
+        plan=ShardingPlan({_TABLES: plan}),
+        sharders=[cast(ModuleSharder[nn.Module], sharder)],
     )
     with torch.no_grad():  # sharding draws the tables anew
         for name, value in ranker.state_dict().items():

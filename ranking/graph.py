@@ -1,138 +1,204 @@
-"""A trained ranker as one graph of dense tensors, fit for ONNX: its inputs are facts of a request, not tables.
+"""A trained ranker as one graph of dense tensors, fit for ONNX: weights inside, what is known of items beside it.
 
-The catalogue, the text vectors and the tokens of all M examples are constants of the graph, so a request carries ids
-only. TorchRec modules export with a fixed batch, so their weights move into plain tables here (tests prove equality).
+A request carries ids; the graph looks up what they stand for in tables that a release freezes (`RankerGraph.tables`):
+item attributes, text vectors, the tokens of all M examples. A candidate that came after the release has the id UNKNOWN
+and brings its brand, categories and text. TorchRec modules export with a fixed batch, so their weights move into plain
+tables here (tests prove equality).
 
-Suffixes: B candidates, F fields, D embedding width, E text width, L history, K examples, J dense features,
-M examples + 1, V items, U users, W width of w.
+Suffixes: B candidates, F fields, D embedding width, E text width, L history, K examples, J dense features, M examples +
+1, V items, U users, W width of w.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from core.contracts import PAD, UNKNOWN
 from ict.examples import ExampleSet, history_vectors
 from ranking.bags import ItemFields, padded_fields
-from ranking.batch import BatchBuilder
 from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
 from ranking.layers import FIELDS, TABLES, Positions, SparseFields, mean_bag, split_first_order
 from ranking.ranker import Ranker
 from ranking.rows import Knowledge, may_read
-from ranking.text_match import text_match
+from ranking.text_match import centre, centred, cosines
+
+Tensors = Mapping[str, Tensor]
+_NEWER = {"user": UNKNOWN, "item": UNKNOWN, "brand": PAD, "category": PAD}  # an id that came after training, by table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a release freezes beside the weights; None for what its model does not read.
+
+    Args:
+        item_vectors_VE: text vectors of all `items`.
+    """
+
+    items: ItemFields
+    item_vectors_VE: Tensor | None = None
+    examples: ExampleSet | None = None
+    knowledge: Knowledge | None = None
 
 
 class GatherFields(nn.Module):
     """`SparseFields` over a trained copy of its tables, with gathers in place of jagged bags."""
 
-    def __init__(self, fields: SparseFields, items: ItemFields) -> None:
+    def __init__(self, fields: SparseFields) -> None:
         super().__init__()
         self.width = fields.width
-        self.tables = nn.ParameterDict({name: nn.Parameter(table) for name, table in fields.weights().items()})
-        self.brand_V: Tensor
-        self.categories_VC: Tensor
-        self.register_buffer("brand_V", items.brand_V)
-        self.register_buffer("categories_VC", items.categories_VC)
+        self.weights = nn.ParameterDict({name: nn.Parameter(table) for name, table in fields.weights().items()})
 
-    def forward(self, user_B: Tensor, item_B: Tensor, history_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeddings (B, F, D) and first-order sums (B,)."""
-        ids = padded_fields(ItemFields(self.brand_V, self.categories_VC), user_B, item_B, history_BL)
-        pooled = [mean_bag(self.tables[table], ids[field]) for field, table in FIELDS.items()]
+    def forward(self, ids: Tensors) -> tuple[Tensor, Tensor]:
+        """Return embeddings (B, F, D) and first-order sums (B,) of the padded ids of each field."""
+        pooled = [self._pooled(table, ids[field]) for field, table in FIELDS.items()]
         return split_first_order([torch.stack(pooled, dim=1)], self.width)
 
-    def items(self) -> Tensor:
+    def targets(self, items: ItemFields) -> Tensor:
         """The target fields of every item side by side, (V, Y); row 0 is zero."""
-        ids = {"item": torch.arange(len(self.brand_V))[:, None], "brand": self.brand_V[:, None]}
-        ids["category"] = self.categories_VC
-        return torch.cat([mean_bag(self.tables[name], ids[name])[:, : self.width] for name in TABLES[1:]], dim=1)
+        ids = {"item": torch.arange(len(items.brand_V))[:, None], "brand": items.brand_V[:, None]}
+        ids["category"] = items.categories_VC
+        return torch.cat([self._pooled(name, ids[name])[:, : self.width] for name in TABLES[1:]], dim=1)
+
+    def _pooled(self, table: str, ids_XN: Tensor) -> Tensor:
+        weight = self.weights[table]
+        return mean_bag(weight, torch.where(ids_XN < len(weight), ids_XN, _NEWER[table]))
 
 
 class InContextGraph(nn.Module):
-    """w of a request, from constants: the vectors of all items and the tokens of all examples."""
+    """w of a request, from the tables of all items' texts and all examples' tokens."""
 
-    def __init__(self, model: LlmCf, fields: GatherFields, examples: ExampleSet) -> None:
+    def __init__(self, model: LlmCf) -> None:
         super().__init__()
         self.model = model
-        self.vectors_VE: Tensor
-        self.item_text_VW: Tensor | None
-        self.tokens_M3W: Tensor
-        self.register_buffer("vectors_VE", examples.item_vectors_VE)
-        self.register_buffer("item_text_VW", model.ict.texts(self.vectors_VE))
-        emb_MFD, _ = fields(examples.user_M, examples.item_M, examples.history_ML)
-        r_MW = self.encode(emb_MFD, examples.item_M, examples.history_ML)
-        self.register_buffer("tokens_M3W", model.ict.tokens(r_MW, examples.cot_ME, examples.label_M))
 
-    def forward(
-        self, emb_BFD: Tensor, item_B: Tensor, history_BL: Tensor, examples_BK: Tensor, similarity_BK: Tensor | None
-    ) -> Tensor:
+    def tables(self, fields: GatherFields, facts: Facts) -> dict[str, Tensor]:
+        """What the weights make of the facts: the examples' tokens and, where texts are read, the items' texts."""
+        examples, vectors_VE = facts.examples, facts.item_vectors_VE
+        assert examples is not None, "this framework needs in-context examples"
+        assert vectors_VE is not None, "examples have text vectors"
+        item_VW = self.model.ict.texts(vectors_VE)
+        texts = {} if item_VW is None else {"vectors_VE": vectors_VE, "item_text_VW": item_VW}
+        emb_MFD, _ = fields(padded_fields(facts.items, examples.user_M, examples.item_M, examples.history_ML))
+        item_MW = None if item_VW is None else item_VW[examples.item_M]
+        r_MW = self.model.represent(emb_MFD, item_MW, self._history_texts(examples.history_ML, texts))
+        return {**texts, "tokens_M3W": self.model.ict.tokens(r_MW, examples.cot_ME, examples.label_M)}
+
+    @property
+    def reads_text(self) -> bool:
+        return self.model.ict.config.use_text
+
+    def forward(self, emb_BFD: Tensor, request: Tensors, tables: Tensors) -> Tensor:
         """Return w, (B, W)."""
-        r_BW = self.encode(emb_BFD, item_B, history_BL)
-        return self.model.ict(r_BW, self.tokens_M3W, examples_BK, similarity_BK)[0]
+        history_BL, item_BW = request["history"], None
+        if self.reads_text:
+            given_BW = self.model.ict.texts(request["text"])
+            assert given_BW is not None, "this configuration reads texts"
+            item_BW = _where_new(request, given_BW, tables["item_text_VW"][request["item"]])
+        r_BW = self.model.represent(emb_BFD, item_BW, self._history_texts(history_BL, tables))
+        return self.model.ict(r_BW, tables["tokens_M3W"], request["examples"], request.get("similarity"))[0]
 
-    def encode(self, emb_BFD: Tensor, item_B: Tensor, history_BL: Tensor) -> Tensor:
-        """r, (B, W): `LlmCf.represent` with the texts looked up."""
-        if self.item_text_VW is None:
-            return self.model.represent(emb_BFD, None, None)
-        history_BW = self.model.ict.texts(history_vectors(self.vectors_VE, history_BL))
-        return self.model.represent(emb_BFD, self.item_text_VW[item_B], history_BW)
+    def _history_texts(self, history_BL: Tensor, tables: Tensors) -> Tensor | None:
+        if not self.reads_text:
+            return None
+        return self.model.ict.texts(history_vectors(tables["vectors_VE"], history_BL))
 
 
 class KnowledgeGraph(nn.Module):
-    """KAR's two vectors of a request, from constants: what the adaptor makes of every text."""
+    """KAR's two vectors of a request, from tables of what the adaptor makes of every text."""
 
-    def __init__(self, model: Adaptor, knowledge: Knowledge) -> None:
+    def __init__(self, model: Adaptor) -> None:
         super().__init__()
-        self.user_UD: Tensor
-        self.item_VD: Tensor
-        self.prefix_U: Tensor
-        there_V1 = knowledge.item_VE.any(dim=1, keepdim=True)
-        self.register_buffer("user_UD", model.adapt("user", knowledge.user_UE))
-        self.register_buffer("item_VD", model.adapt("item", knowledge.item_VE) * there_V1)
-        self.register_buffer("prefix_U", knowledge.prefix_U)
+        self.model = model
 
-    def forward(self, user_B: Tensor, item_B: Tensor, history_BL: Tensor) -> tuple[Tensor, Tensor]:
+    def tables(self, knowledge: Knowledge) -> dict[str, Tensor]:
+        there_V1 = knowledge.item_VE.any(dim=1, keepdim=True)
+        return {
+            "user_UD": self.model.adapt("user", knowledge.user_UE),
+            "item_VD": self.model.adapt("item", knowledge.item_VE) * there_V1,
+            "prefix_U": knowledge.prefix_U,
+        }
+
+    def forward(self, request: Tensors, tables: Tensors) -> tuple[Tensor, Tensor]:
         """Return the user's and the item's vector, (B, D); zeros where a row may read no text."""
-        there_B1 = may_read(self.prefix_U[user_B], history_BL).unsqueeze(1)
-        return self.user_UD[user_B] * there_B1, self.item_VD[item_B]
+        user_B = request["user"]
+        there_B = may_read(tables["prefix_U"][user_B], request["history"])
+        return tables["user_UD"][user_B] * there_B[:, None], tables["item_VD"][request["item"]]
 
 
 class RankerGraph(nn.Module):
-    """P(click) of each candidate. Takes the `contracts.RANKER_INPUTS` that its framework and recipe read."""
+    """P(click) of each candidate, from the inputs of `contracts.RANKER_INPUTS` that its framework and recipe read."""
 
-    def __init__(self, model: Ranker, batches: BatchBuilder) -> None:
+    def __init__(self, model: Ranker, *, attends: bool, text_match: bool) -> None:
         super().__init__()
         self.model = model
-        self.fields = GatherFields(model.fields, batches.items)
-        self.in_context = self.knowledge = None
-        if model.llm_cf is not None:
-            assert batches.context is not None, "this framework needs in-context examples"
-            self.in_context = InContextGraph(model.llm_cf, self.fields, batches.context.examples)
-        if model.kar is not None:
-            assert batches.knowledge is not None, "this framework needs texts about users and items"
-            self.knowledge = KnowledgeGraph(model.kar, batches.knowledge)
-        self.centred_VE: Tensor | None
-        self.register_buffer("centred_VE", batches.text_match.centred_VE if batches.text_match else None)
-        self.item_VY: Tensor | None
-        self.register_buffer("item_VY", self.fields.items() if batches.attends else None)
+        self.attends, self.text_match = attends, text_match
+        self.fields = GatherFields(model.fields)
+        self.in_context = None if model.llm_cf is None else InContextGraph(model.llm_cf)
+        self.knowledge = None if model.kar is None else KnowledgeGraph(model.kar)
 
-    def forward(
-        self,
-        user: Tensor,
-        item: Tensor,
-        history: Tensor,
-        dense: Tensor | None = None,
-        examples: Tensor | None = None,
-        similarity: Tensor | None = None,
-    ) -> Tensor:
+    @property
+    def reads(self) -> list[str]:
+        """Names of the inputs."""
+        names = ["user", "item", "history", "brand", "categories"]
+        if self.model.dense is not None:
+            names.append("dense")
+        if self.in_context is not None:
+            names.append("examples")
+            names += ["similarity"] if self.in_context.model.ict.config.use_similarity else []
+        if self.text_match or (self.in_context is not None and self.in_context.reads_text):
+            names.append("text")
+        return names
+
+    @torch.no_grad()
+    def tables(self, facts: Facts) -> dict[str, Tensor]:
+        """What the graph looks up, computed with the weights as they are."""
+        found = {"brand_V": facts.items.brand_V, "categories_VC": facts.items.categories_VC}
+        if self.in_context is not None:
+            found |= self.in_context.tables(self.fields, facts)
+        if self.knowledge is not None:
+            assert facts.knowledge is not None, "this framework needs texts about users and items"
+            found |= self.knowledge.tables(facts.knowledge)
+        if self.text_match:
+            assert facts.item_vectors_VE is not None, "this recipe reads text vectors"
+            mean_E = centre(facts.item_vectors_VE)
+            found |= {"centred_VE": centred(facts.item_vectors_VE, mean_E), "mean_1E": mean_E[None]}
+        if self.attends:
+            found["item_VY"] = self.fields.targets(facts.items)
+        return found
+
+    def forward(self, request: Tensors, tables: Tensors) -> Tensor:
         """Return probabilities, (B,)."""
-        emb_BFD, first_B = self.fields(user, item, history)
+        emb_BFD, first_B = self.fields(_ids(request, tables))
         vectors: tuple[Tensor, ...] = ()
         if self.in_context is not None:
-            assert examples is not None, "this model reads in-context examples"
-            vectors += (self.in_context(emb_BFD, item, history, examples, similarity),)
+            vectors += (self.in_context(emb_BFD, request, tables),)
         if self.knowledge is not None:
-            vectors += self.knowledge(user, item, history)
-        if self.centred_VE is not None:
-            assert dense is not None, "this model reads dense features"
-            dense = torch.cat([dense, text_match(self.centred_VE, item, history)], dim=1)
-        positions = None if self.item_VY is None else Positions(item_GY=self.item_VY, place_BL=history)
-        return self.model.score(emb_BFD, first_B, vectors, dense, positions).sigmoid()
+            vectors += self.knowledge(request, tables)
+        dense_BJ = request.get("dense")
+        if self.text_match:
+            assert dense_BJ is not None, "this model reads dense features"
+            dense_BJ = torch.cat([dense_BJ, self._text_match(request, tables)], dim=1)
+        positions = Positions(item_GY=tables["item_VY"], place_BL=request["history"]) if self.attends else None
+        return self.model.score(emb_BFD, first_B, vectors, dense_BJ, positions).sigmoid()
+
+    def _text_match(self, request: Tensors, tables: Tensors) -> Tensor:
+        given_BE = centred(request["text"], tables["mean_1E"][0])
+        item_BE = _where_new(request, given_BE, tables["centred_VE"][request["item"]])
+        return cosines(tables["centred_VE"], item_BE, request["history"])
+
+
+def _ids(request: Tensors, tables: Tensors) -> dict[str, Tensor]:
+    """The padded ids of every field."""
+    items = ItemFields(tables["brand_V"], tables["categories_VC"])
+    ids = padded_fields(items, request["user"], request["item"], request["history"])
+    ids["brand"] = _where_new(request, request["brand"][:, None], ids["brand"])
+    ids["category"] = _where_new(request, request["categories"], ids["category"])
+    return ids
+
+
+def _where_new(request: Tensors, given_BX: Tensor, known_BX: Tensor) -> Tensor:
+    """What the request says of candidates whose id is UNKNOWN, and what the tables say of the others."""
+    return torch.where((request["item"] == UNKNOWN)[:, None], given_BX, known_BX)

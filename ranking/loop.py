@@ -1,8 +1,9 @@
 """The one training loop of the ranking stage. Suffixes: B rows of a batch, N rows."""
 
+import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from core import memory, metrics, storage
 from core.contracts import ON_SALE
@@ -22,7 +22,8 @@ from core.settings import Workspace
 from ict.resume import Checkpoint, Progress, put
 from ict.seeding import seed_everything
 from ict.update import update
-from ranking import weights
+from ranking import big_tables, weights
+from ranking.averaging import Averages
 from ranking.batch import Batch, BatchBuilder
 from ranking.configs import RankerConfig
 from ranking.distributed import ALONE, Group, local_weights, whole_weights
@@ -44,9 +45,10 @@ def fit_and_measure(
     seed_everything(config.seed)
     batches, shape = load(ws, config)
     model = build(config, shape)
-    account = fit(model, batches, config, checkpoint, group)
-    state = whole_weights(model, group)
-    measured, scores = measure(model, batches, group)
+    with big_tables.process_group() if big_tables.names(model, config) else nullcontext():
+        account = fit(model, batches, config, checkpoint, group)
+        state = whole_weights(model, group)
+        measured, scores = measure(model, batches, group)
     losses = account.pop("losses")
     if group.rank == 0:
         weights.save(folder / weights.FILE, state, weights.manifest(ws, config, shape))
@@ -74,11 +76,13 @@ def fit(
     if model.dense is not None:
         model.dense.fit(batches.dense(rows.of_epoch(1)))
     size = parameters(model)
-    trained = group.spread(model)
+    trained = group.spread(model, config)
     optimizer = optimizer_of(model, config)
-    floats = nn.ParameterList(weight.detach() for weight in model.parameters())  # of the same memory
-    averages = _averages(floats, config.averaging)
-    live = {"model": local_weights(model), "averages": averages.state_dict() if averages else {}}
+    decay = 1 - math.exp(-config.sparse_decay * config.batch / len(rows.of_epoch(1)))
+    big = big_tables.Rows(big_tables.weights(model), share=config.averaging, decay=decay)
+    big.watch(model)
+    averages = Averages(big_tables.others(model), big, config.averaging)
+    live = {"model": local_weights(model), "averages": averages.state(), "big tables": big_tables.state(model)}
     progress, best = checkpoint.resume(live, optimizer) if checkpoint else (Progress(), {})
     if progress.epoch:
         say(f"going on after epoch {progress.epoch} of a run that was broken off")
@@ -86,11 +90,10 @@ def fit(
         epoch, start, done = progress.epoch + 1, time.monotonic(), len(progress.losses)
         for batch in _epoch(batches, rows.of_epoch(epoch if config.redraw else 1), config.batch, epoch, group):
             progress.losses.append(group.mean(train_step(trained, optimizer, batch)))
-            if averages:
-                averages.update_parameters(floats)
+            averages.step()
         seconds = time.monotonic() - start
         loss = float(np.mean(progress.losses[done:]))
-        with _averaged(floats, averages):
+        with averages.in_place():
             auc = metrics.auc(labels_of(batches, valid_N), predict(model, batches, valid_N, group))
             progress.epochs.append({"loss": loss, "valid_auc": auc, "seconds": round(seconds, 2)})
             say(f"epoch {epoch}: loss {loss:.4f}, valid AUC {auc:.4f}, {seconds:.0f} s")
@@ -104,39 +107,19 @@ def fit(
 
 
 def optimizer_of(model: Ranker, config: RankerConfig) -> torch.optim.Optimizer:
-    """Adam, with a weight decay for the embeddings and the backbone, and one for what a framework adds."""
+    """Adam, with a weight decay for the embeddings and the backbone, and one for what a framework adds.
+
+    Big tables are not among them: their optimizer is part of the backward pass.
+    """
     added = [weight for part in (model.llm_cf, model.kar) if part is not None for weight in part.parameters()]
     known = set(map(id, added))
-    own = [weight for weight in model.parameters() if id(weight) not in known]
+    own = [weight for weight in big_tables.others(model) if id(weight) not in known]
     groups = [
         {"params": params, "weight_decay": decay}
         for params, decay in ((own, config.weight_decay), (added, config.added_decay))
         if params
     ]
     return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
-
-
-def _averages(floats: nn.ParameterList, share: float) -> AveragedModel | None:
-    """Moving averages of the weights, of which every step keeps `share`; they begin with the first step's."""
-    return AveragedModel(floats, multi_avg_fn=get_ema_multi_avg_fn(share)) if share else None
-
-
-@contextmanager
-def _averaged(floats: nn.ParameterList, averages: AveragedModel | None) -> Iterator[None]:
-    """The averages in the place of the weights, if there are any."""
-    live = [] if averages is None else list(floats)
-    kept = [weight.detach().clone() for weight in live]
-    _copy(live, [] if averages is None else averages.module.parameters())
-    try:
-        yield
-    finally:
-        _copy(live, kept)
-
-
-@torch.no_grad()
-def _copy(live: Iterable[Tensor], values: Iterable[Tensor]) -> None:
-    for weight, value in zip(live, values, strict=True):
-        weight.copy_(value)
 
 
 def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> float:

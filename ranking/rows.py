@@ -102,10 +102,10 @@ class Knowledge:
 
     def subjects(self, user_B: Tensor, item_B: Tensor, history_BL: Tensor) -> tuple[Tensor, Tensor]:
         """The user and the item of each row if it may read a text about them, else -1: (B,) each."""
-        may_B = may_read(self.prefix_U[user_B], history_BL)
-        return torch.where(may_B, user_B, -1), torch.where(self.item_VE[item_B].any(dim=1), item_B, -1)
+        user_B = torch.where(may_read(self.prefix_U[user_B], history_BL), user_B, -1)
+        return user_B, torch.where(self.item_VE[item_B].any(dim=1), item_B, -1)
 
 
 def may_read(prefix_B: Tensor, history_BL: Tensor) -> Tensor:
-    """KAR's leak rule, (B,): a text of a user's first `prefix_B` interactions is read after them; -1 is no text."""
+    """KAR's leak rule: a text that tells of the first `prefix_B` interactions is read from that position on; (B,)."""
     return (prefix_B >= 0) & ((history_BL != PAD).sum(dim=1) >= prefix_B)

@@ -30,20 +30,30 @@ class TextMatch:
         return cls(centred_VE, torch.cat([text_match(centred_VE, *part) for part in parts]))
 
 
-def centred(item_vectors_VE: Tensor) -> Tensor:
-    """Unit vectors around the catalogue's mean, which all titles share; items without text stay zero."""
+def centre(item_vectors_VE: Tensor) -> Tensor:
+    """The mean vector of the items that have a text, (E,): what all titles share."""
     there_V1 = item_vectors_VE.any(dim=1, keepdim=True)
-    mean_E = item_vectors_VE.sum(dim=0) / there_V1.sum().clamp(min=1)
-    return F.normalize((item_vectors_VE - mean_E) * there_V1, dim=1)
+    return item_vectors_VE.sum(dim=0) / there_V1.sum().clamp(min=1)
+
+
+def centred(vectors_VE: Tensor, mean_E: Tensor | None = None) -> Tensor:
+    """Unit vectors around a mean, their own if none is given; items without text stay zero."""
+    mean_E = centre(vectors_VE) if mean_E is None else mean_E
+    return F.normalize((vectors_VE - mean_E) * vectors_VE.any(dim=1, keepdim=True), dim=1)
 
 
 def text_match(centred_VE: Tensor, item_B: Tensor, history_BL: Tensor) -> Tensor:
-    """The cosines of the item with the history's items: their mean, the three largest, the last two; (B, J).
+    """`cosines` of items of the catalogue."""
+    return cosines(centred_VE, centred_VE[item_B], history_BL)
+
+
+def cosines(centred_VE: Tensor, item_BE: Tensor, history_BL: Tensor) -> Tensor:
+    """The cosines of centred items with the history's items: their mean, the three largest, the last two; (B, J).
 
     0 stands for what is not there.
     """
     there_BL = history_BL != PAD
-    cosine_BL = (centred_VE[history_BL] @ centred_VE[item_B].unsqueeze(2)).squeeze(2)
+    cosine_BL = (centred_VE[history_BL] @ item_BE.unsqueeze(2)).squeeze(2)
     mean_B1 = cosine_BL.sum(dim=1, keepdim=True) / there_BL.sum(dim=1, keepdim=True).clamp(min=1)
     nearest_BX = cosine_BL.masked_fill(~there_BL, -1.0).topk(_NEAREST, dim=1).values
     last_BX = cosine_BL[:, -_LAST:].flip(1)

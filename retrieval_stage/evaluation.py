@@ -13,7 +13,7 @@ from retrieval_stage.user_tower import UserTower
 
 _CHUNK = 512
 
-Score = Callable[[Tensor], Tensor]  # indices (B,) -> scores of all items (B, V - FIRST_ID)
+Score = Callable[[Tensor], Tensor]  # indices (B,) -> scores of all items (B, V - FIRST_ID), -inf of those not offered
 
 
 def catalogue_ranks(score: Score, sequences: Sequences, index_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,14 +46,16 @@ def by_tower(tower: UserTower, sequences: Sequences, shown: Neighbours) -> Score
             shown.examples_NK[index_B],
             shown.similarity_NK[index_B],
         )
-        return vector_BD @ tower.item_vectors().T
+        return (vector_BD @ tower.item_vectors().T).masked_fill_(~tower.offered_V, -torch.inf)
 
     return score
 
 
-def by_popularity(sequences: Sequences, items: int) -> Score:
+def by_popularity(sequences: Sequences, offered_V: Tensor) -> Score:
     """The floor: the same scores for everybody, how often training rows took the item."""
-    taken_V = torch.bincount(sequences.item_N[sequences.of_split("train")], minlength=items)[FIRST_ID:].float()
+    train_N = sequences.item_N[sequences.of_split("train")]
+    taken_V = torch.bincount(train_N, minlength=len(offered_V) + FIRST_ID)[FIRST_ID:].float()
+    taken_V[~offered_V] = -torch.inf
     return lambda index_B: taken_V.expand(len(index_B), -1)
 
 

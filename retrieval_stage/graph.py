@@ -1,16 +1,23 @@
-"""A trained user tower as one graph of dense tensors, fit for ONNX.
+"""A trained user tower as one graph of dense tensors, fit for ONNX, with the examples' tokens in a table beside it.
 
-TorchRec modules export at a fixed batch only, so the tables become nn.Embedding first. The tokens of all examples sit
-in the graph: a request brings example numbers, nothing else of them. Suffixes: B users, W width.
+TorchRec modules export at a fixed batch only, so the tables become nn.Embedding first. A request brings example
+numbers, nothing else of them.
+
+Suffixes: B requests, L history length, K examples, M examples + 1, V items, E text width, D width, W vector width.
 """
 
 import copy
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from core.contracts import UNKNOWN
+from ict.examples import history_vectors
 from retrieval_stage.embeddings import DenseTable, EmbeddingTable
 from retrieval_stage.user_tower import UserTower
+
+Tensors = Mapping[str, Tensor]
 
 
 class UserVectorGraph(nn.Module):
@@ -24,8 +31,32 @@ class UserVectorGraph(nn.Module):
             self.tower.set_submodule(name, DenseTable(table, UNKNOWN))
         self.eval()
 
-    def forward(
-        self, user: Tensor, history: Tensor, examples: Tensor | None = None, similarity: Tensor | None = None
-    ) -> Tensor:
+    @property
+    def reads(self) -> list[str]:
+        """Names of the inputs."""
+        if self.tower.context is None:
+            return ["user", "history"]
+        similarity = ["similarity"] if self.tower.context.ict.config.use_similarity else []
+        return ["user", "history", "examples", *similarity]
+
+    @torch.no_grad()
+    def tables(self) -> dict[str, Tensor]:
+        """What the graph looks up: the items' texts and the tokens of the tower's examples, with the weights as they
+        are. What came after training is UNKNOWN to its tables, and has its text all the same."""
+        context = self.tower.context
+        if context is None:
+            return {}
+        self.tower.freeze_examples()
+        return {"vectors_VE": context.item_vectors_VE, "tokens_M3D": context.tokens_M3D}
+
+    def forward(self, request: Tensors, tables: Tensors) -> Tensor:
         """Return user vectors, (B, W)."""
-        return self.tower(user, history, examples, similarity)
+        tower, history_BL = self.tower, request["history"]
+        user_BD = tower.users(request["user"])
+        state_BD = tower.states(history_BL, user_BD)[:, -1]
+        vector_BD = tower.combine(state_BD, user_BD)
+        if tower.context is None:
+            return vector_BD
+        r_BD = tower.context.represent_requests(user_BD, state_BD, history_vectors(tables["vectors_VE"], history_BL))
+        w_BD = tower.context.ict(r_BD, tables["tokens_M3D"], request["examples"], request.get("similarity"))[0]
+        return tower.add_feature(vector_BD, w_BD)

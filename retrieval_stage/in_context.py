@@ -59,16 +59,16 @@ class InContextFeature(nn.Module):
         parts = [
             user(self.user_M[ids_U]),
             self.state_MD[ids_U],
-            self._text_of_histories(self.history_ML[ids_U]),
+            self.ict.text(self.texts_of(self.history_ML[ids_U])),
             item(self.item_M[ids_U]),
             self.ict.text(self.item_vectors_VE[self.item_M[ids_U]]),
         ]
         return self.ict.tokens(self.represent(torch.cat(parts, dim=-1)), self.cot_ME[ids_U], self.label_M[ids_U])
 
-    def represent_requests(self, user_XD: Tensor, state_XD: Tensor, history_XL: Tensor) -> Tensor:
-        """r of requests, (X, D): their target is masked."""
+    def represent_requests(self, user_XD: Tensor, state_XD: Tensor, history_XE: Tensor) -> Tensor:
+        """r of requests, (X, D), with their histories' text vectors: their target is masked."""
         nothing_XD = torch.zeros_like(state_XD)
-        parts = [user_XD, state_XD, self._text_of_histories(history_XL), nothing_XD, nothing_XD]
+        parts = [user_XD, state_XD, self.ict.text(history_XE), nothing_XD, nothing_XD]
         return self.represent(torch.cat(parts, dim=-1))
 
     def train_on(self, r_XD: Tensor, examples_XK: Tensor, similarity_XK: Tensor, user: Lookup, item: Lookup) -> Tensor:
@@ -85,5 +85,6 @@ class InContextFeature(nn.Module):
         """Compute the tokens of all examples, for evaluation and serving."""
         self.tokens_M3D = self.tokens(torch.arange(len(self.user_M)), user, item)
 
-    def _text_of_histories(self, history_XL: Tensor) -> Tensor:
-        return self.ict.text(history_vectors(self.item_vectors_VE, history_XL))
+    def texts_of(self, history_XL: Tensor) -> Tensor:
+        """The text vectors of histories, (X, E)."""
+        return history_vectors(self.item_vectors_VE, history_XL)

@@ -22,14 +22,15 @@ class TowerData:
     Args:
         shown: the examples of every positive; K is 0 without LLM-CF.
         examples: the CoT set, or None without LLM-CF.
-        users, items: rows of the tables.
+        users: rows of the user table.
+        offered_V: which items are of the catalogue; the first is item FIRST_ID.
     """
 
     sequences: Sequences
     shown: Neighbours
     examples: ExampleSet | None
     users: int
-    items: int
+    offered_V: Tensor
 
     def known_users(self) -> Tensor:
         """Which user ids have training rows, (U,)."""
@@ -47,8 +48,13 @@ def load(ws: Workspace, config: RetrievalConfig) -> TowerData:
     rows = tables.training_rows(ws)
     sequences = Sequences.of(rows)
     examples = ExampleSet.load(ws, config.in_context.cot_set, rows) if config.uses_examples else None
-    users, items = len(tables.users(ws)) + FIRST_ID, len(tables.items(ws)) + FIRST_ID
-    return TowerData(sequences, _shown(ws, config, sequences, rows, examples), examples, users, items)
+    return TowerData(
+        sequences,
+        _shown(ws, config, sequences, rows, examples),
+        examples,
+        users=len(tables.users(ws)) + FIRST_ID,
+        offered_V=torch.from_numpy(tables.items(ws)["offered"].to_numpy()),
+    )
 
 
 def _shown(

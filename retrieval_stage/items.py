@@ -56,6 +56,9 @@ class ItemReplica:
         rows = milvus.read(client, collection, [_VECTOR])
         return cls(collection, rows["id"].astype(np.int64), rows[_VECTOR].astype(np.float32))
 
+    def __contains__(self, item: int) -> bool:
+        return bool(np.isin(item, self.ids_V, assume_unique=True))
+
     def search(
         self, vector_BW: np.ndarray, k: int, exclude: Sequence[Sequence[int]] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,7 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path, checkp
     weights.save(folder / weights.FILE, tower)
     storage.write_json(folder / "losses.json", log)
     metrics = _evaluate(tower, sequences, shown, folder / "scores.parquet")
-    popularity = evaluation.by_popularity(sequences, len(tower.item.weight))
+    popularity = evaluation.by_popularity(sequences, tower.offered_V)
     floor = evaluation.summary(*evaluation.catalogue_ranks(popularity, sequences, sequences.of_split("test")))
     return {
         "metrics": metrics,

@@ -5,7 +5,8 @@ is not causal would see it in a window, and reads the prefix of each position in
 enters at a random share of them, each with the examples of its own training row (its prefix, its day); the other
 positions train the backbone alone. When serving, and in every evaluation, w is there for every request.
 
-Suffixes: N positives, B windows, L positions of a window, X positions with a target, P those with w, K examples.
+Suffixes: N positives, B windows, L positions of a window, X positions with a target, P those with w, K examples,
+O items on offer.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.contracts import FIRST_ID, PAD, UNKNOWN
+from core.contracts import PAD, UNKNOWN
 from ict.neighbours import Neighbours
 from retrieval_stage.in_context import InContextFeature
 from retrieval_stage.losses import full_softmax, sampled_softmax
@@ -56,15 +57,16 @@ def step_loss(
     if tower.context is not None and len(chosen_P):
         w_PD = _feature(tower, tower.context, sequences, shown, positions.take(chosen_P))
         vector_XD = vector_XD.index_copy(0, chosen_P, tower.add_feature(vector_XD[chosen_P], w_PD))
-    target_X = target_BL[there_BL] - FIRST_ID
+    item_OD, target_X = tower.catalogue(target_BL[there_BL])
     if config.negatives:
-        return sampled_softmax(vector_XD, tower.item_vectors(), target_X, config.negatives, generator)
-    return full_softmax(vector_XD, tower.item_vectors(), target_X)
+        return sampled_softmax(vector_XD, item_OD, target_X, config.negatives, generator)
+    return full_softmax(vector_XD, item_OD, target_X)
 
 
 def _feature(
     tower: UserTower, context: InContextFeature, sequences: Sequences, shown: Neighbours, chosen: PredictingPositions
 ) -> Tensor:
-    r_PD = context.represent_requests(chosen.user_XD, chosen.state_XD, sequences.history_NL[chosen.row_X])
+    history_PE = context.texts_of(sequences.history_NL[chosen.row_X])
+    r_PD = context.represent_requests(chosen.user_XD, chosen.state_XD, history_PE)
     examples_PK, similarity_PK = shown.examples_NK[chosen.row_X], shown.similarity_NK[chosen.row_X]
     return context.train_on(r_PD, examples_PK, similarity_PK, tower.users, tower.item)

@@ -2,10 +2,12 @@
 
     vector = state [+ user] [+ 0.1 w],     score of an item = vector . its row of the item table
 
-Suffixes: B requests, X positions of windows, L history length, D width, K examples, M examples + 1, U users, V items.
+Suffixes: B requests, X positions of windows, L history length, D width, K examples, M examples + 1, U users, V items,
+O items on offer.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.contracts import FIRST_ID, HISTORY, UNKNOWN
@@ -25,18 +27,30 @@ class UserTower(nn.Module):
     Args:
         known_U: which users had training rows; the others share the UNKNOWN row.
         examples: the CoT set, or None for framework none.
+        offered_V: which rows of `item_vectors` are of this workspace's catalogue, all if not given; no other is learnt
+            as a negative or ranked. It is not among the weights.
     """
 
     known_U: Tensor
+    offered_V: Tensor
     user: EmbeddingTable | DenseTable
     item: EmbeddingTable | DenseTable
 
     def __init__(
-        self, config: RetrievalConfig, *, known_U: Tensor, items: int, examples: ExampleSet | None = None
+        self,
+        config: RetrievalConfig,
+        *,
+        known_U: Tensor,
+        items: int,
+        examples: ExampleSet | None = None,
+        offered_V: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("known_U", known_U)
+        offered_V = torch.ones(items - FIRST_ID, dtype=torch.bool) if offered_V is None else offered_V
+        self.register_buffer("offered_V", offered_V, persistent=False)
+        self._all = bool(offered_V.all())
         self.user = EmbeddingTable("user", len(known_U), config.width)
         self.item = EmbeddingTable("item", items, config.width)
         self.backbone = BACKBONES[config.model].module(config.width, HISTORY, config.backbone)
@@ -78,12 +92,19 @@ class UserTower(nn.Module):
         if self.context is None:
             return vector_BD
         assert examples_BK is not None, "llm-cf reads in-context examples"
-        r_BD = self.context.represent_requests(user_BD, state_BD, history_BL)
+        r_BD = self.context.represent_requests(user_BD, state_BD, self.context.texts_of(history_BL))
         return self.add_feature(vector_BD, self.context(r_BD, examples_BK, similarity_BK))
 
     def item_vectors(self) -> Tensor:
         """What user vectors are scored against, (V - FIRST_ID, D): row i is item i + FIRST_ID."""
         return self.item.weight[FIRST_ID:]
+
+    def catalogue(self, item_X: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors of what is offered, (O, D), and the places in it of `item_X`, ids that are."""
+        if self._all:
+            return self.item_vectors(), item_X - FIRST_ID
+        place_V = self.offered_V.cumsum(0) - 1
+        return F.embedding(torch.nonzero(self.offered_V).flatten(), self.item_vectors()), place_V[item_X - FIRST_ID]
 
     @torch.no_grad()
     def encode_examples(self) -> None:
@@ -105,4 +126,10 @@ class UserTower(nn.Module):
 
 def build(config: RetrievalConfig, data: TowerData) -> UserTower:
     """A fresh tower for a configuration; draws its weights from torch's default generator."""
-    return UserTower(config, known_U=data.known_users(), items=data.items, examples=data.examples)
+    return UserTower(
+        config,
+        known_U=data.known_users(),
+        items=len(data.offered_V) + FIRST_ID,
+        examples=data.examples,
+        offered_V=data.offered_V,
+    )

@@ -11,6 +11,8 @@ from core.data import features
 from core.data.prepare import prepare
 from core.errors import LlmcfError
 from core.settings import Workspace
+from llm.contexts import Context
+from tests.hostile import arrived
 from tests.official_files import prepared, write
 
 REAL_HOME = settings.home()
@@ -42,6 +44,15 @@ def tiny(home: Path, source: Path) -> Workspace:
     tests/integration/test_feast.py proves that the two are equal."""
     ws = Workspace("movielens-100k", "shuffled-ties")
     return prepared(ws, source)
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Context]:
+    """Contexts out of texts that attack a prompt, by the raw text."""
+    folder = tmp_path_factory.mktemp("hostile")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMCF_HOME", str(folder))
+        return arrived(Workspace("custom", "global-time"), folder / "source")
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from ict.examples import ExampleSet
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
 from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
+from ranking.graph import Facts
 from ranking.ranker import Shape
 from ranking.registry import BACKBONES
 from ranking.rows import Context, Histories, Knowledge, Rows
@@ -61,8 +62,8 @@ def example_set(rows: pa.Table, count: int = 60, items: int = 30, width: int = 1
     return ExampleSet.of(rows, sample, cot, item_vectors(items, width, seed))
 
 
-def write_cot_set(ws: Workspace, examples: ExampleSet) -> list[str]:
-    """The workspace's cot/texts and cot/vectors folders, as finished steps; returns the texts."""
+def write_cot_set(ws: Workspace, examples: ExampleSet, seed: int = 0) -> list[str]:
+    """The workspace's cot/texts and cot/vectors folders, as finished steps of a seed; returns the texts."""
     texts = [f"text {number}" for number in range(1, examples.count + 1)]
 
     def write_texts(folder: Path) -> dict[str, object]:
@@ -77,8 +78,8 @@ def write_cot_set(ws: Workspace, examples: ExampleSet) -> list[str]:
         save_file(vectors, folder / "vectors.safetensors")
         return {"encoder": "invented"}
 
-    steps.run(steps.Step(folder=ws.path("cot", "texts"), config={}), write_texts)
-    steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={}), write_vectors)
+    steps.run(steps.Step(folder=ws.path("cot", "texts"), config={"seed": seed}), write_texts)
+    steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={"seed": seed}), write_vectors)
     return texts
 
 
@@ -96,6 +97,7 @@ def items_table(items: int = 30, seed: int = 0) -> pa.Table:
             (generator.choice(6, generator.integers(0, 4), replace=False) + 2).tolist() for _ in range(items)
         ],
         "text": [f"text {item}" for item in range(items)],
+        "offered": [True] * items,
     }
     return pa.table(columns).cast(schemas.ITEMS)
 
@@ -125,6 +127,16 @@ def batches(
         read["knowledge"] = knowledge()
     shape = Shape(tables=fields.sizes(USERS), text_width=16)
     return BatchBuilder.of(rows, histories, fields, USERS, **read), shape
+
+
+def facts(batches: BatchBuilder) -> Facts:
+    """What a release would freeze of the invented world."""
+    return Facts(
+        items=batches.items,
+        item_vectors_VE=item_vectors(),
+        examples=batches.context.examples if batches.context else None,
+        knowledge=batches.knowledge,
+    )
 
 
 def knowledge(users: int = USERS, items: int = 32, width: int = 16) -> Knowledge:

@@ -4,22 +4,26 @@ Each graph reads every input: embeddings of user, item and history, the mean of 
 wide as the ranking stage's (200-80).
 """
 
-import tempfile
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
 
-from core.contracts import TRITON_MODELS, WIDTH, Tensor
-from core.settings import Workspace
-from llmcf.serving import releases
-from llmcf.serving.releases import Graph, Release
+from core import storage
+from core.contracts import ANY, TRITON_MODELS, WIDTH, Tensor
+from core.settings import PROJECT, Workspace
+from llmcf.serving import assemble, catalogue, manifest, releases, triton_config
+from llmcf.serving.manifest import Release, Stage
 
 SOURCE = "synthetic"  # how a release's source begins
 ROWS = 2000  # of every table: ids past its end are refused
+TEXT = 16  # width of text vectors
 _TOKENS = 3 * WIDTH  # of one example
 _HIDDEN = (200, 80)
 _OPSET = 18
@@ -27,38 +31,74 @@ _TYPES = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
 
 
 def write_release(
-    repository: Path,
     ws: Workspace,
     *,
     seed: int = 0,
     bias: float = 0.0,
     collections: dict[str, str] | None = None,
+    item_vectors: np.ndarray | None = None,
+    users_end: int = ROWS,
+    items_end: int = ROWS,
+    live: bool = True,
 ) -> Release:
-    """Add a release to `repository`; `bias` is added to the last layers (NaN makes a release that answers NaN)."""
-    release = Release(
-        number=releases.next_number(repository),
-        source=f"{SOURCE}-{seed}",
-        dataset=ws.dataset,
-        order=ws.order,
-        as_of=ws.as_of,
-        framework="llm-cf",
-        recipe="strict",
-        seed=seed,
-        backbones=dict.fromkeys(TRITON_MODELS, "synthetic"),
-        collections=collections or {},
-        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        graphs = {model: _graph(Path(scratch), model, seed, bias) for model in TRITON_MODELS}
-        releases.add(repository, release, graphs)
+    """Add a release of `ws`; `bias` is added to the last layers (NaN makes a release that answers NaN).
+
+    Args:
+        item_vectors: (V, E), where `collections` name examples.
+    """
+    number = releases.next_number(ws.dataset)
+    with releases.locked(), releases.staged(ws.dataset, number) as folder:
+        stages = {model: _stage(folder / manifest.MODELS, model, number, seed, bias) for model in TRITON_MODELS}
+        if item_vectors is not None:
+            save_file({manifest.ITEM_VECTORS: item_vectors}, folder / assemble.ITEM_VECTORS)
+        release = Release(
+            number=number,
+            source=f"{SOURCE}-{seed}",
+            home=manifest.home_id(),
+            dataset=ws.dataset,
+            order=ws.order,
+            as_of=ws.as_of,
+            stages=stages,
+            users_end=users_end,
+            items_end=items_end,
+            collections=collections or {},
+            item_vectors="" if item_vectors is None else assemble.ITEM_VECTORS,
+            encoder="invented",
+            features={},
+            created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        )
+        if ws.path("data", "items.parquet").exists():
+            catalogue.write(ws, folder)
+        release.write(folder)
+    if live:
+        releases.promote(release)
     return release
 
 
-def _graph(folder: Path, model: str, seed: int, bias: float) -> Graph:
-    inputs, outputs = TRITON_MODELS[model]
-    path = folder / f"{model}.onnx"
-    onnx.save(_Builder(seed).model(inputs, outputs[0], bias), path)
-    return Graph(path, {})
+def _stage(models: Path, model: str, number: int, seed: int, bias: float) -> Stage:
+    inputs, outputs = (_filled(tensors) for tensors in TRITON_MODELS[model])
+    place = models / model / str(number)
+    place.mkdir(parents=True)
+    onnx.save(_Builder(seed).model(inputs, outputs[0], bias), place / "model.onnx")
+    shutil.copyfile(PROJECT / "triton_models" / "onnx_model.py", place / "model.py")
+    stage = Stage(
+        framework="llm-cf",
+        backbone="synthetic",
+        recipe="strict",
+        seed=seed,
+        version=number,
+        inputs=inputs,
+        outputs=outputs,
+        run=f"{SOURCE}-{seed}",
+        sha256={"model.onnx": storage.sha256(place / "model.onnx")},
+    )
+    (place.parent / "config.pbtxt").write_text(triton_config.render_stage(model, stage))
+    return stage
+
+
+def _filled(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """With a width where the contract leaves it open."""
+    return tuple(replace(one, shape=tuple(TEXT if size == ANY else size for size in one.shape)) for one in tensors)
 
 
 class _Builder:

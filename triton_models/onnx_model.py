@@ -1,7 +1,7 @@
 """Triton Python-backend model: ONNX Runtime over the `model.onnx` that lies beside this file.
 
 `llmcf export` copies this file as `model.py` into every version folder. All requests of a dynamic batch become one
-ONNX Runtime call. The graph may declare fewer inputs than config.pbtxt: the others are accepted and not read.
+ONNX Runtime call. An input that config.pbtxt calls optional may be missing: its rows are then zero.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 
 Feed = dict[str, np.ndarray]
+_DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
 
 
 class TritonPythonModel:
@@ -23,7 +24,9 @@ class TritonPythonModel:
         options.inter_op_num_threads = 1
         path = str(Path(__file__).with_name("model.onnx"))
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self.inputs = [tensor.name for tensor in self.session.get_inputs()]
+        declared = self.session.get_inputs()
+        self.inputs = [tensor.name for tensor in declared]
+        self.missing = {tensor.name: (tensor.shape[1:], _DTYPES[tensor.type]) for tensor in declared}
         self.outputs = [tensor.name for tensor in self.session.get_outputs()]
 
     def execute(self, requests: list) -> list:
@@ -39,7 +42,13 @@ class TritonPythonModel:
         return [responses[place] for place in range(len(requests))]
 
     def _read(self, request: object) -> Feed:
-        feed = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
+        found = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self.inputs}
+        feed = {name: tensor.as_numpy() for name, tensor in found.items() if tensor is not None}
+        rows = len(next(iter(feed.values())))
+        for name in self.inputs:
+            if name not in feed:
+                shape, dtype = self.missing[name]
+                feed[name] = np.zeros((rows, *shape), dtype)
         for name, values in feed.items():
             if np.issubdtype(values.dtype, np.integer) and values.size and values.min() < 0:
                 raise ValueError(f"input {name!r} holds {values.min()}: ids are not negative")  # ONNX would count back

@@ -1,11 +1,14 @@
 """What a data set hands over: three raw tables, whatever the source looked like."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from core.contracts import ORDERS
+from core.data.intake import Notes
 from core.data.rejects import Rejects
 
 INTERACTIONS = pa.schema(
@@ -30,6 +33,17 @@ class RawTables:
     items: pa.Table
     users: pa.Table
     rejects: Rejects = field(default_factory=Rejects)
+    notes: Notes = field(default_factory=Notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """How a data set speaks in prompts: what its items are, what people did with them, what an item does."""
+
+    item: str = "product"
+    items: str = "products"
+    chose: str = "bought"
+    purpose: str = "is for"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +57,9 @@ class Dataset:
         counts: interactions, items and users of the complete set, which estimates rest on.
         published: whether `counts` are those of the paper's Table 2, which a complete preparation must equal.
         live: whether data keeps arriving, so that its clock is the wall's; an archive's stopped at its last event.
+        words: how it speaks.
+        order: of verbs that are given none.
+        said: what a description says about the tables, as JSON; a change makes prepared data stale.
     """
 
     files: Callable[[Path | None], Sequence[Path]]
@@ -51,3 +68,6 @@ class Dataset:
     counts: tuple[int, int, int]
     published: bool = False
     live: bool = False
+    words: Words = field(default_factory=Words)
+    order: str = ORDERS[0]
+    said: Mapping[str, Any] = field(default_factory=dict)

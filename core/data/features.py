@@ -107,9 +107,9 @@ def build(ws: Workspace) -> Result:
 
 
 def compute(interactions: pa.Table, items: pa.Table, users: pa.Table) -> dict[str, pa.Table]:
-    """The five feature tables; `interactions` sorted by user and position."""
+    """The five feature tables; `interactions` sorted by user and position. Items that are not offered have no row."""
     user, item, day = (interactions[name].to_numpy().astype(np.int64) for name in ("user", "item", "day"))
-    attributes = Attributes.of(items)
+    attributes, items = Attributes.of(items), items.filter(items["offered"])
     taken = log1p(Counts(item, day).before(item, day))
     first_day = dated.times(day.min(keepdims=True))[0]  # what is static is known from the start of the data
     return {

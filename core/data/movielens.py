@@ -145,4 +145,10 @@ def _integer(name: str, text: str, low: int = 0, high: int = 2**31 - 1, known: s
     return value
 
 
-MOVIELENS_100K = dataset.Dataset(files=files, read=read, code=("core/data/movielens.py",), counts=(100_000, 1_682, 943))
+MOVIELENS_100K = dataset.Dataset(
+    files=files,
+    read=read,
+    code=("core/data/movielens.py",),
+    counts=(100_000, 1_682, 943),
+    words=dataset.Words(item="film", items="films", chose="watched", purpose="is about"),
+)

@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,18 +14,55 @@ import pyarrow.parquet as pq
 
 from core import environments, schemas, settings, steps, storage
 from core.contracts import CATEGORIES, FIRST_ID, ON_SALE, PAD, SPLITS
-from core.data import rejects, texts, vocabulary
-from core.data.dataset import Dataset
-from core.data.datasets import DATASETS
+from core.data import datasets, intake, kept, rejects, texts, vocabulary
+from core.data.dataset import RawTables
 from core.data.protocol import Protocol
-from core.errors import LlmcfError, UsageError, check_choice, unknown
+from core.errors import LlmcfError, UsageError, check_choice
 from core.progress import say
 from core.result import Estimate, Result
 from core.settings import LATEST, Workspace
 
 ENGINES = ("duckdb", "spark")
 TABLES = ("interactions", "items", "users", "rows")
-_CODE = ("prepare", "dataset", "protocol", "relational", "engines", "vocabulary", "texts")
+_CODE = ("prepare", "dataset", "intake", "protocol", "relational", "engines", "vocabulary", "texts")
+
+
+def adopt(name: str, source: Path | None) -> list[str]:
+    """Keep the description at `source`, if one is given, under a name that is not built in; what has changed."""
+    if source is None or name in datasets.BUILT_IN:
+        return []
+    from core.data import described
+
+    settings.check_places()
+    changes = described.adopt(name, source)
+    for change in changes:
+        say(f"{name}: {change}")
+    return changes
+
+
+def add(name: str, source: Path) -> Result:
+    """`llmcf data add`: keep a description under a name, or the changes of one that is kept.
+
+    Raises:
+        UsageError: for a name that cannot be given, or a description that does not fit its files.
+    """
+    start = time.monotonic()
+    kept.check_new(name)
+    changes = adopt(name, source)
+    found = datasets.find(name)
+    return Result(
+        verb="data add",
+        skipped=not changes,
+        seconds=time.monotonic() - start,
+        artifacts={"description": str(kept.place(name))},
+        details={
+            "dataset": name,
+            "changes": changes,
+            "files": [str(path) for path in found.files(None)],
+            "order": found.order,
+            "words": asdict(found.words),
+        },
+    )
 
 
 def prepare(
@@ -38,20 +77,30 @@ def prepare(
     """Fill `data/`.
 
     Args:
-        source: where the data set's files are; None takes the default place.
+        source: where the data set's files are; None takes the default place. A described data set is kept under its
+            name, and needs no source from then on.
         negative_draws: negatives that a training row has; an epoch uses one of them.
         max_rejects: share of the lines of interactions that may be unusable.
 
     Raises:
         UsageError: for an unknown data set, a malformed source, too many rejects, or no data before `as_of`.
     """
-    dataset = _dataset(ws)
+    adopt(ws.dataset, source)
+    dataset = datasets.find(ws.dataset)
     check_choice("engine", engine, ENGINES)
     files = dataset.files(source)
     rules = Protocol(order=ws.order, seed=seed, end=_end(ws), draws=negative_draws)
     step = steps.Step(
         folder=ws.path("data"),
-        config={"dataset": ws.dataset, "as_of": ws.as_of, "order": ws.order, "seed": seed, "draws": negative_draws},
+        config={
+            "dataset": ws.dataset,
+            "as_of": ws.as_of,
+            "order": ws.order,
+            "seed": seed,
+            "draws": negative_draws,
+            "said": dict(dataset.said),
+            "words": asdict(dataset.words),
+        },
         inputs=files,
         code=(*(f"core/data/{name}.py" for name in _CODE), *dataset.code),
     )
@@ -59,15 +108,21 @@ def prepare(
     def work(folder: Path) -> dict[str, Any]:
         tables = dataset.read(files)
         rejects.judge(tables.rejects, max_rejects, folder / "rejects.jsonl", ws.path("rejects.jsonl"))
-        interactions(tables.interactions, ws, folder, engine, rules)
-        for name, table in (("items", _items(ws, folder, tables.items)), ("users", _users(ws, folder, tables.users))):
+        intake.check_span(tables.interactions)
+        known = {"items": tables.items, "users": tables.users}
+        found = intake.account(tables.interactions, known, tables.rejects, tables.notes)
+        made = interactions(tables.interactions, ws, folder, engine, rules)
+        for name, table in (("items", _items(ws, folder, tables)), ("users", _users(ws, folder, tables.users))):
             storage.write_table(folder / f"{name}.parquet", table, _SCHEMAS[name])
+        storage.write_json(folder / "words.json", asdict(dataset.words))  # texts depend on them: content tells of it
         summary = _summary(folder)
         if dataset.published and ws.as_of == LATEST:
             summary["table2"] = _table2(ws.dataset, summary, dataset.counts)
-        return summary | {"rejects": tables.rejects.counts()}
+        return summary | {"rejects": tables.rejects.counts(), "intake": found, **_without_negative(made, found)}
 
     done = steps.run(step, work)
+    for line in intake.lines(done.summary["intake"]):
+        say(f"{ws.dataset}: {line}")
     return Result(
         verb="data prepare",
         workspace=ws,
@@ -75,13 +130,19 @@ def prepare(
         skipped=done.skipped,
         seconds=done.seconds,
         artifacts={name: str(done.folder / f"{name}.parquet") for name in TABLES},
-        details=done.summary,
+        details=done.summary | {"text": _in_short(done.summary)},
     )
+
+
+def _in_short(summary: dict[str, Any]) -> str:
+    rows, found = summary["rows"], summary["intake"]
+    splits = ", ".join(f"{count:,} {split}" for split, count in rows.items())
+    return f"  rows: {splits}; from {found['first_day']} to {found['last_day']}, {len(found['warnings'])} warnings"
 
 
 def estimate_prepare(ws: Workspace) -> Estimate:
     """What `prepare` would take for the complete data set."""
-    interactions, items, users = _dataset(ws).counts
+    interactions, items, users = datasets.find(ws.dataset).counts
     return Estimate(
         seconds=3 + interactions * 2e-5,
         memory_mib=150 + interactions * 1.5e-3,
@@ -94,11 +155,11 @@ def estimate_prepare(ws: Workspace) -> Estimate:
 _SCHEMAS = {"items": schemas.ITEMS, "users": schemas.USERS}
 
 
-def interactions(raw_events: pa.Table, ws: Workspace, folder: Path, engine: str, rules: Protocol) -> None:
-    """Write interactions.parquet and rows.parquet into `folder`; Spark runs in an environment of its own.
+def interactions(raw_events: pa.Table, ws: Workspace, folder: Path, engine: str, rules: Protocol) -> dict[str, Any]:
+    """Write interactions.parquet and rows.parquet into `folder`; what was counted. Spark has an environment of its own.
 
     Raises:
-        UsageError: if nothing is left, a split would be empty, or a user has taken every item.
+        UsageError: if nothing is left, or a split would be empty.
     """
     from core.data import relational
 
@@ -106,15 +167,12 @@ def interactions(raw_events: pa.Table, ws: Workspace, folder: Path, engine: str,
     pq.write_table(raw_events.append_column("index", pa.array(np.arange(raw_events.num_rows))), raw_file)
     job = relational.Job(dataset=ws.dataset, raw=str(raw_file), folder=str(folder), engine=engine, protocol=rules)
     try:
-        if engine == "spark":
-            _run_on_spark(job, folder / "job.json")
-        else:
-            relational.run(job)
+        return _run_on_spark(job, folder / "job.json") if engine == "spark" else relational.run(job)
     finally:
         raw_file.unlink()
 
 
-def _run_on_spark(job: Any, path: Path) -> None:
+def _run_on_spark(job: Any, path: Path) -> dict[str, Any]:
     job.save(path)
     command = [str(environments.python("spark")), "-m", "core.data.relational", str(path)]
     done = subprocess.run(command, cwd=settings.PROJECT, capture_output=True, text=True, check=False)
@@ -126,12 +184,18 @@ def _run_on_spark(job: Any, path: Path) -> None:
         raise LlmcfError(f"Spark failed on {settings.spark_master()}:\n{words}") from None
     if "error" in account:
         raise (UsageError if account["exit_code"] == UsageError.exit_code else LlmcfError)(account["error"])
+    return account["done"]
 
 
-def _dataset(ws: Workspace) -> Dataset:
-    if ws.dataset not in DATASETS:
-        raise unknown("dataset", ws.dataset, DATASETS)
-    return DATASETS[ws.dataset]
+def _without_negative(made: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Who has no negatives, for the result; said among the warnings, too."""
+    users = made["took_everything"]
+    if users:
+        some = ", ".join(repr(user) for user in users[: intake.SAMPLES])
+        found["warnings"].append(
+            f"users who have taken every item there is, so that their rows have no negatives: {len(users):,}, {some}"
+        )
+    return {"users_without_negatives": len(users)}
 
 
 def _end(ws: Workspace) -> int | None:
@@ -139,10 +203,21 @@ def _end(ws: Workspace) -> int | None:
     return None if ws.as_of == LATEST else int(datetime.fromisoformat(ws.as_of).replace(tzinfo=UTC).timestamp())
 
 
-def _items(ws: Workspace, folder: Path, known: pa.Table) -> pa.Table:
-    """All rows of the vocabulary up to the last that appeared, so that row i is item i + FIRST_ID."""
-    raw_ids = _raw_ids(ws, folder, "item")
-    found = _take(known, raw_ids)
+def _items(ws: Workspace, folder: Path, raw: RawTables) -> pa.Table:
+    """All rows of the vocabulary up to the last of this catalogue, so that row i is item i + FIRST_ID.
+
+    The catalogue is what was taken before `as_of`, and what the items' own table names and nobody ever took. Other rows
+    of the vocabulary belong to other days or sources: they are not offered, and say nothing.
+    """
+    taken = pq.read_table(folder / "interactions.parquet", columns=["item"])["item"].unique().to_pylist()
+    ever = set(raw.interactions["item"].unique().to_pylist())
+    untaken = [raw_id for raw_id in raw.items["raw_id"].to_pylist() if raw_id not in ever]
+    rows = vocabulary.grow(ws.dataset, "items", untaken)
+    catalogue = np.array([*taken, *(rows[raw_id] for raw_id in untaken)])
+    offered = np.zeros(catalogue.max() + 1 - FIRST_ID, dtype=bool)
+    offered[catalogue - FIRST_ID] = True
+    raw_ids = vocabulary.load(ws.dataset, "items")["raw_id"].slice(0, len(offered))
+    found = _take(raw.items, raw_ids, offered)
     titles = [texts.clean(title, texts.TITLE_LIMIT) for title in found["title"].to_pylist()]
     brands = [texts.clean(brand, texts.LABEL_LIMIT) for brand in found["brand"].to_pylist()]
     labels = [
@@ -161,13 +236,18 @@ def _items(ws: Workspace, folder: Path, known: pa.Table) -> pa.Table:
             "brand_id": pa.array([brand_rows.get(brand, PAD) for brand in brands], pa.int64()),
             "category_ids": [[category_rows[label] for label in names[:CATEGORIES]] for names in labels],
             "text": [texts.item_text(*parts) for parts in zip(titles, brands, labels, strict=True)],
+            "offered": offered,
         }
     )
 
 
 def _users(ws: Workspace, folder: Path, known: pa.Table) -> pa.Table:
-    raw_ids = _raw_ids(ws, folder, "user")
-    found = _take(known, raw_ids)
+    """All rows of the vocabulary up to the last user that appeared; of users of other days nothing is said."""
+    there = pq.read_table(folder / "interactions.parquet", columns=["user"])["user"].unique().to_numpy()
+    appeared = np.zeros(there.max() + 1 - FIRST_ID, dtype=bool)
+    appeared[there - FIRST_ID] = True
+    raw_ids = vocabulary.load(ws.dataset, "users")["raw_id"].slice(0, len(appeared))
+    found = _take(known, raw_ids, appeared)
     columns = [found[name].to_pylist() for name in ("age", "gender", "occupation")]
     profiles = [texts.user_profile(*parts) for parts in zip(*columns, strict=True)]
     ids = pa.array(range(FIRST_ID, FIRST_ID + len(raw_ids)), pa.int64())
@@ -179,16 +259,11 @@ def _users(ws: Workspace, folder: Path, known: pa.Table) -> pa.Table:
     )
 
 
-def _raw_ids(ws: Workspace, folder: Path, kind: str) -> pa.ChunkedArray:
-    """Raw ids of the vocabulary's rows up to the last one that the interactions name."""
-    last = int(pq.read_table(folder / "interactions.parquet", columns=[kind])[kind].to_numpy().max())
-    return vocabulary.load(ws.dataset, f"{kind}s")["raw_id"].slice(0, last + 1 - FIRST_ID)
-
-
-def _take(known: pa.Table, raw_ids: pa.ChunkedArray) -> pa.Table:
-    """The rows of `known` that `raw_ids` name, in their order; nulls where it has none."""
+def _take(known: pa.Table, raw_ids: pa.ChunkedArray, asked: np.ndarray) -> pa.Table:
+    """The rows of `known` that `raw_ids` name, in their order; nulls where it has none, or where not asked for."""
     places = {raw_id: place for place, raw_id in enumerate(known["raw_id"].to_pylist())}
-    return known.take(pa.array([places.get(raw_id) for raw_id in raw_ids.to_pylist()], pa.int64()))
+    named = zip(raw_ids.to_pylist(), asked.tolist(), strict=True)
+    return known.take(pa.array([places.get(raw_id) if wanted else None for raw_id, wanted in named], pa.int64()))
 
 
 def _table2(name: str, summary: dict[str, Any], counts: tuple[int, int, int]) -> dict[str, Any]:
@@ -209,6 +284,7 @@ def _summary(folder: Path) -> dict[str, Any]:
         "interactions": events.num_rows,
         "items": items,
         "users": users,
+        "offered": int(pq.read_table(folder / "items.parquet", columns=["offered"])["offered"].to_numpy().sum()),
         "density": events.num_rows / (items * users),
         "rows": {split: counted.get(split, 0) for split in (*SPLITS, ON_SALE)},
     }

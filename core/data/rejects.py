@@ -3,37 +3,47 @@
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from core import storage
+from core.data import events as rules
 from core.errors import UsageError
 
 KINDS = {
     "truncated": "the compressed file ends early, so nobody knows how much is lost",
     "not_an_object": "neither JSON nor a Python literal, or no object",
     "ragged": "more or fewer fields than the header",
+    "bad_quote": "a quotation mark within a quoted field",
     "missing_field": "no user, item or timestamp",
-    "bad_id": "an empty id, or one with a NUL byte",
+    "bad_id": "an empty id, one with control characters, or one of more than 256 characters",
     "bad_time": "a timestamp that is no number or date",
+    "no_date": "a placeholder such as 1970-01-01 where the source had no date",
     "negative_time": "before 1970",
     "future_time": "later than now, or not in seconds",
     "duplicate": "the same user, item and time as an earlier line",
     "no_metadata": "an item whose title, brand and categories are unknown; kept",
 }
 KEPT = frozenset({"no_metadata"})
+EXCUSED = {"no_date": 0.1}  # lines that say themselves that they are no events; up to this share of all
 _EXCERPT = 200
-_SKEW = 86_400  # seconds by which a clock may be ahead
+_SAMPLES = 2
 
 
 @dataclass(slots=True)
 class Rejects:
-    """What was noticed while a source was read. `lines` counts the lines of interactions that were looked at."""
+    """What was noticed while a source was read. `lines` counts the lines of interactions that were looked at.
+
+    `others` counts those of other files by name: each file is judged by its own lines.
+    """
 
     lines: int = 0
     rows: list[tuple[str, int, str, str]] = field(default_factory=list)
+    others: dict[str, int] = field(default_factory=dict)
 
     def add(self, file: str, line: int, kind: str, text: object) -> None:
         """One line, by its 1-based number (of a table: its row)."""
@@ -45,6 +55,16 @@ class Rejects:
         """How many of each kind."""
         found = Counter(kind for _, _, kind, _ in self.rows)
         return {kind: found[kind] for kind in KINDS if found[kind]}
+
+    def told(self) -> dict[str, Any]:
+        """How many of each kind, with a few samples."""
+        found: dict[str, Any] = {}
+        for file, line, kind, text in self.rows:
+            one = found.setdefault(kind, {"count": 0, "samples": []})
+            one["count"] += 1
+            if one["count"] <= _SAMPLES:
+                one["samples"].append(f"{file}, line {line}: {text[:80]}")
+        return found
 
     def write(self, path: Path) -> None:
         """JSON lines by file and line."""
@@ -60,43 +80,84 @@ def screen(events: pl.DataFrame, rejects: Rejects, *, now: float | None = None) 
     Args:
         now: Unix seconds; later events are left out.
     """
-    latest = int((time.time() if now is None else now) + _SKEW)
-    bad = {
-        "missing_field": pl.col("user").is_null() | pl.col("item").is_null() | pl.col("timestamp").is_null(),
-        "bad_id": pl.any_horizontal(
-            pl.col("user", "item").str.contains("\0", literal=True) | (pl.col("user", "item") == "")
-        ),
-        "negative_time": pl.col("timestamp") < 0,
-        "future_time": pl.col("timestamp") > latest,
-    }
-    for kind, wrong in bad.items():
-        events = _without(events, wrong.fill_null(value=False), kind, rejects)
-    return _without(events, ~pl.struct("user", "item", "timestamp").is_first_distinct(), "duplicate", rejects)
+    for name in ("user", "item"):
+        events = screen_ids(events, name, rejects, _told_event)
+    events = _without(events, pl.col("timestamp").is_null(), "missing_field", rejects, _told_event)
+    wrong = rules.bad_times(pl.col("timestamp"), now=time.time() if now is None else now)
+    for kind, expression in wrong.items():
+        events = _without(events, expression, kind, rejects, _told_event)
+    repeated = ~pl.struct("user", "item", "timestamp").is_first_distinct()
+    return _without(events, repeated, "duplicate", rejects, _told_event)
 
 
-def _without(events: pl.DataFrame, wrong: pl.Expr, kind: str, rejects: Rejects) -> pl.DataFrame:
-    for row in events.filter(wrong).iter_rows(named=True):
-        rejects.add(row["file"], row["line"], kind, {name: row[name] for name in ("user", "item", "timestamp")})
-    return events.filter(~wrong)
+def screen_ids(
+    table: pl.DataFrame, name: str, rejects: Rejects, told: Callable[[dict[str, Any]], object]
+) -> pl.DataFrame:
+    """`table` (file, line, ...) with the column `name` as ids; rows whose id is none are left out."""
+    distinct = table[name].unique(maintain_order=True)
+    cleaned, kinds = [], []
+    for value in distinct.to_list():
+        try:
+            cleaned.append(rules.id_of(value))
+            kinds.append(None)
+        except rules.NoEventError as error:
+            cleaned.append(None)
+            kinds.append(error.kind)
+    found = pl.DataFrame(
+        {name: distinct, "_id": cleaned, "_kind": kinds}, schema_overrides={"_id": pl.String, "_kind": pl.String}
+    )
+    joined = table.join(found, on=name, how="left", nulls_equal=True, maintain_order="left")
+    for kind in ("missing_field", "bad_id"):
+        joined = _without(joined, (pl.col("_kind") == kind).fill_null(value=False), kind, rejects, told)
+    return joined.with_columns(pl.col("_id").alias(name)).drop("_id", "_kind")
+
+
+def _told_event(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("user", "item", "timestamp")}
+
+
+def _without(
+    table: pl.DataFrame, wrong: pl.Expr, kind: str, rejects: Rejects, told: Callable[[dict[str, Any]], object]
+) -> pl.DataFrame:
+    for row in table.filter(wrong).iter_rows(named=True):
+        rejects.add(row["file"], row["line"], kind, told(row))
+    return table.filter(~wrong)
 
 
 def judge(rejects: Rejects, limit: float, place: Path, refused: Path) -> None:
     """Write the rejects to `place`; if too much was dropped, write them to `refused` instead and stop.
 
     Raises:
-        UsageError: if more than the share `limit` of the lines was dropped, or a file ends early and `limit` is not 1.
+        UsageError: if more than the share `limit` of the lines of a file was dropped, or a file ends early and `limit`
+            is not 1.
     """
-    found, lines = rejects.counts(), max(rejects.lines, 1)
-    dropped = sum(number for kind, number in found.items() if kind not in KEPT)
-    told = ", ".join(f"{number:,} {kind}" for kind, number in found.items())
-    torn = "truncated" in found and limit < 1
-    if dropped <= limit * lines and not torn:
-        rejects.write(place)
-        return
-    rejects.write(refused)
+    torn = "truncated" in rejects.counts() and limit < 1
+    bad = None if torn else _too_many(rejects, limit)
+    rejects.write(refused if torn or bad else place)
     if torn:
+        told = _listed(rejects.counts())
         raise UsageError(f"a file ends early ({told}; see {refused}); get it again, or take the rest: --max-rejects 1")
-    raise UsageError(
-        f"{dropped:,} of {lines:,} lines ({dropped / lines:.1%}) cannot be used: {told}; "
-        f"--max-rejects allows {limit:.1%}; see {refused}"
-    )
+    if bad:
+        file, dropped, lines, kinds = bad
+        raise UsageError(
+            f"{dropped:,} of {lines:,} lines ({dropped / lines:.1%}){file} cannot be used: {_listed(kinds)}; "
+            f"--max-rejects allows {limit:.1%}; see {refused}"
+        )
+
+
+def _too_many(rejects: Rejects, limit: float) -> tuple[str, int, int, dict[str, int]] | None:
+    """The first file that lost too much: its name, what it lost, its lines and the kinds."""
+    kinds: dict[str, Counter[str]] = {}
+    for file, _, kind, _ in rejects.rows:
+        kinds.setdefault(file if file in rejects.others else "", Counter())[kind] += 1
+    for file, found in kinds.items():
+        lines = max(rejects.others.get(file, rejects.lines), 1)
+        excused = sum(found[kind] for kind, share in EXCUSED.items() if found[kind] <= share * lines)
+        dropped = sum(number for kind, number in found.items() if kind not in KEPT) - excused
+        if dropped > limit * lines:
+            return f" of {file}" if file else "", dropped + excused, lines, {k: found[k] for k in KINDS if found[k]}
+    return None
+
+
+def _listed(kinds: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())

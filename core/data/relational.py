@@ -6,7 +6,7 @@ The main process calls `run` for DuckDB; the `spark` environment runs this file 
 import json
 import sys
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from core import schemas, storage
 from core.contracts import DAY, SPLITS
 from core.data import protocol, vocabulary
 from core.data.engines import DuckDb, Engine, Spark
-from core.data.protocol import Protocol
+from core.data.protocol import HELD_OUT, Protocol
 from core.errors import LlmcfError, UsageError
 
+_EPOCH = date(1970, 1, 1).toordinal()
 _ENGINES = {"duckdb": DuckDb, "spark": Spark}
 
 
@@ -45,11 +46,14 @@ class Job:
         storage.write_json(path, asdict(self))
 
 
-def run(job: Job) -> dict[str, int]:
+def run(job: Job) -> dict[str, Any]:
     """Write interactions.parquet and rows.parquet into the job's folder; return what was counted.
 
+    Negatives come from what was taken before the protocol's end. `took_everything` names, by their own ids, users to
+    whom that leaves none: their rows have no negatives, and all others keep their numbers.
+
     Raises:
-        UsageError: if nothing is left before the protocol's end, a split would be empty, or a user has every item.
+        UsageError: if nothing is left before the protocol's end, or a split would be empty.
     """
     rules = job.protocol
     with storage.scratch_folder(Path(job.folder) / ".scratch") as scratch:
@@ -62,7 +66,7 @@ def run(job: Job) -> dict[str, int]:
         on_sale = engine.read("items", items.drop(["first_day"]))
         placed = protocol.sequences(happened, engine.read("users", users.select(["raw_id", "user"])), on_sale, rules)
         placed = engine.stage("placed", _with_splits(placed, rules))
-        _check(placed, len(items))
+        everything = _check(placed, len(items), rules)
         calendar = engine.read("calendar", _calendar(placed, items["first_day"].to_numpy()))
         drawn = _negatives(engine, protocol.requests(placed, calendar, len(items), rules), placed, on_sale, rules.seed)
         count = _integer(placed.count())
@@ -71,7 +75,13 @@ def run(job: Job) -> dict[str, int]:
             typed = made[name].select(schema.names).cast({field.name: _TYPES[field.type] for field in schema})
             order = ["row"] if name == "rows" else ["user", "position"]
             engine.write(typed.order_by(order), Path(job.folder) / f"{name}.parquet")
-    return {"users": len(users), "items": len(items), "interactions": count}
+    names = dict(zip(users["user"].to_pylist(), users["raw_id"].to_pylist(), strict=True))
+    return {
+        "users": len(users),
+        "items": len(items),
+        "interactions": count,
+        "took_everything": [names[user] for user in everything],
+    }
 
 
 _TYPES = {pa.string(): "string", pa.int64(): "int64", pa.int32(): "int32", pa.int8(): "int8", pa.float32(): "float32"}
@@ -114,17 +124,39 @@ def _calendar(placed: Table, first_day: np.ndarray) -> pa.Table:
     return pa.table({"day": day, "open": on_sale, "span": [protocol.span(int(count)) for count in on_sale]})
 
 
-def _check(placed: Table, catalogue: int) -> None:
-    splits = placed.select("split").distinct().to_pyarrow()["split"].to_pylist()
-    for split in SPLITS[1:]:
-        if split not in splits:
-            raise UsageError(f"too few interactions for a {split} split; take more data or a later --as-of")
+def _check(placed: Table, catalogue: int, rules: Protocol) -> list[int]:
+    """The users who have taken the whole catalogue.
+
+    Raises:
+        UsageError: if a split has no rows, or training no negatives.
+    """
+    found = placed.group_by("split").agg(count=placed.count()).to_pyarrow()
+    counts = dict(zip(found["split"].to_pylist(), found["count"].to_pylist(), strict=True))
+    for split in SPLITS:
+        if split not in counts:
+            raise UsageError(_no_rows(split, placed, rules))
     taken = placed.group_by("user").agg(taken=placed["item"].nunique())
-    everything = taken.filter(taken["taken"] == catalogue).limit(1).to_pyarrow()
-    if everything.num_rows:
-        raise UsageError(
-            f"user row {everything['user'][0]} has every item of the catalogue ({catalogue}): no negative is left"
+    everything = taken.filter(taken["taken"] == catalogue)["user"].to_pyarrow().to_pylist()
+    training = placed.filter(placed["split"] == SPLITS[0])
+    if not _integer(training.filter(training["user"].notin(everything)).count() if everything else training.count()):
+        raise UsageError(f"everybody has every item there is ({catalogue}): no negative is left to train with")
+    return sorted(everything)
+
+
+def _no_rows(split: str, placed: Table, rules: Protocol) -> str:
+    days = placed.group_by("day").agg(count=placed.count()).to_pyarrow()
+    day, count = (days[name].to_numpy() for name in ("day", "count"))
+    share, fullest = count.max() / count.sum(), date.fromordinal(_EPOCH + int(day[count.argmax()]))
+    if rules.order == "global-time":
+        return (
+            f"--order global-time leaves no rows for the {split} split: it cuts between days after 80 % and 90 % of "
+            f"the interactions, and {share:.0%} of them are of {fullest} ({len(day)} days in all); take --order "
+            "shuffled-ties, which holds out each user's last two, or leave out what was written on that day"
         )
+    return (
+        f"too few interactions for a {split} split: no user has {HELD_OUT} of them or more; take more data or a later "
+        "--as-of"
+    )
 
 
 def _integer(value: Any) -> int:

@@ -1,15 +1,25 @@
 """The prepared tables of a workspace, each with the verb that makes it."""
 
+import shlex
+
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from core import schemas, storage
 from core.settings import LATEST, Workspace
 
 
 def remedy(ws: Workspace, verb: str) -> str:
-    """The command line that runs `verb` in this workspace."""
-    as_of = "" if ws.as_of == LATEST else f" --as-of {ws.as_of}"
-    return f"llmcf {verb} --dataset {ws.dataset} --order {ws.order}{as_of}"
+    """The command line that runs `verb` in this workspace, ready for a shell.
+
+    Args:
+        verb: its words and options, quoted where a shell needs it.
+    """
+    place = ["--dataset", ws.dataset, "--order", ws.order]
+    if ws.as_of != LATEST:
+        place += ["--as-of", ws.as_of]
+    return f"llmcf {verb} {shlex.join(place)}"
 
 
 def interactions(ws: Workspace) -> pa.Table:
@@ -18,8 +28,18 @@ def interactions(ws: Workspace) -> pa.Table:
 
 
 def items(ws: Workspace) -> pa.Table:
-    """`schemas.ITEMS`, sorted by item: row i is item i + FIRST_ID."""
+    """`schemas.ITEMS`, sorted by item: row i is item i + FIRST_ID, offered or not."""
     return _prepared(ws, "items", schemas.ITEMS)
+
+
+def offered(ws: Workspace) -> NDArray[np.int64]:
+    """The item ids of the workspace's catalogue, ascending: what may be ranked, drawn and recommended.
+
+    Those are the items that somebody took before `as_of`, and those that the items' own table names and nobody ever
+    took. `items` has a row for every id of the vocabulary, the rows of other days and sources among them.
+    """
+    table = items(ws)
+    return table["item"].to_numpy()[table["offered"].to_numpy()].astype(np.int64)
 
 
 def users(ws: Workspace) -> pa.Table:

@@ -40,6 +40,11 @@ def item_text(title: str, brand: str, categories: Sequence[str]) -> str:
     return clean(". ".join(part for part in (name, ", ".join(categories)) if part), TEXT_LIMIT) or "unknown item"
 
 
+def name(title: str, raw_id: str) -> str:
+    """An item as it is printed: by its title, or by its id where there is none, which may hold anything."""
+    return title or clean(raw_id, TITLE_LIMIT)
+
+
 def user_profile(age: int | None, gender: str | None, occupation: str | None) -> str:
     """A fragment for prompts, "24 years old, male, technician"; empty where nothing is known."""
     years = f"{age} years old" if age is not None else ""

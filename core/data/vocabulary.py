@@ -24,8 +24,8 @@ def load(dataset: str, kind: str) -> pa.Table:
 
     `version` counts how many times the vocabulary had grown when the row was given.
     """
-    path = _path(dataset, kind)
-    return pq.read_table(path) if path.exists() else SCHEMA.empty_table()
+    place = path(dataset, kind)
+    return pq.read_table(place) if place.exists() else SCHEMA.empty_table()
 
 
 def rows(dataset: str, kind: str) -> dict[str, int]:
@@ -43,21 +43,22 @@ def grow(dataset: str, kind: str, raw_ids: Iterable[str]) -> dict[str, int]:
 
     Atomic, and safe between processes.
     """
-    path = _path(dataset, kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{kind}.lock")):
+    place = path(dataset, kind)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_name(f".{kind}.lock")):
         table = load(dataset, kind)
         known = _rows(table)
         fresh = [raw_id for raw_id in dict.fromkeys(raw_ids) if raw_id not in known]
         if fresh:
             given = np.arange(FIRST_ID + len(known), FIRST_ID + len(known) + len(fresh))
             columns = {"raw_id": fresh, "row": given, "version": np.full(len(fresh), _version(table) + 1)}
-            storage.write_table(path, pa.concat_tables([table, pa.table(columns).cast(SCHEMA)]), SCHEMA)
+            storage.write_table(place, pa.concat_tables([table, pa.table(columns).cast(SCHEMA)]), SCHEMA)
             known |= dict(zip(fresh, given.tolist(), strict=True))
     return known
 
 
-def _path(dataset: str, kind: str) -> Path:
+def path(dataset: str, kind: str) -> Path:
+    """The file of a vocabulary, which changes only when it grows."""
     assert kind in KINDS, kind
     return settings.home() / dataset / "vocabulary" / f"{kind}.parquet"
 

@@ -13,7 +13,7 @@ from core.progress import say
 from core.result import Estimate, Result
 from core.settings import Workspace
 from llm import models
-from llm.cot.encoder import Encoder
+from llm.texts.encoder import Encoder
 from llm.vector_cache import VectorCache
 
 _TEXTS_A_SECOND = 110  # all-MiniLM-L6-v2, short texts, 2 cores
@@ -39,7 +39,7 @@ def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = Fa
         folder=ws.cot("vectors", cot_set),
         config={"encoder": encoder, "hash": models.model_hash(path), "items_only": items_only},
         inputs=[ws.path("data", "items.parquet"), *([] if items_only else [ws.cot("texts", cot_set)])],
-        code=["llm/cot/embed.py", "llm/cot/encoder.py"],
+        code=["llm/cot/embed.py", "llm/texts/encoder.py"],
     )
     texts = None if items_only else ws.cot("texts", cot_set)
     done = steps.run(step, lambda folder: _work(ws, encoder, step.config["hash"], folder, texts))

@@ -53,13 +53,13 @@ def scores(written: Sequence[str], contexts: Sequence[Context], encode: Encode) 
     }
 
 
-def best(table: pa.Table, contexts: Mapping[int, Context], *, blind: bool = True) -> pa.Table:
+def best(table: pa.Table, contexts: Mapping[int, Context], *, blind: bool) -> pa.Table:
     """One text a row: of several candidates the one with the highest mean score, ordered by row.
 
     Args:
         blind: leave the part that knows the label out of the mean.
     """
-    from llm.cot.encoder import Encoder
+    from llm.texts.encoder import Encoder
 
     rows = table["row"].to_pylist()
     found = scores(table["text"].to_pylist(), [contexts[row] for row in rows], Encoder(models.ENCODER))

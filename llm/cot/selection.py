@@ -9,7 +9,6 @@ from core.contracts import HISTORY
 from core.data import sampling, tables
 from core.settings import Workspace
 
-SELECTIONS = ("uniform", "representative")
 _PURPOSE = "cot"
 _DIMENSIONS = 48  # of the keys that are clustered
 _COARSE = 64  # clusters of the first level
@@ -18,6 +17,9 @@ _DRAWN = 40  # rows a cluster is found from, at most
 
 def choose(ws: Workspace, rows: pa.Table, count: int, *, selection: str, seed: int) -> pa.Table:
     """`count` rows, blind to labels, in the table's order. Rows stay chosen when others come (uniform selection).
+
+    Args:
+        selection: one of `recipes.SELECTIONS`.
 
     Raises:
         LlmcfError: if representative rows are asked for before items are embedded.

@@ -11,7 +11,7 @@ from core.data import tables
 from core.result import Result
 from core.settings import Workspace
 from llm import models
-from llm.cot.encoder import Encoder
+from llm.texts.encoder import Encoder
 from llm.vector_cache import VectorCache
 
 
@@ -29,7 +29,7 @@ def embed(ws: Workspace, *, encoder: str = models.ENCODER) -> Result:
         folder=ws.path("kar", "vectors"),
         config={"encoder": encoder, "hash": content},
         inputs=[ws.path("kar", "texts"), ws.path("data")],
-        code=["llm/kar/embed.py", "llm/cot/encoder.py"],
+        code=["llm/kar/embed.py", "llm/texts/encoder.py"],
     )
     done = steps.run(step, lambda folder: _work(ws, encoder, content, folder))
     return Result(

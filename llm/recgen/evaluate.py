@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core import settings
+from core import settings, storage
 from core.data import sampling, tables
 from core.errors import LlmcfError, UsageError
 from core.progress import say, track
@@ -23,35 +23,14 @@ from core.settings import Workspace
 from llm import prompts, quality
 from llm.engines import Request, Sampling, complete, open_engine
 from llm.recgen import mixing
-from llm.recgen.scoring import Floats, Scorer
+from llm.recgen.recipes import Size
+from llm.recgen.scoring import Scorer
 
 LETTERS = ("A", "B", "C", "D")
 _GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)
 _PROMPT_TOKENS = 512
 _ANSWER_TOKENS = 256  # of a held-out instruction's answer, as far as it is looked at
 _WRITTEN_TOKENS = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How much is looked at.
-
-    Args:
-        pairs: held-out positives, each with its negative.
-        questions: of each MMLU subject; None for all there are.
-        instructions: held-out general instructions whose answers are scored.
-        texts: of them that are answered, to see whether texts degenerate.
-    """
-
-    pairs: int = 200
-    questions: int | None = 4
-    instructions: int = 48
-    texts: int = 24
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} {value} is less than 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +47,10 @@ class Evaluation:
     answers: list[str] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        from core import storage
-
         storage.write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> "Evaluation":
-        from core import storage
-
         return cls(**storage.read_json(path))
 
 
@@ -211,16 +186,3 @@ def _some(questions: Sequence[dict[str, Any]], count: int | None, seed: int) -> 
 def _question(one: dict[str, Any]) -> str:
     options = "".join(f"\n{letter}. {choice}" for letter, choice in zip(LETTERS, one["choices"], strict=True))
     return f"{one['question'].strip()}{options}\nAnswer:"
-
-
-def accuracy_by_subject(evaluation: Evaluation) -> dict[str, float]:
-    """Mean accuracy of each subject."""
-    found: dict[str, list[bool]] = {}
-    for name, right in zip(evaluation.subject, evaluation.correct, strict=True):
-        found.setdefault(name, []).append(right)
-    return {name: float(np.mean(values)) for name, values in found.items()}
-
-
-def as_arrays(evaluation: Evaluation) -> tuple[Floats, Floats, Floats]:
-    """P(Yes), labels and users as arrays."""
-    return tuple(np.array(values, dtype=np.float64) for values in (evaluation.p_yes, evaluation.label, evaluation.user))  # pyright: ignore[reportReturnType]

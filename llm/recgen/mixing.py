@@ -1,10 +1,10 @@
 """What the language model is tuned on: recommendation rows, and general instructions mixed in (paper section 4.2)."""
 
 import json
+import os.path
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from core import settings, storage
 from core.data import sampling, texts
-from core.errors import UsageError, check_choice
+from core.errors import UsageError
 from core.settings import PROJECT, Workspace
 from llm import budget, prompts
 from llm.contexts import Context, contexts, training_split
+from llm.recgen.recipes import Mix
 
 OWN_INSTRUCTIONS = PROJECT / "llm" / "general_instructions.jsonl"
 LICENCES = {
@@ -25,8 +26,6 @@ LICENCES = {
     "self_instruct_seed": "Apache-2.0",
     "self_instruct_user_oriented": "Apache-2.0",
 }
-SAMPLINGS = ("uniform", "by-source")
-ORDERS = ("mixed", "general-first", "general-last")
 PURPOSE = "recgen"  # of the sample of rows: those of other purposes are independent of it
 _HELD_OUT = 10  # one general instruction in ten is kept for evaluation
 _ANSWER_TOKENS = 4  # of "Yes" or "No" and its end
@@ -34,34 +33,6 @@ _TEXT_LIMIT = 4000  # characters of one general text; the worker cuts to tokens
 
 Sample = dict[str, Any]  # {"text": what comes first, "branches": [[what follows, the answer], ...], "source": ...}
 Instruction = dict[str, Any]  # {"messages": [...], "answer": ..., "source": ...}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
-    """What is drawn.
-
-    Args:
-        rows: recommendation rows of a whole run; None for all training rows, which is the paper's epoch.
-        share: how much of them this method takes.
-        general_share: general instructions as a share of a whole run's samples; 0 for none.
-        sampling: of general instructions, each alike or each source alike.
-        order: general instructions among the rows, before or after them.
-    """
-
-    seed: int
-    rows: int | None
-    share: float = 1.0
-    general_share: float = 0.0
-    sampling: str = SAMPLINGS[0]
-    order: str = ORDERS[0]
-
-    def __post_init__(self) -> None:
-        check_choice("sampling", self.sampling, SAMPLINGS)
-        check_choice("order of the mix", self.order, ORDERS)
-        if not 0 <= self.general_share < 1:
-            raise UsageError(f"a general share of {self.general_share} is not between 0 and 1")
-        if self.rows is not None and self.rows < 2:
-            raise UsageError(f"--rows {self.rows}: a run needs two recommendation rows or more")
 
 
 def mixed(
@@ -131,7 +102,7 @@ def branched(texts_of: Sequence[str], rows: pa.Table) -> list[tuple[str, list[tu
         groups.setdefault(key, []).append(place)
     found = []
     for places in groups.values():
-        shared = _common_start([texts_of[place] for place in places])
+        shared = os.path.commonprefix([texts_of[place] for place in places])  # noqa: RUF071 - of texts
         if len(places) > 1:
             shared = shared[: shared.rfind("\n") + 1]
         found.append((shared, [(place, texts_of[place][len(shared) :]) for place in places]))
@@ -185,12 +156,6 @@ def read_instructions(path: Path) -> list[Instruction]:
     if not out:
         raise UsageError(f"{path} holds no instructions")
     return out
-
-
-def _common_start(texts_of: Sequence[str]) -> str:
-    first, last = min(texts_of), max(texts_of)  # what these two share, all share
-    length = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-    return first[:length]
 
 
 def _in_turn(samples: Sequence[Instruction]) -> list[Instruction]:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from core import steps, storage
 from core.data import sampling, tables
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Missing, UsageError
 from core.progress import track
 from core.result import Result
 from core.settings import Workspace
 from llm import models, packs
 from llm.contexts import training_split
-from llm.recgen import mixing, train
+from llm.defaults import PINNED
+from llm.recgen import mixing
 from llm.recgen.scoring import Scorer
 from llm.vector_cache import VectorCache
 
@@ -34,12 +35,12 @@ def score(ws: Workspace, *, model: str, seed: int, rows: int | None) -> Result:
     """Fill scores/<model>/ with the P(Yes) of `rows` training rows (None for all) that did not train the model.
 
     Raises:
-        UsageError: if fewer than two rows are asked for.
+        UsageError: if fewer than two rows are asked for, or the pinned model.
         LlmcfError: if the model is not trained, or has seen every row.
     """
     if rows is not None and rows < 2:
         raise UsageError(f"--rows {rows}: a pair is two rows")
-    name, path = train.find_model(ws, model, seed=seed)
+    name, path = _teacher(ws, model, seed)
     step = steps.Step(
         folder=ws.path("scores", name),
         config={"model": models.model_hash(path), "rows": rows, "seed": seed},
@@ -64,7 +65,7 @@ def pack(ws: Workspace, name: str, *, model: str, seed: int, folder: Path = pack
     Raises:
         LlmcfError: if nothing was scored.
     """
-    author, path = train.find_model(ws, model, seed=seed)
+    author, path = _teacher(ws, model, seed)
     place = ws.path("scores", author)
     made = steps.require(place, tables.remedy(ws, "recgen score"))
     scores, trained = (pq.read_table(place / f"{file}.parquet") for file in ("scores", "trained"))
@@ -118,6 +119,12 @@ def restore(ws: Workspace, name: str, *, folder: Path = packs.PACKS) -> Result:
     )
 
 
+def _teacher(ws: Workspace, model: str, seed: int) -> tuple[str, Path]:
+    if model == PINNED:
+        raise UsageError(f"--model {model}: rows have other numbers each day, so what it has seen is not known here")
+    return models.find_model(ws, model, seed=seed)
+
+
 def _digest(ws: Workspace, rows: pa.Array) -> str:
     """What the rows of these numbers are."""
     table = tables.rows(ws)
@@ -145,7 +152,7 @@ def _work(ws: Workspace, name: str, model: Path, rows: int | None, seed: int, fo
 
     left, trained = unseen(ws, model)
     if not left.num_rows:
-        raise LlmcfError(f"{name} was trained on every row; train one on fewer (`recgen train --rows N`) for this")
+        raise Missing(f"{name} was trained on every row", tables.remedy(ws, "recgen train --rows 320"))
     some = sampling.draw_pairs(left, None if rows is None else rows // 2, seed=seed, purpose="teacher")
     p_yes = _p_yes(ws, model, some)
     _write(folder, name, pa.table({"row": some["row"], "p_yes": p_yes}), trained)

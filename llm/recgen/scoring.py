@@ -7,6 +7,7 @@ prompt and the tokens that are asked about. A test holds both ways equal.
 Suffixes: B samples, T tokens, P tokens of the common start, N prompts, C choices, D width.
 """
 
+import os.path
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from core import memory, processor
 from core.errors import UsageError
 from core.progress import track
-from llm.engines import Engine, Request, complete
 
 Floats = NDArray[np.float64]
 Sample = tuple[str, list[tuple[int, str]]]  # what its prompts share after the common start; place and rest of each
@@ -146,27 +146,14 @@ def p_yes(log_NC: Floats) -> Floats:
     return 1 / (1 + np.exp(log_NC[:, 1] - log_NC[:, 0]))
 
 
-def by_engine(engine: Engine, texts: Sequence[str], choices: Sequence[str]) -> Floats:
-    """Log-probability of each choice among them as the next token, (N, C), asked of an engine that can tell: vLLM.
-
-    The engine's own prefix cache spares what prompts share.
-    """
-    out = np.full((len(texts), len(choices)), np.nan)
-    asked = (
-        Request(number=number, prompt=text, max_new_tokens=1, choices=tuple(choices))
-        for number, text in enumerate(texts)
-    )
-    for made in track(complete(engine, asked), total=len(texts), what="scoring"):
-        out[made.number] = made.choices
-    return out
-
-
 def common_start(prompts: Sequence[Sample]) -> tuple[str, list[Sample]]:
-    """What all prompts begin with, up to an end of line (where a token always ends), and the prompts without it."""
+    """What all prompts begin with, up to an end of line (where a token always ends), and the prompts without it.
+
+    Nothing is shared where a prompt is the start of all others: something must be left of it.
+    """
     heads = [shared or min(rest for _, rest in tails) for shared, tails in prompts]
-    first, last = min(heads), max(heads)
-    length = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), 0)
-    start = first[: first.rfind("\n", 0, length) + 1]
+    shared = os.path.commonprefix(heads)  # noqa: RUF071 - of texts
+    start = "" if shared in heads else shared[: shared.rfind("\n") + 1]
     size = len(start)
     cut = [(one[size:], rest) if one else ("", [(place, tail[size:]) for place, tail in rest]) for one, rest in prompts]
     return start, cut
@@ -182,21 +169,3 @@ def _batches(encoded: Sequence[_Encoded]) -> Iterator[list[_Encoded]]:
         batch.append(one)
     if batch:
         yield batch
-
-
-def naive(scorer: Scorer, texts: Sequence[str], choices: Sequence[str], *, batch: int = 16) -> Floats:
-    """The slow twin: whole prompts, padded on the right, every token's logits, (N, C). For tests and benchmarks."""
-    import torch
-
-    tokens_C = scorer.first_tokens(choices)
-    out = []
-    for start in range(0, len(texts), batch):
-        ids = [scorer.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts[start : start + batch]]
-        length = max(map(len, ids))
-        padded = torch.tensor([row + [0] * (length - len(row)) for row in ids], device=scorer.model.device)
-        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids], device=scorer.model.device)
-        with torch.inference_mode():
-            logits = scorer.model(padded, attention_mask=mask).logits
-        rows = [logits[row, len(one) - 1, tokens_C].double().cpu().numpy() for row, one in enumerate(ids)]
-        out += rows
-    return np.stack(out)

@@ -7,7 +7,7 @@ RecGen is full-parameter tuning on recommendation rows and general instructions.
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,91 +16,26 @@ import pyarrow.parquet as pq
 
 from core import settings, steps, storage, torchrun
 from core.data import tables
-from core.errors import LlmcfError, UsageError, check_choice
+from core.errors import LlmcfError, Missing, UsageError
 from core.progress import say
 from core.result import Estimate, Result
 from core.settings import Workspace
 from llm import models
 from llm.contexts import training_split
 from llm.recgen import launch, mixing
-from llm.recgen.methods import Method, method
-from llm.recgen.mixing import Mix
+from llm.recgen.recipes import TuningConfig
 
-PRECISIONS = ("auto", "float32", "bfloat16")
 _TOKENS_A_SECOND = 200  # trained, forward and backward, 135M parameters in float32 on 2 cores
 _SAMPLE_TOKENS = 160
 _MEMORY_MIB = 11_000  # the peak at 8 sequences of up to 256 tokens, 135M parameters
 _FIRST_BUILD_S = 150  # DeepSpeed compiles an operator the first time
-_SHARED = ("budget", "contexts", "prompts")
-_OWN = ("loss", "methods", "mixing", "train", "worker")
+_SHARED = ("budget", "contexts", "methods", "prompts")
+_OWN = ("loss", "mixing", "recipes", "train", "worker")
 _CODE = (*(f"llm/{name}.py" for name in _SHARED), *(f"llm/recgen/{name}.py" for name in _OWN))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TuningConfig:
-    """A run. The paper's: all rows, one epoch, 1,024 tokens, 16 sequences on each of 8 GPUs, learning rate 1e-5, bf16.
-
-    The defaults are for a model of 135M parameters on two cores, which learns little at the paper's rate.
-
-    Args:
-        rows: recommendation rows of the method `full`; None for all.
-        batch: sequences a process and micro-batch; a step takes batch * accumulation * processes * nodes.
-        warmup: share of the steps.
-        general_share: of the samples of a method that mixes general instructions in.
-        precision: of the matrix products, one of PRECISIONS; weights, gradients' sums and the optimizer stay float32.
-            `auto` is bfloat16 on a GPU and float32 on a CPU, so that a result does not depend on the kind of CPU;
-            bfloat16 pays on a CPU that has instructions for it (avx512_bf16, amx) and is slower on others.
-        zero_stage, offload: DeepSpeed's ZeRO; 3 and offload are for models that do not fit otherwise.
-    """
-
-    method: str
-    seed: int
-    rows: int | None = 32
-    model: str = models.LLM
-    batch: int = 8
-    accumulation: int = 1
-    processes: int = 1
-    nodes: int = 1
-    max_tokens: int = 256
-    learning_rate: float = 1e-4
-    warmup: float = 0.05
-    general_share: float = 0.25
-    general_sampling: str = mixing.SAMPLINGS[0]
-    order: str = mixing.ORDERS[0]
-    precision: str = PRECISIONS[0]
-    zero_stage: int = 2
-    offload: bool = False
-    checkpoint_steps: int = 200
-
-    def __post_init__(self) -> None:
-        method(self.method)
-        for name in ("batch", "accumulation", "processes", "nodes", "checkpoint_steps"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} {getattr(self, name)} is less than 1")
-        check_choice("precision", self.precision, PRECISIONS)
-        if self.zero_stage not in (1, 2, 3):
-            raise UsageError(f"--zero-stage {self.zero_stage}: choose one of: 1, 2, 3")
-        if self.max_tokens < 64:
-            raise UsageError(f"--max-tokens {self.max_tokens}: an instruction alone needs 64")
-
-    @property
-    def how(self) -> Method:
-        return method(self.method)
-
-    @property
-    def mix(self) -> Mix:
-        return Mix(
-            seed=self.seed,
-            rows=self.rows,
-            share=self.how.share,
-            general_share=self.general_share if self.how.general else 0.0,
-            sampling=self.general_sampling,
-            order=self.order,
-        )
-
-
 def train(ws: Workspace, config: TuningConfig) -> Result:
-    """Tune and keep the model in `model_folder`. `base` has nothing to train; `wise-ft-*` needs `full` first.
+    """Tune and keep the model in `models.tuned_folder`. `base` has nothing to train; `wise-ft-*` needs `full` first.
 
     Raises:
         UsageError: for the method `base`.
@@ -144,36 +79,14 @@ def estimate_train(ws: Workspace, config: TuningConfig) -> Estimate:
     )
 
 
-def model_folder(ws: Workspace, *, method: str, seed: int) -> Path:
-    return ws.path("recgen", f"{method}-s{seed}")
-
-
-def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
-    """The name and folder of a model: "base", a method that was trained with this seed, or any `llm fetch` knows.
-
-    Raises:
-        UsageError, LlmcfError: if it is unknown, not fetched or not trained.
-    """
-    if name == "base":
-        return models.LLM, models.llm_path(models.LLM)
-    try:
-        method(name)
-    except UsageError:
-        return Path(name).name, models.llm_path(name)
-    folder = model_folder(ws, method=name, seed=seed)
-    steps.require(folder, tables.remedy(ws, f"recgen train --method {name} --seed {seed}"))
-    return f"{name}-s{seed}", folder
-
-
 def _step(ws: Workspace, config: TuningConfig) -> steps.Step:
     base = models.llm_path(config.model)
     inputs = [base, ws.path("training"), ws.path("data"), mixing.general_file()]
     if config.how.alpha is not None:
-        _, full = find_model(ws, "full", seed=config.seed)
-        inputs = [base, full]
+        inputs = [base, _full(ws, config)]
     tables.training_rows(ws)  # names the verb that makes them, where they are missing
     return steps.Step(
-        folder=model_folder(ws, method=config.method, seed=config.seed),
+        folder=models.tuned_folder(ws, method=config.method, seed=config.seed),
         config=config,
         inputs=inputs,
         code=_CODE,
@@ -196,6 +109,7 @@ def _work(ws: Workspace, config: TuningConfig, folder: Path) -> dict[str, Any]:
     tenth = max(1, len(losses) // 10)
     return {
         "base": config.model,
+        "base_hash": models.model_hash(models.llm_path(config.model)),
         "method": config.method,
         "steps": len(losses),
         "first_loss": round(sum(losses[:tenth]) / tenth, 4),
@@ -247,6 +161,20 @@ def _run_worker(config: TuningConfig, samples: list[mixing.Sample], folder: Path
     storage.remove(place)
 
 
+def _full(ws: Workspace, config: TuningConfig) -> Path:
+    """The folder of `full`, tuned from the very base that is to be interpolated with.
+
+    Raises:
+        LlmcfError: if it is not trained, or was tuned from another model.
+    """
+    _, folder = models.find_model(ws, "full", seed=config.seed)
+    made = storage.read_json(folder / steps.STAMP)["summary"]
+    if made.get("base_hash") != models.model_hash(models.llm_path(config.model)):
+        again = tables.remedy(ws, f"recgen train --method full --seed {config.seed} --model {config.model}")
+        raise Missing(f"{folder.name} was tuned from {made['base']}, not from this {config.model}", again)
+    return folder
+
+
 def _interpolate(ws: Workspace, config: TuningConfig, folder: Path) -> dict[str, Any]:
     """WiSE-FT: the weights between the base model's and `full`'s."""
     import torch
@@ -254,7 +182,7 @@ def _interpolate(ws: Workspace, config: TuningConfig, folder: Path) -> dict[str,
 
     alpha = config.how.alpha
     assert alpha is not None
-    base, (name, full) = models.llm_path(config.model), find_model(ws, "full", seed=config.seed)
+    base, full = models.llm_path(config.model), _full(ws, config)
     first, second = (
         AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32) for path in (base, full)
     )
@@ -264,4 +192,4 @@ def _interpolate(ws: Workspace, config: TuningConfig, folder: Path) -> dict[str,
     first.save_pretrained(folder)
     AutoTokenizer.from_pretrained(base, local_files_only=True).save_pretrained(folder)
     pq.write_table(pq.read_table(full / "rows.parquet"), folder / "rows.parquet")
-    return {"base": config.model, "method": config.method, "alpha": alpha, "full": name}
+    return {"base": config.model, "method": config.method, "alpha": alpha, "full": full.name}

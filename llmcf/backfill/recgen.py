@@ -18,10 +18,10 @@ from core.result import Result
 from core.settings import Workspace
 from core.uncertainty import Interval
 from llm import models
+from llm.methods import method
 from llm.recgen import train
-from llm.recgen.evaluate import Evaluation, Size, evaluate
-from llm.recgen.methods import method
-from llm.recgen.train import TuningConfig
+from llm.recgen.evaluate import Evaluation, evaluate
+from llm.recgen.recipes import Size, TuningConfig
 
 _SAME = ("method", "config", "size", "metrics")  # what makes a line a repetition
 MEASURES = {  # name -> (title, whether more is better)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ import pyarrow.parquet as pq
 
 from core import schemas, steps, storage
 from core.data import asof, dated, features, tables, vocabulary
-from core.errors import LlmcfError
+from core.data.events import Event
+from core.errors import Missing
 from core.result import Result
 from core.settings import Workspace
-from llmcf.feature_store import pushes, registry
+from llmcf.feature_store import ledger, pushes, registry
 from llmcf.feature_store.registry import UNTIL
-
-LEDGER = "pushed.parquet"  # accepted events, in the workspace's feast/
 
 
 def apply(ws: Workspace) -> Result:
@@ -41,7 +39,7 @@ def join(ws: Workspace) -> Result:
     """Fill `training/`: the prepared rows with Feast's `ranking` features, checked against the reference.
 
     Raises:
-        LlmcfError: if a joined feature is not what the interactions before the row say.
+        Missing: if a joined feature is not what the interactions before the row say.
     """
     registry.require_applied(ws)
     step = steps.Step(
@@ -54,7 +52,7 @@ def join(ws: Workspace) -> Result:
     def work(folder: Path) -> dict[str, Any]:
         rows, interactions = tables.rows(ws), tables.interactions(ws)
         joined = _joined(ws, rows, interactions)
-        _check(joined, asof.attach(rows, interactions, tables.items(ws)))
+        _check(ws, joined, asof.attach(rows, interactions, tables.items(ws)))
         storage.write_table(folder / "rows.parquet", joined, schemas.TRAINING_ROWS)
         return {"rows": joined.num_rows, "checked": asof.FEATURES}
 
@@ -89,25 +87,25 @@ def materialize(ws: Workspace) -> Result:
     return _result(ws, "features materialize", start, skipped=skipped, details=details)
 
 
-def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Result:
+def push(ws: Workspace, lines: Iterable[str | bytes], *, now: float | None = None) -> Result:
     """Take new interactions (JSON lines of raw ids) into the offline and the online history.
 
-    Safe to repeat: an event that is known, in the future, or late (older than the user's newest in the prepared data)
-    is counted and left out; others may come in any order. New users and items get rows of the vocabulary, so that they
-    are served at once. `now` is a Unix time.
+    Safe to repeat, and a repeat completes what a killed push began: an event that is known, up to a day in the future,
+    or late (older than the user's newest in the prepared data) is counted and left out; others may come in any order.
+    New users and items get rows of the vocabulary, so that they are served at once. `now` is a Unix time.
 
     Raises:
         UsageError: for a line that is no event; then nothing is taken.
     """
     registry.require_applied(ws)
-    events, start = pushes.parse(lines), time.monotonic()
-    with registry.locked(ws):
+    start, latest = time.monotonic(), time.time() if now is None else now
+    events = pushes.parse(lines, now=latest)
+    with registry.locked(ws), ledger.locked(ws):
         until = _materialized_until(ws, _contents(ws))
-        latest = time.time() if now is None else now
-        grown = _grow(ws, [event for event in events if event.timestamp <= latest])
+        account = _judged(ws, events, latest)
+        grown = _grow(ws, account.accepted)
+        ledger.add(ws, account.accepted)
         timelines = _replayed(ws)
-        account = timelines.append(events, now=latest)
-        _write_ledger(ws, _ledger(ws) + account.accepted)
         states = _compose_history(ws, timelines)
         _push_online(ws, states.filter(pa.array(np.isin(states["user"], list(timelines.ids(events))))))
         if until is not None:
@@ -120,6 +118,16 @@ def push(ws: Workspace, lines: Iterable[str], *, now: float | None = None) -> Re
         "left_out": dict(account.left_out),
     }
     return _result(ws, "features push", start, skipped=False, details=details)
+
+
+def _judged(ws: Workspace, events: list[Event], latest: float) -> pushes.Account:
+    """Which of the events can be taken, found before anything is kept of them."""
+    known = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
+    users = pushes.numbered(known["users"], (event.user for event in events))
+    items = pushes.numbered(known["items"], (event.item for event in events))
+    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), users, items)
+    timelines.replay(ledger.events(ws))
+    return timelines.append(events, now=latest)
 
 
 def _result(ws: Workspace, verb: str, start: float, *, skipped: bool, details: dict[str, Any]) -> Result:
@@ -140,7 +148,8 @@ def _joined(ws: Workspace, rows: pa.Table, interactions: pa.Table) -> pa.Table:
         registry.run(ws, "join", "ranking", str(asked), str(joined))
         found = pq.read_table(joined).sort_by("row")
     if not found["row"].equals(rows["row"]):
-        raise LlmcfError(f"Feast's join gave {found.num_rows} rows for {rows.num_rows}; run `features apply` again")
+        what = f"Feast's join gave {found.num_rows} rows for {rows.num_rows}"
+        raise Missing(what, tables.remedy(ws, "features apply"))
     for name in asof.FEATURES:
         rows = rows.append_column(name, found[name])
     return rows.cast(schemas.TRAINING_ROWS)
@@ -155,19 +164,18 @@ def entities(rows: pa.Table, interactions: pa.Table) -> pa.Table:
     return entities.append_column("event_timestamp", times)
 
 
-def _check(joined: pa.Table, expected: pa.Table) -> None:
+def _check(ws: Workspace, joined: pa.Table, expected: pa.Table) -> None:
     for name, wrong in asof.differences(joined, expected).items():
-        raise LlmcfError(
+        raise Missing(
             f"the joined {name} is wrong on {len(wrong)} of {expected.num_rows} rows; row {wrong[0]}: "
-            f"{joined[name][wrong[0]]} instead of {expected[name][wrong[0]]}; run `features build` and `features apply`"
+            f"{joined[name][wrong[0]]} instead of {expected[name][wrong[0]]}",
+            f"{tables.remedy(ws, 'features build')} && {tables.remedy(ws, 'features apply')}",
         )
 
 
 def _contents(ws: Workspace) -> dict[str, Any]:
     """What the online store should hold."""
-    ledger = ws.path("feast", LEDGER)
-    digest = storage.sha256(ledger) if ledger.exists() else None
-    return {"release": registry.release(ws), "events": len(_ledger(ws)), "ledger": digest}
+    return {"release": registry.release(ws), "events": len(ledger.events(ws)), "ledger": ledger.digest(ws)}
 
 
 def _materialized_until(ws: Workspace, wanted: dict[str, Any]) -> float | None:
@@ -179,29 +187,19 @@ def _materialized_until(ws: Workspace, wanted: dict[str, Any]) -> float | None:
 
 def _mark_materialized(ws: Workspace, contents: dict[str, Any], *, until: float) -> None:
     """Note what is online and how far it reaches: to its last state or the newest pushed event."""
-    reached = max([until, *(event.timestamp for event in _ledger(ws))])
+    reached = max([until, *(event.timestamp for event in ledger.events(ws))])
     storage.write_json(ws.path("feast", registry.MATERIALIZED), contents | {UNTIL: reached})
-
-
-def _ledger(ws: Workspace) -> list[pushes.Event]:
-    path = ws.path("feast", LEDGER)
-    return [pushes.Event(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
-
-
-def _write_ledger(ws: Workspace, events: list[pushes.Event]) -> None:
-    table = pa.Table.from_pylist([asdict(event) for event in events], schema=pushes.EVENTS)
-    storage.write_table(ws.path("feast", LEDGER), table, pushes.EVENTS)
 
 
 def _replayed(ws: Workspace) -> pushes.Timelines:
     """Timelines with the ledger's events, save those that the prepared data has caught up with."""
-    rows = [vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")]
-    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), *rows)
-    timelines.append(_ledger(ws), now=float("inf"))
+    known = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
+    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), known["users"], known["items"])
+    timelines.replay(ledger.events(ws))
     return timelines
 
 
-def _grow(ws: Workspace, events: list[pushes.Event]) -> dict[str, int]:
+def _grow(ws: Workspace, events: list[Event]) -> dict[str, int]:
     """Give rows to users and items that were never seen; how many."""
     found = {}
     for kind, raw_ids in (("users", [event.user for event in events]), ("items", [event.item for event in events])):

@@ -1,7 +1,7 @@
 """New interactions between two preparations: which of them count, and the user states that follow from them.
 
-Accepted events are kept under raw ids, so the states can be computed again at any time, and a push that was killed can
-be repeated. Nothing here touches Feast.
+Accepted events are kept under raw ids (ledger.py), so the states can be computed again at any time, and a push that was
+killed can be repeated. What an event may be is said in core/data/events.py. Nothing here touches Feast.
 """
 
 import json
@@ -14,52 +14,44 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from core.contracts import DAY
-from core.data import dated, features
+from core.contracts import DAY, FIRST_ID
+from core.data import dated, events, features
+from core.data.events import Event
 from core.data.histories import Attributes, user_states
 from core.data.popularity import Counts, log1p
 from core.errors import UsageError
 
-EVENTS = pa.schema([("user", pa.string()), ("item", pa.string()), ("timestamp", pa.int64())])
 LEFT_OUT = ("future", "duplicate", "late")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One new interaction; ids as the data set spells them, Unix seconds."""
-
-    user: str
-    item: str
-    timestamp: int
-
-
-def parse(lines: Iterable[str]) -> list[Event]:
-    """The events in JSON lines of `user`, `item` and `timestamp`; empty lines are skipped.
-
-    Raises:
-        UsageError: naming the first line that is none.
-    """
-    events, number = [], 0
-    try:
-        for number, line in enumerate(lines, start=1):  # noqa: B007 (named by the error)
-            if line.strip():
-                events.append(_event(json.loads(line)))
-    except ValueError as error:  # of JSON, of UTF-8, of a field
-        raise UsageError(f"event on line {number}: {error}; want user, item, timestamp as in {_EXAMPLE}") from None
-    return events
-
-
 _EXAMPLE = '{"user": "196", "item": "242", "timestamp": 881250949}'
 
 
-def _event(value: Any) -> Event:
+def parse(lines: Iterable[str | bytes], *, now: float) -> list[Event]:
+    """The events in JSON lines of `user`, `item` and `timestamp`, each judged whole; empty lines are skipped.
+
+    Raises:
+        UsageError: naming the first line that is none, and what is wrong with it.
+    """
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode() if isinstance(line, bytes) else line
+            if text := text.removeprefix("\ufeff").strip() if number == 1 else text.strip():
+                found.append(_event(json.loads(text), now))
+        except (ValueError, RecursionError) as error:  # of UTF-8, of JSON, of a field
+            raise UsageError(f"event on line {number}: {_told(error)}; want objects such as {_EXAMPLE}") from None
+    return found
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte 0x{error.object[error.start]:02X} is not UTF-8 in {ascii(error.object[:80])[1:]}"
+    return "is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _event(value: Any, now: float) -> Event:
     if not isinstance(value, dict):
-        raise ValueError(f"{value!r:.80} is no object")
-    for name in ("user", "item", "timestamp"):
-        kinds = (int,) if name == "timestamp" else (int, str)
-        if type(value.get(name)) not in kinds:
-            raise ValueError(f"{name} is {value.get(name)!r:.80}")
-    return Event(str(value["user"]), str(value["item"]), value["timestamp"])
+        raise ValueError(f"{value!a:.80} is no object")
+    return events.event(*(value.get(name) for name in ("user", "item", "timestamp")), now=now)
 
 
 @dataclass(slots=True)
@@ -109,15 +101,25 @@ class Timelines:
         self._attributes = Attributes.of(items)
         self._open: dict[int, Timeline] = {}
 
-    def append(self, events: Iterable[Event], *, now: float) -> Account:
+    def append(self, new: Iterable[Event], *, now: float) -> Account:
         """Take events in, oldest first, wherever their time belongs; a user may be new, an item too."""
         account = Account()
-        for event in sorted(events, key=lambda event: event.timestamp):
+        for event in sorted(new, key=lambda event: event.timestamp):
             if reason := self._append(event, now, account):
                 account.left_out[reason] += 1
             else:
                 account.accepted.append(event)
         return account
+
+    def replay(self, accepted: Iterable[Event]) -> None:
+        """Take in what was accepted before, save what the prepared data holds by now.
+
+        The data may have grown past an event and still lack it, so that none is late here.
+        """
+        for event in sorted(accepted, key=lambda event: event.timestamp):
+            timeline, item = self._line(event)
+            if timeline.why_not(item, event.timestamp) != "duplicate":
+                timeline.insert(item, event.timestamp)
 
     def states(self) -> pa.Table:
         """`features.USER_HISTORY`: every state that pushed events brought about, oldest first for each user."""
@@ -139,24 +141,37 @@ class Timelines:
         prepared = np.repeat([line.prepared for line in lines if line.items], length[length > 0] + 1)
         return found.filter(pa.array(count > prepared)).cast(features.USER_HISTORY)
 
-    def ids(self, events: Iterable[Event]) -> set[int]:
+    def ids(self, new: Iterable[Event]) -> set[int]:
         """Rows of the known users whom events name."""
-        return {self._users[event.user] for event in events if event.user in self._users}
+        return {self._users[event.user] for event in new if event.user in self._users}
 
     def _append(self, event: Event, now: float, account: Account) -> str | None:
         if event.timestamp > now:
             return "future"
-        user, item = self._users[event.user], self._items[event.item]
-        timeline = self._open.setdefault(user, self._prepared(user))
+        timeline, item = self._line(event)
         if reason := timeline.why_not(item, event.timestamp):
             return reason
         account.out_of_order += timeline.insert(item, event.timestamp)
         return None
 
+    def _line(self, event: Event) -> tuple[Timeline, int]:
+        user, item = self._users[event.user], self._items[event.item]
+        if user not in self._open:
+            self._open[user] = self._prepared(user)
+        return self._open[user], item
+
     def _prepared(self, user: int) -> Timeline:
         first, last = np.searchsorted(self._columns["user"], [user, user + 1])
         items, times = (self._columns[name][first:last].tolist() for name in ("item", "timestamp"))
         return Timeline(items, times, prepared=len(items))
+
+
+def numbered(known: dict[str, int], names: Iterable[str]) -> dict[str, int]:
+    """`known` with rows for new names that the vocabulary would give them, without growing it."""
+    found = dict(known)
+    for name in names:
+        found.setdefault(name, len(found) + FIRST_ID)
+    return found
 
 
 def _items(line: Timeline) -> list[int]:

@@ -86,6 +86,20 @@ def remove_old(ws: Workspace) -> None:
         ws.path("feast", name).unlink(missing_ok=True)
 
 
+def forget(ws: Workspace) -> None:
+    """Remove the workspace's rows from Redis, if that is where they are; SQLite's go with the folder."""
+    old, redis = marker(ws, APPLIED), settings.redis_connection()
+    if not old or old["online_store"] != "redis":
+        return
+    if redis is None or connection_digest(redis) != old["connection"]:
+        say(f"the rows of {old['project']} stay in a Redis that LLMCF_REDIS does not name")
+        return
+    with locked(ws):
+        run(ws, "teardown")
+        for name in (MATERIALIZED, APPLIED):
+            ws.path("feast", name).unlink(missing_ok=True)
+
+
 def run(ws: Workspace, *job: str) -> None:
     """Run one job of the worker in the workspace's feast/.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from core.data.datasets import DATASETS
+from core.data import datasets
 from core.errors import UsageError
 from core.settings import Workspace
 from llmcf.feature_store.registry import UNTIL
@@ -24,5 +24,4 @@ def now_for(ws: Workspace, materialized: Mapping[str, Any], given: datetime | No
         if given.tzinfo is None:
             raise UsageError(f"the time {given.isoformat()} has no zone; give one, e.g. {given.isoformat()}+00:00")
         return given.timestamp()
-    live = getattr(DATASETS.get(ws.dataset), "live", False)
-    return time.time() if live else float(materialized[UNTIL])
+    return time.time() if datasets.find(ws.dataset).live else float(materialized[UNTIL])

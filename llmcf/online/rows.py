@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core import settings
+from core.data.tables import remedy
 from core.errors import LlmcfError, Unavailable
 from core.settings import Workspace
 from llmcf.feature_store import redis_address, registry
@@ -48,7 +49,7 @@ def open_rows(ws: Workspace, release: Mapping[str, Any], key: str) -> Rows:
         LlmcfError: if they are in another Redis than LLMCF_REDIS names, or it does not answer.
     """
     if release["online_store"] == "sqlite":
-        return SqliteRows(ws.path("feast", "online.db"), release["project"], key)
+        return SqliteRows(ws.path("feast", "online.db"), release["project"], key, remedy(ws, "features materialize"))
     connection = settings.redis_connection()
     if connection is None or registry.connection_digest(connection) != release["connection"]:
         raise LlmcfError("the online store is in another Redis than LLMCF_REDIS names; set it as it was, or apply anew")
@@ -58,8 +59,8 @@ def open_rows(ws: Workspace, release: Mapping[str, Any], key: str) -> Rows:
 class SqliteRows:
     """Feast's SQLite store, read only: a table a view, a row a field."""
 
-    def __init__(self, path: Path, project: str, key: str) -> None:
-        self._path, self._project = path, project
+    def __init__(self, path: Path, project: str, key: str, remedy: str) -> None:
+        self._path, self._project, self._remedy = path, project, remedy
         self._key = lru_cache(_KEYS)(key_bytes(key))
         self._connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
 
@@ -67,7 +68,7 @@ class SqliteRows:
         try:
             return [self._view(view, [self._key(one) for one in ids]) for view, ids in wanted]
         except sqlite3.Error as error:
-            raise Unavailable(f"{self._path} cannot be read ({error}); run `features materialize` again") from error
+            raise Unavailable(f"{self._path} cannot be read ({error}); try `{self._remedy}`") from error
 
     def forget(self) -> None:
         self._key.cache_clear()

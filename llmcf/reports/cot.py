@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from core import machine, measurements, schemas, settings, steps, storage
+from core import machine, markdown, measurements, schemas, settings, steps, storage
 from core.contracts import HISTORY
 from core.data import tables
 from core.result import Result
@@ -15,14 +15,14 @@ from core.settings import Workspace
 from llm import quality
 from llm.contexts import Context, contexts, training_split
 from llm.cot import judge
-from llmcf.reports import markdown
+from llm.defaults import SEED
 
 _WHO = ("order", "model", "prompt", "style", "recipe")
 _FIGURES = ("mrr_item", "mrr_history", "copied_share", "score", "label_probe", "label_probe_facts")
 LIMIT = 2000  # texts that are looked at by the encoder
 
 
-def report(ws: Workspace, *, seed: int = 0, keep: bool = False) -> Result:
+def report(ws: Workspace, *, seed: int = SEED, keep: bool = False) -> Result:
     """Write runs()/cot-<dataset>-<order>-<as of>/report.md and its pictures.
 
     Args:
@@ -60,7 +60,7 @@ def report(ws: Workspace, *, seed: int = 0, keep: bool = False) -> Result:
 
 def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
     """What is known of a sample of the texts: arrays by name, `text` and `flags`."""
-    from llm.cot.encoder import Encoder
+    from llm.texts.encoder import Encoder
 
     path = ws.path("cot", "texts", "texts.parquet")
     table = storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
@@ -166,8 +166,8 @@ def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: d
             f"# Chains of thought of {ws.dataset}",
             "",
             f"Order {ws.order}, as of {ws.as_of}, {summary['texts']:,} texts looked at (seed {seed}), written by "
-            f"{made.get('model')} through {made.get('engine')} in style {made.get('style')}. Made by `llmcf report cot "
-            f"--dataset {ws.dataset} --order {ws.order}` on {machine.sentence()}.",
+            f"{made.get('model')} through {made.get('engine')} in style {made.get('style')}. Made by "
+            f"`{tables.remedy(ws, 'report cot')}` on {machine.sentence()}.",
             "",
             *markdown.table(["what", "share or mean"], [[name, f"{value:.4f}"] for name, value in rows]),
             "",

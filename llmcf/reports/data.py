@@ -31,6 +31,7 @@ def report(ws: Workspace) -> Result:
     details = {
         "users": found.users,
         "items": found.items,
+        "untaken_items": found.untaken,
         "interactions": found.interactions,
         "density": found.density,
         "rows": found.rows,
@@ -81,6 +82,7 @@ def _headline(found: Facts) -> list[tuple[str, str]]:
     return [
         ("users", f"{found.users:,}"),
         ("items", f"{found.items:,}"),
+        ("items on offer that nobody took", f"{found.untaken:,}"),
         ("interactions", f"{found.interactions:,}"),
         ("density", f"{found.density:.3%}"),
         ("sparsity", f"{1 - found.density:.3%}"),

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 
 from core.contracts import ON_SALE, SPLITS
-from core.data import tables
+from core.data import tables, texts
 from core.settings import Workspace
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
@@ -19,7 +19,8 @@ class Facts:
     """Counts, shares (0 to 1) and distributions.
 
     `months` are interactions by month; `late` the share of negatives, by split, whose item nobody had taken before the
-    row's day; `item_counts` interactions of the items that have any, most taken first.
+    row's day; `item_counts` interactions of the items that have any, most taken first; `untaken` counts items that
+    are offered and have none.
     """
 
     users: int
@@ -33,6 +34,7 @@ class Facts:
     same_day_test: float
     late: dict[str, float]
     popular: list[tuple[str, str, int]]
+    untaken: int
     item_counts: np.ndarray
     user_counts: np.ndarray
     months: pl.DataFrame
@@ -66,7 +68,10 @@ def facts(ws: Workspace) -> Facts:
         same_day=_same_day(events),
         same_day_test=_same_day_test(rows),
         late=_late(events, rows),
-        popular=[(row["title"], row["brand"], row["len"]) for row in taken.head(TOP).to_dicts()],
+        popular=[
+            (texts.name(row["title"], row["raw_id"]), row["brand"], row["len"]) for row in taken.head(TOP).to_dicts()
+        ],
+        untaken=int(items["offered"].sum()) - len(taken),
         item_counts=taken["len"].to_numpy(),
         user_counts=user_counts,
         months=events.group_by(month=_date("day").dt.truncate("1mo")).len().sort("month"),

@@ -6,8 +6,9 @@ from typing import Any
 
 from core import machine, storage
 from core.contracts import ON_SALE
+from core.data.tables import remedy
+from core.markdown import table
 from core.settings import Workspace
-from llmcf.reports.markdown import table
 
 Results = list[dict[str, Any]]
 
@@ -83,7 +84,7 @@ def _page(ws: Workspace, folder: Path, results: Results, seconds: float) -> str:
             f"# LLM-CF on {ws.dataset}",
             "",
             f"Order {ws.order}, as of {ws.as_of}, seed {', '.join(map(str, seeds))}, recipe strict. "
-            f"Made by `llmcf demo --dataset {ws.dataset} --order {ws.order}` in {seconds:.0f} s "
+            f"Made by `{remedy(ws, 'demo')}` in {seconds:.0f} s "
             f"on {machine.sentence()}.",
             "",
             REDUCED,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from core import measurements, metrics, settings, storage
+from core import markdown, measurements, metrics, settings, storage
 from core.contracts import FRAMEWORKS, ON_SALE, ORDERS, RECIPES
 from core.data.tables import remedy
 from core.errors import Missing
@@ -22,7 +22,6 @@ from core.result import Result
 from core.settings import Workspace
 from core.uncertainty import holm, over_seeds, paired_test
 from llmcf.backfill.ranking import TASK
-from llmcf.reports import markdown
 from llmcf.reports.ranking_cells import (
     ABLATIONS,
     BACKBONE_NAMES,

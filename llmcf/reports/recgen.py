@@ -8,11 +8,11 @@ from typing import Any
 from core import measurements, settings, storage
 from core.data.tables import remedy
 from core.errors import Missing
+from core.markdown import table
 from core.result import Result
 from core.settings import Workspace
-from llm.recgen.methods import METHODS
+from llm.methods import METHODS
 from llmcf.backfill.recgen import MEASURES, results_file, words
-from llmcf.reports.markdown import table
 
 _FINDINGS = """\
 The paper's findings (section 4.2, LLaMA2-7B-chat, full data): Base recommends poorly; Full recommends best and loses

@@ -1,49 +1,83 @@
-"""Names for vocabulary rows, and what each user has taken: the tables that an answer is written with."""
+"""Names for vocabulary rows: the items of a release, and the users of its data set, however new."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from core import storage
+from core.contracts import FIRST_ID
 from core.data import tables, vocabulary
 from core.settings import Workspace
+from llmcf.serving import manifest
+from llmcf.serving.manifest import Release
+
+SCHEMA = pa.schema([("item", pa.int64()), ("raw_id", pa.string()), ("title", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Raw ids and titles by vocabulary row, and what each user has taken.
+    """Raw ids and names of the items that a release may recommend, by vocabulary row; no title means the id."""
 
-    `users_end` and `items_end` are the first rows that came after the data was prepared: no model has learnt them.
-    """
-
-    dataset: str
-    users: Mapping[str, int]
-    user_ids: Mapping[int, str]
     item_ids: Mapping[int, str]
-    titles: Mapping[int, str]
-    taken: Mapping[int, np.ndarray]
-    users_end: int
-    items_end: int
-
-    def row_of(self, raw_user: str) -> int | None:
-        """The row of a user, who may have arrived a moment ago; None for somebody nobody has seen."""
-        known = self.users.get(raw_user)
-        return vocabulary.rows(self.dataset, "users").get(raw_user) if known is None else known
+    names: Mapping[int, str]
 
     @classmethod
-    def load(cls, ws: Workspace) -> "Catalogue":
-        users, items, interactions = tables.users(ws), tables.items(ws), tables.interactions(ws)
-        user_ids = dict(zip(users["user"].to_pylist(), users["raw_id"].to_pylist(), strict=True))
-        rows = items["item"].to_pylist()
-        taker, item = interactions["user"].to_numpy(), interactions["item"].to_numpy()
-        who, first = np.unique(taker, return_index=True)  # the table is sorted by user
-        return cls(
-            dataset=ws.dataset,
-            users={raw: user for user, raw in user_ids.items()},
-            user_ids=user_ids,
-            item_ids=dict(zip(rows, items["raw_id"].to_pylist(), strict=True)),
-            titles=dict(zip(rows, items["title"].to_pylist(), strict=True)),
-            taken=dict(zip(who.tolist(), np.split(item, first[1:]), strict=True)),
-            users_end=max(user_ids) + 1,
-            items_end=max(rows) + 1,
+    def load(cls, release: Release) -> "Catalogue":
+        """What `write` left in the release's folder."""
+        table = storage.read_table(
+            release.folder / manifest.CATALOGUE, SCHEMA, f"llmcf export --dataset {release.dataset}"
         )
+        rows, raw_ids, titles = (table[name].to_pylist() for name in SCHEMA.names)
+        named = [title or raw_id for title, raw_id in zip(titles, raw_ids, strict=True)]
+        return cls(dict(zip(rows, raw_ids, strict=True)), dict(zip(rows, named, strict=True)))
+
+
+def write(ws: Workspace, folder: Path) -> None:
+    """The workspace's catalogue as a release keeps it."""
+    storage.write_table(folder / manifest.CATALOGUE, tables.items(ws).select(SCHEMA.names), SCHEMA)
+
+
+class Users:
+    """Raw ids of users to vocabulary rows and back. Safe for threads.
+
+    The vocabulary only grows; it is read again when its file has changed, so that a stranger costs a look at the file.
+    """
+
+    def __init__(self, dataset: str) -> None:
+        self._dataset = dataset
+        self._lock = Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._rows: dict[str, int] = {}
+        self._ids: list[str] = []
+        self._refresh()
+
+    def row_of(self, raw_id: str) -> int | None:
+        """The row of a user, who may have arrived a moment ago; None for somebody nobody has seen."""
+        if raw_id not in self._rows:
+            self._refresh()
+        return self._rows.get(raw_id)
+
+    def raw_id(self, row: int) -> str:
+        """The raw id of a row that the vocabulary has given."""
+        if row - FIRST_ID >= len(self._ids):
+            self._refresh()
+        return self._ids[row - FIRST_ID]
+
+    def _refresh(self) -> None:
+        path = vocabulary.path(self._dataset, "users")
+        try:
+            found = os.stat(path)  # noqa: PTH116 - in a stranger's request
+        except FileNotFoundError:
+            return
+        stamp = (found.st_mtime_ns, found.st_ino)
+        with self._lock:
+            if stamp != self._stamp:
+                table = pq.read_table(path)
+                self._ids = table["raw_id"].to_pylist()
+                self._rows = dict(zip(self._ids, table["row"].to_pylist(), strict=True))
+                self._stamp = stamp

@@ -1,155 +1,104 @@
-"""`llmcf export`: both trained models as ONNX in a new Triton release, their item vectors in Milvus.
+"""`llmcf export`: two trained runs as a new release, tried by a canary and made live."""
 
-The item vectors go first: whoever serves the last release goes on with the collection that its manifest names.
-"""
-
-import logging
-import tempfile
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock
-
-from core import settings, steps, storage
+from core import steps, storage
+from core.contracts import RETRIEVAL_FRAMEWORKS
 from core.data.tables import remedy
-from core.progress import say
+from core.errors import check_choice
 from core.result import Result
 from core.settings import PROJECT, Workspace
-from llmcf.serving import releases
-from llmcf.serving.releases import Graph, Release
+from llmcf.serving import assemble, releases
+from llmcf.serving.assemble import Choice, Made, Plan
+from llmcf.serving.manifest import Release
+from llmcf.serving.pruning import prune
 
-_CODE = ("triton_models/onnx_model.py", "ranking/export.py", "retrieval_stage/export.py")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportConfig:
-    """Which trained runs become a release: `model` ranks, `retrieval_model` makes the user vector."""
-
-    model: str = "deepfm"
-    retrieval_model: str = "sasrec"
-    framework: str = "llm-cf"
-    recipe: str = "strict"
-    seed: int = 1
-
-    @property
-    def backbones(self) -> dict[str, str]:
-        return {"ranker": self.model, "user_vector": self.retrieval_model}
+_CODE = (
+    *(f"ranking/{name}.py" for name in ("export", "graph")),
+    *(f"retrieval_stage/{name}.py" for name in ("export", "graph")),
+    *("ict/onnx.py", "llmcf/serving/assemble.py", "triton_models/onnx_model.py"),
+)
 
 
-def export(ws: Workspace, *, model: str, retrieval_model: str, framework: str, recipe: str, seed: int) -> Result:
-    """Make a release of two trained runs, unless the newest release is just that.
+def tower_framework(framework: str) -> str:
+    """The framework of the user tower that goes with a ranker's, where none is named."""
+    return "llm-cf" if "llm-cf" in framework else "none"
+
+
+def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True) -> Result:
+    """Make a release of two trained runs, unless the newest is just that, and with `promote` make it live.
 
     Raises:
-        LlmcfError: if a run or the CoT index is missing, naming the verb, or a graph does not answer as the model.
+        UsageError: for a run that no release can serve.
+        LlmcfError: if a run or the CoT index is missing, naming the verb, or the release does not answer as its models.
     """
-    config = ExportConfig(model=model, retrieval_model=retrieval_model, framework=framework, recipe=recipe, seed=seed)
-    repository, start = settings.triton_models(), time.monotonic()
-    settings.home().mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.home() / ".export.lock"):
-        collections = _example_collection(ws, config)
-        source = _source(ws, config, collections)
-        release = _current(ws, repository, source)
-        skipped = release is not None
-        if release is None:
-            release = _make(ws, config, repository, source, collections)
-    folders = {name: repository / name / str(release.number) for name in config.backbones}
-    made = {name: releases.manifest(repository, name, release.number) for name in folders}
+    check_choice("framework of the user tower", tower.framework, RETRIEVAL_FRAMEWORKS)
+    choices, start = {"ranker": ranker, "user_vector": tower}, time.monotonic()
+    with releases.locked():
+        runs = _runs(ws, choices)
+        collections = assemble.example_collection(ws, choices)
+        source = storage.digest(str(ws), runs, collections, [storage.sha256(PROJECT / name) for name in _CODE])
+        plan = Plan(
+            ws=ws,
+            source=source,
+            choices=choices,
+            write={"ranker": lambda *to: _ranker(ws, ranker, *to), "user_vector": lambda *to: _tower(ws, tower, *to)},
+            collections=collections,
+        )
+        found = assemble.current(plan)
+        release = found or assemble.make(plan)
+        if promote:
+            releases.promote(release)
+            prune(ws.dataset)
+    return result("export", release, skipped=found is not None, live=promote, seconds=time.monotonic() - start)
+
+
+def result(verb: str, release: Release, *, skipped: bool, live: bool, seconds: float) -> Result:
+    """What a verb that made a release tells of it."""
+    stages = release.stages
     return Result(
-        verb="export",
-        workspace=ws,
-        recipe=recipe,
-        seed=seed,
+        verb=verb,
+        workspace=release.workspace,
+        recipe=stages["ranker"].recipe,
+        seed=stages["ranker"].seed,
         skipped=skipped,
-        seconds=time.monotonic() - start,
-        artifacts={name: str(folder) for name, folder in folders.items()},
+        seconds=seconds,
+        artifacts={"release": str(release.folder)},
         details={
             "release": release.number,
-            "framework": framework,
-            **release.backbones,
+            "live": live,
+            **{model: f"{stage.backbone} {stage.framework} {stage.recipe}" for model, stage in stages.items()},
             "collections": release.collections,
-            "inputs": {name: facts["inputs"] for name, facts in made.items()},
+            "inputs": {model: [tensor.name for tensor in stage.inputs] for model, stage in stages.items()},
         },
     )
 
 
-def _example_collection(ws: Workspace, config: ExportConfig) -> dict[str, str]:
-    """The CoT collection whose numbers the graphs' tables carry, brought up to date first."""
-    if config.framework == "none":
-        return {}
-    from ict.index import index
-
-    return {"cot": index(ws).details["collection"]}
-
-
-def _source(ws: Workspace, config: ExportConfig, collections: dict[str, str]) -> str:
-    """Digest of all that a release is made from."""
-    runs = {
-        "ranking": ("rank train", config.model),
-        "retrieval": ("retrieve train", config.retrieval_model),
-    }
-    made = []
-    for stage, (verb, model) in runs.items():
-        folder = ws.path(stage, f"{model}-{config.framework}-{config.recipe}-s{config.seed}")
-        choice = f"--model {model} --framework {config.framework} --recipe {config.recipe} --seed {config.seed}"
-        made.append(steps.require(folder, f"{remedy(ws, verb)} {choice}")["content"])
-    code = [storage.sha256(PROJECT / name) for name in _CODE]
-    return storage.digest(str(ws), config.backbones, made, collections, code)
+def _runs(ws: Workspace, choices: Mapping[str, Choice]) -> list[str]:
+    """Digests of the runs' files; raises LlmcfError for one that is missing, naming its verb."""
+    places = {"ranker": ("ranking", "rank train"), "user_vector": ("retrieval", "retrieve train")}
+    found = []
+    for model, (stage, verb) in places.items():
+        one = choices[model]
+        folder = ws.path(stage, f"{one.backbone}-{one.framework}-{one.recipe}-s{one.seed}")
+        found.append(steps.require(folder, f"{remedy(ws, verb)} {one.words}")["content"])
+    return found
 
 
-def _current(ws: Workspace, repository: Path, source: str) -> Release | None:
-    """The newest release if it was made from `source` and Milvus still holds its item vectors."""
-    from ict import milvus
-    from retrieval_stage.items import KIND
+def _ranker(ws: Workspace, choice: Choice, folder: Path, kept: Path) -> Made:
+    from ranking.export import export_graph
+    from ranking.recipes import resolve
 
-    release = releases.newest(repository)
-    if release is None or release.source != source:
-        return None
-    with milvus.connect(ws) as client:
-        return release if release.collections["items"] in milvus.versions(client, ws, KIND) else None
+    named = resolve(ws, model=choice.backbone, framework=choice.framework, recipe=choice.recipe, seed=choice.seed)
+    return Made(**export_graph(ws, named, folder, kept))
 
 
-def _make(ws: Workspace, config: ExportConfig, repository: Path, source: str, collections: dict[str, str]) -> Release:
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of every library that is not installed
-    with tempfile.TemporaryDirectory(dir=settings.home(), prefix=".export.") as scratch:
-        say(f"exporting {config.model} as ranker")
-        ranker = Graph(Path(scratch, "ranker.onnx"), _export_ranker(ws, config, Path(scratch, "ranker.onnx")))
-        say(f"exporting {config.retrieval_model} as user_vector")
-        user_vector, items = _export_user_vector(ws, config, Path(scratch, "user_vector.onnx"))
-        release = Release(
-            number=releases.next_number(repository),
-            source=source,
-            dataset=ws.dataset,
-            order=ws.order,
-            as_of=ws.as_of,
-            framework=config.framework,
-            recipe=config.recipe,
-            seed=config.seed,
-            backbones=config.backbones,
-            collections={**collections, "items": items},
-            created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        )
-        releases.add(repository, release, {"ranker": ranker, "user_vector": user_vector})
-    releases.prune(repository)
-    return release
+def _tower(ws: Workspace, choice: Choice, folder: Path, kept: Path) -> Made:
+    from retrieval_stage.export import export_graph
+    from retrieval_stage.recipes import resolve
 
-
-def _export_ranker(ws: Workspace, config: ExportConfig, path: Path) -> dict[str, Any]:
-    from ranking.export import export_onnx
-
-    return export_onnx(
-        ws, model=config.model, framework=config.framework, recipe=config.recipe, seed=config.seed, path=path
-    )
-
-
-def _export_user_vector(ws: Workspace, config: ExportConfig, path: Path) -> tuple[Graph, str]:
-    """The graph, and the collection that its item vectors were published as."""
-    from retrieval_stage import items
-    from retrieval_stage.export import export_onnx
-
-    made = export_onnx(
-        ws, model=config.retrieval_model, framework=config.framework, recipe=config.recipe, seed=config.seed, path=path
-    )
-    return Graph(path, made.manifest), items.publish(ws, made.item_ids, made.item_vectors)
+    named = resolve(model=choice.backbone, framework=choice.framework, recipe=choice.recipe, seed=choice.seed)
+    made = export_graph(ws, named, folder, kept)
+    return Made(**made.facts, items=(made.item_ids, made.item_vectors))

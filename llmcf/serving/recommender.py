@@ -6,31 +6,33 @@ Suffixes: C candidates, K examples, L history length, W width of the user vector
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from core import settings, steps
-from core.contracts import DENSE, EXAMPLES, PAD, TRITON_MODELS, UNKNOWN
+from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
 from core.data.tables import remedy
 from core.errors import Missing
-from core.settings import Workspace
-from llmcf.serving import releases
+from llmcf.feature_store.ledger import taken_of
 from llmcf.serving.answers import Answer, Evidence, Recommendation
-from llmcf.serving.catalogue import Catalogue
-from llmcf.serving.releases import Release
+from llmcf.serving.catalogue import Catalogue, Users
+from llmcf.serving.manifest import ITEM_VECTORS, Release
 from llmcf.serving.triton_client import Client
 
 if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
     from ict.index import ServingReplica, Shown
     from retrieval_stage.items import ItemReplica
 
 CANDIDATES = 100
 _COLD = "cold start: nothing is known of this user, so these are the most popular items"
+_NOTHING_LEFT = "nothing is left to recommend: this user has taken every item"
 
 
 @dataclass(slots=True)
@@ -57,8 +59,9 @@ class FeatureReader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """One user's online state; `user` and `history_L` as the models know them, `state` as the store holds it."""
+    """One user's online state; `user` and `history_L` as the graphs know them, `row` and `state` as the store does."""
 
+    row: int
     user: int
     history_L: np.ndarray
     state: Mapping[str, Any]
@@ -71,46 +74,49 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommender:
-    """A release in memory: catalogue, item vectors, examples (None where no graph reads them), feature reader.
+    """A release in memory: names, item vectors, examples (None where no graph reads them), feature reader.
 
-    `reads` names the inputs that each graph declares; what none reads is not looked up.
+    Nothing of it changes with what lies in the workspace later; only users' states and what they take do.
     """
 
+    release: Release
     catalogue: Catalogue
+    users: Users
+    taken: Callable[[int], np.ndarray]
     features: FeatureReader
     items: "ItemReplica"
     examples: "ServingReplica | None"
-    reads: Mapping[str, frozenset[str]]
 
     @classmethod
-    def load(cls, ws: Workspace, release: Release) -> "Recommender":
+    def load(cls, release: Release) -> "Recommender":
         """Read what `release` names.
 
         Raises:
-            LlmcfError: if a collection it names is gone or replaced, or the feature store is not ready.
+            LlmcfError: if a collection it names is gone, or the feature store is not ready.
         """
         from llmcf.online.reader import OnlineFeatures
 
-        repository = settings.triton_models()
-        reads = {
-            model: frozenset(releases.manifest(repository, model, release.number)["inputs"]) for model in TRITON_MODELS
-        }
+        items, examples = _load_collections(release)
         return cls(
-            catalogue=Catalogue.load(ws),
-            features=OnlineFeatures(ws),
-            items=_load_items(ws, release),
-            examples=_load_examples(ws, release) if any("examples" in names for names in reads.values()) else None,
-            reads=reads,
+            release=release,
+            catalogue=Catalogue.load(release),
+            users=Users(release.dataset),
+            taken=partial(taken_of, release.workspace),
+            features=OnlineFeatures(release.workspace),
+            items=items,
+            examples=examples,
         )
 
     def recommend(self, client: Client, raw_user: str, k: int) -> Answer:
-        """The best `k` items for a raw user id; popular ones for a user nobody knows."""
+        """The best `k` items for a raw user id; popular ones for a user nobody knows, none where none is left."""
         watch = Stopwatch()
         with watch.stage("features"):
             person = self._person(raw_user)
         if person is None:
             return self._popular(raw_user, k, watch)
         candidates_C = self._candidates(client, person, watch)
+        if not len(candidates_C):
+            return Answer(user=raw_user, items=[], note=_NOTHING_LEFT, milliseconds=watch.taken)
         score_C, shown = self._rank(client, person, candidates_C, watch)
         with watch.stage("evidence"):
             best = np.argsort(-score_C, kind="stable")[:k]
@@ -118,18 +124,22 @@ class Recommender:
         return Answer(user=raw_user, items=items, milliseconds=watch.taken)
 
     def _person(self, raw_user: str) -> Person | None:
-        row = self.catalogue.row_of(raw_user)
+        row = self.users.row_of(raw_user)
         state = None if row is None else self.features.user(row)
         if row is None or state is None:
             return None
         history_L = np.array(state["history"], dtype=np.int64)
-        known_L = np.where(history_L < self.catalogue.items_end, history_L, UNKNOWN)
-        return Person(user=row if row < self.catalogue.users_end else UNKNOWN, history_L=known_L, state=state)
+        return Person(
+            row=row,
+            user=row if row < self.release.users_end else UNKNOWN,
+            history_L=np.where(history_L < self.release.items_end, history_L, UNKNOWN),
+            state=state,
+        )
 
     def _popular(self, raw_user: str, k: int, watch: Stopwatch) -> Answer:
         with watch.stage("popular items"):
-            ids = self.features.popular(k)
-        items = [Recommendation(item=self.catalogue.item_ids[i], title=self.catalogue.titles[i]) for i in ids]
+            ids = [item for item in self.features.popular(k + CANDIDATES) if item in self.items][:k]
+        items = [Recommendation(item=self.catalogue.item_ids[i], title=self.catalogue.names[i]) for i in ids]
         return Answer(user=raw_user, items=items, cold_start=True, note=_COLD, milliseconds=watch.taken)
 
     def _candidates(self, client: Client, person: Person, watch: Stopwatch) -> np.ndarray:
@@ -139,8 +149,7 @@ class Recommender:
         with watch.stage("user vector"):
             vector_1W = client.infer("user_vector", {**_person_rows(person, 1), **_example_rows(shown, 1)})["vector"]
         with watch.stage("item search"):
-            taken = self.catalogue.taken.get(person.user, np.empty(0, dtype=np.int64))
-            exclude = np.union1d(taken, person.history_L).tolist()
+            exclude = np.union1d(self.taken(person.row), person.history_L).tolist()
             ids_1C, _ = self.items.search(vector_1W, CANDIDATES, [exclude])
         return np.asarray(ids_1C[0])[np.asarray(ids_1C[0]) != PAD]
 
@@ -160,7 +169,7 @@ class Recommender:
 
     def _examples_for(self, model: str, person: Person, candidates_C: np.ndarray | None) -> "Shown | None":
         """Examples for the user as such, (1, K), or for each candidate, (C, K); None where the graph reads none."""
-        if self.examples is None or "examples" not in self.reads[model]:
+        if self.examples is None or "examples" not in self.release.stages[model].reads:
             return None
         import torch
 
@@ -177,7 +186,7 @@ class Recommender:
 
     def _dense(self, person: Person, candidates_C: np.ndarray) -> np.ndarray:
         """The as-of features in the contract's order, (C, len(DENSE)); zeros where the graph reads none."""
-        if "dense" not in self.reads["ranker"]:
+        if "dense" not in self.release.stages["ranker"].reads:
             return np.zeros((len(candidates_C), len(DENSE)), dtype=np.float32)
         return self.features.dense(person.state, candidates_C.tolist(), self.features.today())
 
@@ -185,7 +194,7 @@ class Recommender:
         catalogue = self.catalogue
         evidence = self._evidence(shown, at) if shown else []
         return Recommendation(
-            item=catalogue.item_ids[item], title=catalogue.titles[item], score=round(score, 6), evidence=evidence
+            item=catalogue.item_ids[item], title=catalogue.names[item], score=round(score, 6), evidence=evidence
         )
 
     def _evidence(self, shown: "Shown", at: int) -> list[Evidence]:
@@ -198,8 +207,8 @@ class Recommender:
             found.append(
                 Evidence(
                     example=number,
-                    user=self.catalogue.user_ids[about["user"]],
-                    title=self.catalogue.titles[about["item"]],
+                    user=self.users.raw_id(about["user"]),
+                    title=self.catalogue.names[about["item"]],
                     liked=about["label"] == 1,
                     date=date.fromordinal(date(1970, 1, 1).toordinal() + about["day"]).isoformat(),
                     similarity=round(similarity, 4),
@@ -209,28 +218,41 @@ class Recommender:
         return found
 
 
-def _load_items(ws: Workspace, release: Release) -> "ItemReplica":
+def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | None]":
+    """The item vectors and the examples that the release names, through one connection.
+
+    Raises:
+        LlmcfError: if Milvus does not hold one of them any more.
+    """
     from ict import milvus
-    from retrieval_stage.items import KIND, ItemReplica
+    from retrieval_stage.items import ItemReplica
 
-    name = release.collections["items"]
+    ws = release.workspace
     with milvus.connect(ws) as client:
-        if name not in milvus.versions(client, ws, KIND):
-            raise Missing(f"Milvus does not hold {name} any more", remedy(ws, "export"))
-        return ItemReplica.read(client, name)
+        held = milvus.names(client)
+        for name in release.collections.values():
+            if name not in held:
+                what = f"Milvus does not hold {name} any more, which release {release.number} of {ws.dataset} reads"
+                raise Missing(what, remedy(ws, "export"))
+        items = ItemReplica.read(client, release.collections["items"])
+        return items, _examples(client, release) if "cot" in release.collections else None
 
 
-def _load_examples(ws: Workspace, release: Release) -> "ServingReplica":
+def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":
+    from safetensors.torch import load_file
+
     from ict.index import ServingReplica
+    from ict.neighbours import NeighbourConfig
 
-    live = steps.require(ws.path("cot", "index"), remedy(ws, "cot index"))["summary"]["collection"]
-    if live != release.collections["cot"]:
-        raise Missing(
-            f"release {release.number} was made with the examples of {release.collections['cot']}, and {live} is live "
-            "now",
-            remedy(ws, "export"),
-        )
-    return ServingReplica.load(ws, recipe=release.recipe, seed=release.seed)
+    vectors_VE = load_file(release.folder / release.item_vectors)[ITEM_VECTORS]
+    ranker, tower = (release.stages[model] for model in ("ranker", "user_vector"))
+    return ServingReplica.read(
+        client,
+        release.collections["cot"],
+        vectors_VE,
+        ranking=NeighbourConfig(stage="ranking", recipe=ranker.recipe, seed=ranker.seed),
+        retrieval=NeighbourConfig(stage="retrieval", recipe=tower.recipe, seed=tower.seed),
+    )
 
 
 def _person_rows(person: Person, count: int) -> dict[str, np.ndarray]:

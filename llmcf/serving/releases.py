@@ -1,168 +1,211 @@
-"""Releases: the same number under every model of the Triton repository, with a manifest of what it was made from.
+"""Releases on disk: made beside their place and renamed, so that each is whole or not there, and one of them is live.
 
-A release is whole or not there: a run killed between the models' folders leaves numbers that differ, which nothing
-serves, and the next export takes a new number.
+`live/<data set>.json` is the written pointer: the live release, its exact Triton versions, and what was live before.
+`live/<data set>` links to the release's folder, for servers that poll one: it follows the pointer in one rename.
 """
 
-import dataclasses
-import json
+import os
 import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+from filelock import FileLock
 
 from core import settings, storage
-from core.contracts import TRITON_MODELS
-from core.data.tables import remedy
-from core.errors import LlmcfError, Missing
-from core.settings import PROJECT, Workspace
-from llmcf.serving import triton_config
+from core.errors import LlmcfError, Missing, UsageError
+from core.settings import Workspace
+from llmcf.serving import manifest
+from llmcf.serving.manifest import Release
 
-KEEP = 3  # releases, so that one can be rolled back to: remove the folders of the newest
-_MANIFEST = "manifest.json"
-_MODEL_CODE = PROJECT / "triton_models" / "onnx_model.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """An ONNX file, whole in itself, and what its exporter says of it."""
-
-    path: Path
-    facts: Mapping[str, Any]
+KEEP = 3  # releases of a data set, the live one among them, that can be served again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """What every manifest of a release says.
+class Pointer:
+    """Which release is live. `before` lists what was live earlier, oldest first; `last` is the highest number given."""
 
-    `source` is a digest of the trained models and collections; `backbones` names them by Triton model, `collections`
-    the Milvus versions that the models' tables were taken from, by kind.
-    """
-
-    number: int
-    source: str
-    dataset: str
-    order: str
-    as_of: str
-    framework: str
-    recipe: str
-    seed: int
-    backbones: dict[str, str]
-    collections: dict[str, str]
-    created: str
-
-    @property
-    def workspace(self) -> Workspace:
-        return Workspace(self.dataset, self.order, self.as_of)
+    release: int
+    versions: dict[str, int]
+    last: int
+    before: list[int] = field(default_factory=list)
+    changed: str = ""
 
 
-def numbers(repository: Path, model: str) -> list[int]:
-    """The versions of `model`, oldest first."""
-    folder = repository / model
-    names = [path.name for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
-    return sorted(map(int, names))
+@contextmanager
+def locked() -> Iterator[None]:
+    """One process at a time changes the repository."""
+    settings.triton_models().mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.triton_models() / ".releases.lock"):
+        yield
 
 
-def newest(repository: Path) -> Release | None:
-    """The release that Triton would serve, or None if there is none or it is not whole."""
-    last = {tuple(numbers(repository, model)[-1:]) for model in TRITON_MODELS}
-    if len(last) != 1 or not (only := last.pop()):
-        return None
-    try:
-        made = {model: manifest(repository, model, only[0]) for model in TRITON_MODELS}
-        fields = [field.name for field in dataclasses.fields(Release)]
-        first, *others = ({name: made[model][name] for name in fields} for model in TRITON_MODELS)
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
-        return None
-    return Release(**first) if all(other == first for other in others) else None
+def datasets() -> list[str]:
+    """The data sets that have releases."""
+    return sorted(path.name for path in manifest.root("").glob("*") if path.is_dir())
 
 
-def require(ws: Workspace) -> Release:
-    """The newest release, which must be of `ws`.
+def numbers(dataset: str) -> list[int]:
+    """The releases of a data set, oldest first."""
+    return sorted(int(path.name) for path in manifest.root(dataset).glob("*") if path.name.isdigit())
+
+
+def read(dataset: str, number: int) -> Release:
+    """Raises UsageError if there is no such release."""
+    known = numbers(dataset)
+    if number not in known:
+        listed = ", ".join(map(str, known)) or "none"
+        raise UsageError(f"there is no release {number} of {dataset}; there are: {listed}")
+    return Release.read(manifest.folder(dataset, number))
+
+
+def of(dataset: str) -> list[Release]:
+    """The releases of a data set, oldest first."""
+    return [read(dataset, number) for number in numbers(dataset)]
+
+
+def pointer(dataset: str) -> Pointer | None:
+    """The written pointer, or None if nothing was ever promoted."""
+    path = _pointer_file(dataset)
+    return Pointer(**storage.read_json(path)) if path.exists() else None
+
+
+def live(dataset: str) -> Release | None:
+    """The live release, or None."""
+    found = pointer(dataset)
+    return read(dataset, found.release) if found else None
+
+
+def newest(dataset: str) -> Release | None:
+    """The release that was made last, live or not."""
+    known = numbers(dataset)
+    return read(dataset, known[-1]) if known else None
+
+
+def require(dataset: str, number: int | None = None) -> Release:
+    """A release that this home can serve: the live one if no number is given.
 
     Raises:
-        LlmcfError: if there is none, or it is of another workspace; names the verb.
+        UsageError: if there is no such release.
+        LlmcfError: if nothing is live, or it was made in another home.
     """
-    release = newest(settings.triton_models())
+    release = live(dataset) if number is None else read(dataset, number)
     if release is None:
-        raise Missing(f"{settings.triton_models()} holds no whole release", remedy(ws, "export"))
-    if release.workspace != ws:
-        other = release.workspace
-        raise Missing(
-            f"release {release.number} is of {other.dataset} {other.order} {other.as_of}, not of {ws.dataset} "
-            f"{ws.order} {ws.as_of}",
-            remedy(ws, "export"),
+        raise Missing(f"no release of {dataset} is live", _how_to_get_one(dataset))
+    if release.home != manifest.home_id():
+        raise LlmcfError(
+            f"release {release.number} of {dataset} reads another home than {settings.home()}: set LLMCF_HOME to the "
+            f"one it was made in, or run `llmcf export --dataset {dataset}` in this one"
         )
     return release
 
 
-def manifest(repository: Path, model: str, number: int) -> dict[str, Any]:
-    """The manifest of one model of a release; `inputs` names what its graph reads."""
-    return storage.read_json(repository / model / str(number) / _MANIFEST)
+def next_number(dataset: str) -> int:
+    """A number that was never given before."""
+    found = pointer(dataset)
+    return 1 + max([*numbers(dataset), found.last if found else 0])
 
 
-def next_number(repository: Path) -> int:
-    return 1 + max((number for model in TRITON_MODELS for number in numbers(repository, model)), default=0)
+@contextmanager
+def staged(dataset: str, number: int) -> Iterator[Path]:
+    """An empty folder to fill and to try; it becomes the release by one rename if the block ends well."""
+    for left_over in manifest.root(dataset).glob(".*"):  # of a killed run
+        shutil.rmtree(left_over)
+    with storage.atomic_folder(manifest.folder(dataset, number)) as folder:
+        yield folder
 
 
-def add(repository: Path, release: Release, graphs: Mapping[str, Graph]) -> None:
-    """Copy the graph of each model into a new release: both beside their places first, then one rename each.
-
-    Raises:
-        LlmcfError: if a graph does not keep to the contract; the repository is left as it was.
-    """
-    triton_config.write(repository)
-    _remove_leftovers(repository)
-    with ExitStack() as folders:
-        for model in TRITON_MODELS:
-            folder = folders.enter_context(storage.atomic_folder(repository / model / str(release.number)))
-            _fill(folder, model, release, graphs[model])
+def promote(release: Release) -> None:
+    """Make a release live: first the pointer, then the link that follows it. Repeating it mends a killed one."""
+    found = pointer(release.dataset)
+    if found is None or found.release != release.number:
+        before = [*found.before, found.release] if found else []
+        _point(release, [number for number in before if number != release.number])
+    _link(release.dataset)
 
 
-def prune(repository: Path) -> None:
-    """Remove all but the last `KEEP` versions of each model."""
-    for model in TRITON_MODELS:
-        for number in numbers(repository, model)[:-KEEP]:
-            shutil.rmtree(repository / model / str(number))
-
-
-def _fill(folder: Path, model: str, release: Release, graph: Graph) -> None:
-    path = folder / "model.onnx"
-    shutil.copyfile(graph.path, path)
-    shutil.copyfile(_MODEL_CODE, folder / "model.py")
-    facts = {"model": model, "inputs": check_graph(path, model), "sha256": storage.sha256(path)}
-    storage.write_json(folder / _MANIFEST, {**dataclasses.asdict(release), **facts, "export": dict(graph.facts)})
-
-
-def check_graph(path: Path, model: str) -> list[str]:
-    """The names of the inputs that the graph reads.
+def rollback(dataset: str) -> Release:
+    """Make live what was live before, and return it.
 
     Raises:
-        LlmcfError: if its inputs are not among the contract's, or its outputs are not exactly them.
+        LlmcfError: if nothing is live, or nothing that was live before is kept.
     """
-    import onnxruntime
+    found, kept = pointer(dataset), set(numbers(dataset))
+    if found is None:
+        raise Missing(f"no release of {dataset} is live", _how_to_get_one(dataset))
+    before = [number for number in found.before if number in kept]
+    if not before:
+        raise LlmcfError(
+            f"no release of {dataset} that was live before {found.release} is kept; "
+            f"`llmcf release list --dataset {dataset}` shows those there are"
+        )
+    release = read(dataset, before[-1])
+    _point(release, before[:-1])
+    _link(dataset)
+    return release
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    inputs, outputs = TRITON_MODELS[model]
-    allowed = {(tensor.name, tensor.dtype, tensor.shape) for tensor in inputs}
-    wanted = {(tensor.name, tensor.dtype, tensor.shape) for tensor in outputs}
-    declared, answered = (
-        {(tensor.name, _dtype(tensor.type), tuple(tensor.shape[1:])) for tensor in tensors}
-        for tensors in (session.get_inputs(), session.get_outputs())
+
+def kept(dataset: str, keep: int = KEEP) -> set[int]:
+    """What pruning leaves: the live one, those it can be rolled back to, the newest; `keep` numbers together."""
+    found = pointer(dataset)
+    there = numbers(dataset)
+    wanted = [found.release, *reversed(found.before)] if found else []
+    ordered = [number for number in (*wanted, *reversed(there)) if number in there]
+    return set(list(dict.fromkeys(ordered))[: max(keep, 1)])
+
+
+def prune(dataset: str, keep: int = KEEP) -> list[Release]:
+    """Remove all releases but `kept`; returns those removed. Their collections are left to the caller."""
+    gone = [read(dataset, number) for number in numbers(dataset) if number not in kept(dataset, keep)]
+    for release in gone:
+        storage.remove(release.folder)
+    return gone
+
+
+def collections(workspace: Workspace) -> set[str]:
+    """The Milvus collections that releases of a workspace name."""
+    named = [one.collections.values() for one in of(workspace.dataset) if one.workspace == workspace]
+    return {name for names in named for name in names}
+
+
+def pinned() -> set[tuple[Workspace, str]]:
+    """What the releases there are need: their workspaces, each with a collection it reads, or "" for the folder."""
+    found = [release for dataset in datasets() for release in of(dataset)]
+    return {(one.workspace, name) for one in found for name in ("", *one.collections.values())}
+
+
+def _how_to_get_one(dataset: str) -> str:
+    known = numbers(dataset)
+    if known:
+        return f"llmcf release promote --dataset {dataset} --release {known[-1]}"
+    return f"llmcf export --dataset {dataset}"
+
+
+def _point(release: Release, before: Sequence[int]) -> None:
+    found = Pointer(
+        release=release.number,
+        versions=release.versions,
+        last=max([release.number, *numbers(release.dataset)]),
+        before=list(before),
+        changed=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
-    if not declared <= allowed or answered != wanted:
-        wrong = sorted(map(str, (declared - allowed) | (answered ^ wanted)))
-        raise LlmcfError(f"the exported {model} does not keep to core.contracts: {'; '.join(wrong)}")
-    return [tensor.name for tensor in session.get_inputs()]
+    storage.write_json(_pointer_file(release.dataset), asdict(found))
 
 
-def _dtype(onnx_type: str) -> str:
-    return {"tensor(int64)": "int64", "tensor(float)": "float32"}.get(onnx_type, onnx_type)
+def _link(dataset: str) -> None:
+    """Let the link follow the pointer, by one rename."""
+    found = pointer(dataset)
+    assert found is not None
+    link, target = _pointer_file(dataset).with_suffix(""), Path("..") / "releases" / dataset / str(found.release)
+    if link.is_symlink() and link.readlink() == target:
+        return
+    beside = link.with_name(f".{link.name}.{os.getpid()}.link")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(target)
+    beside.replace(link)
 
 
-def _remove_leftovers(repository: Path) -> None:
-    for model in TRITON_MODELS:
-        for left_over in (repository / model).glob(".*.tmp"):  # of a killed run
-            shutil.rmtree(left_over)
+def _pointer_file(dataset: str) -> Path:
+    return settings.triton_models() / "live" / f"{dataset}.json"

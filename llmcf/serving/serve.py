@@ -1,6 +1,7 @@
-"""`llmcf serve`: the release on a Triton server, and how other verbs find the one that runs.
+"""`llmcf serve`: a release on a Triton server, and how other verbs find the one that runs.
 
-A running server is written down in `settings.home()`; a note whose process is gone or does not answer is not believed.
+A running server is written down in `settings.home()`, one note a data set; a note whose process is gone or does not
+answer is not believed.
 """
 
 import dataclasses
@@ -17,9 +18,8 @@ from core import settings, storage
 from core.errors import LlmcfError
 from core.progress import say
 from core.result import Result
-from core.settings import Workspace
 from llmcf.serving import releases
-from llmcf.serving.releases import Release
+from llmcf.serving.manifest import Release
 from llmcf.serving.triton_client import Canary, canary
 from llmcf.serving.triton_server import Server, is_ready, run_triton
 
@@ -28,42 +28,41 @@ _CHECK_EVERY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that `llmcf serve` keeps, and the release it loaded at its start."""
+    """A server that `llmcf serve` keeps, and the models that it loaded."""
 
     server: Server
-    repository: Path
+    models: Path
     release: int
 
 
-def serve(ws: Workspace, *, check: bool = False, http_port: int | None = None, grpc_port: int | None = None) -> Result:
-    """Serve this workspace's release until SIGINT or SIGTERM, or with `check` only start, ask and stop.
+def serve(
+    release: Release, *, check: bool = False, http_port: int | None = None, grpc_port: int | None = None
+) -> Result:
+    """Serve `release` until SIGINT or SIGTERM, or with `check` only start, ask and stop.
 
     Raises:
-        LlmcfError: if there is no release of `ws`, a port is busy, a server is already kept, or the canary fails, at
-            the start or later: a supervisor then starts the verb again.
+        LlmcfError: if a port is busy, a server of the data set is already kept, or the canary fails, at the start or
+            later: a supervisor then starts the verb again.
     """
-    release, repository = releases.require(ws), settings.triton_models()
-    if not check and (kept := running()):
+    if not check and (kept := running(release.dataset)):
         raise LlmcfError(
             f"release {kept.release} is already served at {kept.server.address} by process {kept.server.pid}; "
             "stop that `llmcf serve` first"
         )
     start = time.monotonic()
-    with run_triton(repository, http_port=http_port, grpc_port=grpc_port) as server:
-        bird = canary(server, repository)
+    with run_triton(release.models, http_port=http_port, grpc_port=grpc_port) as server:
+        bird = canary(server, release.models, release.stages)
         ready_s = time.monotonic() - start
         if not check:
-            _keep(Running(server, repository, release.number), bird)
+            _keep(Running(server, release.models, release.number), release.dataset, bird)
     return Result(
         verb="serve",
-        workspace=ws,
-        recipe=release.recipe,
-        seed=release.seed,
+        workspace=release.workspace,
         seconds=time.monotonic() - start,
-        artifacts={"repository": str(repository), "log": str(server.log)},
+        artifacts={"models": str(release.models), "log": str(server.log)},
         details={
             "release": release.number,
-            "canary": "both models answer as ONNX Runtime does",
+            "canary": "every model answers as ONNX Runtime does",
             "ready_seconds": round(ready_s, 2),
             "http_port": server.http_port,
             "grpc_port": server.grpc_port,
@@ -75,50 +74,60 @@ def serve(ws: Workspace, *, check: bool = False, http_port: int | None = None, g
 @contextmanager
 def connect(release: Release) -> Iterator[Server]:
     """A server of `release`: the kept one if it serves that, else one for the length of the block."""
-    repository = settings.triton_models()
-    kept = running()
-    if kept and (kept.repository, kept.release) == (repository, release.number):
+    kept = running(release.dataset)
+    if kept and kept.models == release.models:
         yield kept.server
         return
     if kept:
         say(
             f"the server at {kept.server.address} serves release {kept.release}, not {release.number}: starting another"
         )
-    with run_triton(repository) as server:
-        canary(server, repository)
+    with run_triton(release.models) as server:
+        canary(server, release.models, release.stages)
         yield server
 
 
-def running() -> Running | None:
-    """The server that `llmcf serve` keeps, if it is alive and ready."""
+def running(dataset: str) -> Running | None:
+    """The server that `llmcf serve` keeps for a data set, if it is alive and ready."""
     try:
-        note = storage.read_json(_note())
+        note = storage.read_json(_note(dataset))
         server = Server(**{**note["server"], "log": Path(note["server"]["log"])})
-        kept = Running(server, Path(note["repository"]), note["release"])
+        kept = Running(server, Path(note["models"]), note["release"])
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return None
     return kept if _is_triton(kept.server.pid) and is_ready(kept.server.http_port) else None
 
 
-def _keep(kept: Running, bird: Canary) -> None:
+def _keep(kept: Running, dataset: str, bird: Canary) -> None:
     """Note the server down, and ask it the canary's question now and then until a signal comes."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         server = kept.server
         written = {"server": {**dataclasses.asdict(server), "log": str(server.log)}, "release": kept.release}
-        storage.write_json(_note(), {**written, "repository": str(kept.repository)})
+        storage.write_json(_note(dataset), {**written, "models": str(kept.models)})
         say(f"release {kept.release}: HTTP {server.address}, gRPC port {server.grpc_port}; Ctrl-C stops it")
+        told = kept.release
         while not stop.wait(_CHECK_EVERY_S):
             bird.check(server)
+            told = _tell_of_another(dataset, told)
     finally:
-        _note().unlink(missing_ok=True)
+        _note(dataset).unlink(missing_ok=True)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _note() -> Path:
-    return settings.home() / "triton-server.json"
+def _tell_of_another(dataset: str, told: int) -> int:
+    """Say, once, that another release is live than the one served."""
+    found = releases.pointer(dataset)
+    if found is None or found.release == told:
+        return told
+    say(f"release {found.release} is live now; start `llmcf serve --dataset {dataset}` again to serve it")
+    return found.release
+
+
+def _note(dataset: str) -> Path:
+    return settings.home() / f"triton-server-{dataset}.json"
 
 
 def _is_triton(pid: int) -> bool:

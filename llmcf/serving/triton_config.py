@@ -1,7 +1,8 @@
 """Triton's config.pbtxt files, rendered from core.contracts.
 
 The rendered files are tracked, so that the repository can be mounted by any Triton; a contract test proves that they
-are what this module renders. After a change of the contract: `python -m llmcf.serving.triton_config`.
+are what this module renders. After a change of the contract: `python -m llmcf.serving.triton_config`. A release's own
+copy names what its graph reads, and its exact version.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 from core import storage
 from core.contracts import TRITON_MODELS, Tensor
 from core.settings import PROJECT
+from llmcf.serving.manifest import Stage
 
 MAX_BATCH = 1024  # rows a request, and rows a dynamic batch
 _TYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
@@ -27,14 +29,25 @@ output [
 ]
 instance_group [ {{ kind: KIND_CPU count: 1 }} ]
 dynamic_batching {{ }}
-version_policy: {{ latest: {{ num_versions: 1 }} }}
+version_policy: {{ {policy} }}
 """
 
 
 def render(name: str) -> str:
-    """The config.pbtxt of the contract's model `name`."""
+    """The config.pbtxt of the contract's model `name`: every input there is, the newest version."""
     inputs, outputs = TRITON_MODELS[name]
-    return _CONFIG.format(name=name, max_batch=MAX_BATCH, inputs=_tensors(inputs), outputs=_tensors(outputs))
+    return _render(name, inputs, outputs, "latest: { num_versions: 1 }")
+
+
+def render_stage(name: str, stage: Stage) -> str:
+    """That of a model of a release: the inputs that its graph reads, and its exact version."""
+    return _render(name, stage.inputs, stage.outputs, f"specific: {{ versions: [ {stage.version} ] }}")
+
+
+def _render(name: str, inputs: Iterable[Tensor], outputs: Iterable[Tensor], policy: str) -> str:
+    return _CONFIG.format(
+        name=name, max_batch=MAX_BATCH, inputs=_tensors(inputs), outputs=_tensors(outputs), policy=policy
+    )
 
 
 def _tensors(tensors: Iterable[Tensor]) -> str:
@@ -45,7 +58,8 @@ def _tensor(tensor: Tensor) -> str:
     """Triton knows no scalar a row: on the wire it is [1], and `reshape` hands the model a tensor of rank one."""
     dims = ", ".join(map(str, tensor.shape or (1,)))
     scalar = "" if tensor.shape else " reshape: { shape: [ ] }"
-    return f'{{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ {dims} ]{scalar} }}'
+    optional = " optional: true" if tensor.optional else ""
+    return f'{{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ {dims} ]{scalar}{optional} }}'
 
 
 def write(repository: Path) -> None:

@@ -15,6 +15,18 @@ features = group("The feature store: point-in-time training rows and online feat
 audit = group("Proofs about what a workspace holds.")
 
 
+@data.command("add")
+def data_add(
+    name: Annotated[str, typer.Argument(help="What to call it: lower-case letters, digits and hyphens.")],
+    source: Annotated[Path, typer.Option(help="Its `dataset.toml`, or the folder that holds it.")],
+    as_json: opt.Json = False,
+) -> None:
+    """Give a data set of your own a name, or take the changes of its description; then --dataset NAME is enough."""
+    from core.data import prepare
+
+    run(lambda: prepare.add(name, source), as_json=as_json)
+
+
 @data.command("prepare")
 def data_prepare(
     dataset: opt.Dataset = opt.DATASET,
@@ -31,6 +43,7 @@ def data_prepare(
     """Raw tables to interactions, items, users and rows with frozen negatives."""
     from core.data import prepare
 
+    prepare.adopt(dataset, source)
     place = workspace(dataset, order, as_of)
     run(
         lambda: prepare.prepare(
@@ -124,10 +137,10 @@ def features_push(
 
     place = workspace(dataset, order, as_of)
     if file is None:
-        run(lambda: jobs.push(place, sys.stdin), as_json=as_json)
+        run(lambda: jobs.push(place, sys.stdin.buffer), as_json=as_json)
         return
     try:
-        lines = file.open(encoding="utf-8")
+        lines = file.open("rb")
     except OSError as error:
         raise typer.BadParameter(f"cannot read {file}: {error.strerror}") from error
     with lines:

@@ -6,9 +6,9 @@ import typer
 from typer.core import TyperGroup
 
 from core.contracts import FRAMEWORKS, RECIPES
+from core.data import kept
 from core.errors import check_choice, unknown
 from core.settings import Workspace
-from llmcf.verbs import options as opt
 
 
 class Verbs(TyperGroup):
@@ -25,9 +25,18 @@ def group(help_text: str) -> typer.Typer:
     return typer.Typer(cls=Verbs, help=help_text, no_args_is_help=True, add_completion=False)
 
 
-def workspace(dataset: str, order: str, as_of: str) -> Workspace:
-    """Raises UsageError for an unknown data set, order or day."""
-    return Workspace(check_choice("dataset", dataset, opt.DATASETS), order, as_of)
+def known(dataset: str) -> str:
+    """Raises UsageError for an unknown data set."""
+    return kept.check(dataset)
+
+
+def workspace(dataset: str, order: str | None, as_of: str) -> Workspace:
+    """The workspace; no order takes the data set's own.
+
+    Raises:
+        UsageError: for an unknown data set, order or day.
+    """
+    return Workspace(known(dataset), order or kept.default_order(dataset), as_of)
 
 
 def check_names(*, recipe: str | None = None, framework: str | None = None) -> None:

@@ -4,20 +4,51 @@ from typing import Annotated
 
 import typer
 
+from llm.defaults import ENCODER, LLM, PINNED
+from llm.methods import METHODS
+from llm.recgen.recipes import ORDERS, PRECISIONS, SAMPLINGS, ZERO_STAGES, TuningConfig
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import group, workspace
 
 llm = group("Language model and text encoder.")
 recgen = group("Fine-tuning the language model on recommendation and general data.")
+TUNING = TuningConfig()  # whose fields are the defaults
+
+Fetched = Annotated[str, typer.Option(help="Language model: a name, a hub id or a folder.")]
+Encoder = Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")]
+Model = Annotated[str, typer.Option(help="recgen or another tuned method, base, pinned, or a model folder.")]
+TunedModel = Annotated[str, typer.Option(help="recgen or another tuned method, base, or a model folder.")]
+PinnedModel = Annotated[
+    str, typer.Option(help="A method tuned in this workspace, base, or a model folder; if not given, say which it is.")
+]
+Host = Annotated[str, typer.Option(help="Where to listen; beyond loopback only behind a proxy.")]
+Method = Annotated[str, typer.Option(help=f"{' | '.join(name for name in METHODS if name != 'base')}.")]
+Rows = Annotated[
+    int, typer.Option(help="Recommendation rows of a full run; 0 is all training rows, the paper's epoch.", min=0)
+]
+Base = Annotated[str, typer.Option(help="Base model: a fetched one or a folder.")]
+Batch = Annotated[int, typer.Option(help="Sequences a process and micro-batch.")]
+Accumulation = Annotated[int, typer.Option(help="Micro-batches a step.")]
+LearningRate = Annotated[float, typer.Option(help="Peak learning rate; the paper's is 1e-5 for 7B.")]
+MaxTokens = Annotated[int, typer.Option(help="Longest sample; the paper's is 1,024.")]
+GeneralShare = Annotated[float, typer.Option(help="Share of general instructions, where mixed in.")]
+GeneralSampling = Annotated[str, typer.Option(help=f"Each instruction alike, or each source: {' | '.join(SAMPLINGS)}.")]
+MixOrder = Annotated[str, typer.Option(help=f"Where general instructions come: {' | '.join(ORDERS)}.")]
+Precision = Annotated[
+    str,
+    typer.Option(help=f"Of matrix products: {' | '.join(PRECISIONS)}; auto is bfloat16 on a GPU, float32 on a CPU."),
+]
+ZeroStage = Annotated[int, typer.Option(help=f"DeepSpeed ZeRO stage: {' | '.join(map(str, ZERO_STAGES))}.")]
+Offload = Annotated[bool, typer.Option("--offload", help="Keep what ZeRO shards in the host's memory.")]
+ScoredRows = Annotated[
+    int, typer.Option(help="Training rows to score; 0 is all that it was not trained on.", min=0)
+]  # fmt: skip
 
 
 @llm.command("fetch")
 def llm_fetch(
-    llm: Annotated[str, typer.Option(help="Language model: a name, a hub id or a folder.")] = "smollm2-135m-instruct",
-    encoder: Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")] = "all-minilm-l6-v2",
-    as_json: opt.Json = False,
-    dry_run: opt.DryRun = False,
+    llm: Fetched = LLM, encoder: Encoder = ENCODER, as_json: opt.Json = False, dry_run: opt.DryRun = False
 ) -> None:
     """Bring the language model and the text encoder to this machine."""
     from llm import fetch
@@ -29,21 +60,37 @@ def llm_fetch(
     )
 
 
+@llm.command("pin")
+def llm_pin(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    model: PinnedModel = PINNED,
+    seed: opt.Seed = TUNING.seed,
+    as_json: opt.Json = False,
+) -> None:
+    """Keep the model that writes a data set's texts, so that a new day generates only what is new."""
+    from llm import pin
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: pin.pin(place, model=model, seed=seed), as_json=as_json)
+
+
 @llm.command("serve")
 def llm_serve(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    model: Annotated[str, typer.Option(help="recgen or another tuned method, base, or a model folder.")] = "recgen",
-    seed: opt.Seed = opt.SEED,
-    host: Annotated[str, typer.Option(help="Where to listen; beyond loopback only behind a proxy.")] = "127.0.0.1",
+    model: Model = TUNING.method,
+    seed: opt.Seed = TUNING.seed,
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port.")] = 8000,
 ) -> None:
     """Serve a model with vLLM's OpenAI-compatible server, for `cot generate --engine server`."""
+    from llm import models
     from llm.engines.vllm_engine import serve
-    from llm.recgen import train as stage
 
-    _, path = stage.find_model(workspace(dataset, order, as_of), model, seed=seed)
+    _, path = models.find_model(workspace(dataset, order, as_of), model, seed=seed)
     serve(path, host=host, port=port)
 
 
@@ -52,31 +99,22 @@ def recgen_train(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="half, full, lora, neft, r3f, wise-ft-<alpha>, recgen (full and general data), rec-half-gen."
-        ),
-    ] = "recgen",
-    seed: opt.Seed = opt.SEED,
-    rows: Annotated[
-        int | None, typer.Option(help="Recommendation rows of a full run; 0 is all training rows, the paper's epoch.")
-    ] = 32,
-    model: Annotated[str, typer.Option(help="Base model: a fetched one or a folder.")] = "smollm2-135m-instruct",
-    batch: Annotated[int, typer.Option(help="Sequences a process and micro-batch.")] = 8,
-    accumulation: Annotated[int, typer.Option(help="Micro-batches a step.")] = 1,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate; the paper's is 1e-5 for 7B.")] = 1e-4,
-    max_tokens: Annotated[int, typer.Option(help="Longest sample; the paper's is 1,024.")] = 256,
-    general_share: Annotated[float, typer.Option(help="Share of general instructions, where mixed in.")] = 0.25,
-    general_sampling: Annotated[
-        str, typer.Option(help="Each instruction alike, or each source: uniform, by-source.")
-    ] = ("uniform"),
-    mix_order: Annotated[str, typer.Option(help="mixed, general-first, general-last.")] = "mixed",
-    precision: opt.Precision = opt.PRECISION,
-    zero_stage: Annotated[int, typer.Option(help="DeepSpeed ZeRO stage: 1, 2 or 3.")] = 2,
-    offload: Annotated[bool, typer.Option("--offload", help="Keep what ZeRO shards in the host's memory.")] = False,
-    processes: opt.Processes = 1,
-    nodes: opt.Nodes = 1,
+    method: Method = TUNING.method,
+    seed: opt.Seed = TUNING.seed,
+    rows: Rows = TUNING.rows or 0,
+    model: Base = TUNING.model,
+    batch: Batch = TUNING.batch,
+    accumulation: Accumulation = TUNING.accumulation,
+    learning_rate: LearningRate = TUNING.learning_rate,
+    max_tokens: MaxTokens = TUNING.max_tokens,
+    general_share: GeneralShare = TUNING.general_share,
+    general_sampling: GeneralSampling = TUNING.general_sampling,
+    mix_order: MixOrder = TUNING.order,
+    precision: Precision = TUNING.precision,
+    zero_stage: ZeroStage = TUNING.zero_stage,
+    offload: Offload = TUNING.offload,
+    processes: opt.Processes = TUNING.processes,
+    nodes: opt.Nodes = TUNING.nodes,
     join: opt.Join = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -85,29 +123,14 @@ def recgen_train(
     from llm.recgen import train as stage
 
     place = workspace(dataset, order, as_of)
-    config = stage.TuningConfig(
-        method=method,
-        seed=seed,
-        rows=rows or None,
-        model=model,
-        batch=batch,
-        accumulation=accumulation,
-        learning_rate=learning_rate,
-        max_tokens=max_tokens,
-        general_share=general_share,
-        general_sampling=general_sampling,
-        order=mix_order,
-        precision=precision,
-        zero_stage=zero_stage,
-        offload=offload,
-        processes=processes,
-        nodes=nodes,
-    )
-    run(
-        lambda: stage.join(place, config) if join else stage.train(place, config),
-        as_json=as_json,
-        estimate=(lambda: stage.estimate_train(place, config)) if dry_run else None,
-    )
+    config = TuningConfig(
+        method=method, seed=seed, rows=rows or None, model=model, batch=batch, accumulation=accumulation,
+        learning_rate=learning_rate, max_tokens=max_tokens, general_share=general_share,
+        general_sampling=general_sampling, order=mix_order, precision=precision, zero_stage=zero_stage,
+        offload=offload, processes=processes, nodes=nodes,
+    )  # fmt: skip
+    verb, estimate = (stage.join if join else stage.train), lambda: stage.estimate_train(place, config)
+    run(lambda: verb(place, config), as_json=as_json, estimate=estimate if dry_run else None)
 
 
 @recgen.command("score")
@@ -115,11 +138,9 @@ def recgen_score(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    model: Annotated[str, typer.Option(help="A tuned method, base, or a model folder.")] = "recgen",
-    seed: opt.Seed = opt.SEED,
-    rows: Annotated[
-        int, typer.Option(help="Training rows to score; 0 is all that it was not trained on.", min=0)
-    ] = 2000,
+    model: TunedModel = TUNING.method,
+    seed: opt.Seed = TUNING.seed,
+    rows: ScoredRows = 2000,
     as_json: opt.Json = False,
 ) -> None:
     """P(Yes) of training rows that did not train the model: the teacher of knowledge distillation."""
@@ -135,8 +156,8 @@ def recgen_pack(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    model: Annotated[str, typer.Option(help="The model that scored.")] = "recgen",
-    seed: opt.Seed = opt.SEED,
+    model: Annotated[str, typer.Option(help="The model that scored.")] = TUNING.method,
+    seed: opt.Seed = TUNING.seed,
     as_json: opt.Json = False,
 ) -> None:
     """Keep finished scores as a small file in llm/packs."""

@@ -7,15 +7,18 @@ import typer
 
 from core import contracts
 from core.contracts import FRAMEWORKS, ORDERS, RECIPES
+from core.data.kept import BUILT_IN
 
 
 def _choices(values: tuple[str, ...]) -> str:
     return " | ".join(values)
 
 
-DATASETS = ("movielens-100k", "amazon-beauty", "amazon-sports", "amazon-toys", "custom")  # core.data.datasets is heavy
-Dataset = Annotated[str, typer.Option(help=f"Which data set: {_choices(DATASETS)}.")]
-Order = Annotated[str, typer.Option(help=f"How interactions are ordered and split: {_choices(ORDERS)}.")]
+Dataset = Annotated[str, typer.Option(help=f"Which data set: {_choices(BUILT_IN)}, or one of your own (`data add`).")]
+Order = Annotated[
+    str | None,
+    typer.Option(help=f"How interactions are ordered and split: {_choices(ORDERS)}; the data set's own by default."),
+]
 AsOf = Annotated[str, typer.Option(help="Use only data before this day, 00:00 UTC (2026-01-31), or all: latest.")]
 Recipe = Annotated[str, typer.Option(help=f"Under which rules: {_choices(RECIPES)}.")]
 Framework = Annotated[str, typer.Option(help=f"How the LLM's knowledge enters: {_choices(FRAMEWORKS)}.")]
@@ -24,7 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only estimate time, memory and disk.")]
 Source = Annotated[
     Path | None,
-    typer.Option(help="Folder of raw files: the official ones, prepared Parquet tables, or `dataset.toml` (custom)."),
+    typer.Option(help="Folder of raw files: the official ones, prepared Parquet tables, or with a `dataset.toml`."),
 ]
 Precision = Annotated[
     str,
@@ -38,8 +41,11 @@ Pack = Annotated[str, typer.Option(help="A pack of llm/packs.")]
 Epochs = Annotated[int | None, typer.Option(help="At most so many epochs; the recipe's number if not given.", min=1)]
 
 DATASET = "movielens-100k"
-ORDER = ORDERS[0]
+ORDER = None
 AS_OF = "latest"
 RECIPE = RECIPES[0]
 PRECISION = "auto"
 SEED = contracts.SEED
+Release = Annotated[
+    int | None, typer.Option("--release", help="Number of a release; the live one if not given.", min=1)
+]

@@ -1,5 +1,6 @@
 """`llmcf backfill` and `llmcf report`: matrices of runs, and what they show."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -33,9 +34,8 @@ def backfill_recgen(
     as_json: opt.Json = False,
 ) -> None:
     """Tune by every method of Figure 4 and measure recommendation and general ability."""
-    from llm.recgen.evaluate import Size
-    from llm.recgen.methods import METHODS
-    from llm.recgen.train import TuningConfig
+    from llm.methods import METHODS
+    from llm.recgen.recipes import Size, TuningConfig
     from llmcf.backfill import recgen
 
     place = workspace(dataset, order, as_of)
@@ -90,7 +90,8 @@ def backfill_ranking(
         "recipes": recipes, "variants": variants, "seeds": seeds,
         "precision": "" if precision == opt.PRECISION else precision,
     }  # fmt: skip
-    command = " ".join(["llmcf backfill ranking", *(f"--{name} {value}" for name, value in options.items() if value)])
+    named = [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    command = shlex.join(["llmcf", "backfill", "ranking", *named])
     run(lambda: ranking.backfill(place, matrix, command=command, again=again, workers=workers), as_json=as_json)
 
 

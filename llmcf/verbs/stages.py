@@ -1,4 +1,4 @@
-"""`llmcf rank`, `retrieve` and `export`: the recommenders, and releases of them."""
+"""`llmcf rank` and `retrieve`: the recommenders."""
 
 from typing import Annotated
 
@@ -84,28 +84,4 @@ def retrieve_train(
         estimate=(lambda: trainer.estimate_train(place, model=model, framework=framework, recipe=recipe, epochs=epochs))
         if dry_run
         else None,
-    )
-
-
-def export_release(
-    dataset: opt.Dataset = opt.DATASET,
-    order: opt.Order = opt.ORDER,
-    as_of: opt.AsOf = opt.AS_OF,
-    ranker: Annotated[str, typer.Option(help=f"Ranking backbone: {', '.join(MODELS)}.")] = "deepfm",
-    retriever: Annotated[str, typer.Option(help=f"Retrieval backbone: {', '.join(RETRIEVAL_MODELS)}.")] = "sasrec",
-    framework: opt.Framework = "llm-cf",
-    recipe: opt.Recipe = opt.RECIPE,
-    seed: opt.Seed = opt.SEED,
-    as_json: opt.Json = False,
-) -> None:
-    """Export both models as ONNX into a new version in triton_models/ and publish the item vectors."""
-    from llmcf.serving import export
-
-    check_names(recipe=recipe, framework=framework)
-    place = workspace(dataset, order, as_of)
-    run(
-        lambda: export.export(
-            place, model=ranker, retrieval_model=retriever, framework=framework, recipe=recipe, seed=seed
-        ),
-        as_json=as_json,
     )

@@ -4,14 +4,39 @@ from typing import Annotated
 
 import typer
 
+from llm.cot.recipes import SELECTIONS, STYLES, GenerateConfig
+from llm.defaults import ENCODER
+from llm.engines import NAMES
+from llm.kar.recipes import KarConfig
+from llm.texts.recipes import Budget
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import check_names, group, workspace
 
+COT, KAR = GenerateConfig(), KarConfig()  # whose fields are the defaults
+
 Engine = Annotated[
-    str, typer.Option(help="openvino (fast on a CPU), vllm (production), transformers, server (LLMCF_LLM_URL).")
+    str, typer.Option(help=f"{' | '.join(NAMES)}; openvino is fast on a CPU, server reads LLMCF_LLM_URL.")
 ]
-Model = Annotated[str, typer.Option(help="recgen or another tuned method, base, or a model folder.")]
+Model = Annotated[str, typer.Option(help="recgen or another tuned method, base, pinned, or a model folder.")]
+WritingModel = Annotated[
+    str | None,
+    typer.Option(
+        help=f"recgen or another tuned method, base, pinned, or a model folder; if not given, {COT.model}, or on a "
+        "dated day what `llm pin` has pinned."
+    ),
+]
+Limit = Annotated[int, typer.Option(help="How many training rows get a chain of thought; 0 is a tenth of them.", min=0)]
+Selection = Annotated[
+    str, typer.Option(help=f"Which rows: {' | '.join(SELECTIONS)}, the last being medoids of k-means.")
+]
+Style = Annotated[
+    str, typer.Option(help=f"{' | '.join(STYLES)}: four parts for small models, one opening, nothing for large ones.")
+]
+PartTokens = Annotated[int | None, typer.Option(help="Longest part of a text; the style's own if not given.")]
+PromptTokens = Annotated[int, typer.Option(help="Longest prompt; a longer one loses its oldest history.", min=32)]
+Candidates = Annotated[int, typer.Option(help="Texts a row, of which the best is kept.")]
+Attempts = Annotated[int, typer.Option(help="How often a faulty text is asked for before it is dropped.")]
 MaxRows = Annotated[int | None, typer.Option(help="Budget: begin at most so many texts in this run.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Budget: begin none after so many tokens.")]
 Minutes = Annotated[float | None, typer.Option(help="Budget: begin none after so many minutes.")]
@@ -19,8 +44,9 @@ Encoder = Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a 
 CotSet = Annotated[
     str, typer.Option("--set", help="A named set of texts beside the main one, such as base or paper; empty: the main.")
 ]
-ENGINE = "openvino"
-ENCODER = "all-minilm-l6-v2"
+Users = Annotated[int, typer.Option(help="Users that get a text; 0 is all with enough interactions.", min=0)]
+Items = Annotated[int, typer.Option(help="Items that get a text; 0 is all.", min=0)]
+Prefix = Annotated[int, typer.Option(help="First interactions of a user that the text is written from.", min=1)]
 
 cot = group("Chain of thought: generate, embed, index, search.")
 kar = group("KAR's knowledge of users and items: generate, embed.")
@@ -31,23 +57,17 @@ def cot_generate(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    recipe: opt.Recipe = opt.RECIPE,
-    seed: opt.Seed = opt.SEED,
-    engine: Engine = ENGINE,
-    model: Model = "recgen",
-    limit: Annotated[
-        int, typer.Option(help="How many training rows get a chain of thought; 0 is a tenth of them.", min=0)
-    ] = 1000,
-    selection: Annotated[str, typer.Option(help="uniform, or representative (k-means medoids).")] = "uniform",
-    style: Annotated[str, typer.Option(help="guided (four parts, small models), led, free (large models).")] = "guided",
-    part_tokens: Annotated[int | None, typer.Option(help="Longest part of a text; the style's own if not given.")] = (
-        None
-    ),
-    prompt_tokens: Annotated[
-        int, typer.Option(help="Longest prompt; a longer one loses its oldest history.", min=32)
-    ] = 512,
-    candidates: Annotated[int, typer.Option(help="Texts a row, of which the best is kept.")] = 1,
-    attempts: Annotated[int, typer.Option(help="How often a faulty text is asked for before it is dropped.")] = 2,
+    recipe: opt.Recipe = COT.recipe,
+    seed: opt.Seed = COT.seed,
+    engine: Engine = COT.engine,
+    model: WritingModel = None,
+    limit: Limit = COT.limit or 0,
+    selection: Selection = COT.selection,
+    style: Style = COT.style,
+    part_tokens: PartTokens = COT.part_tokens,
+    prompt_tokens: PromptTokens = COT.prompt_tokens,
+    candidates: Candidates = COT.candidates,
+    attempts: Attempts = COT.attempts,
     max_rows: MaxRows = None,
     max_tokens: MaxTokens = None,
     minutes: Minutes = None,
@@ -55,29 +75,18 @@ def cot_generate(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Write chains of thought for a sample of the training rows; several workers may run it at once."""
+    from llm import pins
     from llm.cot import generate
-    from llm.cot.writing import Budget
 
     place = workspace(dataset, order, as_of)
-    config = generate.GenerateConfig(
-        engine=engine,
-        model=model,
-        recipe=recipe,
-        seed=seed,
-        limit=limit or None,
-        selection=selection,
-        style=style,
-        part_tokens=part_tokens,
-        prompt_tokens=prompt_tokens,
-        candidates=candidates,
-        attempts=attempts,
-    )
+    config = GenerateConfig(
+        engine=engine, model=model or pins.writer(place, COT.model), recipe=recipe, seed=seed, limit=limit or None,
+        selection=selection, style=style, part_tokens=part_tokens, prompt_tokens=prompt_tokens,
+        candidates=candidates, attempts=attempts,
+    )  # fmt: skip
     limits = Budget(rows=max_rows, tokens=max_tokens, minutes=minutes)
-    run(
-        lambda: generate.generate(place, config, limits),
-        as_json=as_json,
-        estimate=(lambda: generate.estimate_generate(place, config)) if dry_run else None,
-    )
+    estimate = (lambda: generate.estimate_generate(place, config)) if dry_run else None
+    run(lambda: generate.generate(place, config, limits), as_json=as_json, estimate=estimate)
 
 
 @cot.command("pack")
@@ -86,21 +95,13 @@ def cot_pack(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    recipe: opt.Recipe = opt.RECIPE,
-    seed: opt.Seed = opt.SEED,
-    engine: Engine = ENGINE,
-    model: Model = "recgen",
-    limit: Annotated[int, typer.Option(help="The rows that were asked for.", min=0)] = 1000,
-    style: Annotated[str, typer.Option(help="The style of the prompts.")] = "guided",
     as_json: opt.Json = False,
 ) -> None:
-    """Keep finished texts as a small file in llm/packs, to be restored without a model."""
+    """Keep what `cot generate` wrote here as a small file in llm/packs, to be restored without a model."""
     from llm.cot import packs
-    from llm.cot.generate import GenerateConfig
 
     place = workspace(dataset, order, as_of)
-    config = GenerateConfig(engine=engine, model=model, recipe=recipe, seed=seed, limit=limit or None, style=style)
-    run(lambda: packs.pack(place, name, config), as_json=as_json)
+    run(lambda: packs.pack(place, name), as_json=as_json)
 
 
 @cot.command("restore")
@@ -174,36 +175,27 @@ def cot_search(
     run(lambda: search.search(place, user=user, item=item, recipe=recipe, seed=seed), as_json=as_json)
 
 
-Users = Annotated[int, typer.Option(help="Users that get a text; 0 is all with enough interactions.", min=0)]
-Items = Annotated[int, typer.Option(help="Items that get a text; 0 is all.", min=0)]
-Prefix = Annotated[int, typer.Option(help="First interactions of a user that the text is written from.", min=1)]
-USERS, ITEMS, PREFIX = 1000, 1000, 3
-
-
 @kar.command("generate")
 def kar_generate(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    seed: opt.Seed = opt.SEED,
-    engine: Engine = ENGINE,
-    model: Model = "base",
-    users: Users = USERS,
-    items: Items = ITEMS,
-    prefix: Prefix = PREFIX,
+    seed: opt.Seed = KAR.seed,
+    engine: Engine = KAR.engine,
+    model: Model = KAR.model,
+    users: Users = KAR.users or 0,
+    items: Items = KAR.items or 0,
+    prefix: Prefix = KAR.prefix,
     max_rows: MaxRows = None,
     max_tokens: MaxTokens = None,
     minutes: Minutes = None,
     as_json: opt.Json = False,
 ) -> None:
     """Write what users care about and what items are, for the framework kar; several workers may run it at once."""
-    from llm.cot.writing import Budget
     from llm.kar import generate
 
     place = workspace(dataset, order, as_of)
-    config = generate.KarConfig(
-        engine=engine, model=model, seed=seed, users=users or None, items=items or None, prefix=prefix
-    )
+    config = KarConfig(engine=engine, model=model, seed=seed, users=users or None, items=items or None, prefix=prefix)
     limits = Budget(rows=max_rows, tokens=max_tokens, minutes=minutes)
     run(lambda: generate.generate(place, config, limits), as_json=as_json)
 
@@ -214,21 +206,13 @@ def kar_pack(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    seed: opt.Seed = opt.SEED,
-    engine: Engine = ENGINE,
-    model: Model = "base",
-    users: Users = USERS,
-    items: Items = ITEMS,
-    prefix: Prefix = PREFIX,
     as_json: opt.Json = False,
 ) -> None:
-    """Keep finished texts of users and items as a small file in llm/packs."""
+    """Keep what `kar generate` wrote here as a small file in llm/packs."""
     from llm.kar import packs
-    from llm.kar.generate import KarConfig
 
     place = workspace(dataset, order, as_of)
-    config = KarConfig(engine=engine, model=model, seed=seed, users=users or None, items=items or None, prefix=prefix)
-    run(lambda: packs.pack(place, name, config), as_json=as_json)
+    run(lambda: packs.pack(place, name), as_json=as_json)
 
 
 @kar.command("restore")

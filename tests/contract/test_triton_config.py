@@ -1,12 +1,15 @@
 """Triton's configurations say what core.contracts says, read as Triton reads them."""
 
+from dataclasses import replace
+
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from core.contracts import TRITON_MODELS, Tensor
 from core.settings import PROJECT
-from llmcf.serving.triton_config import MAX_BATCH, render, write
+from llmcf.serving.manifest import Stage
+from llmcf.serving.triton_config import MAX_BATCH, render, render_stage, write
 
 DTYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
 
@@ -19,8 +22,8 @@ def parsed(name: str) -> model_config_pb2.ModelConfig:  # pyright: ignore[report
     return text_format.Parse(tracked(name), model_config_pb2.ModelConfig())  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def facts(tensor: Tensor) -> tuple[str, str, list[int], bool]:
-    return tensor.name, DTYPES[tensor.dtype], list(tensor.shape or (1,)), not tensor.shape
+def facts(tensor: Tensor) -> tuple[str, str, list[int], bool, bool]:
+    return tensor.name, DTYPES[tensor.dtype], list(tensor.shape or (1,)), not tensor.shape, tensor.optional
 
 
 @pytest.mark.parametrize("name", TRITON_MODELS)
@@ -34,6 +37,7 @@ def test_inputs_and_outputs_are_the_contract(name: str) -> None:
                 model_config_pb2.DataType.Name(tensor.data_type),  # pyright: ignore[reportAttributeAccessIssue]
                 list(tensor.dims),
                 tensor.HasField("reshape") and list(tensor.reshape.shape) == [],
+                getattr(tensor, "optional", False),  # outputs have no such field
             )
             for tensor in stated
         ]
@@ -62,3 +66,14 @@ def test_only_what_differs_is_written(tmp_path) -> None:
     write(tmp_path)
     assert kept.stat().st_mtime_ns == before
     assert changed.read_text() == render("user_vector")
+
+
+def test_a_release_asks_for_what_its_graph_reads_in_its_exact_version() -> None:
+    inputs, outputs = TRITON_MODELS["ranker"]
+    read = (inputs[0], replace(inputs[-1], shape=(384,)))
+    stage = Stage(
+        framework="none", backbone="x", recipe="best", seed=1, version=7, inputs=read, outputs=outputs, run=""
+    )
+    config = text_format.Parse(render_stage("ranker", stage), model_config_pb2.ModelConfig())  # pyright: ignore[reportAttributeAccessIssue]
+    assert [(tensor.name, list(tensor.dims)) for tensor in config.input] == [("user", [1]), ("text", [384])]
+    assert list(config.version_policy.specific.versions) == [7]

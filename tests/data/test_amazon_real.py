@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from core import settings
-from core.data import asof, tables
+from core.data import asof, datasets, tables
 from core.data.audit import held_out_violations, history_violations, negative_violations, on_sale_violations
-from core.data.datasets import DATASETS
 from core.data.prepare import prepare
 from core.settings import Workspace
 from tests.amazon_files import official_of, prepared_of
@@ -47,7 +46,7 @@ def test_both_sources_give_the_same_tables(tmp_path, literal):
     prepared = settings.shared() / "data" / "amazon" / "Beauty"
     if not prepared.is_dir():
         pytest.skip("no local data: LLMCF_SHARED holds no data/amazon/Beauty")
-    dataset = DATASETS["amazon-beauty"]
+    dataset = datasets.find("amazon-beauty")
     sources = official_of(prepared, tmp_path / "a", 3000, literal=literal), prepared_of(prepared, tmp_path / "b", 3000)
     ours, theirs = (dataset.read(dataset.files(source)) for source in sources)
     assert ours.interactions.drop_columns("rating").equals(theirs.interactions.drop_columns("rating"))

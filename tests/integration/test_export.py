@@ -1,41 +1,41 @@
 """Two trained runs become a release that Triton serves, once, and again only when something has changed."""
 
-import shutil
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from core import settings
+from core import steps
 from core.data import tables
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing, UsageError
 from core.result import Result
 from core.settings import Workspace
-from ict import milvus
+from ict import milvus, onnx
 from ict.examples import ExampleSet
-from llmcf.serving import export, releases
+from llmcf.serving import assemble, export, refresh, releases
+from llmcf.serving.assemble import Choice
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
 from ranking import trainer as ranking_trainer
 from retrieval_stage import trainer as retrieval_trainer
-from retrieval_stage.export import UserVectorExport
 from retrieval_stage.items import KIND, ItemReplica
-from tests.in_memory import item_vectors, write_cot_set
+from tests.in_memory import item_vectors, knowledge, write_cot_set
 
 pytestmark = pytest.mark.integration
 CHOICE = {"framework": "llm-cf", "recipe": "strict", "seed": 1}
+TEACHER = "recgen-s2023"
 
 
 @pytest.fixture(scope="module")
 def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """A copy of the tiny workspace with examples and both stages trained for an epoch."""
-    rows = tables.training_rows(own)
-    sample = torch.from_numpy(np.flatnonzero(rows["split"].to_numpy() == "train")[::5].copy())
-    cot = torch.nn.functional.normalize(torch.randn(len(sample), 16), dim=-1)
-    vectors = item_vectors(items=tables.items(own).num_rows)
-    write_cot_set(own, ExampleSet.of(rows, sample, cot, vectors))
+    write_examples(own, every=5)
     ranking_trainer.train(own, model="deepfm", epochs=1, **CHOICE)
     retrieval_trainer.train(own, model="sasrec", epochs=1, **CHOICE)
     with pytest.MonkeyPatch.context() as patch:
@@ -43,8 +43,42 @@ def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
         yield own
 
 
-def export_again(ws: Workspace) -> Result:
-    return export.export(ws, model="deepfm", retrieval_model="sasrec", **CHOICE)
+def write_examples(ws: Workspace, every: int) -> None:
+    """A CoT set of every n-th training row."""
+    rows = tables.training_rows(ws)
+    sample = torch.from_numpy(np.flatnonzero(rows["split"].to_numpy() == "train")[::every].copy())
+    generator = torch.Generator().manual_seed(every)
+    cot = torch.nn.functional.normalize(torch.randn(len(sample), 16, generator=generator), dim=-1)
+    write_cot_set(ws, ExampleSet.of(rows, sample, cot, item_vectors(items=tables.items(ws).num_rows)), seed=every)
+
+
+def write_teacher_and_texts(ws: Workspace) -> None:
+    """What kd and kar read, as finished steps: P(Yes) of every fourth row, texts of every second user and item."""
+    rows = tables.training_rows(ws)
+    users, items = (table.num_rows + 2 for table in (tables.users(ws), tables.items(ws)))
+
+    def teach(folder: Path) -> dict[str, object]:
+        row = rows["row"].to_numpy()[::4]
+        pq.write_table(pa.table({"row": row, "p_yes": np.linspace(0, 1, len(row))}), folder / "scores.parquet")
+        return {}
+
+    def know(folder: Path) -> dict[str, object]:
+        made = knowledge(users=users, items=items)
+        stored = {"user": made.user_UE, "item": made.item_VE, "prefix": made.prefix_U.int()}
+        save_file({name: values.contiguous() for name, values in stored.items()}, folder / "vectors.safetensors")
+        return {"encoder": "invented"}
+
+    steps.run(steps.Step(folder=ws.path("scores", TEACHER), config={}), teach)
+    steps.run(steps.Step(folder=ws.path("kar", "vectors"), config={}), know)
+
+
+def choices(**changed: str) -> tuple[Choice, Choice]:
+    """The ranker's run and the tower's."""
+    return Choice(backbone="deepfm", **{**CHOICE, **changed}), Choice(backbone="sasrec", **CHOICE)
+
+
+def export_again(ws: Workspace, **how: bool) -> Result:
+    return export.export(ws, *choices(), **how)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +87,24 @@ def first(ws: Workspace) -> Result:
 
 
 def test_a_release_says_what_it_was_made_from(ws: Workspace, first: Result) -> None:
-    release = releases.require(ws)
+    release = releases.require(ws.dataset)
     assert not first.skipped
-    assert (release.number, release.framework, release.seed) == (1, "llm-cf", 1)
-    assert release.backbones == {"ranker": "deepfm", "user_vector": "sasrec"}
+    assert release.number == 1
+    ranker, tower = release.stages["ranker"], release.stages["user_vector"]
+    assert (ranker.backbone, ranker.framework, ranker.recipe, ranker.seed) == ("deepfm", "llm-cf", "strict", 1)
+    assert tower.backbone == "sasrec"
     assert set(release.collections) == {"cot", "items"}
-    for folder in first.artifacts.values():
-        assert {path.name for path in Path(folder).iterdir()} == {"model.onnx", "model.py", "manifest.json"}
-    assert set(first.details["inputs"]["ranker"]) == {"user", "item", "history", "examples"}
+    assert {path.name for path in release.folder.iterdir()} == {
+        "release.json", "catalogue.parquet", "item_vectors.safetensors", "models", "trained",
+    }  # fmt: skip
+    assert set(ranker.sha256) == {"model.onnx", "weights.safetensors", "tables.safetensors", "model.py"}
+    assert ranker.reads == {"user", "item", "history", "examples", "brand", "categories", "text"}
+    assert tower.reads == {"user", "history", "examples"}
+    assert {one.name: one.shape for one in ranker.inputs}["text"] == (16,)
+    assert release.users_end == tables.users(ws).num_rows + 2
+    assert release.items_end == tables.items(ws).num_rows + 2
+    assert ranker.metrics["test"]["auc"] > 0
+    assert release.features["project"]
 
 
 def test_nothing_is_made_twice(ws: Workspace, first: Result) -> None:
@@ -71,38 +115,110 @@ def test_nothing_is_made_twice(ws: Workspace, first: Result) -> None:
 
 
 def test_triton_serves_what_was_exported(ws: Workspace, first: Result) -> None:
-    with run_triton(settings.triton_models()) as server:
-        canary(server, settings.triton_models())
+    release = releases.require(ws.dataset)
+    with run_triton(release.models) as server:
+        canary(server, release.models, release.stages)
 
 
-def test_lost_item_vectors_are_published_anew(ws: Workspace, first: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The graphs are copied from the first release: exporting them takes its time and is not the point here."""
-    vectors = ItemReplica.load(ws)
+def test_a_release_whose_canary_fails_is_none(ws: Workspace, first: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise LlmcfError("the canary died")
 
-    def copy(name: str, path: Path) -> None:
-        shutil.copy(Path(first.artifacts[name]) / "model.onnx", path)
+    monkeypatch.setattr(assemble, "canary", fail)
+    monkeypatch.setattr(assemble, "current", lambda plan: None)
+    before = releases.numbers(ws.dataset)
+    with pytest.raises(LlmcfError, match="the canary died"):
+        export_again(ws)
+    assert releases.numbers(ws.dataset) == before
+    live = releases.live(ws.dataset)
+    assert live is not None
+    assert live.number == first.details["release"]
 
-    def export_ranker(ws: Workspace, *, path: Path, **_: object) -> dict[str, object]:
-        copy("ranker", path)
-        return {}
 
-    def export_user_vector(ws: Workspace, *, path: Path, **_: object) -> UserVectorExport:
-        copy("user_vector", path)
-        return UserVectorExport({}, vectors.ids_V, vectors.vectors_VW)
-
-    monkeypatch.setattr("ranking.export.export_onnx", export_ranker)
-    monkeypatch.setattr("retrieval_stage.export.export_onnx", export_user_vector)
+def test_lost_item_vectors_are_published_anew(ws: Workspace, first: Result) -> None:
+    release = releases.require(ws.dataset)
+    name = release.collections["items"]
+    vectors = ItemReplica.load(ws, name)
     with milvus.connect(ws) as client:
         client.drop_alias(milvus.alias(ws, KIND))
-        client.drop_collection(vectors.collection)
+        client.drop_collection(name)
     again = export_again(ws)
     assert not again.skipped
-    assert again.details["release"] == first.details["release"] + 1
+    assert again.details["release"] > first.details["release"]
     np.testing.assert_array_equal(ItemReplica.load(ws).vectors_VW, vectors.vectors_VW)
 
 
+@pytest.mark.parametrize("framework", ["kd", "kar", "llm-cf+kd", "none"])
+def test_every_framework_that_can_be_trained_can_be_released(ws: Workspace, framework: str) -> None:
+    """With the user tower that goes with it; a release without LLM-CF reads, and names, no examples."""
+    write_teacher_and_texts(ws)
+    ranking_trainer.train(ws, model="deepfm", framework=framework, recipe="strict", seed=1, epochs=1)
+    tower = export.tower_framework(framework)
+    retrieval_trainer.train(ws, model="sasrec", framework=tower, recipe="strict", seed=1, epochs=1)
+    ranker = Choice(backbone="deepfm", framework=framework, recipe="strict", seed=1)
+    result = export.export(ws, ranker, Choice(backbone="sasrec", framework=tower, recipe="strict", seed=1))
+    release = releases.require(ws.dataset, result.details["release"])
+    assert release.stages["ranker"].framework == framework
+    reads_examples = "llm-cf" in framework
+    assert ("cot" in release.collections) == reads_examples
+    assert ("examples" in release.stages["ranker"].reads) == reads_examples
+    assert bool(release.item_vectors) == reads_examples
+
+
+def test_a_ranker_goes_with_any_tower(ws: Workspace) -> None:
+    write_teacher_and_texts(ws)
+    ranking_trainer.train(ws, model="deepfm", framework="kd", recipe="strict", seed=1, epochs=1)
+    ranker, tower = choices(framework="kd")
+    result = export.export(ws, ranker, tower, promote=False)
+    made = releases.read(ws.dataset, result.details["release"])
+    assert {model: stage.framework for model, stage in made.stages.items()} == {"ranker": "kd", "user_vector": "llm-cf"}
+    live = releases.live(ws.dataset)
+    assert live is not None
+    assert live.number != made.number, "nobody promoted it"
+
+
+def test_a_tower_framework_that_is_none_is_a_usage_error(ws: Workspace) -> None:
+    ranker, tower = choices()
+    with pytest.raises(UsageError, match=r"unknown framework of the user tower 'kar'; choose one of: none, llm-cf"):
+        export.export(ws, ranker, dataclasses.replace(tower, framework="kar"))
+
+
 def test_an_untrained_run_names_its_verb(ws: Workspace) -> None:
+    ranker, tower = choices()
     with pytest.raises(
         LlmcfError, match=r"llmcf rank train .*--model deepfm --framework llm-cf --recipe strict --seed 7"
     ):
-        export.export(ws, model="deepfm", retrieval_model="sasrec", framework="llm-cf", recipe="strict", seed=7)
+        export.export(ws, dataclasses.replace(ranker, seed=7), tower)
+
+
+def test_a_refresh_freezes_newer_examples_with_the_old_weights(ws: Workspace, first: Result) -> None:
+    base = releases.require(ws.dataset, export_again(ws).details["release"])
+    assert not refresh.refresh(base, ws, promote=False).skipped
+    assert refresh.refresh(base, ws, promote=False).skipped
+    write_examples(ws, every=3)
+    newer = refresh.refresh(base, ws)
+    release = releases.require(ws.dataset)
+    assert release.number == newer.details["release"]
+    assert release.refreshed == base.number
+    assert {model: stage.run for model, stage in release.stages.items()} == {
+        model: stage.run for model, stage in base.stages.items()
+    }
+    assert release.collections["cot"] != base.collections["cot"]
+    tables_of = [one.models / "ranker" / str(one.number) / onnx.TABLES for one in (base, release)]
+    old, new = (load_file(path)["tokens_M3W"] for path in tables_of)
+    assert len(new) > len(old)
+    weights_of = [one.stages["ranker"].sha256["weights.safetensors"] for one in (base, release)]
+    assert weights_of[0] == weights_of[1]
+    write_examples(ws, every=5)
+
+
+def test_a_refresh_with_texts_of_another_encoder_is_refused(ws: Workspace, first: Result) -> None:
+    base = releases.require(ws.dataset, releases.numbers(ws.dataset)[0])
+    with pytest.raises(Missing, match=r"reads texts of bge@1, and those of .*cot embed .*--encoder bge`"):
+        refresh.refresh(dataclasses.replace(base, encoder="bge@1"), ws)
+
+
+def test_a_refresh_of_another_data_set_is_refused(ws: Workspace, first: Result) -> None:
+    base = releases.require(ws.dataset, releases.numbers(ws.dataset)[0])
+    with pytest.raises(LlmcfError, match="whose numbers mean other items"):
+        refresh.refresh(base, Workspace("amazon-beauty", "published"))

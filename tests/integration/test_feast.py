@@ -14,7 +14,7 @@ from core.data import asof, features, tables, vocabulary
 from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llmcf.feature_store import jobs, registry
+from llmcf.feature_store import jobs, ledger, registry
 from llmcf.feature_store.opening import open_store
 from llmcf.online.reader import OnlineFeatures
 from tests import official_files
@@ -93,6 +93,7 @@ def test_online_states_are_the_newest(filled):
         assert "years old" in state["profile"]
     counts = np.bincount([row["item"] for row in interactions])
     items = tables.items(filled)
+    items = items.filter(items["offered"])
     for item, state in zip(items.to_pylist(), online.items(items["item"].to_pylist()), strict=True):
         assert state and state["title"] == item["title"]
         assert state["popularity"] == pytest.approx(np.log1p(counts[item["item"]]))
@@ -105,7 +106,7 @@ def test_online_states_are_the_newest(filled):
 def test_the_code_that_serves_is_the_code_that_trains(filled):
     """Feast's own online answer with its on-demand view, our reader's, and the as-of reference agree."""
     online = OnlineFeatures(filled)
-    day, items = online.today(), tables.items(filled)["item"].to_pylist()
+    day, items = online.today(), tables.offered(filled).tolist()
     user = tables.interactions(filled)["user"].to_pylist()[-1]
     store = open_store(filled.path("feast"))
     rows = [{"user": user, "item": item, "day": day} for item in items]
@@ -181,10 +182,10 @@ def test_a_repeated_push_writes_the_same_states_again(filled, monkeypatch):
 
 
 def test_a_push_of_something_else_takes_nothing(filled):
-    before = jobs._ledger(filled)
+    before = ledger.events(filled)
     with pytest.raises(UsageError, match="line 2"):
         jobs.push(filled, [event("1", "2", LATER), "{"], now=NOW)
-    assert jobs._ledger(filled) == before
+    assert ledger.events(filled) == before
 
 
 def test_a_failed_job_says_why(applied):

@@ -8,7 +8,7 @@ import pytest
 
 from core.data import wheels
 from llm import gguf, models
-from llm.cot.encoder import Encoder
+from llm.texts.encoder import Encoder
 
 pytestmark = pytest.mark.integration
 TEXT = "In 1997  42 people watched 12 Monkeys (1995)."

@@ -1,95 +1,20 @@
 """`cot generate` over a small world with an engine that can be killed: nothing twice, nothing lost, no labels."""
 
-import random
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
+import numpy as np
 import pytest
 
-from core import schemas, settings, storage
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llm.contexts import training_split
+from llm.contexts import Context, training_split
 from llm.cot import generate as stage
-from llm.cot.writing import Budget
-from llm.engines import Generation, Request
-from tests.tiny_llama import write
+from llm.cot import judge
+from llm.texts.recipes import Budget
+from tests.parrot import Parrot, config, run, texts
 
 pytestmark = pytest.mark.integration
-
-
-_WORDS = """ambient basic candid dainty eager fancy gentle hollow icy jolly keen lively mellow noble olive plain quiet
-robust simple tender urban vivid warm yellow zesty"""
-WORDS = _WORDS.split()
-
-
-class Parrot:
-    """Says a sentence of its own about every prompt, newest first, and dies after `lives` parts."""
-
-    name = "openvino"
-    window = 8
-
-    def __init__(self, lives: int = 1_000_000, say: str | None = None) -> None:
-        self.lives, self.say = lives, say
-        self.waiting: list[Request] = []
-        self.asked: list[Request] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def submit(self, request: Request) -> None:
-        self.waiting.append(request)
-
-    def poll(self) -> Generation:
-        if self.lives == 0:
-            raise LlmcfError("the engine died")
-        self.lives -= 1
-        request = self.waiting.pop()
-        self.asked.append(request)
-        some = random.Random(request.prompt).sample(WORDS, 4)
-        text = self.say or f" with {' '.join(some)} words about it. "
-        return Generation(number=request.number, text=text, tokens=3, finish="stop")
-
-    @property
-    def begun(self) -> list[str]:
-        """The prompts of first parts."""
-        return [one.prompt for one in self.asked if one.prompt.endswith(("cares about", "looks for"))]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("tiny-llama"))
-
-
-@pytest.fixture
-def place(tiny: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """The small world seen from a home of the test's own: an empty cache."""
-    for folder in ("data", "training"):
-        target = tmp_path / tiny.root.relative_to(settings.home()) / folder
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(tiny.path(folder))
-    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
-    return tiny
-
-
-def config(path: Path, **changes: Any) -> stage.GenerateConfig:
-    return stage.GenerateConfig(**{"engine": "openvino", "model": str(path), "limit": 20, "seed": 1, **changes})
-
-
-def run(ws: Workspace, model: Path, parrot: Parrot, limits: Budget | None = None, **changes: Any):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage.engines, "open_engine", lambda name, path, sampling: parrot)
-        return stage.generate(ws, config(model, **changes), limits)
-
-
-def texts(ws: Workspace) -> list[dict]:
-    table = storage.read_table(ws.path("cot", "texts", "texts.parquet"), schemas.COT_TEXTS, "llmcf cot generate")
-    return table.to_pylist()
 
 
 def test_a_uniform_sample_of_training_rows_gets_its_texts(place: Workspace, model: Path) -> None:
@@ -162,6 +87,23 @@ def test_only_the_paper_recipe_tells_the_label(place: Workspace, model: Path) ->
             assert len(parrot.begun) == 20
         if recipe == "best":
             assert parrot.begun == []
+
+
+@pytest.mark.parametrize(("recipe", "blind"), [("strict", True), ("best", True), ("paper", False)])
+def test_only_the_paper_recipe_chooses_by_the_label(
+    place: Workspace, model: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, blind: bool
+) -> None:
+    def scores(written: Sequence[str], known: Sequence[Context], encode: judge.Encode) -> dict[str, np.ndarray]:
+        """Of two texts the first by consistency, the second by all that is blind to the label."""
+        first = np.arange(len(written)) % 2 == 0
+        return {part: np.where(first, 0.0, 0.1) for part in judge.BLIND} | {"consistency": np.where(first, 1.0, 0.0)}
+
+    monkeypatch.setattr("llm.texts.encoder.Encoder", lambda name: None)
+    monkeypatch.setattr(judge, "scores", scores)
+    size = {"recipe": recipe, "candidates": 2, "limit": 6}
+    run(place, model, Parrot(), **size)
+    asked = stage.job(place, config(model, **size)).ask(model)
+    assert [row["prompt_hash"] for row in texts(place)] == [one.names[1 if blind else 0] for one in asked]
 
 
 def test_another_seed_asks_other_rows(place: Workspace, model: Path) -> None:

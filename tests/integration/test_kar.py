@@ -1,6 +1,7 @@
 """KAR's texts know nothing of what comes later, are kept and restored whole, and become one vector each."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,28 +11,37 @@ from core import schemas, storage
 from core.contracts import FIRST_ID
 from core.data import tables
 from core.errors import LlmcfError, UsageError
+from core.result import Result
 from core.settings import Workspace
 from llm import models
 from llm.contexts import items_in_words
 from llm.cot import packs as cot_packs
 from llm.kar import embed, generate, packs
-from llm.kar.generate import KarConfig
-from tests.integration.test_generate import Parrot, model, place
+from llm.kar.recipes import KarConfig
+from llm.texts.job import Question
+from tests.parrot import Parrot
 
 pytestmark = pytest.mark.integration
-__all__ = ["model", "place"]
 PREFIX = 3
 
 
-def config(model: Path, **changes) -> KarConfig:
+def config(model: Path, **changes: Any) -> KarConfig:
     fields = {"engine": "openvino", "model": str(model), "seed": 1, "users": 6, "items": 8, "prefix": PREFIX}
     return KarConfig(**{**fields, **changes})
 
 
-def run(ws: Workspace, model: Path, parrot: Parrot, **changes):
+def run(ws: Workspace, model: Path, parrot: Parrot, **changes: Any) -> Result:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generate.engines, "open_engine", lambda name, path, sampling: parrot)
+        parrot.speaks(patch)
         return generate.generate(ws, config(model, **changes))
+
+
+def ask(ws: Workspace, model: Path, **changes: Any) -> list[Question]:
+    return generate.job(ws, config(model, **changes)).ask(model)
+
+
+def drawn(ws: Workspace, model: Path, **changes: Any) -> set[tuple[str, int]]:
+    return {(one.row["kind"], one.row["id"]) for one in ask(ws, model, **changes)}
 
 
 def texts(ws: Workspace) -> list[dict]:
@@ -50,11 +60,11 @@ def test_users_and_items_get_a_text_of_two_parts(place: Workspace, model: Path) 
 def test_a_user_is_asked_about_with_the_first_interactions_alone(place: Workspace, model: Path) -> None:
     """Under the leak rule a row from position `prefix` on may see the text; nothing of that row may be in it."""
     words, rows = items_in_words(place), tables.interactions(place).to_pylist()
-    asked = [one for one in generate.ask(place, config(model, users=None), model) if one.kind == "user"]
+    asked = [one for one in ask(place, model, users=None) if one.row["kind"] == "user"]
     assert len(asked) > 20
     later_differs = 0
     for one in asked:
-        history = [words[row["item"]].title for row in rows if row["user"] == one.id]
+        history = [words[row["item"]].title for row in rows if row["user"] == one.row["id"]]
         early, later = history[:PREFIX], set(history[PREFIX:]) - set(history[:PREFIX])
         assert all(f'"{title}' in one.prompt for title in early)
         assert not any(f'"{title}. ' in one.prompt or f'"{title} (' in one.prompt for title in later)
@@ -63,16 +73,13 @@ def test_a_user_is_asked_about_with_the_first_interactions_alone(place: Workspac
 
 
 def test_who_is_drawn_depends_neither_on_popularity_nor_on_how_many(place: Workspace, model: Path) -> None:
-    few = {(one.kind, one.id) for one in generate.ask(place, config(model), model)}
-    more = {(one.kind, one.id) for one in generate.ask(place, config(model, users=12, items=16), model)}
-    assert few < more
-    other = {(one.kind, one.id) for one in generate.ask(place, config(model, seed=2), model)}
-    assert few != other
+    few = drawn(place, model)
+    assert few < drawn(place, model, users=12, items=16)
+    assert few != drawn(place, model, seed=2)
 
 
 def test_users_with_too_few_interactions_get_none(place: Workspace, model: Path) -> None:
-    kinds = {one.kind for one in generate.ask(place, config(model, prefix=10_000), model)}
-    assert kinds == {"item"}
+    assert {kind for kind, _ in drawn(place, model, prefix=10_000)} == {"item"}
 
 
 def test_a_pack_gives_the_same_table_without_a_model(
@@ -80,8 +87,8 @@ def test_a_pack_gives_the_same_table_without_a_model(
 ) -> None:
     run(place, model, Parrot())
     before, folder = texts(place), tmp_path / "packs"
-    assert packs.pack(place, "known", config(model), folder=folder).details["texts"] == 14
-    monkeypatch.setattr(packs.models, "llm_path", lambda name: model if name == models.LLM else Path("nowhere"))
+    assert packs.pack(place, "known", folder=folder).details["texts"] == 14
+    monkeypatch.setattr(models, "llm_path", lambda name: model if name == models.LLM else Path("nowhere"))
     storage.remove(place.path("kar", "texts"))
     assert packs.restore(place, "known", folder=folder).details["users"] == 6
     assert texts(place) == before

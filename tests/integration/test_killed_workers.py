@@ -1,4 +1,8 @@
-"""Workers that are killed again and again, and workers side by side, write every text exactly once."""
+"""Workers that are killed again and again, and workers side by side, write every text exactly once.
+
+Nothing here hangs on who is scheduled when: a worker stops by itself where it is to be killed, and workers that are to
+meet wait for each other with their first shard in their hands.
+"""
 
 import json
 import random
@@ -11,21 +15,37 @@ from pathlib import Path
 import pytest
 
 from core.settings import PROJECT
-from llm.cot.text_cache import TextCache, prompt_hash
+from llm.texts.cache import TextCache, prompt_hash
 
 pytestmark = pytest.mark.integration
 TEXTS = 400
+NEVER = 10**9
 WORKER = f"""
 import sys, time
-from llm.engines import Generation
-from llm.cot.text_cache import TextCache, WorkQueue, prompt_hash
-from llm.cot.writing import Budget, Task, Writer
+from pathlib import Path
+from core import settings
+from llm.engines import Generation, Sampling
+from llm.texts.cache import TextCache, WorkQueue, prompt_hash
+from llm.texts.recipes import Budget, Manner
+from llm.texts.writing import Task, Writer
+
+place, lives, party = map(int, sys.argv[1:])
 
 class Slow:
+    "Waits at the first text until `party` workers hold one, and for ever after `lives` texts."
     name, window = "slow", 16
-    def __init__(self): self.waiting = []
+    def __init__(self): self.waiting, self.made = [], 0
     def submit(self, request): self.waiting.append(request)
     def poll(self):
+        if self.made == 0:
+            here = settings.home() / "here"
+            here.mkdir(parents=True, exist_ok=True)
+            (here / str(place)).touch()
+            while len(list(here.iterdir())) < party: time.sleep(0.01)
+        if self.made == lives:
+            print("stopped", flush=True)
+            time.sleep(3600)
+        self.made += 1
         time.sleep(0.002)
         request = self.waiting.pop(0)
         word = str(len(request.prompt))
@@ -33,24 +53,26 @@ class Slow:
         return Generation(number=request.number, text=text, tokens=3, finish="stop")
 
 names = [prompt_hash(str(n)) for n in range({TEXTS})]
-tasks = {{
-    name: Task(name=name, prompt="p" * n, openings=("One",), part_tokens=20, sentence=True, seed=1, attempts=2)
-    for n, name in enumerate(names)
-}}
+manner = Manner(engine="slow", seed=1, sampling=Sampling(), part_tokens=20, sentence=True, attempts=2)
+tasks = {{name: Task(name=name, prompt="p" * n, openings=("One",), manner=manner) for n, name in enumerate(names)}}
 cache = TextCache({{"model": "m"}})
-queue = WorkQueue(cache, [n for n in names if cache.get(n) is None], start=int(sys.argv[1]))
+queue = WorkQueue(cache, [n for n in names if cache.get(n) is None], start=place)
 print("writing", flush=True)
 print(Writer(Slow(), cache, queue, tasks, Budget()).run().texts)
 """
 
 
-def start(place: int = 0) -> subprocess.Popen:
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(place)], cwd=PROJECT, stdout=subprocess.PIPE, text=True
-    )
-    assert worker.stdout
-    assert worker.stdout.readline() == "writing\n"
+def start(place: int = 0, *, lives: int = NEVER, party: int = 1) -> subprocess.Popen[str]:
+    """A worker that begins at the shard `place`."""
+    command = [sys.executable, "-c", WORKER, *map(str, (place, lives, party))]
+    worker = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    await_word(worker, "writing")
     return worker
+
+
+def await_word(worker: subprocess.Popen[str], word: str) -> None:
+    assert worker.stdout
+    assert worker.stdout.readline() == f"{word}\n"
 
 
 def lines() -> list[list]:
@@ -75,13 +97,13 @@ def unbroken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list]:
 
 
 def test_a_run_killed_ten_times_ends_as_an_unbroken_one(unbroken: list[list]) -> None:
+    """Killed while it writes, or at the latest where it stops by itself: ten times 30 texts are not all."""
     rng = random.Random(7)
-    killed = 0
-    while killed < 10:
-        worker = start(rng.randrange(64))
+    for _ in range(10):
+        worker = start(rng.randrange(64), lives=30)
         time.sleep(rng.uniform(0.01, 0.06))
-        worker.send_signal(signal.SIGKILL)
-        killed += worker.wait() == -signal.SIGKILL
+        worker.kill()
+        assert worker.wait() == -signal.SIGKILL
     assert len(lines()) < TEXTS
     start().communicate()
     assert sorted(lines()) == unbroken
@@ -89,7 +111,7 @@ def test_a_run_killed_ten_times_ends_as_an_unbroken_one(unbroken: list[list]) ->
 
 
 def test_three_workers_at_once_write_each_text_once(unbroken: list[list]) -> None:
-    workers = [start(place) for place in (0, 20, 40)]
+    workers = [start(place, party=3) for place in (0, 20, 40)]
     written = [int(worker.communicate()[0]) for worker in workers]
     assert sum(written) == TEXTS
     assert all(written)
@@ -97,9 +119,11 @@ def test_three_workers_at_once_write_each_text_once(unbroken: list[list]) -> Non
 
 
 def test_the_rest_of_a_worker_that_dies_goes_to_those_who_live(unbroken: list[list]) -> None:
-    dying, living = start(0), start(32)
-    time.sleep(0.1)
+    dying = start(0, lives=10)
+    await_word(dying, "stopped")
+    held = len(lines())
+    living = start(32)
     dying.kill()
-    living.communicate()
+    assert int(living.communicate()[0]) == TEXTS - held
     assert sorted(lines()) == unbroken
     assert prompt_hash("0") in {line[0] for line in lines()}

@@ -9,22 +9,20 @@ from core import schemas, settings
 from core.data import tables
 from core.errors import LlmcfError
 from core.settings import Workspace
-from llm.cot import text_cache
-from llm.cot.text_cache import SHARDS
-from tests.integration.test_generate import Parrot, model, place, run, texts
+from llm.texts.cache import SHARDS, TextCache
+from tests.parrot import Parrot, run, texts
 
 pytestmark = pytest.mark.integration
-__all__ = ["model", "place"]
 
 
 def test_a_full_disk_in_the_middle_of_a_shard_loses_nothing(place: Workspace, model: Path) -> None:
-    real = text_cache.TextCache.path
+    real = TextCache.path
     with pytest.MonkeyPatch.context() as patch:
 
-        def path(cache: text_cache.TextCache, shard: int) -> Path:
+        def path(cache: TextCache, shard: int) -> Path:
             return Path("/dev/full") if len(cache._entries) == 7 else real(cache, shard)
 
-        patch.setattr(text_cache.TextCache, "path", path)
+        patch.setattr(TextCache, "path", path)
         with pytest.raises(LlmcfError, match=r"/dev/full takes no more \(No space left .*\); finished texts are kept"):
             run(place, model, Parrot())
     done = run(place, model, Parrot())

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import LlmcfError
 from core.settings import Workspace
-from ict import milvus
+from ict import milvus, milvus_lite
 
 pytestmark = pytest.mark.integration
 
@@ -77,14 +77,15 @@ def test_a_missing_collection_names_the_verb(ws: Workspace) -> None:
         milvus.load(client, ws, "items", "llmcf export")
 
 
-def test_a_file_held_by_another_process_is_a_clear_error(ws: Workspace) -> None:
+def test_a_file_held_by_another_process_is_a_clear_error(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(milvus_lite, "PATIENCE_S", 1)
     with milvus.connect(ws):
         pass
     command = [sys.executable, "-c", HOLDER, str(ws.path("milvus.db"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LlmcfError, match=r"held by another process.*LLMCF_MILVUS_URI"), milvus.connect(ws):
+        with pytest.raises(LlmcfError, match=r"held by process.*LLMCF_MILVUS_URI"), milvus.connect(ws):
             pass
         holder.communicate("")
     with milvus.connect(ws) as client:  # and nothing is left locked

@@ -1,23 +1,27 @@
 """The online path over a real Triton, Milvus and CoT index; Feast is answered from the prepared tables."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
-from core import settings
 from core.contracts import DENSE, FIRST_ID, HISTORY, RETRIEVAL_WIDTH
 from core.data import tables, vocabulary
-from core.errors import LlmcfError, UsageError
+from core.errors import Missing, UsageError
 from core.settings import Workspace
+from ict import milvus
 from ict.examples import ExampleSet
 from ict.index import index
 from llmcf.serving import recommend, releases, serve
+from llmcf.serving.manifest import Release
+from llmcf.serving.pruning import drop_unnamed, prune
 from llmcf.serving.recommender import CANDIDATES, Recommender
-from llmcf.serving.releases import Release
 from llmcf.serving.triton_client import Client
 from llmcf.serving.triton_server import Server
 from retrieval_stage import items
@@ -54,84 +58,93 @@ class PreparedFeatures:
 @pytest.fixture(scope="module")
 def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """A copy of the tiny workspace with examples, item vectors and a release of invented weights."""
-    models, count = tmp_path_factory.mktemp("models"), tables.items(own).num_rows
-    rows = tables.training_rows(own)
-    sample = np.flatnonzero(rows["split"].to_numpy() == "train")[::5]
-    write_examples(own, rows, sample, count)
-    collection = index(own).details["collection"]
-    vectors = np.random.default_rng(0).standard_normal((count, RETRIEVAL_WIDTH), dtype=np.float32)
-    published = items.publish(own, np.arange(count) + FIRST_ID, vectors)
-    write_release(models, own, collections={"cot": collection, "items": published})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMCF_TRITON_MODELS", str(models))
+        patch.setenv("LLMCF_TRITON_MODELS", str(tmp_path_factory.mktemp("models")))
+        make_release(own, seed=0)
         yield own
 
 
-def write_examples(ws: Workspace, rows: Any, sample: np.ndarray, count: int) -> None:
-    import torch
-
+def make_release(ws: Workspace, seed: int) -> Release:
+    """Examples, item vectors and weights of a seed's own, live."""
+    rows, count = tables.training_rows(ws), tables.items(ws).num_rows
+    sample = np.flatnonzero(rows["split"].to_numpy() == "train")[seed::5].copy()
     cot = torch.nn.functional.normalize(torch.randn(len(sample), 16), dim=-1)
-    write_cot_set(ws, ExampleSet.of(rows, torch.from_numpy(sample), cot, item_vectors(items=count)))
-
-
-@pytest.fixture(scope="module")
-def server(ws: Workspace) -> Iterator[Server]:
-    release = releases.require(ws)
-    with serve.connect(release) as running:
-        yield running
+    text_vectors = item_vectors(items=count, seed=seed)
+    write_cot_set(ws, ExampleSet.of(rows, torch.from_numpy(sample), cot, text_vectors), seed=seed)
+    vectors = np.random.default_rng(seed).standard_normal((count, RETRIEVAL_WIDTH), dtype=np.float32)
+    published = items.publish(ws, np.arange(count) + FIRST_ID, vectors)
+    collections = {"cot": index(ws).details["collection"], "items": published}
+    return write_release(
+        ws,
+        seed=seed,
+        collections=collections,
+        item_vectors=text_vectors.numpy(),
+        users_end=tables.users(ws).num_rows + FIRST_ID,
+        items_end=count + FIRST_ID,
+    )
 
 
 @pytest.fixture
 def release(ws: Workspace) -> Release:
-    return releases.require(ws)
+    return releases.read(ws.dataset, 1)
+
+
+@pytest.fixture(scope="module")
+def server(ws: Workspace) -> Iterator[Server]:
+    with serve.connect(releases.read(ws.dataset, 1)) as running:
+        yield running
 
 
 @pytest.fixture
-def recommender(ws: Workspace, release: Release, monkeypatch: pytest.MonkeyPatch) -> Recommender:
+def client(server: Server, release: Release) -> Iterator[Client]:
+    with Client(server, release.stages) as connected:
+        yield connected
+
+
+@pytest.fixture
+def recommender(release: Release, monkeypatch: pytest.MonkeyPatch) -> Recommender:
     monkeypatch.setattr("llmcf.online.reader.OnlineFeatures", PreparedFeatures)
-    return Recommender.load(ws, release)
+    return Recommender.load(release)
 
 
 def test_items_come_best_first_and_none_was_taken_before(
-    ws: Workspace, server: Server, recommender: Recommender
+    ws: Workspace, client: Client, recommender: Recommender
 ) -> None:
     user = tables.users(ws)["raw_id"][3].as_py()
-    with Client(server) as client:
-        answer = recommender.recommend(client, user, 10)
+    answer = recommender.recommend(client, user, 10)
     scores = [item.score for item in answer.items]
     assert len(scores) == 10
     assert scores == sorted(scores, key=lambda score: -(score or 0.0))
-    row = recommender.catalogue.users[user]
-    taken = {recommender.catalogue.item_ids[item] for item in recommender.catalogue.taken[row].tolist()}
+    row = recommender.users.row_of(user)
+    assert row is not None
+    taken = {recommender.catalogue.item_ids[item] for item in recommender.taken(row).tolist()}
+    assert taken
     assert not taken & {item.item for item in answer.items}
     assert len({item.item for item in answer.items}) == 10
     assert not answer.cold_start
 
 
-def test_the_evidence_is_what_the_ranker_was_given(server: Server, recommender: Recommender, ws: Workspace) -> None:
+def test_the_evidence_is_what_the_ranker_was_given(client: Client, recommender: Recommender, ws: Workspace) -> None:
     user = tables.users(ws)["raw_id"][5].as_py()
-    with Client(server) as client:
-        answer = recommender.recommend(client, user, 5)
+    answer = recommender.recommend(client, user, 5)
     for item in answer.items:
         assert 1 <= len(item.evidence) <= 4
         similarities = [evidence.similarity for evidence in item.evidence]
         assert similarities == sorted(similarities, reverse=True)
         for evidence in item.evidence:
             assert evidence.text == f"text {evidence.example}"
-            assert evidence.title in recommender.catalogue.titles.values()
+            assert evidence.title in recommender.catalogue.names.values()
         assert {evidence.liked for evidence in item.evidence} == {True, False}
 
 
-def test_every_stage_is_timed(server: Server, recommender: Recommender, ws: Workspace) -> None:
-    with Client(server) as client:
-        answer = recommender.recommend(client, tables.users(ws)["raw_id"][0].as_py(), 1)
+def test_every_stage_is_timed(client: Client, recommender: Recommender, ws: Workspace) -> None:
+    answer = recommender.recommend(client, tables.users(ws)["raw_id"][0].as_py(), 1)
     assert {"features", "user vector", "item search", "examples", "ranker"} <= set(answer.milliseconds)
     assert all(taken >= 0 for taken in answer.milliseconds.values())
 
 
-def test_an_unknown_user_gets_popular_items_and_a_note(server: Server, recommender: Recommender) -> None:
-    with Client(server) as client:
-        answer = recommender.recommend(client, "no such user", 3)
+def test_an_unknown_user_gets_popular_items_and_a_note(client: Client, recommender: Recommender) -> None:
+    answer = recommender.recommend(client, "no such user", 3)
     assert answer.cold_start
     assert "cold start" in answer.note
     expected = [recommender.catalogue.item_ids[item] for item in recommender.features.popular(3)]
@@ -140,41 +153,68 @@ def test_an_unknown_user_gets_popular_items_and_a_note(server: Server, recommend
 
 
 def test_a_user_and_an_item_newer_than_the_release_are_served_as_unknown(
-    ws: Workspace, server: Server, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+    ws: Workspace, client: Client, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = vocabulary.grow(ws.dataset, "users", ["newcomer"])["newcomer"]
     item = vocabulary.grow(ws.dataset, "items", ["novelty"])["novelty"]
-    assert user >= recommender.catalogue.users_end
-    assert item >= recommender.catalogue.items_end
+    assert user >= recommender.release.users_end
+    assert item >= recommender.release.items_end
     old = tables.items(ws)["item"].to_pylist()[:3]
     states = {user: {"history": [0] * (HISTORY - 4) + [*old, item], "activity": float(np.log1p(4))}}
     monkeypatch.setattr(recommender.features, "user", states.get)
-    with Client(server) as client:
-        answer = recommender.recommend(client, "newcomer", 10)
+    answer = recommender.recommend(client, "newcomer", 10)
     assert not answer.cold_start
     assert len(answer.items) == 10
     assert not {found.item for found in answer.items} & {recommender.catalogue.item_ids[row] for row in old}
     assert all(found.evidence for found in answer.items)
 
 
-def test_all_candidates_are_ranked_in_one_request(server: Server, recommender: Recommender, ws: Workspace) -> None:
-    with Client(server) as client:
-        before = client.executions("ranker")
-        recommender.recommend(client, tables.users(ws)["raw_id"][1].as_py(), 2)
-        assert client.executions("ranker") == (before[0] + 1, before[1] + 1)
+def test_all_candidates_are_ranked_in_one_request(client: Client, recommender: Recommender, ws: Workspace) -> None:
+    before = client.executions("ranker")
+    recommender.recommend(client, tables.users(ws)["raw_id"][1].as_py(), 2)
+    assert client.executions("ranker") == (before[0] + 1, before[1] + 1)
 
 
-def test_what_no_graph_reads_is_not_looked_up(ws: Workspace, server: Server, recommender: Recommender) -> None:
-    without = replace(recommender, reads={model: frozenset({"user"}) for model in recommender.reads})
-    with Client(server) as client:
-        answer = without.recommend(client, tables.users(ws)["raw_id"][1].as_py(), 3)
+def reading(release: Release, *names: str) -> Release:
+    """The release as if its graphs read these inputs only."""
+    stages = {
+        model: replace(stage, inputs=tuple(one for one in stage.inputs if one.name in names))
+        for model, stage in release.stages.items()
+    }
+    return replace(release, stages=stages)
+
+
+def test_what_no_graph_reads_is_not_looked_up(ws: Workspace, client: Client, recommender: Recommender) -> None:
+    without = replace(recommender, release=reading(recommender.release, "user"))
+    answer = without.recommend(client, tables.users(ws)["raw_id"][1].as_py(), 3)
     assert all(not item.evidence for item in answer.items)
     assert not without.features.asked_items  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_the_verb_answers_for_several_users(ws: Workspace, recommender: Recommender) -> None:
+def test_somebody_who_took_everything_gets_an_empty_answer_and_others_theirs(
+    ws: Workspace, client: Client, recommender: Recommender
+) -> None:
+    first, second = tables.users(ws)["raw_id"].to_pylist()[:2]
+    everything = tables.items(ws)["item"].to_numpy()
+    row = recommender.users.row_of(first)
+    greedy = replace(recommender, taken=lambda user: everything if user == row else recommender.taken(user))
+    nothing, some = (greedy.recommend(client, user, 5) for user in (first, second))
+    assert not nothing.items
+    assert "nothing is left" in nothing.note
+    assert len(some.items) == 5
+
+
+def test_what_was_taken_long_ago_does_not_come_back(ws: Workspace, client: Client, recommender: Recommender) -> None:
+    user = tables.users(ws)["raw_id"][2].as_py()
+    best = recommender.recommend(client, user, 1).items[0].item
+    row = next(row for row, raw_id in recommender.catalogue.item_ids.items() if raw_id == best)
+    more = replace(recommender, taken=lambda user: np.append(recommender.taken(user), row))
+    assert best not in {item.item for item in more.recommend(client, user, 100).items}, "though no history names it"
+
+
+def test_the_verb_answers_for_several_users(ws: Workspace, recommender: Recommender, release: Release) -> None:
     users = [*tables.users(ws)["raw_id"][:2].to_pylist(), "stranger"]
-    result = recommend.recommend(ws, users=users, k=4)
+    result = recommend.recommend(release, users=users, k=4)
     assert [answer["user"] for answer in result.details["answers"]] == users
     assert [answer["cold_start"] for answer in result.details["answers"]] == [False, False, True]
     for answer in result.details["answers"]:
@@ -183,29 +223,78 @@ def test_the_verb_answers_for_several_users(ws: Workspace, recommender: Recommen
 
 
 @pytest.mark.parametrize(("k", "users"), [(0, ["1"]), (CANDIDATES + 1, ["1"]), (3, [])])
-def test_a_wrong_request_is_refused(ws: Workspace, k: int, users: list[str]) -> None:
+def test_a_wrong_request_is_refused(release: Release, k: int, users: list[str]) -> None:
     with pytest.raises(UsageError):
-        recommend.recommend(ws, users=users, k=k)
+        recommend.recommend(release, users=users, k=k)
 
 
-def test_a_release_made_with_other_examples_is_refused(
-    ws: Workspace, release: Release, recommender: Recommender
+@pytest.mark.parametrize("kind", ["cot", "items"])
+def test_a_release_whose_collections_are_gone_is_refused(release: Release, recommender: Recommender, kind: str) -> None:
+    stale = replace(release, collections={**release.collections, kind: "older_v1"})
+    with pytest.raises(Missing, match=r"older_v1.*llmcf export"):
+        Recommender.load(stale)
+
+
+def answers(ws: Workspace) -> list[dict[str, Any]]:
+    """What the live release says to some people: items, scores, evidence."""
+    users = tables.users(ws)["raw_id"].to_pylist()[:4]
+    given = recommend.recommend(releases.require(ws.dataset), users=users, k=10).details["answers"]
+    return [{name: value for name, value in answer.items() if name != "milliseconds"} for answer in given]
+
+
+def test_rolling_back_over_two_releases_gives_the_answers_of_before(
+    ws: Workspace, recommender: Recommender, release: Release
 ) -> None:
-    stale = replace(release, collections={**release.collections, "cot": "older_v1"})
-    with pytest.raises(LlmcfError, match=r"older_v1.*llmcf export"):
-        Recommender.load(ws, stale)
+    """Each release has examples, item vectors and weights of its own; the later ones are indexed over the first."""
+    releases.promote(release)
+    before = answers(ws)
+    for seed in (1, 2):
+        make_release(ws, seed)
+        with releases.locked():
+            prune(ws.dataset)
+    newest = answers(ws)
+    assert newest != before
+    assert [releases.rollback(ws.dataset).number for _ in range(2)] == [2, 1]
+    assert answers(ws) == before
+    releases.promote(releases.read(ws.dataset, 3))
+    assert answers(ws) == newest
 
 
-def test_a_release_whose_item_vectors_are_gone_is_refused(
-    ws: Workspace, release: Release, recommender: Recommender
+def test_what_lies_in_the_workspace_today_changes_no_answer(
+    ws: Workspace, recommender: Recommender, release: Release
 ) -> None:
-    stale = replace(release, collections={**release.collections, "items": "older_v1"})
-    with pytest.raises(LlmcfError, match=r"older_v1.*llmcf export"):
-        Recommender.load(ws, stale)
+    """The next day's data, vectors and index come while the release serves, even to a service that starts only then."""
+    releases.promote(release)
+    before = answers(ws)
+    more = vocabulary.grow(ws.dataset, "items", ["of tomorrow"])["of tomorrow"]
+    path = ws.path("data", "items.parquet")
+    table = pq.read_table(path)
+    newer = table.slice(0, 1).set_column(0, "item", pa.array([more])).set_column(1, "raw_id", pa.array(["of tomorrow"]))
+    renamed = pa.concat_tables([table, newer.cast(table.schema)]).set_column(
+        table.schema.get_field_index("title"), "title", pa.array(["another name"] * (len(table) + 1))
+    )
+    kept, folder = path.read_bytes(), ws.path("cot")
+    shutil.copytree(folder, folder.with_name("cot.kept"))
+    try:
+        pq.write_table(renamed, path)
+        shutil.rmtree(folder / "vectors")
+        assert answers(ws) == before
+    finally:
+        path.write_bytes(kept)
+        shutil.rmtree(folder)
+        folder.with_name("cot.kept").rename(folder)
 
 
-def test_without_a_release_the_verb_is_named(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path))
-    with pytest.raises(LlmcfError, match="llmcf export"):
-        recommend.recommend(ws, users=["1"], k=3)
-    assert settings.triton_models() == tmp_path
+def test_versions_that_no_release_names_are_dropped(ws: Workspace, release: Release) -> None:
+    live = releases.require(ws.dataset)
+    items.publish(ws, np.array([FIRST_ID]), np.ones((1, RETRIEVAL_WIDTH), dtype=np.float32))
+    unnamed = items.publish(ws, np.array([FIRST_ID]), np.ones((1, RETRIEVAL_WIDTH), dtype=np.float32))
+    with milvus.connect(ws) as client:
+        before = milvus.names(client)
+    dropped = drop_unnamed(ws)
+    with milvus.connect(ws) as client:
+        left = milvus.names(client)
+    assert len(dropped) == 1
+    assert left == before - set(dropped)
+    assert unnamed in left, "it is live"
+    assert {*live.collections.values(), *release.collections.values()} <= left

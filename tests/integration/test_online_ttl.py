@@ -52,7 +52,7 @@ def test_an_archives_clock_stands_where_its_states_end(ws):
 
 
 def test_a_live_data_set_is_read_by_the_wall_clock(ws, monkeypatch):
-    monkeypatch.setattr(clock, "DATASETS", {ws.dataset: SimpleNamespace(live=True)})
+    monkeypatch.setattr(clock.datasets, "find", lambda name: SimpleNamespace(live=True))
     online = OnlineFeatures(ws)
     assert online.user(2) is None  # states of the nineties
     assert online.stale == {"user_history": 1}
@@ -81,7 +81,7 @@ def test_a_stale_item_loses_what_is_stale_and_keeps_the_rest(ws):
 def test_nothing_is_stale_within_the_ttl(ws):
     online = OnlineFeatures(ws, now=later(ws, 29))
     assert online.user(2)
-    assert all(online.items(tables.items(ws)["item"].to_pylist()))
+    assert all(online.items(tables.offered(ws).tolist()))
     assert online.stale == {}
 
 

@@ -1,5 +1,6 @@
 """A pack gives back the very texts of a run without its model, and only where the same was asked."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,12 @@ from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llm import models
 from llm import packs as kept
-from llm.cot import generate as stage
-from llm.cot import packs
+from llm.cot import judge, packs, wording
 from llm.recgen import score
-from tests.integration.test_generate import Parrot, config, model, place, run, texts
+from llm.texts.packs import Pack
+from tests.parrot import Parrot, run, texts
 
 pytestmark = pytest.mark.integration
-__all__ = ["model", "place"]
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def packed(place: Workspace, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     """A folder with the pack `small` of twenty texts; the tokenizer of prompts is the tiny model's."""
     run(place, model, Parrot())
     folder = tmp_path / "packs"
-    done = packs.pack(place, "small", config(model), folder=folder)
+    done = packs.pack(place, "small", folder=folder)
     assert done.details["texts"] == 20
-    monkeypatch.setattr(packs.models, "llm_path", lambda name: model if name == models.LLM else Path("nowhere"))
+    monkeypatch.setattr(models, "llm_path", lambda name: model if name == models.LLM else Path("nowhere"))
     return folder
 
 
@@ -45,8 +45,51 @@ def test_the_manifest_says_how_to_make_it_again(packed: Path) -> None:
     assert (manifest["texts"], manifest["asked"]) == (20, 20)
 
 
+OPTIONS = {"style": "led", "part_tokens": 20, "prompt_tokens": 120, "candidates": 2, "attempts": 3, "limit": 12}
+
+
+def test_whatever_was_generated_is_packed_and_restored(
+    place: Workspace, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options are those that were generated with: nobody says them again."""
+    monkeypatch.setattr(judge, "best", lambda table, contexts, *, blind: table)
+    run(place, model, Parrot(), recipe="paper", **OPTIONS)
+    before = texts(place)
+    assert len(before) == 24
+    done = packs.pack(place, "other", folder=tmp_path / "packs")
+    assert done.details["texts"] == 24
+    (command,) = storage.read_json(tmp_path / "packs" / "other.json")["rebuild"]
+    assert all(f" --{name.replace('_', '-')} {value}" in command for name, value in OPTIONS.items())
+    monkeypatch.setattr(models, "llm_path", lambda name: model)
+    storage.remove(place.path("cot", "texts"))
+    packs.restore(place, "other", folder=tmp_path / "packs")
+    assert texts(place) == before
+    with pytest.raises(UsageError, match="these texts came from the pack 'other'"):
+        packs.pack(place, "again", folder=tmp_path / "packs")
+
+
+def test_what_was_written_for_other_data_or_by_another_model_is_not_packed(
+    place: Workspace, model: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(model, tmp_path / "own")
+    with pytest.raises(LlmcfError, match=r"run `llmcf cot generate --dataset"):
+        packs.pack(place, "none", folder=tmp_path)
+    run(place, own, Parrot())
+    (own / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(LlmcfError, match=r"own is another model than the one that wrote these texts"):
+        packs.pack(place, "other", folder=tmp_path)
+    shutil.copyfile(model / "tokenizer_config.json", own / "tokenizer_config.json")
+    rows = place.path("training")
+    shared = rows.resolve()
+    rows.unlink()  # the small world's own, which others read
+    shutil.copytree(shared, rows)
+    storage.write_json(rows / "step.json", storage.read_json(rows / "step.json") | {"content": "other"})
+    with pytest.raises(LlmcfError, match="these texts are of other data or another version"):
+        packs.pack(place, "other", folder=tmp_path)
+
+
 def test_texts_for_other_prompts_are_refused(place: Workspace, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage.wording, "HISTORY", 1)
+    monkeypatch.setattr(wording, "HISTORY", 1)
     with pytest.raises(LlmcfError, match=r"18 of 20 texts are not in the pack 'small'"):
         packs.restore(place, "small", folder=packed)
 
@@ -63,7 +106,7 @@ def test_a_pack_of_another_place_or_a_changed_file_is_refused(place: Workspace, 
 
 def test_a_name_is_no_path(place: Workspace, model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="use letters, digits"):
-        packs.pack(place, "../up", config(model), folder=tmp_path)
+        packs.pack(place, "../up", folder=tmp_path)
 
 
 @pytest.mark.parametrize("name", kept.names())
@@ -73,7 +116,7 @@ def test_every_pack_of_the_product_is_whole(name: str) -> None:
         table, manifest = kept.opened(None, name, verb)
         assert table.num_rows - table["p_yes"].null_count == manifest["summary"]["scored"]
         return
-    held = packs.Pack(None, name, verb)
+    held = Pack(None, name, verb)
     assert held.manifest["texts"] == len(held) > 0
     assert all(len(e.parts) == len(e.finish) for e in held._entries.values())
-    assert held.config["engine"] == "openvino"
+    assert held.manifest["config"]["engine"] == "openvino"

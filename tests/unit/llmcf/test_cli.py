@@ -1,14 +1,17 @@
 """The command line: mistakes are answered with the value and the choices, exit code 2, no traceback."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from core.data.datasets import DATASETS
-from llmcf.verbs import options
+from core.data.kept import BUILT_IN
+from llmcf import cli
+from tests.shop import Shop
 
 
 def llmcf(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -49,6 +52,23 @@ def test_a_bad_option_exits_with_2(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "movielens-100k").write_text("no folder")
+    done = llmcf("features", "build", LLMCF_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert str(tmp_path) in done.stderr
+
+
+def test_an_error_of_the_disk_names_the_file_and_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    refused = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "x"))
+    said = cli._of_the_disk(refused)
+    assert said == f"{tmp_path}/x cannot be used (Permission denied); mend it, or name another folder by LLMCF_HOME"
+    assert cli._of_the_disk(PermissionError(errno.EACCES, "Permission denied", "/elsewhere")) is None
+    assert "disk is full" in str(cli._of_the_disk(OSError(errno.ENOSPC, "No space left")))
+
+
 def test_a_verb_out_of_order_names_the_verb_to_run_first(tmp_path) -> None:
     done = llmcf("features", "build", LLMCF_HOME=str(tmp_path))
     assert done.returncode != 0
@@ -80,7 +100,30 @@ def test_json_is_the_only_thing_on_stdout_even_when_a_library_prints() -> None:
 
 
 def test_help_names_every_data_set() -> None:
-    assert tuple(DATASETS) == options.DATASETS
+    done = llmcf("data", "prepare", "--help", COLUMNS="200")
+    assert all(name in done.stdout for name in (*BUILT_IN, "data add"))
+
+
+def test_a_data_set_of_ones_own_is_prepared_by_name_in_its_own_order(tmp_path: Path) -> None:
+    shop = Shop()
+    shop.toml = {"order": "published", **shop.toml}
+    shop.write(tmp_path / "export")
+    home = {"LLMCF_HOME": str(tmp_path / "home")}
+    assert llmcf("data", "add", "my-shop", "--source", str(tmp_path / "export"), **home).returncode == 0
+    done = llmcf("data", "prepare", "--dataset", "my-shop", "--as-of", "2025-W10-2", "--json", **home)
+    result = json.loads(done.stdout)
+    assert (result["order"], result["as_of"]) == ("published", "2025-03-04")
+    assert "interactions from 2025-03-01" in done.stderr
+    unknown = llmcf("features", "build", "--dataset", "your-shop", **home)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "my-shop; or add your own: llmcf data add" in unknown.stderr
+
+
+def test_json_holds_no_number_that_json_has_not() -> None:
+    script = NOISY.replace('"auc": 0.5', '"auc": float("nan"), "loss": [float("inf"), 1.5]')
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(name))
+    assert found["metrics"] == {"test": {"auc": None, "loss": [None, 1.5]}}
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -9,6 +9,7 @@ import torch
 from core.contracts import FRAMEWORKS, RECIPES
 from core.errors import UsageError
 from core.settings import Workspace
+from ranking.bags import padded_fields
 from ranking.graph import GatherFields
 from ranking.layers import FIELDS, SparseFields, Standardise, mean_bag
 from ranking.recipes import from_json, resolve
@@ -24,7 +25,8 @@ def test_torchrec_bags_equal_plain_gathers() -> None:
     fields = SparseFields(shape.tables, width=8)
     requests = builder.rows.requests
     trained = fields(builder(torch.arange(len(requests)), training=False).sparse)
-    served = GatherFields(fields, builder.items)(requests.user_B, requests.item_B, requests.history_BL)
+    ids = padded_fields(builder.items, requests.user_B, requests.item_B, requests.history_BL)
+    served = GatherFields(fields)(ids)
     assert trained[0].shape == (len(requests), len(FIELDS), 8)
     for left, right in zip(trained, served, strict=True):
         torch.testing.assert_close(left, right)

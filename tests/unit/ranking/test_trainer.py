@@ -13,16 +13,13 @@ import pytest
 import torch
 
 from core import metrics, steps, storage
-from core.contracts import DENSE
 from core.data import tables
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from ranking import loop
-from ranking.export import export_onnx, request_of
-from ranking.graph import RankerGraph
+from ranking.export import export_graph
 from ranking.ranker import build
 from ranking.recipes import resolve
-from ranking.registry import MODELS
 from ranking.trainer import estimate_train, train
 from tests import in_memory
 
@@ -155,55 +152,9 @@ def test_the_estimate_grows_with_rows_epochs_and_framework(ws: Workspace) -> Non
     assert seconds("none", 1) < seconds("none", 4) < seconds("llm-cf", 4)
 
 
-@pytest.mark.parametrize(("framework", "recipe"), [("llm-cf", "strict"), ("llm-cf", "best")])
-def test_the_exported_graph_is_the_model_at_any_batch(
-    ws: Workspace, tmp_path: Path, framework: str, recipe: str
-) -> None:
-    """Equality with the model is the export's own check; here: the contract's names, any batch, missing examples."""
-    import onnxruntime
-
-    train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=2)
-    path = tmp_path / "model.onnx"
-    manifest = export_onnx(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, path=path)
-    reads = {
-        "strict": ["user", "item", "history", "examples"],
-        "best": ["user", "item", "history", "dense", "examples", "similarity"],
-    }
-    assert manifest["inputs"] == reads[recipe]
-    session = onnxruntime.InferenceSession(path)
-    assert [node.name for node in session.get_inputs()] == manifest["inputs"]
-    assert [node.name for node in session.get_outputs()] == ["score"]
-    table = tables.training_rows(ws).slice(3, 7)
-    feed = {
-        "user": table["user"].to_numpy(),
-        "item": table["item"].to_numpy(),
-        "history": np.stack(table["history"].to_numpy(zero_copy_only=False)),
-        "dense": np.zeros((7, len(DENSE)), dtype=np.float32),
-        "examples": np.array([[1, 2, 3, 4], [0, 0, 0, 0], [60, 0, 5, 0]] * 3, dtype=np.int64)[:7],
-        "similarity": np.full((7, 4), 0.3, dtype=np.float32),
-    }
-    wanted = {name: feed[name] for name in manifest["inputs"]}
-    together = np.asarray(session.run(None, wanted)[0])
-    assert together.shape == (7,)
-    alone = [np.asarray(session.run(None, {name: v[i : i + 1] for name, v in wanted.items()})[0]) for i in range(7)]
-    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("model", "framework", "recipe"),
-    [(model, framework, "best") for model in MODELS for framework in ("none", "llm-cf")]
-    + [("deepfm", "llm-cf", "paper"), ("xdeepfm", "kar", "strict"), ("din", "llm-cf+kd", "strict")],
-)
-def test_the_graph_to_be_exported_scores_like_the_model(model: str, framework: str, recipe: str) -> None:
-    config = resolve(PLACE, model=model, framework=framework, recipe=recipe, seed=1)
-    batches, shape = in_memory.batches(model=model, framework=framework, recipe=recipe)
-    ranker = build(config, shape).eval()
-    served = RankerGraph(ranker, batches).eval()
-    at_N = torch.arange(0, len(batches.rows.label_N), 11)
-    request = {name: torch.from_numpy(values) for name, values in request_of(batches, config, at_N).items()}
-    with torch.no_grad():
-        scores = served(**request).numpy()
-    np.testing.assert_allclose(scores, loop.predict(ranker, batches, at_N), atol=1e-5)
+def export(ws: Workspace, folder: Path, *, framework: str, seed: int) -> None:
+    named = resolve(ws, model="deepfm", framework=framework, recipe="strict", seed=seed)
+    export_graph(ws, named, folder, folder / "kept.safetensors")
 
 
 def test_a_run_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: Path) -> None:
@@ -212,11 +163,11 @@ def test_a_run_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: Pa
     before = stamp.read_text()
     stamp.write_text(before.replace('"content": "', '"content": "other'))
     with pytest.raises(LlmcfError, match="older than its inputs or its code; run `llmcf rank train --model deepfm"):
-        export_onnx(ws, model="deepfm", framework="none", recipe="strict", seed=7, path=tmp_path / "m.onnx")
+        export(ws, tmp_path, framework="none", seed=7)
     stamp.write_text(before)
     with pytest.raises(LlmcfError, match="--seed 8"):
-        export_onnx(ws, model="deepfm", framework="none", recipe="strict", seed=8, path=tmp_path / "m.onnx")
-    assert not (tmp_path / "m.onnx").exists()
+        export(ws, tmp_path, framework="none", seed=8)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_of_texts_of_another_encoder_is_refused_by_name(ws: Workspace, tmp_path: Path) -> None:
@@ -227,7 +178,7 @@ def test_a_run_of_texts_of_another_encoder_is_refused_by_name(ws: Workspace, tmp
     storage.write_json(stamp, content | {"config": content["config"] | {"encoder": "bge", "hash": "12"}})
     try:
         with pytest.raises(UsageError, match="is of the text encoder @, and not of bge@12"):
-            export_onnx(ws, model="deepfm", framework="llm-cf", recipe="strict", seed=9, path=tmp_path / "m.onnx")
+            export(ws, tmp_path, framework="llm-cf", seed=9)
     finally:
         stamp.write_text(before)
-    assert not (tmp_path / "m.onnx").exists()
+    assert not list(tmp_path.iterdir())

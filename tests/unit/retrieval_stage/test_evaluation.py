@@ -44,7 +44,22 @@ def test_the_true_item_first_is_rank_one_and_equal_scores_are_last() -> None:
 
 
 def test_popularity_counts_training_rows_only() -> None:
-    scores = evaluation.by_popularity(SEQUENCES, ITEMS + FIRST_ID)(TEST)
+    scores = evaluation.by_popularity(SEQUENCES, torch.ones(ITEMS, dtype=torch.bool))(TEST)
     assert scores.shape == (3, ITEMS)
     assert scores[0].sum() == len(SEQUENCES.of_split("train"))
     assert evaluation.summary(torch.tensor([1, 20]), torch.tensor([2, 3]))["masked"]["hit@10"] == 0.5
+
+
+def test_what_is_not_offered_ranks_nowhere_even_where_nobody_took_anything() -> None:
+    """The floor gives items that no training row took 0, which ties count as better than a target with 0."""
+    offered = torch.ones(ITEMS, dtype=torch.bool)
+    index = TEST[:1]
+    target = int(SEQUENCES.item_N[index]) - FIRST_ID
+    gone = [place for place in range(ITEMS) if place != target][:4]
+    offered[gone] = False
+    everything = evaluation.by_popularity(SEQUENCES, torch.ones(ITEMS, dtype=torch.bool))
+    unmasked = evaluation.catalogue_ranks(everything, SEQUENCES, index)[1].item()
+    fewer = evaluation.catalogue_ranks(evaluation.by_popularity(SEQUENCES, offered), SEQUENCES, index)[1].item()
+    above = sum(bool(everything(index)[0][place] >= everything(index)[0][target]) for place in gone)
+    assert above > 0
+    assert fewer == unmasked - above

@@ -10,6 +10,7 @@ from core.contracts import FIRST_ID, PAD, UNKNOWN
 from core.errors import UsageError
 from ict.examples import Requests
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
+from retrieval_stage import evaluation
 from retrieval_stage.configs import RetrievalConfig, SasRecConfig
 from retrieval_stage.objective import step_loss
 from retrieval_stage.recipes import resolve
@@ -28,12 +29,12 @@ def config_of(framework: str, recipe: str = "strict") -> RetrievalConfig:
     return replace(config, width=16, backbone=SasRecConfig(dropout=0.0), positions=1.0)
 
 
-def tower_of(config: RetrievalConfig) -> UserTower:
+def tower_of(config: RetrievalConfig, offered_V: torch.Tensor | None = None) -> UserTower:
     torch.manual_seed(3)
     known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)
     known[5] = False
     examples = EXAMPLES if config.framework == "llm-cf" else None
-    return UserTower(config, known_U=known, items=ITEMS + FIRST_ID, examples=examples)
+    return UserTower(config, known_U=known, items=ITEMS + FIRST_ID, examples=examples, offered_V=offered_V)
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +146,37 @@ def test_unknown_names_list_the_choices(name: str, value: str) -> None:
     names = {"model": "sasrec", "framework": "none", "recipe": "strict", name: value}
     with pytest.raises(UsageError, match=f"unknown .*'{value}'; choose one of"):
         resolve(model=names["model"], framework=names["framework"], recipe=names["recipe"], seed=1)
+
+
+@pytest.mark.parametrize("negatives", [0, 50])
+def test_what_is_not_offered_is_no_negative_and_is_not_ranked(shown: Neighbours, negatives: int) -> None:
+    """Rows of another shop lie before, between and after those of this one; without them all is the same."""
+    config = replace(config_of("none"), negatives=negatives, unknown_item=0.0)
+    wide = 2 * ITEMS + 3
+    offered = torch.zeros(wide, dtype=torch.bool)
+    moved = torch.arange(ITEMS) * 2 + 1  # where this shop's items lie in the wide table
+    offered[moved] = True
+    place = torch.cat([torch.arange(FIRST_ID), moved + FIRST_ID])
+    sparse = replace(SEQUENCES, item_N=place[SEQUENCES.item_N], history_NL=place[SEQUENCES.history_NL])
+    dense_tower = tower_of(config)
+    torch.manual_seed(3)
+    known = dense_tower.known_U
+    sparse_tower = UserTower(config, known_U=known, items=wide + FIRST_ID, offered_V=offered)
+    state = dense_tower.state_dict()
+    (name,) = (name for name in state if name.startswith("item."))
+    table = torch.randn(wide + FIRST_ID, config.width)
+    table[place] = state[name]
+    sparse_tower.load_state_dict(state | {name: table})
+    ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
+    pairs = ((dense_tower, SEQUENCES), (sparse_tower, sparse))
+    losses = [step_loss(tower, rows, shown, ends, torch.Generator().manual_seed(5)) for tower, rows in pairs]
+    assert_close(losses[0], losses[1])
+    losses[1].backward()
+    assert sparse_tower.item.weight.grad is not None
+    assert not sparse_tower.item.weight.grad[FIRST_ID:][~offered].any()
+    test = SEQUENCES.of_split("test")
+    for tower, _ in pairs:
+        tower.eval()
+    ranks = [evaluation.catalogue_ranks(evaluation.by_tower(t, rows, shown), rows, test) for t, rows in pairs]
+    for of_dense, of_sparse in zip(*ranks, strict=True):
+        assert of_dense.tolist() == of_sparse.tolist()

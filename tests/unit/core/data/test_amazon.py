@@ -7,15 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.data import tables
+from core.data import datasets, tables
 from core.data.dataset import RawTables
-from core.data.datasets import DATASETS
 from core.data.prepare import prepare
 from core.errors import UsageError
 from core.settings import Workspace
 from tests.amazon_files import META, REVIEWS, official, review
 
-BEAUTY = DATASETS["amazon-beauty"]
+BEAUTY = datasets.find("amazon-beauty")
 DAY = 86_400
 
 
@@ -35,7 +34,9 @@ def meta(item: str, **fields: object) -> str:
 def test_json_and_python_literals_give_titles_brands_and_categories(tmp_path):
     paths = "[['Beauty', 'Skin'], ['Beauty', 'Eyes', 'Skin']]"
     literal = f"{{'asin': 'B1', 'title': \"L'Or\", 'price': 5.0, 'brand': 'X', 'categories': {paths}}}"
-    source = official(tmp_path, [review("A1", "B1", 5), review("A1", "B2", 6)], [literal, meta("B2"), meta("B3")])
+    source = official(
+        tmp_path, [review("A1", "B1", 5 * DAY), review("A1", "B2", 6 * DAY)], [literal, meta("B2"), meta("B3")]
+    )
     found = read(source)
     assert found.items.to_pylist() == [
         {"raw_id": "B1", "title": "L'Or", "brand": "X", "categories": ["Skin", "Eyes"]},
@@ -46,9 +47,8 @@ def test_json_and_python_literals_give_titles_brands_and_categories(tmp_path):
 
 def test_interactions_come_by_time_user_and_asin_whatever_the_order_of_lines(tmp_path):
     events = [("A2", "B9", 5), ("A1", "B2", 9), ("A1", "B3", 5), ("A1", "B1", 9), ("A1", "B2", 5)]
-    found = read(official(tmp_path, [review(*event) for event in events])).interactions
-    names = ("user", "item", "timestamp")
-    assert [tuple(row[name] for name in names) for row in found.to_pylist()] == [
+    found = read(official(tmp_path, [review(user, item, day * DAY) for user, item, day in events])).interactions
+    assert [(row["user"], row["item"], row["timestamp"] // DAY) for row in found.to_pylist()] == [
         ("A1", "B2", 5), ("A1", "B3", 5), ("A2", "B9", 5), ("A1", "B1", 9), ("A1", "B2", 9)
     ]  # fmt: skip
 
@@ -58,7 +58,8 @@ BAD = {
     "missing_field": ['{"asin": "B1", "unixReviewTime": 5}', '{"reviewerID": "A", "asin": "B"}'],
     "bad_id": [review("", "B1", 5), review("A\0", "B1", 5)],
     "bad_time": [review("A", "B", "yesterday"), review("A", "B", True), review("A", "B", 1e300)],
-    "negative_time": [review("A", "B", -1)],
+    "no_date": [review("A", "B", 0), review("A", "B", 3_600), review("A", "B", -1), review("A", "B", -62_135_596_800)],
+    "negative_time": [review("A", "B", -86_400)],
     "future_time": [review("A", "B", 1_300_000_000_000), review("A", "B", 40_000_000_000)],
 }  # fmt: skip
 

@@ -175,9 +175,25 @@ def _frozen(row: dict) -> bool:
     return not row["label"] and row["draw"] == 0 and row["split"] != "test_on_sale"
 
 
-def test_a_user_who_has_everything_is_an_error(prepared):
-    with pytest.raises(UsageError, match="user row 2 has every item"):
-        prepared(takes("u", "abcd") + takes("v", "abc"))
+def test_a_user_who_has_everything_has_no_negatives_and_all_others_keep_their_numbers(prepared):
+    rows, interactions = prepared(takes("u", "abcd") + takes("v", "abc") + takes("w", "bcd"))
+    first = [row for row in rows if row["row"] < 2 * len(interactions)]
+    assert [row["row"] for row in first if row["user"] == 2] == [0, 2, 4, 6]  # positives only
+    assert [row["row"] for row in first if row["user"] > 2] == list(range(8, 20))
+    assert all(row["label"] == 1 - row["row"] % 2 for row in rows)
+
+
+def test_nobody_with_anything_left_is_an_error(prepared):
+    with pytest.raises(UsageError, match="everybody has every item"):
+        prepared(takes("u", "abc") + takes("v", "abc"))
+
+
+def test_a_split_that_one_day_leaves_empty_names_day_share_and_remedy(prepared):
+    lines = [("uvwxy"[n % 5], f"i{n}", 0) for n in range(85)] + [("u", f"j{n}", 1 + n) for n in range(15)]
+    said = r"no rows for the train split.*85% of them are of 1970-01-01.*--order shuffled-ties"
+    with pytest.raises(UsageError, match=said):
+        prepared(lines, "global-time")
+    prepared(lines, "shuffled-ties")
 
 
 def test_a_test_row_with_nothing_else_on_sale_has_no_second_pair(prepared):

@@ -6,7 +6,7 @@ import pytest
 
 from core import schemas
 from llm.contexts import Context, Item
-from llm.cot import judge, selection
+from llm.cot import judge
 
 SOAP = Item(title="Soap", brand="", kind="Bath")
 CONTEXT = Context(row=4, profile="", history=(SOAP,), target=SOAP, label=1)
@@ -30,15 +30,15 @@ def test_parts_are_the_cosines_they_say() -> None:
 
 
 def test_consistency_chooses_nothing_where_the_label_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.cot.encoder.Encoder", lambda name: encode)
+    monkeypatch.setattr("llm.texts.encoder.Encoder", lambda name: encode)
     facts = {"row": 4, "flags": [], "tokens": 1, "finish": "stop", "prompt_hash": "", "model": "", "engine": ""}
     both = [facts | {"text": text} for text in ("Soap bath.", "Soap other.")]
     table = pa.Table.from_pylist(both, schema=schemas.COT_TEXTS)
-    told = judge.best(table, {4: CONTEXT})
+    told = judge.best(table, {4: CONTEXT}, blind=True)
     assert told["text"].to_pylist() == ["Soap bath."]
     values = iter([{"coherence": [0, 0], "completeness": [0, 0], "relevance": [0.1, 0], "consistency": [0, 1]}] * 2)
     monkeypatch.setattr(judge, "scores", lambda *_: {k: np.array(v) for k, v in next(values).items()})
-    assert judge.best(table, {4: CONTEXT})["text"].to_pylist() == ["Soap bath."]
+    assert judge.best(table, {4: CONTEXT}, blind=True)["text"].to_pylist() == ["Soap bath."]
     assert judge.best(table, {4: CONTEXT}, blind=False)["text"].to_pylist() == ["Soap other."]
 
 
@@ -53,20 +53,6 @@ def test_content_ranks_a_texts_own_item_and_history() -> None:
     assert np.isnan(empty.history_N).all()
     wrong = judge.content(items[own + 1], own, items, items[own], seed=1)
     assert wrong.item_N.max() < 0.6
-
-
-def test_medoids_are_distinct_and_cover_the_clusters() -> None:
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(8, 5)) * 20
-    points = (centres[:, None] + rng.normal(size=(8, 40, 5))).reshape(-1, 5).astype(np.float32)
-    found = selection.medoids(points, 16, seed=1)
-    assert len(set(found.tolist())) == 16
-    assert set((found // 40).tolist()) == set(range(8))
-
-
-def test_shares_are_whole_and_in_proportion() -> None:
-    assert selection._shares(np.array([10, 30, 60]), 10).tolist() == [1, 3, 6]
-    assert selection._shares(np.array([1, 1, 1]), 2).sum() == 2
 
 
 def test_a_probe_finds_labels_that_were_told_and_none_that_were_not() -> None:

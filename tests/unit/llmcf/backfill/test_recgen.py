@@ -10,8 +10,8 @@ import pytest
 from core import measurements
 from core.errors import LlmcfError
 from core.settings import Workspace
-from llm.recgen.evaluate import Evaluation, Size
-from llm.recgen.train import TuningConfig
+from llm.recgen.evaluate import Evaluation
+from llm.recgen.recipes import Size, TuningConfig
 from llmcf.backfill import recgen
 from llmcf.reports import recgen as page
 

@@ -4,8 +4,9 @@ import pytest
 
 from core.contracts import HISTORY
 from core.data import features, tables
+from core.data.events import Event
 from core.errors import UsageError
-from llmcf.feature_store.pushes import Event, Timelines, parse
+from llmcf.feature_store.pushes import Timelines, numbered, parse
 
 NOW = 1_000_000_000
 LATER = 900_000_000  # after the tiny data's last day
@@ -19,18 +20,65 @@ def timelines(tiny):
 
 
 def test_events_are_json_lines():
-    lines = ['{"user": "1", "item": 2, "timestamp": 3}\n', "\n", '{"user": 4, "item": "5", "timestamp": 6}']
-    assert parse(lines) == [Event("1", "2", 3), Event("4", "5", 6)]
+    lines = ['{"user": "1", "item": 2, "timestamp": 300000}\n', "\n", '{"user": 4, "item": "5", "timestamp": 600000}']
+    assert parse(lines, now=NOW) == [Event("1", "2", 300_000), Event("4", "5", 600_000)]
+
+
+GOOD = '{"user": "1", "item": "2", "timestamp": 300000}'
+
+
+def test_what_click_streams_add_is_no_matter():
+    raw = b"\xef\xbb\xbf" + GOOD.encode() + b"\r\n"
+    odd = [
+        '{"user": 7.0, "item": " 2 ", "timestamp": 300000.0}',
+        '{"user": "\u00c5 \U0001f600", "item": 2, "timestamp": 300000}',
+    ]
+    assert parse([raw, b"\r\n", *odd, ""], now=NOW) == [
+        Event("1", "2", 300_000), Event("7", "2", 300_000), Event("\u00c5 \U0001f600", "2", 300_000)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "line",
-    ["not json", "[1]", '{"user": "1", "item": "2"}', '{"user": "1", "item": "2", "timestamp": "3"}',
-     '{"user": null, "item": "2", "timestamp": 3}', '{"user": true, "item": "2", "timestamp": 3}'],
+    ("line", "said"),
+    [
+        ("not json", "Expecting value"), ("[1]", "is no object"), ("7", "is no object"),
+        ("[" * 99_999, "nested too deeply"),
+        ('{"user": "1", "item": "2"}', "timestamp None"), ('{"user": "1", "timestamp": 300000}', "item is missing"),
+        ('{"user": "1", "item": "2", "timestamp": "300000"}', "timestamp '300000' is no number"),
+        ('{"user": null, "item": "2", "timestamp": 300000}', "user is missing"),
+        ('{"user": true, "item": "2", "timestamp": 300000}', "user True is neither"),
+        ('{"user": "", "item": "2", "timestamp": 300000}', "user '' is empty"),
+        ('{"user": "  ", "item": "2", "timestamp": 300000}', "user '  ' is empty"),
+        ('{"user": "a\\u0000b", "item": "2", "timestamp": 300000}', "control character"),
+        ('{"user": "c\\ud83d", "item": "2", "timestamp": 300000}', "half a surrogate pair"),
+        ('{"user": 7.5, "item": "2", "timestamp": 300000}', "no whole number"),
+        ('{"user": "1", "item": "2", "timestamp": -864000}', "before 1970"),
+        ('{"user": "1", "item": "2", "timestamp": 0}', "1970-01-01, which stands for no date"),
+        ('{"user": "1", "item": "2", "timestamp": -62135596800}', "0001-01-01, which stands for no date"),
+        ('{"user": "1", "item": "2", "timestamp": -1e19}', "out of range"),
+        ('{"user": "1", "item": "2", "timestamp": NaN}', "out of range"),
+        ('{"user": "1", "item": "2", "timestamp": 900000000000}', "future; it looks like milliseconds"),
+        (b'{"user": "ren\xe9", "item": "2", "timestamp": 300000}', "byte 0xE9 is not UTF-8"),
+    ],
 )  # fmt: skip
-def test_a_line_that_is_no_event_is_named(line):
-    with pytest.raises(UsageError, match="event on line 2"):
-        parse(['{"user": "1", "item": "2", "timestamp": 3}', line])
+def test_a_line_that_is_no_event_is_named(line, said):
+    with pytest.raises(UsageError, match=f"event on line 2: .*{said}") as error:
+        parse([GOOD, line], now=NOW)
+    assert str(error.value).isascii()
+    assert len(str(error.value)) < 300
+
+
+def test_what_was_accepted_is_never_late(timelines):
+    """The raw files have a newer interaction of the user by now, and still lack this one."""
+    early = Event("1", "7", 870_000_000)
+    assert timelines.append([early], now=NOW).left_out["late"] == 1
+    before = len(timelines.states())
+    timelines.replay([early, early])
+    assert (before, len(timelines.states())) == (0, 1)
+
+
+def test_provisional_rows_follow_the_known_ones():
+    assert numbered({"a": 2, "b": 3}, ["b", "c", "d", "c"]) == {"a": 2, "b": 3, "c": 4, "d": 5}
 
 
 def test_events_that_cannot_count_are_counted(timelines):
@@ -89,7 +137,8 @@ def test_states_continue_the_prepared_ones(timelines, tiny):
 
 
 def test_replaying_accepted_events_changes_nothing(timelines, tiny):
-    events = parse(json.dumps({"user": u, "item": i, "timestamp": LATER + i}) for u in (1, 2) for i in (1, 2, 3))
+    lines = (json.dumps({"user": u, "item": i, "timestamp": LATER + i}) for u in (1, 2) for i in (1, 2, 3))
+    events = parse(lines, now=NOW)
     first = timelines.append(events, now=NOW)
     once = timelines.states()
     again = timelines.append(first.accepted, now=NOW)

@@ -48,7 +48,7 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     quoted = HOSTILE.replace('"', '""')
     items = [f'i0,"{quoted}",brand,kind', "i1,,,kind", *(f"i{n},Title {n},," for n in range(2, 11))]
     (source / "items.csv").write_text("\n".join(["item,title,brand,kind", *items]))
-    place = Workspace("custom", "shuffled-ties")
+    place = Workspace("shop", "shuffled-ties")
     prepare(place, source=source, seed=1)
     return place
 
@@ -106,7 +106,7 @@ def test_the_page_stands_by_itself(page: str):
     assert page.count("<svg") == 5
     assert "default-src 'none'" in page
     assert not re.search(r"(?:src|href)=\"https?:", page)
-    assert "llmcf data report --dataset custom --order shuffled-ties" in page
+    assert "llmcf data report --dataset shop --order shuffled-ties" in page
     assert "seed 1" in page
 
 
@@ -117,5 +117,5 @@ def test_pictures_have_the_same_bytes_every_time(ws: Workspace, page: str):
 
 def test_without_data_the_verb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
-    with pytest.raises(LlmcfError, match="llmcf data prepare --dataset custom"):
-        report(Workspace("custom", "shuffled-ties"))
+    with pytest.raises(LlmcfError, match="llmcf data prepare --dataset shop"):
+        report(Workspace("shop", "shuffled-ties"))

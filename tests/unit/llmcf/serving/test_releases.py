@@ -1,79 +1,223 @@
-"""Releases: whole or not there, of one workspace, the last three kept."""
+"""Releases: whole or not there, one of them live by a written pointer, killed between any two writes and run again."""
 
-import dataclasses
+import os
 import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import onnx
 import pytest
 
 from core import storage
-from core.errors import LlmcfError
+from core.contracts import CONTRACT
+from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from llmcf.serving import releases
+from llmcf.serving import manifest, releases
+from llmcf.serving.manifest import Release
 from tests.synthetic_release import write_release
 
 WS = Workspace("movielens-100k", "shuffled-ties")
+KILLED = 9
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path))
-    write_release(tmp_path, WS)
-    return tmp_path
+    monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    return tmp_path / "models"
 
 
-def test_a_release_says_what_its_files_are(repository: Path) -> None:
-    release = releases.require(WS)
-    facts = releases.manifest(repository, "ranker", release.number)
-    assert release.number == 1
-    assert facts["sha256"] == storage.sha256(repository / "ranker" / "1" / "model.onnx")
-    assert facts["inputs"] == ["user", "item", "history", "dense", "examples", "similarity"]
+def test_a_release_says_all_that_serving_needs(repository: Path) -> None:
+    made = write_release(WS)
+    release = releases.require(WS.dataset)
+    assert release == made
+    assert (release.workspace, release.versions) == (WS, {"ranker": 1, "user_vector": 1})
+    stage = release.stages["ranker"]
+    path = release.models / "ranker" / "1" / "model.onnx"
+    assert stage.sha256["model.onnx"] == storage.sha256(path)
+    assert stage.reads == {tensor.name for tensor in stage.inputs}
+    assert (release.folder / manifest.FILE).is_file()
 
 
-def test_none_is_served_where_the_models_disagree(repository: Path) -> None:
-    write_release(repository, WS)
-    shutil.rmtree(repository / "ranker" / "2")  # as a run killed between the two renames leaves it
-    assert releases.newest(repository) is None
-    with pytest.raises(LlmcfError, match="llmcf export --dataset movielens-100k --order shuffled-ties"):
-        releases.require(WS)
-    assert write_release(repository, WS).number == 3
+def test_a_release_is_a_triton_repository_with_exact_versions(repository: Path) -> None:
+    write_release(WS)
+    second = write_release(WS)
+    assert sorted(path.name for path in second.models.iterdir()) == ["ranker", "user_vector"]
+    for model in second.stages:
+        assert "specific: { versions: [ 2 ] }" in (second.models / model / "config.pbtxt").read_text()
+        assert [path.name for path in (second.models / model).iterdir() if path.is_dir()] == ["2"]
 
 
-def test_none_is_served_where_the_sources_disagree(repository: Path) -> None:
-    write_release(repository, WS, seed=1)
-    path = repository / "ranker" / "2" / "manifest.json"
-    storage.write_json(path, {**storage.read_json(path), "source": "another"})
-    assert releases.newest(repository) is None
+def test_the_pointer_names_versions_and_the_link_follows_it(repository: Path) -> None:
+    first, second = write_release(WS), write_release(WS)
+    pointer = releases.pointer(WS.dataset)
+    assert pointer is not None
+    assert (pointer.release, pointer.versions, pointer.before) == (2, {"ranker": 2, "user_vector": 2}, [1])
+    assert (repository / "live" / WS.dataset).resolve() == second.folder.resolve()
+    releases.promote(first)
+    assert releases.live(WS.dataset) == first
+    assert (repository / "live" / WS.dataset).resolve() == first.folder.resolve()
+    releases.promote(first)
+    pointer = releases.pointer(WS.dataset)
+    assert pointer is not None
+    assert (pointer.before, pointer.last) == ([2], 2)
 
 
-def test_the_release_of_another_workspace_is_refused(repository: Path) -> None:
-    with pytest.raises(LlmcfError, match=r"not of movielens-100k published.*llmcf export"):
-        releases.require(Workspace("movielens-100k", "published"))
+def test_a_release_that_is_not_promoted_is_not_live(repository: Path) -> None:
+    first = write_release(WS)
+    write_release(WS, live=False)
+    assert releases.live(WS.dataset) == first
+    assert releases.numbers(WS.dataset) == [1, 2]
 
 
-def test_a_failed_export_leaves_the_last_release(repository: Path) -> None:
-    release = releases.newest(repository)
-    assert release is not None
-    (repository / "ranker" / ".9.1.tmp").mkdir()  # of a killed run
-    good = releases.Graph(repository / "ranker" / "1" / "model.onnx", {})
-    with pytest.raises(LlmcfError, match=r"user_vector does not keep to core\.contracts"):
-        releases.add(repository, dataclasses.replace(release, number=2), {"ranker": good, "user_vector": good})
-    assert releases.newest(repository) == release
-    assert sorted(path.name for path in (repository / "ranker").iterdir()) == ["1", "config.pbtxt"]
-
-
-def test_a_graph_that_breaks_the_contract_is_refused(repository: Path) -> None:
-    path = repository / "ranker" / "1" / "model.onnx"
-    model = onnx.load(path)
-    model.graph.output[0].name = model.graph.node[-1].output[0] = "logit"
-    onnx.save(model, path)
-    with pytest.raises(LlmcfError, match="logit"):
-        releases.check_graph(path, "ranker")
-
-
-def test_the_last_three_are_kept(repository: Path) -> None:
+def test_rolling_back_goes_the_way_that_promotions_came(repository: Path) -> None:
     for _ in range(3):
-        write_release(repository, WS)
-    releases.prune(repository)
-    assert releases.numbers(repository, "ranker") == releases.numbers(repository, "user_vector") == [2, 3, 4]
+        write_release(WS)
+    assert [releases.rollback(WS.dataset).number for _ in range(2)] == [2, 1]
+    with pytest.raises(LlmcfError, match=r"live before 1 is kept; `llmcf release list --dataset movielens-100k`"):
+        releases.rollback(WS.dataset)
+    assert write_release(WS).number == 4, "a number is given once"
+    assert releases.rollback(WS.dataset).number == 1
+
+
+def test_rolling_back_passes_over_what_was_removed(repository: Path) -> None:
+    for _ in range(3):
+        write_release(WS)
+    shutil.rmtree(releases.read(WS.dataset, 2).folder)
+    assert releases.rollback(WS.dataset).number == 1
+
+
+def test_pruning_keeps_the_live_one_and_the_way_back(repository: Path) -> None:
+    for _ in range(5):
+        write_release(WS)
+    releases.promote(releases.read(WS.dataset, 2))
+    assert [one.number for one in releases.prune(WS.dataset, keep=3)] == [1, 3]
+    assert releases.numbers(WS.dataset) == [2, 4, 5]
+    assert releases.rollback(WS.dataset).number == 5
+    releases.prune(WS.dataset, keep=1)
+    assert releases.numbers(WS.dataset) == [5]
+    assert write_release(WS).number == 6
+
+
+def test_data_sets_have_releases_of_their_own(repository: Path) -> None:
+    beauty = Workspace("amazon-beauty", "published")
+    write_release(WS)
+    assert write_release(beauty).number == 1
+    assert write_release(beauty).number == 2
+    assert releases.datasets() == ["amazon-beauty", "movielens-100k"]
+    live = [releases.live(dataset) for dataset in releases.datasets()]
+    assert [one.number for one in live if one] == [2, 1]
+
+
+def test_without_a_release_the_next_command_is_named(repository: Path) -> None:
+    with pytest.raises(LlmcfError, match=r"no release of movielens-100k is live; run `llmcf export --dataset movie"):
+        releases.require(WS.dataset)
+    write_release(WS, live=False)
+    with pytest.raises(LlmcfError, match=r"run `llmcf release promote --dataset movielens-100k --release 1`"):
+        releases.require(WS.dataset)
+    with pytest.raises(UsageError, match="no release 7 of movielens-100k; there are: 1"):
+        releases.require(WS.dataset, 7)
+
+
+def test_the_release_of_another_home_is_refused(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_release(WS)
+    monkeypatch.setenv("LLMCF_HOME", str(repository.parent / "other"))
+    with pytest.raises(LlmcfError, match=r"release 1 of movielens-100k reads another home than .*other"):
+        releases.require(WS.dataset)
+
+
+def test_a_home_that_was_moved_is_the_same(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_release(WS)
+    (repository.parent / "home").rename(repository.parent / "moved")
+    monkeypatch.setenv("LLMCF_HOME", str(repository.parent / "moved"))
+    assert releases.require(WS.dataset).number == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda stated: stated | {"contract": CONTRACT - 1}, "contract 1, and 2 is served"),
+        (lambda stated: {"contract": CONTRACT}, "no manifest of a release"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_named(repository: Path, spoil: Callable[[dict], dict], words: str) -> None:
+    path = write_release(WS).folder / manifest.FILE
+    storage.write_json(path, spoil(storage.read_json(path)))
+    with pytest.raises(LlmcfError, match=words):
+        releases.require(WS.dataset)
+
+
+def publish(of: Release) -> None:
+    """Stage a copy as the next release, promote it and prune to two: all writes of an export, without its work."""
+    number = releases.next_number(of.dataset)
+    with releases.locked():
+        with releases.staged(of.dataset, number) as folder:
+            shutil.copytree(of.folder, folder, dirs_exist_ok=True)
+            stages = {}
+            for model, stage in of.stages.items():
+                (folder / "models" / model / str(stage.version)).rename(folder / "models" / model / str(number))
+                stages[model] = replace(stage, version=number)
+            release = replace(of, number=number, stages=stages)
+            release.write(folder)
+        releases.promote(release)
+        releases.prune(of.dataset, keep=2)
+
+
+def killed_at(write: int, work: Callable[[], None], below: Path) -> bool:
+    """Run `work` in a process that dies just before its n-th write below a folder; False if it ended before."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == KILLED
+    seen = 0
+
+    def watch(event: str, arguments: tuple) -> None:
+        nonlocal seen
+        writes = event in {"os.rename", "os.symlink", "os.mkdir", "os.remove", "os.rmdir"}
+        if event == "open" and isinstance(arguments[2], int):
+            writes = bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
+        if writes and any(str(below) in str(argument) for argument in arguments):
+            if seen == write:
+                os._exit(KILLED)
+            seen += 1
+
+    sys.addaudithook(watch)
+    try:
+        work()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def whole(release: Release) -> bool:
+    """Every file that the manifest names is there, as it was."""
+    return all(
+        storage.sha256(release.models / model / str(stage.version) / name) == digest
+        for model, stage in release.stages.items()
+        for name, digest in stage.sha256.items()
+    )
+
+
+def test_killed_between_any_two_writes_there_is_always_a_whole_live_release(repository: Path) -> None:
+    """What a polling server sees is the link's target; what a client asks for, the pointer's versions."""
+    first = write_release(WS)
+    write, numbers = 0, set()
+    while killed_at(write, lambda: publish(first), repository):
+        live = releases.require(WS.dataset)
+        assert whole(live)
+        polled = (repository / "live" / WS.dataset).resolve()
+        assert whole(Release.read(polled))
+        assert all(whole(one) for one in releases.of(WS.dataset))
+        numbers.add(live.number)
+        if live.number != first.number:  # what was killed after the pointer is mended by repeating it
+            releases.promote(live)
+            assert (repository / "live" / WS.dataset).resolve() == live.folder.resolve()
+            releases.rollback(WS.dataset)
+        write += 1
+    assert write > 20
+    assert len(numbers) > 1, "some were killed after the pointer had moved"
+    publish(first)
+    live = releases.require(WS.dataset)
+    assert whole(live)
+    assert len(releases.numbers(WS.dataset)) == 2
+    assert not [path for path in manifest.root(WS.dataset).iterdir() if path.name.startswith(".")]

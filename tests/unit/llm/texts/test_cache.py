@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.cot.text_cache import SHARDS, Entry, TextCache, WorkQueue, prompt_hash, shard_of
+from llm.texts.cache import SHARDS, Entry, TextCache, WorkQueue, prompt_hash, shard_of
 
 KEY = {"model": "a", "seed": 1}
 

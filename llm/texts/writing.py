@@ -1,6 +1,6 @@
 """Drives an engine through the texts that are missing: part after part, within a budget, into the cache.
 
-A text is asked for part by part (`llm.cot.wording`); the next part goes to the engine the moment the last one is there,
+A text is asked for part by part; the next part goes to the engine the moment the last one is there,
 while the engine still holds its prompt. A faulty text is asked for again with another seed.
 """
 
@@ -11,29 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import UsageError
 from core.progress import Progress, say
 from llm import engines, quality
-from llm.cot.text_cache import Entry, TextCache, WorkQueue
-from llm.engines import Engine, Generation, Request, Sampling, prompt_seed
+from llm.engines import Engine, Generation, Request, prompt_seed
+from llm.texts.cache import Entry, TextCache, WorkQueue
+from llm.texts.recipes import Budget, Manner
 
 _WAIT_S = 0.5  # before another look at what other workers hold
 _SHORTEST_PART = 4  # tokens
 _ENDS = (". ", ".\n", "! ", "? ", "\n")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """When to take no more work on, None for never; what is under way is finished."""
-
-    rows: int | None = None
-    tokens: int | None = None
-    minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("--max-rows", self.rows), ("--max-tokens", self.tokens), ("--minutes", self.minutes)):
-            if value is not None and value <= 0:
-                raise UsageError(f"{name} {value}: a budget is more than nothing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +29,7 @@ class Task:
     name: str
     prompt: str
     openings: tuple[str, ...]
-    part_tokens: int
-    sentence: bool
-    seed: int
-    attempts: int
+    manner: Manner
 
     def request(self, number: int, parts: Sequence[str], attempt: int) -> Request:
         """What comes after `parts`."""
@@ -54,10 +37,10 @@ class Task:
         return Request(
             number=number,
             prompt=self.prompt + shown,
-            max_new_tokens=self.part_tokens,
-            min_new_tokens=min(_SHORTEST_PART, self.part_tokens),
-            seed=prompt_seed(f"{self.name}/{len(parts)}/{attempt}", self.seed),
-            stop=_ENDS if self.sentence else (),
+            max_new_tokens=self.manner.part_tokens,
+            min_new_tokens=min(_SHORTEST_PART, self.manner.part_tokens),
+            seed=prompt_seed(f"{self.name}/{len(parts)}/{attempt}", self.manner.seed),
+            stop=_ENDS if self.manner.sentence else (),
         )
 
 
@@ -71,16 +54,14 @@ class Account:
     seconds: float = 0.0
 
 
-def fill(
-    cache: TextCache, tasks: Mapping[str, Task], limits: Budget, *, engine: str, model: Path, sampling: Sampling
-) -> Account:
+def fill(cache: TextCache, tasks: Mapping[str, Task], limits: Budget, *, manner: Manner, model: Path) -> Account:
     """Generate what the cache lacks, beside any other worker that does the same."""
     missing = {name: task for name, task in tasks.items() if cache.get(name) is None}
     if not missing:
         return Account()
-    say(f"{len(missing):,} texts to write with {engine}, {len(tasks) - len(missing):,} already there")
+    say(f"{len(missing):,} texts to write with {manner.engine}, {len(tasks) - len(missing):,} already there")
     queue = WorkQueue(cache, missing, start=os.getpid())
-    with engines.open_engine(engine, model, sampling) as opened:
+    with engines.open_engine(manner.engine, model, manner.sampling) as opened:
         try:
             return Writer(opened, cache, queue, missing, limits).run()
         finally:
@@ -152,7 +133,7 @@ class Writer:
         """Whether a text is finished with this part."""
         draft = self._drafts.pop(made.number)
         task = draft.task
-        draft.parts.append(quality.part(made.text, made.finish, sentence=task.sentence))
+        draft.parts.append(quality.part(made.text, made.finish, sentence=task.manner.sentence))
         draft.finish.append(made.finish)
         draft.tokens += made.tokens
         self.account.tokens += made.tokens
@@ -160,7 +141,7 @@ class Writer:
             self._submit(draft)
             return False
         faulty = set(quality.FAULTY).intersection(quality.flags(task.openings, draft.parts, draft.finish))
-        if faulty and draft.attempt + 1 < task.attempts:
+        if faulty and draft.attempt + 1 < task.manner.attempts:
             self.account.again += 1
             self._submit(_Draft(task, attempt=draft.attempt + 1, tokens=draft.tokens))
             return False

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from core.progress import track
 from llm import models
 
 _BATCH = 16  # on a CPU larger batches only add padding
+_PART = 16 * _BATCH  # texts between two signs of progress
+_SHOWN = f"embedding, parts of {_PART} texts"
 
 
 class Encoder:
@@ -35,10 +38,16 @@ class Encoder:
 
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Return unit vectors, float32 (len(texts), E); an empty text gives a zero vector."""
-        vectors = self.model.encode(texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
-        vectors = np.asarray(vectors, dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))  # what shares a batch is of like length
+        parts = [order[at : at + _PART] for at in range(0, len(order), _PART)]
+        made = [self._encode([texts[place] for place in part]) for part in track(parts, total=len(parts), what=_SHOWN)]
+        vectors = np.concatenate(made)[np.argsort(order)]
         vectors[[not text for text in texts]] = 0
         return vectors
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        vectors = self.model.encode(texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
+        return np.asarray(vectors, dtype=np.float32)
 
 
 def on_openvino(module: Any, precision: str = "f32") -> Any:

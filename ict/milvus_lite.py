@@ -1,0 +1,109 @@
+"""Milvus Lite's folder, which one process opens at a time: a wait for its turn, then the cause why there is none."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random
+
+from core.errors import LlmcfError, Missing, Unavailable
+from core.progress import say
+
+PATIENCE_S = 20.0  # for another process; publishing takes longer, a look takes less
+_SAY_AFTER_S = 2.0
+_HOST = "127.0.0.1"
+_LOCK, _COLLECTIONS = "LOCK", "collections"
+
+
+@contextmanager
+def opened(path: Path, remedy: str) -> Iterator[str]:
+    """Serve the folder from this process on loopback and yield the server's address.
+
+    Args:
+        path: made where there is none.
+        remedy: the command that fills it, named where something else lies there.
+
+    Raises:
+        Unavailable: if another process holds it longer than `PATIENCE_S`.
+        Missing: if it is no folder of this Milvus Lite.
+        LlmcfError: if it cannot be written to.
+    """
+    from milvus_lite.adapter.grpc.server import start_server_in_thread
+    from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
+
+    _check(path, remedy)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = _waiting(path, DataDirLockedError)
+        server, database, port = start(start_server_in_thread, str(path), host=_HOST)
+    except DataDirLockedError:
+        raise Unavailable(
+            f"{path} is {_held(path)} (a running service, or a verb that publishes), for over {PATIENCE_S:.0f} s; "
+            "run again when it has ended, or share a Milvus server by LLMCF_MILVUS_URI"
+        ) from None
+    except PermissionError as error:
+        raise LlmcfError(
+            f"{path} cannot be written to ({error.strerror}); Milvus Lite needs that to read, too"
+        ) from None
+    except (MilvusLiteError, NotADirectoryError, FileExistsError, ValueError) as error:
+        raise _foreign(path, str(error), remedy) from error
+    try:
+        yield f"http://{_HOST}:{port}"
+    finally:
+        server.stop(grace=2)
+        database.close()
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds the folder, where Linux tells it."""
+    try:
+        inode = str((path / _LOCK).stat().st_ino)
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in locks:  # 1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].rsplit(":", 1)[1] == inode and int(words[4]) > 0:
+            return int(words[4])
+    return None
+
+
+def _waiting(path: Path, locked: type[Exception]) -> Retrying:
+    """Calls a function until it no longer raises `locked`, and says once what it waits for."""
+    told = False
+
+    def tell(state: RetryCallState) -> None:
+        nonlocal told
+        if not told and (state.seconds_since_start or 0) > _SAY_AFTER_S:
+            told = True
+            say(f"waiting for {path}, {_held(path)}")
+
+    return Retrying(
+        retry=retry_if_exception_type(locked),
+        stop=stop_after_delay(PATIENCE_S),
+        wait=wait_random(0.05, 0.3),
+        before_sleep=tell,
+        reraise=True,
+    )
+
+
+def _held(path: Path) -> str:
+    pid = holder(path)
+    if pid == os.getpid():
+        return "held by another thread of this process"
+    return f"held by process {pid}" if pid else "held by another process"
+
+
+def _check(path: Path, remedy: str) -> None:
+    """Milvus Lite would write into any folder; before version 3 it kept a file."""
+    if path.is_file():
+        raise _foreign(path, "a file, and this version keeps a folder", remedy)
+    if path.is_dir():
+        names = {inside.name for inside in path.iterdir()}
+        if names and not names & {_LOCK, _COLLECTIONS}:
+            raise _foreign(path, f"a folder with {min(names)} in it", remedy)
+
+
+def _foreign(path: Path, what: str, remedy: str) -> Missing:
+    return Missing(f"{path} is not of this Milvus Lite ({what}); move it away", remedy)

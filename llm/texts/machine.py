@@ -1,0 +1,149 @@
+"""Writes the texts of a job and puts its table together, the same for every verb.
+
+Any number of workers may run a verb for one workspace: they share the queue of texts to write, and the first to find
+it empty puts the table together.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from core import steps, storage
+from core.errors import LlmcfError
+from core.result import Result
+from core.settings import Workspace
+from llm import models, quality
+from llm.texts.cache import Entry, TextCache
+from llm.texts.job import Question, TextJob
+from llm.texts.recipes import Budget
+from llm.texts.writing import Account, Task, fill
+
+
+class Texts(Protocol):
+    """Where finished texts are looked up."""
+
+    def get(self, prompt_hash: str) -> Entry | None: ...
+
+
+def generate(ws: Workspace, job: TextJob, limits: Budget | None = None) -> Result:
+    """Fill the job's folder.
+
+    Args:
+        limits: where to stop early; the table then holds what has its text.
+
+    Raises:
+        UsageError: for an unknown model.
+        LlmcfError: if an input is missing or the engine dies; finished texts are kept for the next run.
+    """
+    limits = limits or Budget()
+    name, path = models.find_model(ws, job.config.model, seed=job.config.seed)
+    key = models.model_hash(path)
+    cache = TextCache(job.config.manner.cache_key(key))
+    machine = TextMachine(job, cache, author=author(name, key), model=path)
+    step = job.step({**asdict(job.config), "model": key, "prompt": job.wording, "limits": asdict(limits)})
+    done = steps.run(step, machine.assemble, together=lambda: machine.write(cache, limits))
+    return result(ws, job, job.verb, done)
+
+
+def result(ws: Workspace, job: TextJob, verb: str, done: steps.Outcome) -> Result:
+    return Result(
+        verb=verb,
+        workspace=ws,
+        recipe=job.recipe,
+        seed=job.config.seed,
+        skipped=done.skipped,
+        seconds=done.seconds,
+        artifacts={"texts": str(done.folder / "texts.parquet")},
+        details=done.summary,
+    )
+
+
+def author(name: str, model_hash: str) -> str:
+    """How texts name the model that wrote them."""
+    return f"{name}@{model_hash[:12]}"
+
+
+class TextMachine:
+    """The two halves of a job: writing, which workers share, and the table, which one of them puts together.
+
+    Questions are put when the first half that needs them runs, and not at all for a table that is up to date.
+    """
+
+    def __init__(self, job: TextJob, texts: Texts, *, author: str, model: Path) -> None:
+        self.job, self.author, self.model, self.texts = job, author, model, texts
+        self.account = Account()
+
+    @cached_property
+    def asked(self) -> list[Question]:
+        return self.job.ask(self.model)
+
+    def write(self, cache: TextCache, limits: Budget) -> None:
+        """Generate what the cache lacks, beside any other worker."""
+        manner = self.job.config.manner
+        tasks = {
+            name: Task(name=name, prompt=one.prompt, openings=one.openings, manner=manner)
+            for one in self.asked
+            for name in one.names
+        }
+        self.account = fill(cache, tasks, limits, manner=manner, model=self.model)
+
+    def assemble(self, folder: Path) -> dict[str, Any]:
+        """The table of the usable texts, and what there is to say about it.
+
+        Raises:
+            LlmcfError: if there is not one.
+        """
+        made: list[dict[str, Any]] = []
+        dropped: Counter[str] = Counter()
+        for one in self.asked:
+            found = [self._row(one, entry) for name in one.names if (entry := self.texts.get(name))]
+            usable = [row for row in found if set(quality.FAULTY).isdisjoint(row["flags"])]
+            dropped.update({"unwritten": not found, "faulty": bool(found) and not usable})
+            made += usable
+        if not made:
+            raise LlmcfError("not one usable text was written; allow a larger budget, another style or another model")
+        table = self.job.choose(pa.Table.from_pylist(made, schema=self.job.schema), self.asked)
+        storage.write_table(folder / "texts.parquet", table, self.job.schema)
+        return self._summary(table, {name: number for name, number in dropped.items() if number})
+
+    def _row(self, one: Question, entry: Entry) -> dict[str, Any]:
+        """A text with all that a schema may ask of it."""
+        return {
+            **one.row,
+            "prompt_hash": entry.prompt_hash,
+            "text": quality.finish(one.openings, entry.parts, strip_decision=self.job.strip_decision),
+            "tokens": entry.tokens,
+            "finish": "length" if "length" in entry.finish else "stop",
+            "flags": quality.flags(one.openings, entry.parts, entry.finish),
+            "model": self.author,
+            "engine": self.job.config.manner.engine,
+        }
+
+    def _summary(self, table: pa.Table, dropped: Mapping[str, int]) -> dict[str, Any]:
+        kept, account = table["text"].to_pylist(), self.account
+        pace = account.tokens / account.seconds if account.seconds else 0.0
+        return {
+            "model": self.author,
+            "model_option": self.job.config.model,
+            "engine": self.job.config.manner.engine,
+            "prompt": self.job.wording,
+            "sampling": asdict(self.job.config.manner.sampling),
+            "date": datetime.now(UTC).date().isoformat(),
+            "texts": len(kept),
+            "dropped": dict(dropped),
+            "distinct": len(set(kept)),
+            "mean_characters": round(sum(map(len, kept)) / len(kept), 1),
+            **self.job.summarise(table),
+            "fresh": account.texts,
+            "reused": sum(len(one.names) for one in self.asked) - account.texts - dropped.get("unwritten", 0),
+            "asked_again": account.again,
+            "new_tokens": account.tokens,
+            "seconds_writing": round(account.seconds, 1),
+            "tokens_per_second": round(pace, 1),
+        }

@@ -1,0 +1,151 @@
+"""What was pushed to a data set, under raw ids: `<home>/<dataset>/pushed/events.parquet`.
+
+It belongs to the data set, not to a workspace: a pushed event counts in the workspace that took it and in all later
+ones, until the raw files hold it. `taken_of` tells what a user has taken, in the prepared data or pushed since.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from core import settings, storage
+from core.data import tables, vocabulary
+from core.data.events import Event
+from core.settings import LATEST, Workspace
+
+SCHEMA = pa.schema(
+    [
+        ("user", pa.string()),
+        ("item", pa.string()),
+        ("timestamp", pa.int64()),
+        ("as_of", pa.string()),  # of the workspace that took it
+    ]
+)
+Items = NDArray[np.int64]
+_NOTHING = np.empty(0, dtype=np.int64)
+_Stamp = tuple[int, int, int] | None
+
+
+def path(ws: Workspace) -> Path:
+    return settings.home() / ws.dataset / "pushed" / "events.parquet"
+
+
+def locked(ws: Workspace) -> FileLock:
+    """One process at a time adds to it."""
+    path(ws).parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path(ws).with_name(".events.lock"))
+
+
+def events(ws: Workspace) -> list[Event]:
+    """The events that count in this workspace, in the order they were taken.
+
+    Those are the ones that it or an earlier workspace took, and those that happened before its end. What the prepared
+    data holds by now is still among them.
+    """
+    if not path(ws).exists():
+        return []
+    end = float("inf") if ws.as_of == LATEST else datetime.fromisoformat(ws.as_of).replace(tzinfo=UTC).timestamp()
+    return [
+        Event(row["user"], row["item"], row["timestamp"])
+        for row in pq.read_table(path(ws)).to_pylist()
+        if row["timestamp"] < end or _day(row["as_of"]) <= _day(ws.as_of)
+    ]
+
+
+def add(ws: Workspace, new: Iterable[Event]) -> None:
+    """Keep what this workspace took; the caller holds the lock."""
+    rows = [{"user": one.user, "item": one.item, "timestamp": one.timestamp, "as_of": ws.as_of} for one in new]
+    if rows:
+        kept = pq.read_table(path(ws)) if path(ws).exists() else SCHEMA.empty_table()
+        storage.write_table(path(ws), pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=SCHEMA)]), SCHEMA)
+
+
+def digest(ws: Workspace) -> str | None:
+    """What tells whether the events that count here have changed; None without any."""
+    found = events(ws)
+    return storage.digest([(one.user, one.item, one.timestamp) for one in found]) if found else None
+
+
+def taken_of(ws: Workspace, user: int) -> Items:
+    """The item rows that a user (a row of the vocabulary) has ever taken, ascending: before `as_of`, or pushed since.
+
+    Cheap enough for every request: the tables are read again only when a file has changed.
+
+    Raises:
+        LlmcfError: if the data is not prepared.
+    """
+    return _taken(ws).of(user)
+
+
+def taken(ws: Workspace) -> dict[int, Items]:
+    """The same of every user who has taken anything."""
+    found = _taken(ws)
+    users = {*np.unique(found.user).tolist(), *found.pushed}
+    return {user: found.of(user) for user in sorted(users)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Interactions sorted by user, and what was pushed of each user."""
+
+    stamps: tuple[_Stamp, _Stamp]
+    user: Items
+    item: Items
+    pushed: dict[int, Items]
+
+    def of(self, user: int) -> Items:
+        first, last = np.searchsorted(self.user, [user, user + 1])
+        return np.union1d(self.item[first:last], self.pushed.get(user, _NOTHING))
+
+
+_lock = Lock()
+_kept: dict[Path, _Taken] = {}
+
+
+def _taken(ws: Workspace) -> _Taken:
+    prepared = ws.path("data", "interactions.parquet")
+    stamps = _stamp(prepared), _stamp(path(ws))
+    found = _kept.get(ws.root)
+    if found is not None and found.stamps == stamps:
+        return found
+    with _lock:
+        if found is None or found.stamps[0] != stamps[0]:
+            table = tables.interactions(ws)
+            user, item = (table[name].to_numpy().astype(np.int64) for name in ("user", "item"))
+        else:
+            user, item = found.user, found.item
+        _kept[ws.root] = _Taken(stamps, user, item, _pushed(ws))
+        return _kept[ws.root]
+
+
+def _pushed(ws: Workspace) -> dict[int, Items]:
+    new = events(ws)
+    if not new:
+        return {}
+    users, items = (vocabulary.rows(ws.dataset, kind) for kind in ("users", "items"))
+    found: dict[int, list[int]] = {}
+    for one in new:
+        found.setdefault(users[one.user], []).append(items[one.item])
+    return {user: np.array(rows, dtype=np.int64) for user, rows in found.items()}
+
+
+def _stamp(file: Path) -> _Stamp:
+    try:
+        found = os.stat(file)  # noqa: PTH116 - in every request
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _day(as_of: str) -> str:
+    """Days in ISO form sort as text; `latest` comes after all of them."""
+    return "9999-99-99" if as_of == LATEST else as_of

@@ -1,0 +1,217 @@
+"""Putting a release together: graphs, names, item vectors, manifest; a Triton server answers before it has a number.
+
+Whatever is killed on the way leaves at most a staging folder and an unnamed collection, which the next run removes.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import steps, storage
+from core.contracts import TRITON_MODELS, Tensor
+from core.data import tables
+from core.data.tables import remedy
+from core.errors import LlmcfError
+from core.progress import say
+from core.settings import PROJECT, Workspace
+from llmcf.feature_store import registry
+from llmcf.serving import catalogue, manifest, releases, triton_config
+from llmcf.serving.manifest import Release, Stage
+from llmcf.serving.triton_client import canary
+from llmcf.serving.triton_server import run_triton
+
+_MODEL_CODE = PROJECT / "triton_models" / "onnx_model.py"
+ITEM_VECTORS = "item_vectors.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which trained run a stage serves."""
+
+    backbone: str
+    framework: str
+    recipe: str
+    seed: int
+
+    @property
+    def reads_examples(self) -> bool:
+        return "llm-cf" in self.framework
+
+    @property
+    def words(self) -> str:
+        """As the options of the verb that trains it."""
+        return f"--model {self.backbone} --framework {self.framework} --recipe {self.recipe} --seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What writing a graph told: digest of its run, its metrics, the users it knows, and vectors to search, if any."""
+
+    run: str
+    metrics: dict[str, Any]
+    users: int
+    items: tuple[np.ndarray, np.ndarray] | None = None
+
+
+Write = Callable[[Path, Path], Made]  # (graph folder, file for what a refresh needs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A release to be made: of which workspace, out of what, by whom each graph is written."""
+
+    ws: Workspace
+    source: str
+    choices: Mapping[str, Choice]
+    write: Mapping[str, Write]
+    collections: Mapping[str, str]
+    refreshed: int | None = None
+
+
+def example_collection(ws: Workspace, choices: Mapping[str, Choice]) -> dict[str, str]:
+    """The CoT collection whose numbers the graphs' tables carry, brought up to date first; none where none reads it."""
+    if not any(choice.reads_examples for choice in choices.values()):
+        return {}
+    from ict.index import index
+
+    return {"cot": index(ws).details["collection"]}
+
+
+def current(plan: Plan) -> Release | None:
+    """The newest release of the data set, if it was made from the same and Milvus still holds what it names."""
+    from ict import milvus
+
+    release = releases.newest(plan.ws.dataset)
+    if release is None or release.source != plan.source or release.home != manifest.home_id():
+        return None
+    with milvus.connect(plan.ws) as client:
+        held = milvus.names(client)
+    return release if set(release.collections.values()) <= held else None
+
+
+def make(plan: Plan) -> Release:
+    """Write the release beside its place, let a Triton server answer with it, and give it its number.
+
+    Raises:
+        LlmcfError: if an input is missing, a graph breaks the contract, or the canary fails; nothing is released.
+    """
+    number = releases.next_number(plan.ws.dataset)
+    with releases.staged(plan.ws.dataset, number) as folder:
+        (folder / manifest.TRAINED).mkdir()
+        made = {model: _graph(plan, model, number, folder) for model in TRITON_MODELS}
+        release = _release(plan, number, folder, made)
+        catalogue.write(plan.ws, folder)
+        release.write(folder)
+        say(f"trying release {number} on a Triton server")
+        with run_triton(folder / manifest.MODELS) as server:
+            canary(server, folder / manifest.MODELS, release.stages)
+    return release
+
+
+def _graph(plan: Plan, model: str, number: int, folder: Path) -> tuple[Stage, Made]:
+    choice = plan.choices[model]
+    say(f"writing {choice.backbone} ({choice.framework}) as {model}")
+    place = folder / manifest.MODELS / model / str(number)
+    place.mkdir(parents=True)
+    made = plan.write[model](place, folder / manifest.TRAINED / f"{model}.safetensors")
+    shutil.copyfile(_MODEL_CODE, place / "model.py")
+    inputs, outputs = declared(place / "model.onnx", model)
+    stage = Stage(
+        framework=choice.framework,
+        backbone=choice.backbone,
+        recipe=choice.recipe,
+        seed=choice.seed,
+        version=number,
+        inputs=inputs,
+        outputs=outputs,
+        run=made.run,
+        metrics=made.metrics,
+        sha256={path.name: storage.sha256(path) for path in sorted(place.iterdir())},
+    )
+    config = triton_config.render_stage(model, stage)
+    (place.parent / "config.pbtxt").write_text(config, encoding="utf-8")
+    return stage, made
+
+
+def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Stage, Made]]) -> Release:
+    ws = plan.ws
+    reads_examples = "cot" in plan.collections
+    return Release(
+        number=number,
+        source=plan.source,
+        home=manifest.home_id(),
+        dataset=ws.dataset,
+        order=ws.order,
+        as_of=ws.as_of,
+        stages={model: stage for model, (stage, _) in made.items()},
+        users_end=min(one.users for _, one in made.values()),
+        items_end=int(tables.items(ws)["item"].to_numpy().max()) + 1,
+        collections={**plan.collections, "items": _publish_items(ws, made)},
+        item_vectors=_keep_item_vectors(ws, folder) if reads_examples else "",
+        encoder=encoder(ws) if reads_examples else "",
+        features={name: registry.release(ws)[name] for name in ("project", "repo")},
+        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        refreshed=plan.refreshed,
+    )
+
+
+def encoder(ws: Workspace) -> str:
+    """What made the workspace's text vectors: a name and a digest of the model."""
+    config = steps.require(ws.cot("vectors"), remedy(ws, "cot embed"))["config"]
+    return f"{config.get('encoder', '')}@{config.get('hash', '')[:12]}"
+
+
+def _publish_items(ws: Workspace, made: Mapping[str, tuple[Stage, Made]]) -> str:
+    from retrieval_stage import items
+
+    (found,) = [one.items for _, one in made.values() if one.items is not None]
+    return items.publish(ws, *found)
+
+
+def _keep_item_vectors(ws: Workspace, folder: Path) -> str:
+    """A copy of the items' text vectors, which examples are found by, in the release."""
+    from safetensors.torch import load_file, save_file
+
+    vectors = load_file(ws.cot("vectors") / "vectors.safetensors")
+    save_file({manifest.ITEM_VECTORS: vectors["items"].contiguous()}, folder / ITEM_VECTORS)
+    return ITEM_VECTORS
+
+
+def declared(path: Path, model: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The inputs and outputs of a graph, in the contract's order, with the widths that the contract leaves open.
+
+    Raises:
+        LlmcfError: if its inputs are not among the contract's, or its outputs are not exactly them.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = []
+    for allowed, stated in zip(TRITON_MODELS[model], (session.get_inputs(), session.get_outputs()), strict=True):
+        by_name = {tensor.name: (_dtype(tensor.type), tuple(tensor.shape[1:])) for tensor in stated}
+        kept = tuple(_filled(tensor, by_name) for tensor in allowed if tensor.name in by_name)
+        if wrong := sorted(set(by_name) - {tensor.name for tensor in kept if tensor.dtype}):
+            raise LlmcfError(f"the exported {model} does not keep to core.contracts: {', '.join(wrong)}")
+        found.append(kept)
+    inputs, outputs = found
+    if len(outputs) != len(TRITON_MODELS[model][1]):
+        raise LlmcfError(f"the exported {model} does not keep to core.contracts: an output is missing")
+    return inputs, outputs
+
+
+def _filled(tensor: Tensor, stated: Mapping[str, tuple[str, tuple[int, ...]]]) -> Tensor:
+    """The contract's tensor with the graph's widths where it leaves them open; without a type if the two disagree."""
+    dtype, shape = stated[tensor.name]
+    fits = len(shape) == len(tensor.shape) and all(
+        wanted in (-1, width) for wanted, width in zip(tensor.shape, shape, strict=True)
+    )
+    return replace(tensor, shape=shape, dtype=tensor.dtype if fits and dtype == tensor.dtype else "")
+
+
+def _dtype(onnx_type: str) -> str:
+    return {"tensor(int64)": "int64", "tensor(float)": "float32"}.get(onnx_type, onnx_type)

@@ -1,0 +1,89 @@
+"""`llmcf release list | promote | rollback | prune`: the verbs that look at releases or choose among them."""
+
+import time
+
+from core.markdown import table
+from core.progress import say
+from core.result import Result
+from llmcf.serving import pruning, releases
+from llmcf.serving.manifest import Release
+from llmcf.serving.triton_client import canary
+from llmcf.serving.triton_server import run_triton
+
+
+def listing(dataset: str) -> Result:
+    """Every release of a data set, newest last."""
+    start, found = time.monotonic(), releases.pointer(dataset)
+    live, before = (found.release, found.before) if found else (None, [])
+    rows = []
+    for one in releases.of(dataset):
+        state = "live" if one.number == live else "was live" if one.number in before else ""
+        stages = [f"{stage.backbone} {stage.framework} {stage.recipe}" for stage in one.stages.values()]
+        origin = f"weights of {one.refreshed}" if one.refreshed else "trained"
+        rows.append([str(one.number), state, one.created, one.order, one.as_of, *stages, origin])
+    head = ["release", "state", "made", "order", "as of", "ranker", "user tower", "weights"]
+    text = (
+        "\n".join(table(head, rows))
+        if rows
+        else f"no release of {dataset}; `llmcf export --dataset {dataset}` makes one"
+    )
+    return Result(
+        verb="release list",
+        seconds=time.monotonic() - start,
+        details={
+            "dataset": dataset,
+            "live": live,
+            "before": before,
+            "releases": [row[0] for row in rows],
+            "text": text,
+        },
+    )
+
+
+def promote(dataset: str, number: int) -> Result:
+    """Make a release live after a canary on a server of its own; what serves goes on meanwhile.
+
+    Raises:
+        UsageError: if there is no such release.
+        LlmcfError: if it is of another home, or does not answer as it should; the live one stays.
+    """
+    start = time.monotonic()
+    release = releases.require(dataset, number)
+    say(f"trying release {number} on a Triton server")
+    with run_triton(release.models) as server:
+        canary(server, release.models, release.stages)
+    with releases.locked():
+        releases.promote(release)
+    return _told("release promote", release, start)
+
+
+def rollback(dataset: str) -> Result:
+    """Make live what was live before. It answered once, so no time is spent on asking it again."""
+    start = time.monotonic()
+    with releases.locked():
+        release = releases.rollback(dataset)
+    return _told("release rollback", release, start)
+
+
+def prune(dataset: str, keep: int) -> Result:
+    """Remove all but `keep` releases and what only they read."""
+    start = time.monotonic()
+    with releases.locked():
+        gone = pruning.prune(dataset, keep)
+    return Result(
+        verb="release prune",
+        seconds=time.monotonic() - start,
+        details={"dataset": dataset, "removed": [one.number for one in gone], "kept": releases.numbers(dataset)},
+    )
+
+
+def _told(verb: str, release: Release, start: float) -> Result:
+    pointer = releases.pointer(release.dataset)
+    assert pointer is not None
+    return Result(
+        verb=verb,
+        workspace=release.workspace,
+        seconds=time.monotonic() - start,
+        artifacts={"release": str(release.folder)},
+        details={"release": release.number, "versions": pointer.versions, "before": pointer.before},
+    )

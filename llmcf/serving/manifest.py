@@ -1,0 +1,147 @@
+"""What a release says of itself: enough to serve it, whatever lies in its workspace by then.
+
+A release folder is `<repository>/releases/<data set>/<number>/`: `release.json`, the catalogue's names, the trained
+weights that a refresh freezes anew, and `models/`, which is a Triton model repository of its own.
+"""
+
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock
+
+from core import settings, storage
+from core.contracts import CONTRACT, TRITON_MODELS, Tensor
+from core.errors import LlmcfError
+from core.settings import Workspace
+
+FILE = "release.json"
+MODELS = "models"
+CATALOGUE = "catalogue.parquet"
+TRAINED = "trained"
+ITEM_VECTORS = "item_vectors"  # the tensor of that name in the file that holds them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One graph of a release.
+
+    Args:
+        version: Triton's, exactly the one to ask for.
+        inputs: what the graph reads, and no more; `outputs` what it answers.
+        run: digest of the trained run's files; `metrics` what that run measured.
+        sha256: of the files of its version folder.
+    """
+
+    framework: str
+    backbone: str
+    recipe: str
+    seed: int
+    version: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    run: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Names of the inputs."""
+        return frozenset(tensor.name for tensor in self.inputs)
+
+    @classmethod
+    def of(cls, value: dict[str, Any]) -> Self:
+        tensors = {name: _tensors(value[name]) for name in ("inputs", "outputs")}
+        return cls(**{**value, **tensors})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """All that serving needs to know. Paths are relative to the release's folder.
+
+    Args:
+        source: digest of all that it was made from.
+        home: identity of the LLMCF_HOME whose Milvus and Feast it reads.
+        users_end, items_end: the first vocabulary rows that its graphs do not know: later ones are UNKNOWN to them.
+        collections: the Milvus versions that its numbers mean, by kind (cot, items).
+        item_vectors: the file with the items' text vectors, which examples are found by; "" where no graph reads them.
+        encoder: what made them.
+        features: the Feast project and the digest of feature_repo/ when it was made.
+        refreshed: number of the release whose trained weights it froze anew; None for trained runs.
+    """
+
+    number: int
+    source: str
+    home: str
+    dataset: str
+    order: str
+    as_of: str
+    stages: dict[str, Stage]
+    users_end: int
+    items_end: int
+    collections: dict[str, str]
+    item_vectors: str
+    encoder: str
+    features: dict[str, Any]
+    created: str
+    refreshed: int | None = None
+    contract: int = CONTRACT
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.dataset, self.order, self.as_of)
+
+    @property
+    def folder(self) -> Path:
+        return folder(self.dataset, self.number)
+
+    @property
+    def models(self) -> Path:
+        """A Triton model repository that holds this release and nothing else."""
+        return self.folder / MODELS
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Triton's version of each model."""
+        return {model: stage.version for model, stage in self.stages.items()}
+
+    def write(self, place: Path) -> None:
+        storage.write_json(place / FILE, asdict(self))
+
+    @classmethod
+    def read(cls, place: Path) -> "Release":
+        """Raises LlmcfError if the manifest is of another contract, or none."""
+        try:
+            value = storage.read_json(place / FILE)
+            if value["contract"] != CONTRACT:
+                raise LlmcfError(
+                    f"{place} keeps to contract {value['contract']}, and {CONTRACT} is served here; export it again"
+                )
+            stages = {model: Stage.of(value["stages"][model]) for model in TRITON_MODELS}
+            return cls(**{**value, "stages": stages})
+        except (KeyError, TypeError, ValueError) as error:
+            raise LlmcfError(f"{place / FILE} is no manifest of a release ({error!r}); remove {place}") from error
+
+
+def root(dataset: str) -> Path:
+    """Where the releases of a data set lie."""
+    return settings.triton_models() / "releases" / dataset
+
+
+def folder(dataset: str, number: int) -> Path:
+    return root(dataset) / str(number)
+
+
+def home_id() -> str:
+    """The identity of LLMCF_HOME, which stays when the folder is moved; made at the first call."""
+    path = settings.home() / "home.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(".home.lock")):
+        if not path.exists():
+            storage.write_json(path, {"id": uuid.uuid4().hex})
+        return storage.read_json(path)["id"]
+
+
+def _tensors(values: list[dict[str, Any]]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(**{**value, "shape": tuple(value["shape"])}) for value in values)

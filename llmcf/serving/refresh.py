@@ -1,0 +1,100 @@
+"""`llmcf release refresh`: today's items and examples with the weights of an earlier release.
+
+The paper's periodic updates: a new CoT index and new items reach users without training. Users, and the ids of items,
+that came after the training stay UNKNOWN to the weights; items' brands, categories and texts and all examples are new.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from core import storage
+from core.data.tables import remedy
+from core.errors import LlmcfError, Missing
+from core.result import Result
+from core.settings import PROJECT, Workspace
+from llmcf.serving import assemble, manifest, releases
+from llmcf.serving.assemble import Choice, Made, Plan
+from llmcf.serving.export import result
+from llmcf.serving.manifest import Release
+from llmcf.serving.pruning import prune
+
+_CODE = ("ict/onnx.py", "llmcf/serving/assemble.py", "llmcf/serving/refresh.py", "triton_models/onnx_model.py")
+
+
+def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
+    """Freeze the items and the examples of `ws` with the weights of `base`, and with `promote` make that live.
+
+    Raises:
+        LlmcfError: if `ws` is of another data set or encoder, or lacks something, naming the verb.
+    """
+    _check(base, ws)
+    start = time.monotonic()
+    with releases.locked():
+        choices = {
+            model: Choice(backbone=one.backbone, framework=one.framework, recipe=one.recipe, seed=one.seed)
+            for model, one in base.stages.items()
+        }
+        collections = assemble.example_collection(ws, choices)
+        plan = Plan(
+            ws=ws,
+            source=storage.digest(
+                str(ws),
+                {model: stage.run for model, stage in base.stages.items()},
+                collections,
+                storage.sha256(ws.path("data", "items.parquet")),
+                [storage.sha256(PROJECT / name) for name in _CODE],
+            ),
+            choices=choices,
+            write={"ranker": lambda *to: _ranker(base, ws, *to), "user_vector": lambda *to: _tower(base, ws, *to)},
+            collections=collections,
+            refreshed=base.number,
+        )
+        found = assemble.current(plan)
+        release = found or assemble.make(plan)
+        if promote:
+            releases.promote(release)
+            prune(ws.dataset)
+    return result("release refresh", release, skipped=found is not None, live=promote, seconds=time.monotonic() - start)
+
+
+def _check(base: Release, ws: Workspace) -> None:
+    if base.dataset != ws.dataset:
+        raise LlmcfError(
+            f"release {base.number} is of {base.dataset}, whose numbers mean other items than {ws.dataset}'s"
+        )
+    if not ws.path("data", "items.parquet").exists():
+        raise Missing(f"{ws.root} holds no items", remedy(ws, "data prepare"))
+    if base.encoder and base.encoder != (found := assemble.encoder(ws)):
+        what = f"release {base.number} reads texts of {base.encoder}, and those of {ws.root} are of {found}"
+        raise Missing(what, f"{remedy(ws, 'cot embed')} --encoder {base.encoder.split('@')[0]}")
+
+
+def _ranker(base: Release, ws: Workspace, folder: Path, kept: Path) -> Made:
+    from ranking.export import refresh_graph
+
+    graph, trained = _of(base, "ranker")
+    made = Made(run=base.stages["ranker"].run, metrics={}, **refresh_graph(ws, trained, graph, folder))
+    return _kept(made, base, "ranker", trained, kept)
+
+
+def _tower(base: Release, ws: Workspace, folder: Path, kept: Path) -> Made:
+    from retrieval_stage.export import refresh_graph
+
+    graph, trained = _of(base, "user_vector")
+    found = refresh_graph(ws, trained, graph, folder)
+    items = (found.item_ids, found.item_vectors)
+    made = Made(run=base.stages["user_vector"].run, metrics={}, items=items, **found.facts)
+    return _kept(made, base, "user_vector", trained, kept)
+
+
+def _of(base: Release, model: str) -> tuple[Path, Path]:
+    """The graph's folder, and what was kept of its run."""
+    graph = base.models / model / str(base.stages[model].version)
+    return graph, base.folder / manifest.TRAINED / f"{model}.safetensors"
+
+
+def _kept(made: Made, base: Release, model: str, trained: Path, kept: Path) -> Made:
+    """The run goes along, so that a refreshed release can be refreshed in turn; its metrics stay the run's."""
+    kept.write_bytes(trained.read_bytes())
+    return replace(made, metrics=base.stages[model].metrics)

@@ -1,0 +1,106 @@
+"""`llmcf export` and `release`: what is served, how it becomes so, and how that is taken back."""
+
+from typing import Annotated
+
+import typer
+
+from core.contracts import RETRIEVAL_FRAMEWORKS
+from core.result import Result
+from llmcf.show import run
+from llmcf.verbs import options as opt
+from llmcf.verbs.groups import check_names, group, known, workspace
+
+release = group("Releases: list, promote, roll back, refresh, prune.")
+Promote = Annotated[bool, typer.Option("--promote/--no-promote", help="Make it live once its canary has answered.")]
+
+
+def export_release(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    ranker: Annotated[str, typer.Option(help="Ranking backbone.")] = "deepfm",
+    framework: opt.Framework = "llm-cf",
+    recipe: opt.Recipe = opt.RECIPE,
+    retriever: Annotated[str, typer.Option(help="Retrieval backbone.")] = "sasrec",
+    retriever_framework: Annotated[
+        str | None, typer.Option(help=f"{', '.join(RETRIEVAL_FRAMEWORKS)}; what goes with the ranker's if not given.")
+    ] = None,
+    retriever_recipe: Annotated[str | None, typer.Option(help="The ranker's if not given.")] = None,
+    seed: opt.Seed = opt.SEED,
+    promote: Promote = True,
+    as_json: opt.Json = False,
+) -> None:
+    """Make a release of two trained runs, try it with a canary inference on Triton, and make it live."""
+    from llmcf.serving import export
+    from llmcf.serving.assemble import Choice
+
+    check_names(recipe=recipe, framework=framework)
+    place = workspace(dataset, order, as_of)
+    ranking = Choice(backbone=ranker, framework=framework, recipe=recipe, seed=seed)
+    tower = Choice(
+        backbone=retriever,
+        framework=retriever_framework or export.tower_framework(framework),
+        recipe=retriever_recipe or recipe,
+        seed=seed,
+    )
+    run(lambda: export.export(place, ranking, tower, promote=promote), as_json=as_json)
+
+
+@release.command("list")
+def release_list(dataset: opt.Dataset = opt.DATASET, as_json: opt.Json = False) -> None:
+    """Show the releases of a data set: what each was made of, which is live, which can be rolled back to."""
+    from llmcf.serving import listing
+
+    run(lambda: listing.listing(known(dataset)), as_json=as_json)
+
+
+@release.command("promote")
+def release_promote(
+    number: Annotated[int, typer.Option("--release", help="Number of the release.", min=1)],
+    dataset: opt.Dataset = opt.DATASET,
+    as_json: opt.Json = False,
+) -> None:
+    """Make a release live, once its canary has answered."""
+    from llmcf.serving import listing
+
+    run(lambda: listing.promote(known(dataset), number), as_json=as_json)
+
+
+@release.command("rollback")
+def release_rollback(dataset: opt.Dataset = opt.DATASET, as_json: opt.Json = False) -> None:
+    """Make live again what was live before."""
+    from llmcf.serving import listing
+
+    run(lambda: listing.rollback(known(dataset)), as_json=as_json)
+
+
+@release.command("refresh")
+def release_refresh(
+    dataset: opt.Dataset = opt.DATASET,
+    order: Annotated[str | None, typer.Option(help="Order of the new items and examples; the release's own.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Day of the new items and examples; the release's own.")] = None,
+    number: opt.Release = None,
+    promote: Promote = True,
+    as_json: opt.Json = False,
+) -> None:
+    """Freeze a workspace's items and examples with the weights of a release: no training, about a minute."""
+    from llmcf.serving import refresh, releases
+
+    def work() -> Result:
+        base = releases.require(known(dataset), number)
+        place = workspace(dataset, order or base.order, as_of or base.as_of)
+        return refresh.refresh(base, place, promote=promote)
+
+    run(work, as_json=as_json)
+
+
+@release.command("prune")
+def release_prune(
+    dataset: opt.Dataset = opt.DATASET,
+    keep: Annotated[int, typer.Option(help="Releases that stay, the live one among them.", min=1)] = 3,
+    as_json: opt.Json = False,
+) -> None:
+    """Remove old releases and what only they read in Milvus."""
+    from llmcf.serving import listing
+
+    run(lambda: listing.prune(known(dataset), keep), as_json=as_json)

@@ -1,0 +1,53 @@
+"""`llmcf workspace`: the days there are, and removing old ones."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from core.contracts import ORDERS
+from core.errors import check_choice
+from llmcf.show import run
+from llmcf.verbs import options as opt
+from llmcf.verbs.groups import group, known
+
+workspaces = group("Workspaces, one for each data set, order and day: list, prune.")
+Dataset = Annotated[str | None, typer.Option(help="Only of this data set.")]
+
+
+@workspaces.command("list")
+def workspace_list(dataset: Dataset = None, as_json: opt.Json = False) -> None:
+    """Show the workspaces of this home, their sizes and the releases that read them."""
+    from llmcf import workspaces as rooms
+
+    run(lambda: rooms.listing(known(dataset) if dataset else None), as_json=as_json)
+
+
+@workspaces.command("prune")
+def workspace_prune(
+    keep: Annotated[int, typer.Option(help="How many of the newest days stay, of each data set and order.", min=1)],
+    dataset: Dataset = None,
+    order: Annotated[str | None, typer.Option(help="Only of this order.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: opt.Json = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+) -> None:
+    """Remove old days with their collections and online rows, and unread caches; nothing that a release names."""
+    from llmcf import workspaces as rooms
+
+    if order:
+        check_choice("order", order, ORDERS)
+
+    def ask(question: str) -> bool:
+        return sys.stdin.isatty() and typer.confirm(question, err=True)
+
+    run(
+        lambda: rooms.prune(
+            keep=keep,
+            dataset=known(dataset) if dataset else None,
+            order=order,
+            dry_run=dry_run,
+            confirm=None if yes else ask,
+        ),
+        as_json=as_json,
+    )
