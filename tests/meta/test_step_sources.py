@@ -7,6 +7,13 @@ from pathlib import Path
 import pytest
 
 import ict.neighbours
+import llm.cot.embed
+import llm.cot.generate
+import llm.kar.embed
+import llm.kar.generate
+import llm.recgen.score
+import llm.recgen.train
+import llmcf.backfill.recgen
 import ranking.runs
 import retrieval_stage.runs
 from core.settings import PROJECT
@@ -19,6 +26,11 @@ GROUND = {
     "core.data",
     "core.data.tables",
 }
+# Which data set and which model: their digests are among a step's inputs or in its configuration.
+CHOSEN = {
+    *(f"core.data.{name}" for name in ("datasets", "dataset", "kept")),
+    *(f"llm.{name}" for name in ("defaults", "fetch", "methods", "models", "packs", "pins")),
+}
 # Each step: the modules that do its work, and its list.
 STEPS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "rank train": (
@@ -30,6 +42,13 @@ STEPS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         [*retrieval_stage.runs.SOURCES, *retrieval_stage.runs.IN_CONTEXT_SOURCES],
     ),
     "neighbours": (["ict.neighbours"], ict.neighbours.SOURCES),
+    "cot generate": (["llm.cot.generate"], llm.cot.generate.CODE),
+    "cot embed": (["llm.cot.embed"], llm.cot.embed.CODE),
+    "kar generate": (["llm.kar.generate"], llm.kar.generate.CODE),
+    "kar embed": (["llm.kar.embed"], llm.kar.embed.CODE),
+    "recgen train": (["llm.recgen.train"], llm.recgen.train.CODE),
+    "recgen score": (["llm.recgen.score"], llm.recgen.score.CODE),
+    "backfill recgen": (["llm.recgen.evaluate"], llmcf.backfill.recgen.CODE),
 }
 
 
@@ -59,7 +78,7 @@ def closure(modules: Sequence[str]) -> set[str]:
     todo = list(modules)
     while todo:
         module = todo.pop()
-        path = None if module in GROUND else file_of(module)
+        path = None if module in GROUND | CHOSEN else file_of(module)
         if path is not None and str(path.relative_to(PROJECT)) not in found:
             found.add(str(path.relative_to(PROJECT)))
             todo += imported(path)
