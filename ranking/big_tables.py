@@ -9,6 +9,7 @@ looked up again, and before all are read. So the weights are those of a table th
 Suffixes: V rows of a table that are held here, R some of them, Y columns.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,9 +45,11 @@ def process_group() -> Iterator[None]:
     if distributed.is_initialized():
         yield
         return
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    store = distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):  # of torch about TorchRec, at every use of a sharded tensor
+            yield
     finally:
         distributed.destroy_process_group()
 
