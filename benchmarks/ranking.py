@@ -27,11 +27,13 @@ from core.settings import Workspace
 from ict.seeding import seed_everything
 from ranking.bags import padded_fields
 from ranking.batch import BatchBuilder
+from ranking.configs import DeepFmConfig, RankerConfig
 from ranking.inputs import load
 from ranking.layers import FIELDS, Mlp, Sizes, pairwise_dot
 from ranking.loop import optimizer_of, train_step
-from ranking.recipes import MODELS, DeepFmConfig, RankerConfig, resolve
-from ranking.registry import Shape, attends, build
+from ranking.ranker import Shape, attends, build
+from ranking.recipes import resolve
+from ranking.registry import MODELS
 
 FLOOR = 0.8  # of the bare loop's rows a second, at batch 128
 CEILING = 4.0  # an LLM-CF step in steps of its backbone

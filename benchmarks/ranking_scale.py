@@ -22,8 +22,8 @@ from ranking import big_tables
 from ranking.averaging import Averages
 from ranking.layers import SIDES, TABLES, Sizes
 from ranking.loop import optimizer_of, train_step
+from ranking.ranker import Shape, build
 from ranking.recipes import resolve
-from ranking.registry import Shape, build
 
 ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 BY_ROWS = 10_000  # the user and the item table then are, in each of these

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, NestedIOFunction
 
 from core.errors import check_choice
+from ict.config import PRECISIONS
 
-PRECISIONS = ("float32", "bfloat16")
 _LANES = 16  # softmax over rows of another length is ten times slower
 
 

@@ -11,35 +11,14 @@ Suffixes: B requests, K examples a request, U distinct examples + 1, T = 3K + 1 
 read, S keys, W width, E text width, H heads, P head width.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import check_choice
+from ict.config import IctConfig
 from ict.decoder import Block, Projection, causal_bias, rms_norm, rotation
-
-POOLINGS = ("decoder", "mean", "similarities")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IctConfig:
-    width: int
-    text_width: int
-    layers: int = 2
-    heads: int = 2
-    hidden: int = 64  # of the SwiGLU
-    text_hidden: int = 256  # of the text projection and the reconstruction head
-    alpha: float = 1.0  # weight of the reconstruction loss
-    use_text: bool = True  # representations hold the texts of the item and of the history
-    use_cot: bool = True  # otherwise an example is r and l alone, and nothing is reconstructed
-    pooling: str = "decoder"  # or mean: w is the mean of all tokens, and nothing is reconstructed; or `Similarities`
-    precision: str = "float32"  # of the products with weights in training
-    gate: bool = False  # w is multiplied by a learned gate of r
-    predictions: int = 512  # of a batch, that the reconstruction loss averages over: an unbiased sample of all
-    use_similarity: bool = False  # add each example's similarity to its r token (recipe best)
 
 
 class Reads(Protocol):
@@ -73,27 +52,25 @@ class InContext(nn.Module):
         ValueError: if the heads do not divide the width into even parts, which RoPE needs.
     """
 
-    def __init__(self, config: IctConfig) -> None:
+    def __init__(self, config: IctConfig, *, width: int, text_width: int) -> None:
         super().__init__()
-        check_choice("pooling", config.pooling, POOLINGS)
-        if config.width % (2 * config.heads):
-            raise ValueError(f"width {config.width} does not split into {config.heads} heads of even width")
+        if width % (2 * config.heads):
+            raise ValueError(f"width {width} does not split into {config.heads} heads of even width")
         self.config = config
         if config.use_text or config.use_cot:
-            self.text = Projection(config.text_width, config.text_hidden, config.width, config.precision)
-        self.label = nn.Embedding(2, config.width)
-        self.no_example = nn.Parameter(torch.randn(config.width) * 0.02)
-        self.similarity = nn.Linear(1, config.width) if config.use_similarity else None
-        self.gate = nn.Linear(config.width, config.width) if config.gate else None
+            self.text = Projection(text_width, config.text_hidden, width, config.precision)
+        self.label = nn.Embedding(2, width)
+        self.no_example = nn.Parameter(torch.randn(width) * 0.02)
+        self.similarity = nn.Linear(1, width) if config.use_similarity else None
+        self.gate = nn.Linear(width, width) if config.gate else None
         self.per_example = 3 if config.use_cot else 2
         decoder = config.pooling == "decoder"
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.hidden, config.precision)
-            for _ in range(config.layers if decoder else 0)
+            Block(width, config.heads, config.hidden, config.precision) for _ in range(config.layers if decoder else 0)
         )
         self.reconstructs = decoder and config.use_cot and config.alpha > 0
         if self.reconstructs:
-            self.reconstruct = Projection(config.width, config.text_hidden, config.text_width, config.precision)
+            self.reconstruct = Projection(width, config.text_hidden, text_width, config.precision)
 
     def texts(self, text_XE: Tensor) -> Tensor | None:
         """The projected texts of items or histories, (X, W); None in a configuration without."""
@@ -121,8 +98,9 @@ class InContext(nn.Module):
             w_BW = self._mean(hidden_BTW, slots_BK)
             return self._gated(w_BW, r_BW), hidden_BTW[:, :0]
         bias_B1TS = causal_bias(there(slots_BK, self.per_example))
+        length, width = hidden_BTW.shape[1:]
         heads = self.config.heads
-        turn_2THP = rotation(hidden_BTW.shape[1], heads, self.config.width // heads, hidden_BTW.device)
+        turn_2THP = rotation(length, heads, width // heads, hidden_BTW.device)
         for block in self.blocks[:-1]:
             hidden_BTW = block(hidden_BTW, bias_B1TS, turn_2THP)
         # Only r tokens are read: each predicts the c token after it, and the last is w.
@@ -172,11 +150,11 @@ class Similarities(nn.Module):
     A yardstick: what the module gains over this it gains by reading its examples.
     """
 
-    def __init__(self, config: IctConfig) -> None:
+    def __init__(self, config: IctConfig, *, width: int, text_width: int) -> None:  # noqa: ARG002 - as of InContext
         super().__init__()
         self.config = config
         self.nearest = 4  # similarities of each label that are read, largest first
-        self.out = nn.Linear(2 * self.nearest, config.width)
+        self.out = nn.Linear(2 * self.nearest, width)
 
     def texts(self, text_XE: Tensor) -> Tensor | None:  # noqa: ARG002 - it reads none
         """None."""

@@ -18,6 +18,7 @@ from core.data import tables
 from core.errors import UsageError, check_choice
 from core.progress import track
 from core.settings import Workspace
+from ict.config import IctConfig
 from ict.examples import Candidates, ExampleSet, Requests, eligible, history_vectors, verbs
 
 STAGES = ("ranking", "retrieval")
@@ -42,6 +43,18 @@ class NeighbourConfig:
     count: int = EXAMPLES
     constrained: bool = True
     cot_set: str = ""
+
+    @classmethod
+    def of(cls, config: IctConfig, *, stage: str, recipe: str, seed: int) -> "NeighbourConfig":
+        """As a run's module asks for them."""
+        return cls(
+            stage=stage,
+            recipe=recipe,
+            seed=seed,
+            count=config.examples,
+            constrained=config.constrained,
+            cot_set=config.cot_set,
+        )
 
     def __post_init__(self) -> None:
         check_choice("stage", self.stage, STAGES)

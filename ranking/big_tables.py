@@ -21,8 +21,8 @@ from torchrec import KeyedJaggedTensor
 from torchrec.distributed.embeddingbag import ShardedEmbeddingBagCollection
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
+from ranking.configs import RankerConfig
 from ranking.ranker import Ranker
-from ranking.recipes import RankerConfig
 
 _EPSILON = 1e-8
 

@@ -24,9 +24,9 @@ from ict.device import device
 from ranking import big_tables
 from ranking.bags import lengthened
 from ranking.batch import Batch
+from ranking.configs import RankerConfig
 from ranking.layers import SIDES
 from ranking.ranker import Ranker
-from ranking.recipes import RankerConfig
 
 _TABLES = "fields.tables"  # of a ranker
 _CPU = torch.device("cpu")

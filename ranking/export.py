@@ -23,13 +23,13 @@ from ict.examples import ExampleSet
 from ranking import weights
 from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
+from ranking.configs import RankerConfig
 from ranking.graph import Facts, RankerGraph
 from ranking.inputs import load
 from ranking.layers import Sizes
 from ranking.loop import predict
-from ranking.ranker import Ranker
-from ranking.recipes import RankerConfig, from_json
-from ranking.registry import Shape, attends, build
+from ranking.ranker import Ranker, Shape, attends, build
+from ranking.recipes import from_json
 from ranking.rows import Knowledge
 from ranking.runs import run_folder, run_remedy, trained
 

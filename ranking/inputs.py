@@ -14,8 +14,8 @@ from ict import neighbours
 from ict.examples import ExampleSet, integers, verbs
 from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
-from ranking.recipes import RankerConfig
-from ranking.registry import Shape, attends
+from ranking.configs import RankerConfig
+from ranking.ranker import Shape, attends
 from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
 

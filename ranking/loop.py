@@ -24,11 +24,10 @@ from ict.update import update
 from ranking import big_tables, weights
 from ranking.averaging import Averages
 from ranking.batch import Batch, BatchBuilder
+from ranking.configs import RankerConfig
 from ranking.distributed import ALONE, Group, local_weights, whole_weights
 from ranking.inputs import coverage, load
-from ranking.ranker import Ranker
-from ranking.recipes import RankerConfig
-from ranking.registry import build
+from ranking.ranker import Ranker, build
 from ranking.resume import Checkpoint, Progress, put
 
 MEASURED = ("valid", "test", ON_SALE)

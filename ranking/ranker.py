@@ -1,17 +1,30 @@
 """A ranker: fields, a backbone, and whatever its framework and recipe add. Suffixes: B rows, X = rows, examples, items
 of histories, F fields, D width, J dense features."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from core.contracts import DENSE
 from ranking.batch import Batch
+from ranking.configs import RankerConfig
 from ranking.frameworks.kar import KINDS, Adaptor
 from ranking.frameworks.kd import distillation_loss
 from ranking.frameworks.llm_cf import LlmCf
-from ranking.layers import TARGET, Inputs, Positions, SparseFields, Standardise
+from ranking.layers import FIELDS, TARGET, Inputs, Positions, Sizes, SparseFields, Standardise, Widths
 from ranking.matching import Matching
+from ranking.registry import BACKBONES
+from ranking.text_match import TEXT_MATCH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The sizes that come from the data: rows of the tables, width of the text vectors (0 where none are read)."""
+
+    tables: Sizes
+    text_width: int = 0
 
 
 class Scored(NamedTuple):
@@ -104,3 +117,31 @@ class Ranker(nn.Module):
             dense_BJ = score_B1 if dense_BJ is None else torch.cat([dense_BJ, score_B1], dim=1)
         inputs = Inputs(emb_BFD=emb_BFD, first_B=first_B, vectors=vectors, dense_BJ=dense_BJ, positions=positions)
         return self.backbone(inputs)
+
+
+def attends(config: RankerConfig) -> bool:
+    """Whether the model reads the items of a history one by one."""
+    return BACKBONES[config.model].attends or config.softmax > 0
+
+
+def dense_features(config: RankerConfig) -> tuple[str, ...]:
+    """The names of the dense features that the model reads, in their order."""
+    return (DENSE if config.dense else ()) + (TEXT_MATCH if config.text_match else ())
+
+
+def build(config: RankerConfig, shape: Shape) -> Ranker:
+    """A fresh model for a configuration; draws its weights from torch's default generator."""
+    vectors = (1 if config.uses_examples else 0) + (len(KINDS) if config.uses_knowledge else 0)
+    read = len(dense_features(config))
+    dense = read + (1 if config.softmax else 0)
+    widths = Widths(fields=len(FIELDS), width=config.width, vectors=vectors, dense=dense)
+    return Ranker(
+        SparseFields(shape.tables, config.width),
+        BACKBONES[config.model].module(widths, config.backbone),
+        Standardise(read) if read else None,
+        llm_cf=LlmCf(config.in_context, config.width, shape.text_width) if config.uses_examples else None,
+        kar=Adaptor(shape.text_width, config.width) if config.uses_knowledge else None,
+        distil=config.distil if config.uses_teacher else 0.0,
+        matching=Matching(config.width) if config.softmax else None,
+        softmax=config.softmax,
+    )

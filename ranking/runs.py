@@ -6,12 +6,13 @@ from core import steps
 from core.data.tables import remedy
 from core.errors import Missing
 from core.settings import Workspace
-from ranking.recipes import RankerConfig, from_json
+from ranking.configs import RankerConfig
+from ranking.recipes import from_json
 
 FOLDER = "ranking"
-_OWN = ("averaging", "bags", "batch", "big_tables", "distributed", "inputs", "layers", "loop", "matching", "ranker")
-_READ = ("registry", "resume", "rows", "text_match", "weights")
-_SHARED = ("device", "seeding", "update")
+_OWN = ("averaging", "bags", "batch", "big_tables", "configs", "distributed", "inputs", "layers", "loop", "matching")
+_READ = ("ranker", "registry", "resume", "rows", "text_match", "weights")
+_SHARED = ("config", "device", "seeding", "update")
 _SOURCES = [
     *(f"ranking/{name}.py" for name in (*_OWN, *_READ)),
     "ranking/models",
@@ -36,6 +37,11 @@ def run_folder(ws: Workspace, config: RankerConfig) -> Path:
 def unfinished(ws: Workspace, config: RankerConfig) -> Path:
     """Where a run keeps its checkpoints, and what it tells the processes that share it."""
     return ws.path(FOLDER, ".unfinished", config.name)
+
+
+def told_set(ws: Workspace, recipe: str) -> str:
+    """The set of texts that a run of a recipe reads: recipe `paper` takes the set `paper` where there is one."""
+    return "paper" if recipe == "paper" and ws.cot("texts", "paper").exists() else ""
 
 
 def run_remedy(ws: Workspace, named: RankerConfig) -> str:

@@ -11,16 +11,17 @@ from core import metrics, steps, storage, torchrun
 from core.data.tables import remedy
 from core.result import Estimate, Result
 from core.settings import Workspace
-from ranking.recipes import RankerConfig, from_json, resolve
-from ranking.runs import run_folder, run_remedy, run_step, unfinished
+from ranking.configs import RankerConfig
+from ranking.recipes import from_json, resolve
+from ranking.registry import BACKBONES
+from ranking.runs import run_folder, run_remedy, run_step, told_set, unfinished
 
 JOB, MADE = "job.json", "made.json"  # what the processes of a run are told, and what the first has made
 SHOWN = "rank train"  # how its progress begins
 _WORKER = "ranking.worker"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
-# Measured on one of 2 shared x86 cores, in float32: microseconds a row and epoch of a backbone, and what a framework
-# adds; epochs before a run stops; seconds to import, load and evaluate; MiB.
-_ROW_US = {"deepfm": 14.0, "xdeepfm": 450.0, "autoint": 32.0, "dcn": 15.0, "dcnv2": 18.0, "din": 65.0}
+# Measured as a backbone's microseconds are: what a framework adds to them; epochs before a run stops; seconds to
+# import, load and evaluate; MiB.
 _ADDED_US = {"none": 0.0, "kd": 1.0, "kar": 12.0, "llm-cf": 120.0, "llm-cf+kd": 121.0}
 _EPOCHS = 14
 _FIXED_S = {False: 14.0, True: 24.0}
@@ -44,8 +45,18 @@ def train(
         UsageError: for an unknown name, or if the loss is not a number.
         LlmcfError: if an input is missing, naming the verb that makes it.
     """
-    names = {"model": model, "framework": framework, "recipe": recipe, "seed": seed}
-    return train_as(ws, resolve(ws, **names, epochs=epochs, variant=variant, precision=precision))
+    config = resolve(
+        ws,
+        model=model,
+        framework=framework,
+        recipe=recipe,
+        seed=seed,
+        epochs=epochs,
+        variant=variant,
+        precision=precision,
+        cot_set=told_set(ws, recipe),
+    )
+    return train_as(ws, config)
 
 
 def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: int = 1) -> Result:
@@ -112,7 +123,7 @@ def estimate_train(
     path = ws.path("data", "rows.parquet")
     steps.require(path.parent, remedy(ws, "data prepare"))
     rows = pq.ParquetFile(path).metadata.num_rows
-    rate, read = _ROW_US[model] + _ADDED_US[framework], config.uses_examples
+    rate, read = BACKBONES[model].row_us + _ADDED_US[framework], config.uses_examples
     epochs = min(config.epochs, _EPOCHS)
     return Estimate(
         seconds=_FIXED_S[read] + rows * epochs * rate / 1e6,

@@ -12,8 +12,8 @@ from core import steps
 from core.data.tables import remedy
 from core.errors import UsageError
 from core.settings import Workspace
-from ranking.recipes import RankerConfig
-from ranking.registry import Shape, dense_features
+from ranking.configs import RankerConfig
+from ranking.ranker import Shape, dense_features
 
 FILE = "model.safetensors"
 _FORMAT = "1"  # of the names and shapes in the file, beside what the manifest says

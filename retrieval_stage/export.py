@@ -19,9 +19,10 @@ from ict import onnx
 from ict.examples import ExampleSet
 from ict.neighbours import Neighbours
 from retrieval_stage import weights
+from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.graph import UserVectorGraph
 from retrieval_stage.inputs import TowerData, load
-from retrieval_stage.recipes import RetrievalConfig
+from retrieval_stage.recipes import from_json
 from retrieval_stage.runs import run_folder, run_remedy, trained
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower, build
@@ -90,7 +91,7 @@ def restore(ws: Workspace, config: RetrievalConfig) -> tuple[TowerData, UserTowe
 def kept_run(ws: Workspace, kept: Path) -> UserTower:
     """The tower that `export_graph` kept, over the examples of `ws`."""
     with safe_open(kept, framework="pt") as stored:
-        config = RetrievalConfig(**json.loads(stored.metadata()["config"]))
+        config = from_json(json.loads(stored.metadata()["config"]))
     state = weights.read(kept)
     items = next(values for name, values in state.items() if name.startswith("item."))
     examples = ExampleSet.load(ws) if config.uses_examples else None

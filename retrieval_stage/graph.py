@@ -52,7 +52,8 @@ class UserVectorGraph(nn.Module):
     def forward(self, request: Tensors, tables: Tensors) -> Tensor:
         """Return user vectors, (B, W)."""
         tower, history_BL = self.tower, request["history"]
-        state_BD, user_BD = tower.states(history_BL)[:, -1], tower.users(request["user"])
+        user_BD = tower.users(request["user"])
+        state_BD = tower.states(history_BL, user_BD)[:, -1]
         vector_BD = tower.combine(state_BD, user_BD)
         if tower.context is None:
             return vector_BD

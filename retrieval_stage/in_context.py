@@ -15,8 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ict.config import IctConfig
 from ict.examples import ExampleSet, history_vectors
-from ict.module import IctConfig, InContext, distinct
+from ict.module import InContext, distinct
 
 Lookup = Callable[[Tensor], Tensor]
 _PARTS = 5
@@ -35,10 +36,9 @@ class InContextFeature(nn.Module):
     state_MD: Tensor
     tokens_M3D: Tensor
 
-    def __init__(self, examples: ExampleSet, *, width: int, use_similarity: bool) -> None:
+    def __init__(self, examples: ExampleSet, config: IctConfig, width: int) -> None:
         super().__init__()
-        text_width = examples.cot_ME.shape[1]
-        self.ict = InContext(IctConfig(width=width, text_width=text_width, alpha=0.0, use_similarity=use_similarity))
+        self.ict = InContext(config, width=width, text_width=examples.cot_ME.shape[1])
         self.represent = nn.Sequential(nn.Linear(_PARTS * width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, width))
         count = len(examples.row_M)
         data = {

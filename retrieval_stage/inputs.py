@@ -11,7 +11,7 @@ from core.data import tables
 from core.settings import Workspace
 from ict.examples import ExampleSet, Requests
 from ict.neighbours import NeighbourConfig, Neighbours, neighbours
-from retrieval_stage.recipes import RetrievalConfig
+from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.sequences import Sequences
 
 
@@ -47,7 +47,7 @@ def load(ws: Workspace, config: RetrievalConfig) -> TowerData:
     """
     rows = tables.training_rows(ws)
     sequences = Sequences.of(rows)
-    examples = ExampleSet.load(ws, rows=rows) if config.uses_examples else None
+    examples = ExampleSet.load(ws, config.in_context.cot_set, rows) if config.uses_examples else None
     return TowerData(
         sequences,
         _shown(ws, config, sequences, rows, examples),
@@ -62,6 +62,6 @@ def _shown(
 ) -> Neighbours:
     if examples is None:
         return Neighbours(torch.zeros(len(sequences), 0, dtype=torch.int64), torch.zeros(len(sequences), 0))
-    how = NeighbourConfig(stage="retrieval", recipe=config.recipe, seed=config.seed)
+    how = NeighbourConfig.of(config.in_context, stage="retrieval", recipe=config.recipe, seed=config.seed)
     found = neighbours(ws, how, Requests.of(rows), examples)
     return Neighbours(found.examples_NK[sequences.row_N], found.similarity_NK[sequences.row_N])

@@ -19,9 +19,9 @@ from ict.neighbours import Neighbours
 from ict.seeding import seed_everything
 from ict.update import update
 from retrieval_stage import evaluation, weights
+from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.inputs import load
 from retrieval_stage.objective import step_loss
-from retrieval_stage.recipes import RetrievalConfig
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower, build
 

@@ -1,6 +1,7 @@
 """What one training step minimises.
 
-Every position of a window predicts its own next item, in both frameworks and over the same positions. With LLM-CF, w
+Every position of a window predicts its own next item, in both frameworks and over the same positions. A backbone that
+is not causal would see it in a window, and reads the prefix of each position instead. With LLM-CF, w
 enters at a random share of them, each with the examples of its own training row (its prefix, its day); the other
 positions train the backbone alone. When serving, and in every evaluation, w is there for every request.
 
@@ -42,12 +43,15 @@ def step_loss(
     there_BL = target_BL != PAD
     user_B = hide(sequences.user_N[index_B], config.unknown_user, UNKNOWN, generator)
     history_BL = hide(sequences.history_NL[index_B], config.unknown_item, UNKNOWN, generator)
-    state_BLD = tower.states(history_BL)
-    positions = PredictingPositions(
-        state_BLD[there_BL],
-        tower.users(user_B)[:, None].expand_as(state_BLD)[there_BL],
-        sequences.rows_of_window(index_B)[there_BL],
-    )
+    row_X = sequences.rows_of_window(index_B)[there_BL]
+    user_BD = tower.users(user_B)
+    user_XD = user_BD[:, None].expand(-1, there_BL.shape[1], -1)[there_BL]
+    if tower.backbone.causal:
+        state_XD = tower.states(history_BL, user_BD)[there_BL]
+    else:
+        prefix_XL = hide(sequences.history_NL[row_X], config.unknown_item, UNKNOWN, generator)
+        state_XD = tower.states(prefix_XL, user_XD)[:, -1]
+    positions = PredictingPositions(state_XD, user_XD, row_X)
     vector_XD = tower.combine(positions.state_XD, positions.user_XD)
     chosen_P = torch.nonzero(torch.rand(len(vector_XD), generator=generator) < config.positions).flatten()
     if tower.context is not None and len(chosen_P):

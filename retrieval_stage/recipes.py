@@ -1,78 +1,26 @@
-"""Hyper-parameters of the retrieval stage: one frozen dataclass, resolved from a recipe's name.
+"""What names stand for: a recipe is a function from a configuration to the whole of another.
 
 `strict` trains the plain model and LLM-CF alike, the user's id included. `paper` repeats the published set-up: sampled
 softmax, and a plain twin with another batch size and no user id.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-from core.contracts import RECIPES, RETRIEVAL_FRAMEWORKS, RETRIEVAL_WIDTH
-from core.errors import check_choice
-
-MODELS = ("sasrec",)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrievalConfig:
-    """Everything that decides a training run, beside the data."""
-
-    model: str
-    framework: str
-    recipe: str
-    seed: int
-    # backbone
-    width: int = RETRIEVAL_WIDTH
-    layers: int = 2
-    heads: int = 1
-    dropout: float = 0.2
-    # user vector
-    user_id: bool = True  # add the user's own embedding to the backbone's state
-    unknown_user: float = 0.05  # share of ids hidden in training, so that the UNKNOWN row is trained
-    unknown_item: float = 0.01
-    # objective
-    negatives: int = 0  # uniform negatives of the sampled softmax; 0 is the softmax over the whole catalogue
-    # training
-    batch: int = 128  # windows
-    learning_rate: float = 5e-3
-    decay: bool = True  # the rate falls linearly, to nothing after the last epoch
-    weight_decay: float = 0.0
-    epochs: int = 15
-    patience: int = 5  # epochs without a better HIT@10 on validation
-    # in-context feature
-    scale: float = 0.1  # of w, when it is added to the user vector
-    gate: bool = False  # a learned gate on w instead
-    use_similarity: bool = False
-    positions: float = 0.25  # share of a step's positions at which w is computed
-    refresh: int = 8  # steps between two encodings of the examples' histories
-
-    @property
-    def name(self) -> str:
-        """Of the run's folder."""
-        return f"{self.model}-{self.framework}-{self.recipe}-s{self.seed}"
-
-    @property
-    def uses_examples(self) -> bool:
-        return self.framework == "llm-cf"
+from core.contracts import RETRIEVAL_FRAMEWORKS
+from core.errors import UsageError, check_choice
+from ict.config import IctConfig, restored
+from retrieval_stage.configs import RetrievalConfig
+from retrieval_stage.registry import BACKBONES, MODELS
 
 
-def resolve(*, model: str, framework: str, recipe: str, seed: int, epochs: int | None = None) -> RetrievalConfig:
-    """The configuration of a named recipe; `epochs` overrides its number.
-
-    Raises:
-        UsageError: if a name is unknown.
-    """
-    check_choice("retrieval model", model, MODELS)
-    check_choice("framework", framework, RETRIEVAL_FRAMEWORKS)
-    check_choice("recipe", recipe, RECIPES)
-    config = RetrievalConfig(model=model, framework=framework, recipe=recipe, seed=seed)
-    if recipe == "paper":
-        config = _as_published(config)
-    if recipe == "best":
-        config = replace(config, gate=True, use_similarity=True)
-    return config if epochs is None else replace(config, epochs=epochs)
+def strict(config: RetrievalConfig) -> RetrievalConfig:
+    return config
 
 
-def _as_published(config: RetrievalConfig) -> RetrievalConfig:
+def paper(config: RetrievalConfig) -> RetrievalConfig:
+    """As published."""
     return replace(
         config,
         user_id=False,
@@ -84,3 +32,37 @@ def _as_published(config: RetrievalConfig) -> RetrievalConfig:
         epochs=50,
         patience=2,
     )
+
+
+def best(config: RetrievalConfig) -> RetrievalConfig:
+    """With a gate on w, and the similarity of each example."""
+    return replace(config, gate=True, in_context=replace(config.in_context, use_similarity=True))
+
+
+RECIPES: dict[str, Callable[[RetrievalConfig], RetrievalConfig]] = {"strict": strict, "paper": paper, "best": best}
+
+
+def resolve(*, model: str, framework: str, recipe: str, seed: int, epochs: int | None = None) -> RetrievalConfig:
+    """The configuration of a named run; `epochs` overrides the recipe's.
+
+    Raises:
+        UsageError: for an unknown name or an impossible number, with the choices.
+    """
+    check_choice("retrieval model", model, MODELS)
+    check_choice("framework", framework, RETRIEVAL_FRAMEWORKS)
+    check_choice("recipe", recipe, RECIPES)
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"--epochs {epochs} is not at least 1")
+    backbone = BACKBONES[model].config()
+    plain = RetrievalConfig(model=model, framework=framework, recipe=recipe, seed=seed, backbone=backbone)
+    config = RECIPES[recipe](plain)
+    return config if epochs is None else replace(config, epochs=epochs)
+
+
+def from_json(stored: dict[str, Any]) -> RetrievalConfig:
+    """The configuration that a finished run's stamp holds."""
+    parts = {
+        "backbone": restored(BACKBONES[stored["model"]].config, stored.get("backbone", {})),
+        "in_context": restored(IctConfig, stored.get("in_context", {})),
+    }
+    return restored(RetrievalConfig, stored | parts)

@@ -1,13 +1,13 @@
 """A training run as a step: the folder it fills, what it depends on, and whether it is still true."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from core import steps
 from core.data.tables import remedy
 from core.errors import Missing
 from core.settings import Workspace
-from retrieval_stage.recipes import RetrievalConfig
+from retrieval_stage.configs import RetrievalConfig
+from retrieval_stage.recipes import from_json
 
 FOLDER = "retrieval"
 _SOURCES = [
@@ -49,14 +49,14 @@ def run_remedy(ws: Workspace, named: RetrievalConfig) -> str:
 
 
 def trained(ws: Workspace, named: RetrievalConfig) -> RetrievalConfig:
-    """The configuration, its number of epochs included, that the named run was trained with.
+    """The configuration that the named run was trained with.
 
     Raises:
         Missing: if there is none, or its inputs or code have changed since.
     """
     verb = run_remedy(ws, named)
     stamp = steps.require(run_folder(ws, named), verb)
-    config = replace(named, epochs=stamp["config"]["epochs"])
+    config = from_json(stamp["config"])
     step = run_step(ws, config)
     if step.current() is None:
         raise Missing(f"{step.folder} is older than its inputs or its code", verb)

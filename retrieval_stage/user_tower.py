@@ -10,15 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.contracts import FIRST_ID, HISTORY, PAD, UNKNOWN
+from core.contracts import FIRST_ID, HISTORY, UNKNOWN
 from ict.examples import ExampleSet
+from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.embeddings import DenseTable, EmbeddingTable
 from retrieval_stage.in_context import InContextFeature
 from retrieval_stage.inputs import TowerData
-from retrieval_stage.models.sasrec import SASRec
-from retrieval_stage.recipes import RetrievalConfig
+from retrieval_stage.registry import BACKBONES
 
-BACKBONES = {"sasrec": SASRec}
 _CHUNK = 1024
 
 
@@ -54,21 +53,15 @@ class UserTower(nn.Module):
         self._all = bool(offered_V.all())
         self.user = EmbeddingTable("user", len(known_U), config.width)
         self.item = EmbeddingTable("item", items, config.width)
-        self.backbone = BACKBONES[config.model](
-            width=config.width,
-            length=HISTORY,
-            layers=config.layers,
-            heads=config.heads,
-            dropout=config.dropout,
-        )
+        self.backbone = BACKBONES[config.model].module(config.width, HISTORY, config.backbone)
         self.context = self.gate = None
         if examples is not None:
-            self.context = InContextFeature(examples, width=config.width, use_similarity=config.use_similarity)
+            self.context = InContextFeature(examples, config.in_context, config.width)
             self.gate = nn.Linear(2 * config.width, config.width) if config.gate else None
 
-    def states(self, history_BL: Tensor) -> Tensor:
-        """The backbone's state after each position, (B, L, D)."""
-        return self.backbone(self.item(history_BL), history_BL != PAD)
+    def states(self, history_BL: Tensor, user_BD: Tensor) -> Tensor:
+        """The backbone's state after each position, (B, L, D); of one that is not causal only the last counts."""
+        return self.backbone(self.item(history_BL), history_BL, user_BD)
 
     def users(self, user_B: Tensor) -> Tensor:
         """(B, D). Ids without training rows, or beyond the vocabulary, are the UNKNOWN user."""
@@ -93,7 +86,8 @@ class UserTower(nn.Module):
         similarity_BK: Tensor | None = None,
     ) -> Tensor:
         """User vectors, (B, D), after `freeze_examples`. Examples are read by llm-cf, similarity by recipe best."""
-        state_BD, user_BD = self.states(history_BL)[:, -1], self.users(user_B)
+        user_BD = self.users(user_B)
+        state_BD = self.states(history_BL, user_BD)[:, -1]
         vector_BD = self.combine(state_BD, user_BD)
         if self.context is None:
             return vector_BD
@@ -118,7 +112,8 @@ class UserTower(nn.Module):
         if self.context is not None:
             training = self.training
             self.eval()
-            parts = [self.states(part_BL)[:, -1] for part_BL in self.context.history_ML.split(_CHUNK)]
+            of_examples = zip(self.context.history_ML.split(_CHUNK), self.context.user_M.split(_CHUNK), strict=True)
+            parts = [self.states(part_BL, self.users(user_B))[:, -1] for part_BL, user_B in of_examples]
             self.context.state_MD = torch.cat(parts)
             self.train(training)
 

@@ -17,7 +17,8 @@ from ict.neighbours import NeighbourConfig, Neighbours, search_exact
 from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.graph import Facts
-from ranking.registry import ATTENDING, Shape
+from ranking.ranker import Shape
+from ranking.registry import BACKBONES
 from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
 
@@ -111,7 +112,7 @@ def batches(
     table = training_rows()
     rows, fields = Rows.of(table), ItemFields.of(items_table())
     histories = Histories.of(rows.requests)
-    read: dict[str, Any] = {"attends": model in ATTENDING or recipe == "best"}
+    read: dict[str, Any] = {"attends": BACKBONES[model].attends or recipe == "best"}
     if "llm-cf" in framework:
         examples = example_set(table)
         config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed, **choice)

@@ -20,7 +20,10 @@ from core.remedies import maker
 from core.result import Result
 from core.settings import Workspace
 from llmcf.backfill.workers import each
-from ranking.recipes import MODELS, VARIANTS, RankerConfig, from_json, resolve
+from ranking.configs import RankerConfig
+from ranking.recipes import VARIANTS, from_json, resolve
+from ranking.registry import MODELS
+from ranking.runs import told_set
 
 TASK = "ranking"
 _SAME = ("order", "as_of", "config", "code", "data", "metrics")  # what makes a line a repetition
@@ -51,7 +54,7 @@ class Matrix:
         ):
             if not variant or "llm-cf" in framework:
                 names = {"model": model, "framework": framework, "recipe": recipe, "seed": seed, "variant": variant}
-                yield resolve(ws, **names, precision=self.precision)
+                yield resolve(ws, **names, precision=self.precision, cot_set=told_set(ws, recipe))
 
 
 def backfill(ws: Workspace, matrix: Matrix, *, command: str, again: bool = False, workers: int = 1) -> Result:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from core import processor
 from core.errors import LlmcfError
 from core.progress import Named
-from ranking.recipes import RankerConfig
+from ranking.configs import RankerConfig
 
 T = TypeVar("T")
 

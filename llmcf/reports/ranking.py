@@ -34,7 +34,8 @@ from llmcf.reports.ranking_cells import (
     paper_figures,
     values,
 )
-from ranking.recipes import MODELS, VARIANTS
+from ranking.recipes import VARIANTS
+from ranking.registry import MODELS
 
 _SPLITS = {"": "test", ", on sale": ON_SALE}
 TEMPLATE = Path(__file__).with_name("ranking_report.html")

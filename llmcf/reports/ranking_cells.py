@@ -7,16 +7,10 @@ from typing import Any
 
 from core.settings import PROJECT, Workspace
 from ranking.recipes import from_json, resolve
+from ranking.registry import BACKBONES
 
 PAPER = PROJECT / "results" / "paper.csv"
-BACKBONE_NAMES = {  # ours -> the paper's in Table 3, in Table 5
-    "deepfm": ("DeepFM", "DeepFM"),
-    "xdeepfm": ("xDeepFM", "xDeepFM"),
-    "autoint": ("AutoInt", "AutoInt"),
-    "dcn": ("DCNv1", "DcNv1"),
-    "dcnv2": ("DCNv2", "DcNv2"),
-    "din": ("DIN", "DIN"),
-}
+BACKBONE_NAMES = {name: backbone.names for name, backbone in BACKBONES.items()}  # in the paper's Table 3, in Table 5
 FRAMEWORK_NAMES = {"none": "None", "kd": "KD", "kar": "KAR", "llm-cf": "LLM-CF"}
 ABLATIONS = {
     "no-text": "w/o text",

@@ -8,6 +8,11 @@ from core.result import Result
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import check_names, group, workspace
+from ranking.recipes import VARIANTS
+from ranking.registry import MODELS
+from retrieval_stage.registry import MODELS as RETRIEVAL_MODELS
+
+_VARIANT = f"LLM-CF without a part, or with other examples: {', '.join(filter(None, VARIANTS))}."
 
 rank = group("The ranking stage.")
 retrieve = group("The retrieval stage.")
@@ -18,12 +23,12 @@ def rank_train(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    model: Annotated[str, typer.Option(help="Backbone: deepfm, xdeepfm, autoint, dcn, dcnv2, din.")] = "deepfm",
+    model: Annotated[str, typer.Option(help=f"Backbone: {', '.join(MODELS)}.")] = "deepfm",
     framework: opt.Framework = "llm-cf",
     recipe: opt.Recipe = opt.RECIPE,
     seed: opt.Seed = opt.SEED,
     epochs: opt.Epochs = None,
-    variant: Annotated[str, typer.Option(help="LLM-CF without a part, or with other examples: no-cot, k8, ...")] = "",
+    variant: Annotated[str, typer.Option(help=_VARIANT)] = "",
     precision: opt.Precision = opt.PRECISION,
     processes: opt.Processes = 1,
     nodes: opt.Nodes = 1,
@@ -34,6 +39,7 @@ def rank_train(
     """Train a ranking model; prints AUC, LogLoss and RelImpr. With several processes the tables are sharded by rows."""
     from ranking import trainer
     from ranking.recipes import resolve
+    from ranking.runs import told_set
 
     check_names(recipe=recipe, framework=framework)
     place = workspace(dataset, order, as_of)
@@ -41,7 +47,8 @@ def rank_train(
     verb = trainer.join if join else trainer.train_as
 
     def work() -> Result:
-        config = resolve(place, **names, epochs=epochs, variant=variant, precision=precision)
+        told = told_set(place, recipe)
+        config = resolve(place, **names, epochs=epochs, variant=variant, precision=precision, cot_set=told)
         return verb(place, config, processes=processes, nodes=nodes)
 
     run(
@@ -58,7 +65,7 @@ def retrieve_train(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    model: Annotated[str, typer.Option(help="Backbone.")] = "sasrec",
+    model: Annotated[str, typer.Option(help=f"Backbone: {', '.join(RETRIEVAL_MODELS)}.")] = "sasrec",
     framework: opt.Framework = "llm-cf",
     recipe: opt.Recipe = opt.RECIPE,
     seed: opt.Seed = opt.SEED,

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ict.config import IctConfig
 from ict.decoder import Projection
-from ict.module import IctConfig, InContext, Reads, Similarities
+from ict.module import InContext, Reads, Similarities
 from ranking.batch import InContextBatch
 from ranking.layers import FIELDS
 
@@ -20,11 +21,12 @@ _HIDDEN = 128
 class LlmCf(nn.Module):
     """The in-context module, and the encoder of the representations that it reads."""
 
-    def __init__(self, config: IctConfig, width: int) -> None:
+    def __init__(self, config: IctConfig, width: int, text_width: int) -> None:
         super().__init__()
-        self.ict: Reads = (Similarities if config.pooling == "similarities" else InContext)(config)
-        texts = _TEXTS * config.width if config.use_text else 0
-        self.representation = Projection(len(FIELDS) * width + texts, _HIDDEN, config.width, config.precision)
+        module = Similarities if config.pooling == "similarities" else InContext
+        self.ict: Reads = module(config, width=width, text_width=text_width)
+        texts = _TEXTS * width if config.use_text else 0
+        self.representation = Projection(len(FIELDS) * width + texts, _HIDDEN, width, config.precision)
 
     def forward(self, emb_XFD: Tensor, shown: InContextBatch) -> tuple[Tensor, Tensor]:
         """Return w, (B, W), and alpha times the reconstruction loss, 0 when scoring."""

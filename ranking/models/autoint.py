@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ranking.configs import AutoIntConfig
 from ranking.layers import FirstOrder, Inputs, Mlp, Widths
-from ranking.recipes import AutoIntConfig
 
 
 class AutoInt(nn.Module):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ranking.configs import DcnConfig
 from ranking.layers import Inputs, Mlp, Widths
-from ranking.recipes import DcnConfig
 
 
 class DCN(nn.Module):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ranking.configs import DcnV2Config
 from ranking.layers import Inputs, Mlp, Widths
-from ranking.recipes import DcnV2Config
 
 
 class DCNV2(nn.Module):

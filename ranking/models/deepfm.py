@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from ranking.configs import DeepFmConfig
 from ranking.layers import FirstOrder, Inputs, Mlp, Widths, pairwise_dot
-from ranking.recipes import DeepFmConfig
 
 
 class DeepFM(nn.Module):

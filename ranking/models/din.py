@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ranking.configs import DinConfig
 from ranking.layers import HISTORY, TARGET, Inputs, Mlp, Widths
-from ranking.recipes import DinConfig
 
 _TARGET = TARGET.stop - TARGET.start  # fields
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ranking.configs import XDeepFmConfig
 from ranking.layers import FirstOrder, Inputs, Mlp, Widths
-from ranking.recipes import XDeepFmConfig
 
 _ROWS = 64  # that are trained at a time: what they need then stays in the processor's cache
 

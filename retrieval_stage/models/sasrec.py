@@ -8,22 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.contracts import PAD
+from retrieval_stage.configs import SasRecConfig
+
 
 class SASRec(nn.Module):
     """Items with learned positions, then blocks of self-attention and a point-wise feed-forward network."""
 
-    def __init__(self, *, width: int, length: int, layers: int, heads: int, dropout: float) -> None:
+    causal = True
+
+    def __init__(self, width: int, length: int, config: SasRecConfig) -> None:
         super().__init__()
         self.position_LD = nn.Parameter(torch.randn(length, width) * 0.05)
-        self.blocks = nn.ModuleList(AttentionBlock(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(AttentionBlock(width, config.heads, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, item_BLD: Tensor, there_BL: Tensor) -> Tensor:
-        """The state after each position, (B, L, D): what the user may want next. `there_BL` is False at padding."""
+    def forward(self, item_BLD: Tensor, history_BL: Tensor, user_BD: Tensor) -> Tensor:  # noqa: ARG002 - as of Backbone
+        """The state after each position, (B, L, D): what the user may want next."""
         scaled_BLD = item_BLD * item_BLD.shape[-1] ** 0.5
         hidden_BLD = self.dropout(scaled_BLD + self.position_LD)
-        mask_B1LL = causal_mask(there_BL)
+        mask_B1LL = causal_mask(history_BL != PAD)
         for block in self.blocks:
             hidden_BLD = block(hidden_BLD, mask_B1LL)
         return self.norm(hidden_BLD)
@@ -53,6 +58,6 @@ class AttentionBlock(nn.Module):
 
 def causal_mask(there_BL: Tensor) -> Tensor:
     """True where a position may look, (B, 1, L, L): itself, and earlier positions that are not padding."""
-    length = there_BL.shape[1]
-    earlier_LL = torch.ones(length, length, dtype=torch.bool).tril()
-    return (earlier_LL & there_BL[:, None, None, :]) | torch.eye(length, dtype=torch.bool)
+    length, device = there_BL.shape[1], there_BL.device
+    earlier_LL = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    return (earlier_LL & there_BL[:, None, None, :]) | torch.eye(length, dtype=torch.bool, device=device)

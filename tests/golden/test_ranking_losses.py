@@ -14,8 +14,9 @@ import torch
 from core.settings import Workspace
 from ict.seeding import seed_everything
 from ranking.loop import optimizer_of, train_step
-from ranking.recipes import MODELS, resolve
-from ranking.registry import build
+from ranking.ranker import build
+from ranking.recipes import resolve
+from ranking.registry import MODELS
 from tests import in_memory
 
 GOLDEN = Path(__file__).with_name("ranking_losses.json")

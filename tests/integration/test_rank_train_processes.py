@@ -20,9 +20,10 @@ from core.data import tables
 from core.errors import UsageError
 from core.settings import PROJECT, Workspace
 from ranking import loop, weights
+from ranking.configs import RankerConfig
 from ranking.inputs import load
-from ranking.recipes import RankerConfig, resolve
-from ranking.registry import build
+from ranking.ranker import build
+from ranking.recipes import resolve
 from ranking.runs import run_folder
 from ranking.trainer import join, train_as
 from tests import in_memory

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from core.settings import PROJECT, Workspace
+from ranking.configs import RankerConfig
 from ranking.loop import train_step
-from ranking.ranker import Ranker
-from ranking.recipes import MODELS, RankerConfig, resolve
-from ranking.registry import build
+from ranking.ranker import Ranker, build
+from ranking.recipes import resolve
+from ranking.registry import MODELS
 from tests import in_memory
 
 pytestmark = pytest.mark.integration

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from core.errors import UsageError
+from ict.config import IctConfig
 from ict.decoder import Linear, attention, causal_bias, rms_norm, rotate, rotation
-from ict.module import IctConfig, InContext, Similarities, distinct, there
+from ict.module import InContext, Similarities, distinct, there
 
 WIDTH, TEXT, K = 8, 12, 2
 
@@ -14,7 +15,7 @@ WIDTH, TEXT, K = 8, 12, 2
 @pytest.fixture
 def ict() -> InContext:
     torch.manual_seed(0)
-    return InContext(IctConfig(width=WIDTH, text_width=TEXT, hidden=16, text_hidden=16)).eval()
+    return InContext(IctConfig(hidden=16, text_hidden=16), width=WIDTH, text_width=TEXT).eval()
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_missing_examples_are_never_looked_at(ict: InContext, tokens: torch.Tens
 def test_all_that_is_computed_stays_on_the_device_of_the_inputs() -> None:
     """On `meta`, which refuses to meet a tensor of the CPU as a GPU does; the backward pass included."""
     device = torch.device("meta")
-    ict = InContext(IctConfig(width=WIDTH, text_width=TEXT)).to(device)
+    ict = InContext(IctConfig(), width=WIDTH, text_width=TEXT).to(device)
     r = torch.randn(4, WIDTH, device=device, requires_grad=True)
     label = torch.zeros(6, dtype=torch.int64, device=device)
     table = ict.tokens(torch.randn(6, WIDTH, device=device), torch.randn(6, TEXT, device=device), label)
@@ -90,7 +91,7 @@ def test_distinct_keeps_no_example_first_even_if_unused() -> None:
 
 def test_similarity_is_read_only_where_configured(ict: InContext) -> None:
     torch.manual_seed(0)
-    reading = InContext(IctConfig(width=WIDTH, text_width=TEXT, use_similarity=True))
+    reading = InContext(IctConfig(use_similarity=True), width=WIDTH, text_width=TEXT)
     tokens = reading.tokens(torch.randn(3, WIDTH), torch.randn(3, TEXT), torch.tensor([0, 1, 0]))
     r, slots = torch.randn(1, WIDTH), torch.tensor([[1, 2]])
     near, far = (reading(r, tokens, slots, torch.tensor([[s, s]]))[0] for s in (0.9, 0.1))
@@ -116,7 +117,7 @@ def test_reconstruction_loss_without_any_example_is_zero_and_has_a_gradient(ict:
 
 def test_the_loss_of_the_first_rows_is_the_loss_of_all_when_they_fit() -> None:
     torch.manual_seed(1)
-    small = InContext(IctConfig(width=WIDTH, text_width=TEXT, predictions=4))
+    small = InContext(IctConfig(predictions=4), width=WIDTH, text_width=TEXT)
     predict, slots, cot = torch.randn(6, K, WIDTH), torch.randint(1, 3, (6, K)), torch.eye(3, TEXT)
     first_two = small.reconstruction_loss(predict[:2], slots[:2], cot)
     torch.testing.assert_close(small.reconstruction_loss(predict, slots, cot), first_two)
@@ -172,12 +173,12 @@ def test_rms_norm_by_hand() -> None:
 
 def test_uneven_heads_are_refused() -> None:
     with pytest.raises(ValueError, match="width 10 does not split into 4 heads"):
-        InContext(IctConfig(width=10, text_width=4, heads=4))
+        InContext(IctConfig(heads=4), width=10, text_width=4)
 
 
 def test_without_chains_of_thought_an_example_is_two_tokens_and_nothing_is_reconstructed() -> None:
     torch.manual_seed(0)
-    bare = InContext(IctConfig(width=WIDTH, text_width=TEXT, use_cot=False, use_text=False))
+    bare = InContext(IctConfig(use_cot=False, use_text=False), width=WIDTH, text_width=TEXT)
     assert not hasattr(bare, "text")
     assert not bare.reconstructs
     r_UW, label = torch.randn(3, WIDTH), torch.tensor([0, 1, 0])
@@ -190,7 +191,7 @@ def test_without_chains_of_thought_an_example_is_two_tokens_and_nothing_is_recon
 
 
 def test_mean_pooling_is_the_normed_mean_of_the_tokens_that_are_there(tokens: torch.Tensor) -> None:
-    pooled = InContext(IctConfig(width=WIDTH, text_width=TEXT, pooling="mean"))
+    pooled = InContext(IctConfig(pooling="mean"), width=WIDTH, text_width=TEXT)
     r = torch.randn(2, WIDTH)
     w, predict = pooled(r, tokens, torch.tensor([[1, 2], [0, 3]]))
     both = torch.cat([tokens[1], tokens[2], r[:1]]).mean(dim=0)
@@ -202,7 +203,7 @@ def test_mean_pooling_is_the_normed_mean_of_the_tokens_that_are_there(tokens: to
 
 def test_a_gate_scales_w(ict: InContext, tokens: torch.Tensor) -> None:
     torch.manual_seed(0)
-    gated = InContext(IctConfig(width=WIDTH, text_width=TEXT, gate=True))
+    gated = InContext(IctConfig(gate=True), width=WIDTH, text_width=TEXT)
     assert gated.gate is not None
     r, slots = torch.randn(2, WIDTH), torch.tensor([[1, 2], [0, 3]])
     with torch.no_grad():
@@ -222,12 +223,12 @@ def test_no_examples_at_all_still_give_a_feature(ict: InContext, tokens: torch.T
 
 def test_an_unknown_pooling_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown pooling 'sum'"):
-        InContext(IctConfig(width=8, text_width=4, pooling="sum"))
+        InContext(IctConfig(pooling="sum"), width=8, text_width=4)
 
 
 def test_similarities_alone_read_the_nearest_of_each_label_in_any_order() -> None:
     torch.manual_seed(0)
-    alone = Similarities(IctConfig(width=WIDTH, text_width=TEXT, use_similarity=True))
+    alone = Similarities(IctConfig(use_similarity=True), width=WIDTH, text_width=TEXT)
     tokens = alone.tokens(torch.zeros(4, WIDTH), torch.zeros(4, TEXT), torch.tensor([1, 0, 1, 1]))
     r = torch.randn(1, WIDTH)
     w, predict = alone(r, tokens, torch.tensor([[1, 2, 0]]), torch.tensor([[0.3, 0.8, 0.0]]))

@@ -13,11 +13,11 @@ from torch import Tensor, distributed
 from core.settings import Workspace
 from ict.seeding import seed_everything
 from ranking import big_tables, loop
+from ranking.configs import RankerConfig
 from ranking.distributed import ALONE, local_weights, whole_weights
 from ranking.layers import TABLES
-from ranking.ranker import Ranker
-from ranking.recipes import RankerConfig, resolve
-from ranking.registry import build
+from ranking.ranker import Ranker, build
+from ranking.recipes import resolve
 from ranking.resume import Checkpoint
 from tests import in_memory
 

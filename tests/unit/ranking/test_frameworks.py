@@ -8,8 +8,8 @@ from core.settings import Workspace
 from ranking.batch import Texts
 from ranking.frameworks.kar import Adaptor, Experts
 from ranking.frameworks.kd import distillation_loss
+from ranking.ranker import build
 from ranking.recipes import resolve
-from ranking.registry import build
 from tests import in_memory
 
 WS = Workspace("movielens-100k", "shuffled-ties")

@@ -16,8 +16,9 @@ from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.export import request_of, served
 from ranking.graph import Facts, RankerGraph
-from ranking.recipes import MODELS, resolve
-from ranking.registry import build
+from ranking.ranker import build
+from ranking.recipes import resolve
+from ranking.registry import MODELS
 from tests import in_memory
 
 PLACE = Workspace("amazon-beauty", "published")

@@ -12,8 +12,9 @@ from core.data import tables
 from core.errors import LlmcfError
 from core.settings import Workspace
 from ict.neighbours import neighbours_step
+from ranking.configs import RankerConfig
 from ranking.inputs import load, prepare
-from ranking.recipes import RankerConfig, resolve
+from ranking.recipes import resolve
 from ranking.runs import run_step
 from ranking.trainer import train
 from retrieval_stage import trainer as retrieval

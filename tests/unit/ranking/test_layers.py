@@ -12,7 +12,8 @@ from core.settings import Workspace
 from ranking.bags import padded_fields
 from ranking.graph import GatherFields
 from ranking.layers import FIELDS, SparseFields, Standardise, mean_bag
-from ranking.recipes import MODELS, from_json, resolve
+from ranking.recipes import from_json, resolve
+from ranking.registry import MODELS
 from tests import in_memory
 
 WS = Workspace("movielens-100k", "shuffled-ties")

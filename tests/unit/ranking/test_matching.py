@@ -7,8 +7,8 @@ from core.contracts import HISTORY
 from core.settings import Workspace
 from ranking.layers import FIELDS, Positions
 from ranking.matching import Matching
+from ranking.ranker import build
 from ranking.recipes import resolve
-from ranking.registry import build
 from tests import in_memory
 
 WS = Workspace("movielens-100k", "shuffled-ties")

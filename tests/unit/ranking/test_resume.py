@@ -11,9 +11,10 @@ import torch
 from core.settings import Workspace
 from ict.seeding import seed_everything
 from ranking import loop
+from ranking.configs import RankerConfig
 from ranking.distributed import Group
-from ranking.recipes import RankerConfig, resolve
-from ranking.registry import build
+from ranking.ranker import build
+from ranking.recipes import resolve
 from ranking.resume import Checkpoint, Progress
 from tests import in_memory
 

@@ -18,8 +18,8 @@ from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from ranking import loop
 from ranking.export import export_graph
+from ranking.ranker import build
 from ranking.recipes import resolve
-from ranking.registry import build
 from ranking.trainer import estimate_train, train
 from tests import in_memory
 

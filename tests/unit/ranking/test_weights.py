@@ -9,8 +9,8 @@ import torch
 from core.errors import UsageError
 from core.settings import Workspace
 from ranking import weights
+from ranking.ranker import Shape, build
 from ranking.recipes import resolve
-from ranking.registry import Shape, build
 from tests import in_memory
 
 WS = Workspace("movielens-100k", "global-time")  # nobody else's

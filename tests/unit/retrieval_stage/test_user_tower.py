@@ -11,8 +11,9 @@ from core.errors import UsageError
 from ict.examples import Requests
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
 from retrieval_stage import evaluation
+from retrieval_stage.configs import RetrievalConfig, SasRecConfig
 from retrieval_stage.objective import step_loss
-from retrieval_stage.recipes import RetrievalConfig, resolve
+from retrieval_stage.recipes import resolve
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
 from tests import in_memory
@@ -25,7 +26,7 @@ EXAMPLES = in_memory.example_set(ROWS)
 
 def config_of(framework: str, recipe: str = "strict") -> RetrievalConfig:
     config = resolve(model="sasrec", framework=framework, recipe=recipe, seed=1)
-    return replace(config, width=16, dropout=0.0, positions=1.0)
+    return replace(config, width=16, backbone=SasRecConfig(dropout=0.0), positions=1.0)
 
 
 def tower_of(config: RetrievalConfig, offered_V: torch.Tensor | None = None) -> UserTower:
@@ -57,6 +58,30 @@ def test_without_w_both_frameworks_minimise_the_same_loss(shown: Neighbours) -> 
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
     losses = [step_loss(t, SEQUENCES, shown, ends, torch.Generator().manual_seed(5)) for t in (plain, enhanced)]
     assert_close(losses[0], losses[1])
+
+
+class Mean(torch.nn.Module):
+    """A backbone that is not causal: after every position the mean of all, its own and later items included."""
+
+    causal = False
+
+    def forward(self, item_BLD: torch.Tensor, history_BL: torch.Tensor, user_BD: torch.Tensor) -> torch.Tensor:
+        """Return (B, L, D)."""
+        there_BL1 = (history_BL != PAD).unsqueeze(2)
+        mean_BD = (item_BLD * there_BL1).sum(dim=1) / there_BL1.sum(dim=1).clamp(min=1)
+        return (mean_BD + user_BD)[:, None].expand_as(item_BLD)
+
+
+def test_a_backbone_that_is_not_causal_is_trained_on_the_prefix_of_each_position(shown: Neighbours) -> None:
+    config = replace(config_of("none"), unknown_user=0.0, unknown_item=0.0)
+    tower, ends = tower_of(config), SEQUENCES.windows(torch.Generator().manual_seed(0))
+    tower.backbone = Mean()
+    loss = step_loss(tower, SEQUENCES, shown, ends, torch.Generator().manual_seed(5))
+    rows = SEQUENCES.rows_of_window(ends)[SEQUENCES.targets(ends) != PAD]
+    user_XD = tower.users(SEQUENCES.user_N[rows])
+    vector_XD = Mean()(tower.item(SEQUENCES.history_NL[rows]), SEQUENCES.history_NL[rows], user_XD)[:, -1] + user_XD
+    scores_XV = vector_XD @ tower.item_vectors().T
+    assert_close(loss, torch.nn.functional.cross_entropy(scores_XV, SEQUENCES.item_N[rows] - FIRST_ID))
 
 
 @pytest.mark.parametrize("recipe", ["strict", "paper", "best"])

@@ -22,7 +22,9 @@ from llmcf.backfill.ranking import Matrix
 from llmcf.backfill.workers import Named, each
 from llmcf.reports import ranking as ranking_report
 from llmcf.reports import ranking_cells
-from ranking.recipes import MODELS, VARIANTS, RankerConfig, resolve
+from ranking.configs import RankerConfig
+from ranking.recipes import VARIANTS, resolve
+from ranking.registry import MODELS
 from tests import in_memory
 
 BEAUTY = Workspace("amazon-beauty", "published")

@@ -5,6 +5,7 @@ from itertools import combinations
 import pytest
 import torch
 
+from ranking.configs import DcnConfig, DcnV2Config, DeepFmConfig, DinConfig, XDeepFmConfig
 from ranking.layers import FIELDS, HISTORY, TARGET, Inputs, Positions, Widths, pairwise_dot
 from ranking.models.autoint import Interaction
 from ranking.models.dcn import DCN
@@ -12,9 +13,7 @@ from ranking.models.dcnv2 import DCNV2, Mixture
 from ranking.models.deepfm import DeepFM
 from ranking.models.din import DIN
 from ranking.models.xdeepfm import Cin, XDeepFM
-from ranking.recipes import BACKBONES as CONFIGS
-from ranking.recipes import MODELS, DcnConfig, DcnV2Config, DeepFmConfig, DinConfig, XDeepFmConfig
-from ranking.registry import BACKBONES
+from ranking.registry import BACKBONES, MODELS
 
 ROWS, WIDTH, DENSE, LENGTH = 6, 4, 3, 5
 WIDTHS = Widths(fields=len(FIELDS), width=WIDTH, vectors=1, dense=DENSE)
@@ -50,11 +49,11 @@ def test_inputs_side_by_side(inputs: Inputs) -> None:
 def test_every_number_reaches_every_backbone(name: str, inputs: Inputs) -> None:
     """Each backbone scores each row alone, and its gradient reaches all that it is given."""
     torch.manual_seed(0)
-    model = BACKBONES[name](WIDTHS, CONFIGS[name]()).eval()
+    model = BACKBONES[name].module(WIDTHS, BACKBONES[name].config()).eval()
     assert inputs.dense_BJ is not None
     assert inputs.positions is not None
     parts = [inputs.emb_BFD, inputs.vectors[0], inputs.dense_BJ]
-    if name == "din":
+    if BACKBONES[name].attends:
         parts.append(inputs.positions.item_GY)
     else:
         parts.append(inputs.first_B)
@@ -79,7 +78,7 @@ def test_every_number_reaches_every_backbone(name: str, inputs: Inputs) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_dropout_is_off_when_scoring(name: str, inputs: Inputs) -> None:
     torch.manual_seed(0)
-    model = BACKBONES[name](WIDTHS, CONFIGS[name](dropout=0.5))
+    model = BACKBONES[name].module(WIDTHS, BACKBONES[name].config(dropout=0.5))
     assert not torch.equal(model(inputs), model(inputs))
     model.eval()
     assert torch.equal(model(inputs), model(inputs))

@@ -1,0 +1,84 @@
+"""Hyper-parameters of a retrieval run and of its backbones: frozen dataclasses, light to import."""
+
+from dataclasses import dataclass, field
+
+from core.contracts import RETRIEVAL_WIDTH
+from core.errors import UsageError
+from ict.config import IctConfig, check_counts, check_share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SasRecConfig:
+    """SASRec.
+
+    Args:
+        layers: blocks of attention and feed-forward.
+        heads: of the attention; they split the width.
+        dropout: of the input, and of what each block adds.
+    """
+
+    layers: int = 2
+    heads: int = 1
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_counts("SASRec", {"layers": self.layers, "heads": self.heads})
+        check_share("SASRec", "dropout", self.dropout)
+
+
+BackboneConfig = SasRecConfig  # | that of each other backbone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalConfig:
+    """Everything that decides a training run, beside the data.
+
+    Args:
+        backbone: hyper-parameters of `model`.
+        user_id: add the user's own embedding to the backbone's state.
+        unknown_user, unknown_item: shares of ids hidden in training, so that the UNKNOWN rows are trained.
+        negatives: uniform negatives of the sampled softmax; 0 is the softmax over the whole catalogue.
+        batch: windows.
+        decay: the rate falls linearly, to nothing after the last epoch.
+        patience: epochs without a better HIT@10 on validation.
+        in_context: LLM-CF's module; it reconstructs nothing here.
+        scale: of w, when it is added to the user vector.
+        gate: a gate that reads the user vector and w, instead of `scale`.
+        positions: share of a step's positions at which w is computed.
+        refresh: steps between two encodings of the examples' histories.
+    """
+
+    model: str
+    framework: str
+    recipe: str
+    seed: int
+    width: int = RETRIEVAL_WIDTH
+    backbone: BackboneConfig = field(default_factory=SasRecConfig)
+    user_id: bool = True
+    unknown_user: float = 0.05
+    unknown_item: float = 0.01
+    negatives: int = 0
+    batch: int = 128
+    learning_rate: float = 5e-3
+    decay: bool = True
+    weight_decay: float = 0.0
+    epochs: int = 15
+    patience: int = 5
+    in_context: IctConfig = field(default_factory=lambda: IctConfig(alpha=0.0))
+    scale: float = 0.1
+    gate: bool = False
+    positions: float = 0.25
+    refresh: int = 8
+
+    def __post_init__(self) -> None:
+        if self.in_context.pooling == "similarities":
+            raise UsageError("the retrieval stage has no pooling 'similarities'; choose decoder or mean")
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return f"{self.model}-{self.framework}-{self.recipe}-s{self.seed}"
+
+    @property
+    def uses_examples(self) -> bool:
+        return self.framework == "llm-cf"
