@@ -1,5 +1,6 @@
 """Fixtures every test may use. Tests never write into the project's own var/ or runs/."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.hostile import arrived
 from tests.official_files import prepared, write
 
 REAL_HOME = settings.home()
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line sets it, before a thread pool is there
 
 
 @pytest.fixture(scope="session", autouse=True)

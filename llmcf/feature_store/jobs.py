@@ -27,7 +27,7 @@ def apply(ws: Workspace) -> Result:
         wanted = registry.release(ws)
         skipped = registry.marker(ws, registry.APPLIED) == wanted
         if not skipped:
-            registry.remove_old(ws)
+            registry.set_aside(ws)
             registry.copy_repo(ws, wanted)
             registry.run(ws, "apply")
             storage.write_json(ws.path("feast", registry.APPLIED), wanted)
@@ -83,6 +83,7 @@ def materialize(ws: Workspace) -> Result:
             start_of_span, end = _span(ws.path("feast", "data"))
             registry.run(ws, "materialize", start_of_span.isoformat(), end.isoformat())
             _mark_materialized(ws, wanted, until=end.timestamp())
+        registry.drop_before(ws)
     details = {"online_store": wanted["release"]["online_store"], "pushed_events": wanted["events"]}
     return _result(ws, "features materialize", start, skipped=skipped, details=details)
 

@@ -1,6 +1,7 @@
 """A workspace's feast/ folder: what it was made from, and Feast's jobs inside it.
 
-`applied.json` names the release that is registered, `materialized.json` what the online store holds. Feast itself runs
+`applied.json` names the release that is registered, `materialized.json` what the online store holds. A new release is
+made beside the one that serves, which is set aside and answers until the new one is materialized. Feast itself runs
 in `llmcf.feature_store.worker`, a process of its own.
 """
 
@@ -22,6 +23,7 @@ from llmcf.feature_store import redis_address
 
 REPO = settings.PROJECT / "feature_repo"
 APPLIED, MATERIALIZED = "applied.json", "materialized.json"
+BEFORE = "feast.before"  # beside feast/: the release that answers until the one there is materialized
 UNTIL = "until"  # in MATERIALIZED: the end of the materialised span or the newest pushed event, Unix seconds
 
 
@@ -44,7 +46,10 @@ def connection_digest(connection: str) -> str:
 
 def marker(ws: Workspace, name: str) -> Any:
     """The content of one of the two marker files, or None."""
-    path = ws.path("feast", name)
+    return _read(ws.path("feast", name))
+
+
+def _read(path: Path) -> Any:
     return storage.read_json(path) if path.exists() else None
 
 
@@ -77,13 +82,39 @@ def copy_repo(ws: Workspace, wanted: dict[str, Any]) -> None:
             shutil.copy(ws.path("features", f"{name}.parquet"), beside)
 
 
-def remove_old(ws: Workspace) -> None:
-    """Forget the release that is there: registry, online store, markers; accepted events stay."""
-    old = marker(ws, APPLIED)
+def set_aside(ws: Workspace) -> None:
+    """Make room for a new release in feast/; one that serves goes on beside it until the new one is materialized."""
+    feast, before = ws.path("feast"), ws.path(BEFORE)
+    if not feast.exists():
+        return
+    if marker(ws, MATERIALIZED):
+        drop_before(ws)
+        feast.rename(before)
+        return
+    _forget_rows(ws, feast)  # of one that never served: at most a push has brought it some
+    for name in (APPLIED, "registry.db", "online.db"):
+        (feast / name).unlink(missing_ok=True)
+
+
+def drop_before(ws: Workspace) -> None:
+    """Remove what was set aside, its rows in Redis included, if they are of another project there."""
+    before = ws.path(BEFORE)
+    if (_read(before / APPLIED) or {}).get("project") != release(ws)["project"]:
+        _forget_rows(ws, before)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _forget_rows(ws: Workspace, folder: Path) -> None:
+    """Remove the rows in Redis of the release in `folder`; SQLite's go with it."""
+    old = _read(folder / APPLIED)
     if old and old["online_store"] == "redis" and old["connection"] == release(ws)["connection"]:
-        run(ws, "teardown")
-    for name in (APPLIED, MATERIALIZED, "registry.db", "online.db"):
-        ws.path("feast", name).unlink(missing_ok=True)
+        run(ws, "teardown", folder=folder)
+
+
+def serving(ws: Workspace) -> Path:
+    """The folder whose rows are online: feast/, or what it replaces until it is materialized."""
+    feast, before = ws.path("feast"), ws.path(BEFORE)
+    return before if not (feast / MATERIALIZED).exists() and (before / MATERIALIZED).exists() else feast
 
 
 def forget(ws: Workspace) -> None:
@@ -100,8 +131,8 @@ def forget(ws: Workspace) -> None:
             ws.path("feast", name).unlink(missing_ok=True)
 
 
-def run(ws: Workspace, *job: str) -> None:
-    """Run one job of the worker in the workspace's feast/.
+def run(ws: Workspace, *job: str, folder: Path | None = None) -> None:
+    """Run one job of the worker in the workspace's feast/, or another such folder.
 
     Raises:
         LlmcfError: with the end of what it printed, if it fails; without the credential of LLMCF_REDIS.
@@ -112,7 +143,9 @@ def run(ws: Workspace, *job: str) -> None:
     command = [sys.executable, "-m", "llmcf.feature_store.worker", *job]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
-        subprocess.Popen(command, cwd=ws.path("feast"), stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        subprocess.Popen(
+            command, cwd=folder or ws.path("feast"), stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
     ):
         assert process.stdout
         for line in process.stdout:

@@ -74,9 +74,10 @@ class OnlineFeatures:
     def __init__(self, ws: Workspace, now: datetime | None = None, *, cached_rows: int = CACHED_ROWS) -> None:
         self._ws, self._now, self._cached_rows = ws, now, cached_rows
         self._marker = ws.path("feast", registry.MATERIALIZED)
-        self._popularity = ws.path("feast", "data", "item_popularity.parquet")
+        self._popular: tuple[_Stamp | None, list[int]] = (None, [])
         self._lock = Lock()
-        self._opened = self._open(_stamp(self._marker))
+        folder = registry.serving(ws)
+        self._opened = self._open(_stamp(folder / registry.MATERIALIZED), folder)
         self.stale: Counter[str] = Counter()
         now_for(ws, self._opened.materialized, now)
 
@@ -123,13 +124,12 @@ class OnlineFeatures:
             table.forget()
 
     def popular(self, count: int) -> list[int]:
-        """The items most taken lately, most first: what a stranger is shown."""
-        states = pq.read_table(self._popularity).sort_by("event_timestamp")
-        newest = states.group_by("item", use_threads=False).aggregate(
-            [("popularity_30d", "last"), ("popularity", "last")]
-        )
-        keys = [("popularity_30d_last", "descending"), ("popularity_last", "descending"), ("item", "ascending")]
-        return newest.sort_by(keys)["item"][:count].to_pylist()
+        """The items most taken lately, most first: what a stranger is shown. Sorted once a release."""
+        path = registry.serving(self._ws) / "data" / "item_popularity.parquet"
+        stamp = _stamp(path)
+        if stamp is not None and stamp != self._popular[0]:
+            self._popular = stamp, _by_popularity(path)
+        return self._popular[1][:count]
 
     def _report(self, stale: Mapping[str, int]) -> None:
         with self._lock:
@@ -144,31 +144,38 @@ class OnlineFeatures:
         if stamp and stamp != self._opened.stamp:
             with self._lock:
                 if stamp != self._opened.stamp:
-                    self._opened = self._open(stamp, self._opened)
+                    self._opened = self._open(stamp, self._ws.path("feast"), self._opened)
         return self._opened
 
-    def _open(self, stamp: _Stamp | None, before: _Opened | None = None) -> _Opened:
+    def _open(self, stamp: _Stamp | None, folder: Path, before: _Opened | None = None) -> _Opened:
         remedy = tables.remedy(self._ws, "features materialize")
         if stamp is None:
             raise Missing("the online store is empty", remedy)
-        materialized = storage.read_json(self._marker)
+        materialized = storage.read_json(folder / registry.MATERIALIZED)
         if UNTIL not in materialized:
             raise Missing("the online store was filled by another version", remedy)
-        applied = _stamp(self._ws.path("feast", registry.APPLIED))
+        applied = _stamp(folder / registry.APPLIED)
         if before and before.applied == applied:
             return replace(before, stamp=stamp, materialized=materialized)
-        store = open_store(self._ws.path("feast"))
-        made, cross = self._tables(store, materialized["release"]), on_demand(store, RANKING)
+        store = open_store(folder)
+        made, cross = self._tables(store, folder, materialized["release"]), on_demand(store, RANKING)
         return _Opened(stamp=stamp, applied=applied, materialized=materialized, tables=made, on_demand=cross)
 
-    def _tables(self, store: "FeatureStore", release: Mapping[str, Any]) -> dict[str, Table]:
+    def _tables(self, store: "FeatureStore", folder: Path, release: Mapping[str, Any]) -> dict[str, Table]:
         made = {}
         for service, lead in LEADS.items():
             found = views(store, service)
-            rows = open_rows(self._ws, release, found[0].key)
+            rows = open_rows(self._ws, folder, release, found[0].key)
             rows.read([(view, [PAD]) for view in found])  # what is loaded at the first read had better be loaded now
             made[service] = Table(rows, found, lead=lead, immutable=IMMUTABLE, kept=self._cached_rows)
         return made
+
+
+def _by_popularity(path: Path) -> list[int]:
+    states = pq.read_table(path).sort_by("event_timestamp")
+    newest = states.group_by("item", use_threads=False).aggregate([("popularity_30d", "last"), ("popularity", "last")])
+    keys = [("popularity_30d_last", "descending"), ("popularity_last", "descending"), ("item", "ascending")]
+    return newest.sort_by(keys)["item"].to_pylist()
 
 
 def _stamp(path: Path) -> _Stamp | None:

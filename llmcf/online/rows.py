@@ -42,14 +42,14 @@ class Rows(Protocol):
         ...
 
 
-def open_rows(ws: Workspace, release: Mapping[str, Any], key: str) -> Rows:
-    """The rows of a release (llmcf/feature_store/registry.py) by entity `key`.
+def open_rows(ws: Workspace, folder: Path, release: Mapping[str, Any], key: str) -> Rows:
+    """The rows of a release (llmcf/feature_store/registry.py) by entity `key`; `folder` is where it was applied.
 
     Raises:
         LlmcfError: if they are in another Redis than LLMCF_REDIS names, or it does not answer.
     """
     if release["online_store"] == "sqlite":
-        return SqliteRows(ws.path("feast", "online.db"), release["project"], key, remedy(ws, "features materialize"))
+        return SqliteRows(folder / "online.db", release["project"], key, remedy(ws, "features materialize"))
     connection = settings.redis_connection()
     if connection is None or registry.connection_digest(connection) != release["connection"]:
         raise LlmcfError("the online store is in another Redis than LLMCF_REDIS names; set it as it was, or apply anew")

@@ -1,5 +1,7 @@
 """A Redis that refuses, is gone or is another one: errors that say so, and never the credential."""
 
+from pathlib import Path
+
 import pytest
 
 from core.errors import LlmcfError, UsageError
@@ -39,10 +41,10 @@ def test_another_server_than_the_applied_one_is_refused(monkeypatch):
     applied = {"online_store": "redis", "project": "p", "connection": registry.connection_digest("cache:6379")}
     monkeypatch.setenv("LLMCF_REDIS", "127.0.0.1:2,password=hush")
     with pytest.raises(LlmcfError, match="in another Redis"):
-        open_rows(WS, applied, "user")
+        open_rows(WS, Path(), applied, "user")
     monkeypatch.delenv("LLMCF_REDIS")
     with pytest.raises(LlmcfError, match="in another Redis"):
-        open_rows(WS, applied, "user")
+        open_rows(WS, Path(), applied, "user")
 
 
 def test_what_a_job_prints_is_shown_without_the_credential(redis_server, monkeypatch, tmp_path):

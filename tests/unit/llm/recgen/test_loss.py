@@ -43,9 +43,9 @@ def test_noise_and_consistency_change_the_loss_by_their_seed_alone(tmp_path: Pat
 
     model = AutoModelForCausalLM.from_pretrained(write(tmp_path))
     batch = worker.collate([worker.encode(tiny_tokenizer(), PAIR, 64)], 1)
-    plain = float(ResponseLoss(model)(**batch, seed=1))
+    plain = ResponseLoss(model)(**batch, seed=1).item()
     noisy = ResponseLoss(model, noise=5.0)
-    assert float(noisy(**batch, seed=1)) == float(noisy(**batch, seed=1)) != float(noisy(**batch, seed=2))
-    assert float(noisy(**batch, seed=1)) != plain
-    consistent = float(ResponseLoss(model, consistency=1e6)(**batch, seed=1))
+    assert noisy(**batch, seed=1).item() == noisy(**batch, seed=1).item() != noisy(**batch, seed=2).item()
+    assert noisy(**batch, seed=1).item() != plain
+    consistent = ResponseLoss(model, consistency=1e6)(**batch, seed=1).item()
     assert consistent > plain  # the divergence of two answers is never negative

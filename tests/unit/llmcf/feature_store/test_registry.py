@@ -23,14 +23,14 @@ def built(tmp_path, monkeypatch, source):
 def asked(monkeypatch):
     """The jobs that Feast would have been given."""
     given = []
-    monkeypatch.setattr(registry, "run", lambda ws, *job: given.append(job[0]))
+    monkeypatch.setattr(registry, "run", lambda ws, *job, folder=None: given.append(job[0]))
     return given
 
 
-def change_content(ws):
+def change_content(ws, digit="0"):
     """Features with other content, as a later preparation would leave them."""
     stamp = storage.read_json(ws.path("features", steps.STAMP))
-    storage.write_json(ws.path("features", steps.STAMP), stamp | {"content": "0" * 64})
+    storage.write_json(ws.path("features", steps.STAMP), stamp | {"content": digit * 64})
 
 
 def test_apply_before_build_names_the_remedy(tmp_path, monkeypatch):
@@ -61,6 +61,38 @@ def test_other_features_are_another_release(built, asked, source):
     assert not built.path("feast", "online.db").exists()
 
 
+def serve(ws, rows):
+    """As `features materialize` leaves it."""
+    ws.path("feast", "online.db").write_text(rows)
+    storage.write_json(ws.path("feast", registry.MATERIALIZED), {"release": registry.release(ws)})
+
+
+def test_what_serves_is_set_aside_until_the_new_release_is_materialized(built, asked):
+    """A service may be started at any moment between the two, and finds rows."""
+    jobs.apply(built)
+    serve(built, "old states")
+    change_content(built)
+    jobs.apply(built)
+    assert (registry.serving(built) / "online.db").read_text() == "old states"
+    change_content(built, "1")
+    jobs.apply(built)  # once more, before anything of the second was online
+    assert (registry.serving(built) / "online.db").read_text() == "old states"
+    serve(built, "new states")
+    registry.drop_before(built)
+    assert (registry.serving(built) / "online.db").read_text() == "new states"
+    assert not built.path(registry.BEFORE).exists()
+
+
+def test_of_two_that_were_online_the_newer_is_set_aside(built, asked):
+    """A kill between marking the new one and removing the old one leaves both."""
+    for content, rows in (("2", "first"), ("3", "second"), ("4", None)):
+        change_content(built, content)
+        jobs.apply(built)
+        if rows:
+            serve(built, rows)
+    assert (registry.serving(built) / "online.db").read_text() == "second"
+
+
 def test_redis_is_configured_without_writing_its_credential(built, asked, monkeypatch):
     monkeypatch.setenv("LLMCF_REDIS", "cache:6379,password=hush")
     assert jobs.apply(built).details["online_store"] == "redis"
@@ -69,4 +101,11 @@ def test_redis_is_configured_without_writing_its_credential(built, asked, monkey
     assert not [path for path in built.path("feast").rglob("*") if path.is_file() and b"hush" in path.read_bytes()]
     change_content(built)
     jobs.apply(built)
-    assert asked == ["apply", "teardown", "apply"]  # the old release leaves nothing in a store that others share
+    assert asked == ["apply", "teardown", "apply"], "a release that was never online leaves nothing that others share"
+    serve(built, "")
+    change_content(built, "1")
+    jobs.apply(built)
+    assert asked[3:] == ["apply"], "what serves keeps its rows"
+    serve(built, "")
+    registry.drop_before(built)
+    assert asked[4:] == ["teardown"]
