@@ -39,7 +39,7 @@ def index(ws: Workspace) -> Result:
         folder=ws.path("cot", "index"),
         config={"server": settings.milvus_uri() is not None, "alias": milvus.alias(ws, KIND)},
         inputs=[ws.path("training"), ws.path("cot", "texts"), ws.path("cot", "vectors")],
-        code=["ict/index.py", "ict/milvus.py", "ict/examples.py"],
+        code=["ict/index.py", "ict/milvus.py", "ict/examples.py", "ict/config.py", "ict/neighbours.py"],
     )
     outcome = steps.run(step, lambda folder: _publish(ws, folder), force=_gone(ws))
     return Result(

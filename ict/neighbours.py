@@ -22,6 +22,7 @@ from ict.config import IctConfig
 from ict.examples import Candidates, ExampleSet, Requests, eligible, history_vectors, verbs
 
 STAGES = ("ranking", "retrieval")
+SOURCES = ("ict/config.py", "ict/examples.py", "ict/neighbours.py")
 _BATCH = 4096
 _FILE = "neighbours.safetensors"
 
@@ -108,7 +109,7 @@ def neighbours_step(ws: Workspace, config: NeighbourConfig) -> steps.Step:
         folder=ws.path("neighbours", config.folder),
         config=replace(config, seed=0, recipe="paper" if config.recipe == "paper" else "strict"),
         inputs=[ws.path("training"), *inputs],
-        code=["ict/neighbours.py", "ict/examples.py"],
+        code=SOURCES,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from core import steps
-from core.contracts import HISTORY, PAD, RECIPES
+from core.contracts import HISTORY, PAD, RECIPES, SEED
 from core.data import tables, texts
 from core.data.tables import remedy
 from core.errors import UsageError, check_choice
@@ -26,7 +26,7 @@ _GONE = "(not in this workspace)"  # of an example that another day's data had
 _EVIDENCE = ["user", "item", "label", "day", "text"]
 
 
-def search(ws: Workspace, *, user: str, item: str, recipe: str = "strict", seed: int = 1) -> Result:
+def search(ws: Workspace, *, user: str, item: str, recipe: str = RECIPES[0], seed: int = SEED) -> Result:
     """Show the examples of the request "would `user` like `item`?", made on the day after the last interaction.
 
     Args:

@@ -19,6 +19,7 @@ from core import memory, metrics, processor, storage
 from core.contracts import ON_SALE
 from core.progress import say, track
 from core.settings import Workspace
+from ict.resume import Checkpoint, Progress, put
 from ict.seeding import seed_everything
 from ict.update import update
 from ranking import big_tables, weights
@@ -28,7 +29,6 @@ from ranking.configs import RankerConfig
 from ranking.distributed import ALONE, Group, local_weights, whole_weights
 from ranking.inputs import coverage, load
 from ranking.ranker import Ranker, build
-from ranking.resume import Checkpoint, Progress, put
 
 MEASURED = ("valid", "test", ON_SALE)
 _EVALUATION_BATCH = 4096

@@ -11,22 +11,23 @@ from ranking.recipes import from_json
 
 FOLDER = "ranking"
 _OWN = ("averaging", "bags", "batch", "big_tables", "configs", "distributed", "inputs", "layers", "loop", "matching")
-_READ = ("ranker", "registry", "resume", "rows", "text_match", "weights")
-_SHARED = ("config", "device", "seeding", "update")
-_SOURCES = [
+_READ = ("ranker", "registry", "rows", "text_match", "weights")
+_SHARED = ("config", "device", "examples", "resume", "seeding", "update")
+SOURCES = [
     *(f"ranking/{name}.py" for name in (*_OWN, *_READ)),
     "ranking/models",
     "ranking/frameworks",
     *(f"ict/{name}.py" for name in _SHARED),
+    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories")),
 ]
-_IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/examples.py", "ict/module.py", "ict/neighbours.py"]
+IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/module.py", "ict/neighbours.py"]
 
 
 def run_step(ws: Workspace, config: RankerConfig) -> steps.Step:
     """The step of one run; to ask what it depends on makes nothing."""
     from ranking.inputs import folders
 
-    code = _SOURCES + (_IN_CONTEXT_SOURCES if config.uses_examples else [])
+    code = SOURCES + (IN_CONTEXT_SOURCES if config.uses_examples else [])
     return steps.Step(folder=run_folder(ws, config), config=config, inputs=folders(ws, config), code=code)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from core import metrics, steps, storage, torchrun
+from core.contracts import RECIPES, SEED
 from core.data.tables import remedy
 from core.result import Estimate, Result
 from core.settings import Workspace
@@ -33,8 +34,8 @@ def train(
     *,
     model: str,
     framework: str,
-    recipe: str = "strict",
-    seed: int = 1,
+    recipe: str = RECIPES[0],
+    seed: int = SEED,
     epochs: int | None = None,
     variant: str = "",
     precision: str = "auto",
@@ -69,10 +70,10 @@ def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: 
 
     def work(folder: Path) -> dict[str, Any]:
         from ict.device import device
+        from ict.resume import Checkpoint
         from ranking.distributed import Group
         from ranking.inputs import prepare
         from ranking.loop import fit_and_measure
-        from ranking.resume import Checkpoint
 
         scratch = unfinished(ws, config)
         if processes * nodes == 1:
@@ -116,7 +117,7 @@ def join(ws: Workspace, config: RankerConfig, *, processes: int, nodes: int) -> 
 
 
 def estimate_train(
-    ws: Workspace, *, model: str, framework: str, recipe: str = "strict", seed: int = 1, epochs: int | None = None
+    ws: Workspace, *, model: str, framework: str, recipe: str = RECIPES[0], seed: int = SEED, epochs: int | None = None
 ) -> Estimate:
     """What `train` would take if it has to run, from the number of rows and rates measured on two CPU cores."""
     config = resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs)

@@ -10,10 +10,10 @@ from torch import distributed
 from core import processor, storage, torchrun
 from core.progress import Named
 from core.settings import Workspace
+from ict.resume import Checkpoint
 from ranking.distributed import Group
 from ranking.loop import fit_and_measure
 from ranking.recipes import from_json
-from ranking.resume import Checkpoint
 from ranking.trainer import MADE, SHOWN
 
 

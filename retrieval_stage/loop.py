@@ -16,6 +16,7 @@ from core.errors import LlmcfError
 from core.progress import say, track
 from core.settings import Workspace
 from ict.neighbours import Neighbours
+from ict.resume import Checkpoint, Progress, put
 from ict.seeding import seed_everything
 from ict.update import update
 from retrieval_stage import evaluation, weights
@@ -28,8 +29,10 @@ from retrieval_stage.user_tower import UserTower, build
 _EVALUATED = ("valid", "test")
 
 
-def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dict[str, Any]:
+def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     """Train, rank the catalogue for every validation and test row, and leave weights, losses and ranks in `folder`.
+
+    A run that was killed goes on from `checkpoint`.
 
     Raises:
         LlmcfError: if a split is empty.
@@ -42,7 +45,7 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
             raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
     tower = build(config, data)
     sequences, shown = data.sequences, data.shown
-    log = fit(tower, sequences, shown)
+    log = fit(tower, sequences, shown, checkpoint)
     weights.save(folder / weights.FILE, tower)
     storage.write_json(folder / "losses.json", log)
     metrics = _evaluate(tower, sequences, shown, folder / "scores.parquet")
@@ -57,33 +60,46 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path) -> dic
     }
 
 
-def fit(tower: UserTower, sequences: Sequences, shown: Neighbours) -> list[dict[str, Any]]:
+def fit(
+    tower: UserTower, sequences: Sequences, shown: Neighbours, checkpoint: Checkpoint | None = None
+) -> list[dict[str, Any]]:
     """Train until HIT@10 on validation, seen items masked, stops rising; leave the best weights in `tower`.
 
-    Returns one entry an epoch: its number, mean loss, validation metrics and seconds.
+    Returns one entry an epoch: its number, mean loss, validation metrics and seconds. A run that was killed goes on
+    from `checkpoint`.
+
+    Raises:
+        UsageError: if the loss is not a number.
     """
     config = tower.config
     optimizer = torch.optim.Adam(
         tower.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     generator = torch.Generator().manual_seed(config.seed)
-    log: list[dict[str, Any]] = []
-    best, best_epoch, best_state = -1.0, 0, {}
-    for epoch in range(1, config.epochs + 1):
-        start = time.monotonic()
+    live = {"model": tower.state_dict()}
+    progress, best = checkpoint.resume(live, optimizer, generator) if checkpoint else (Progress(), {})
+    if progress.epoch:
+        say(f"going on after epoch {progress.epoch} of a run that was broken off")
+    while not progress.over(config.epochs, config.patience):
+        epoch, start = progress.epoch + 1, time.monotonic()
         if config.decay:
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (epoch - 1) / config.epochs)
-        loss = _epoch(tower, sequences, shown, optimizer, generator, what=f"epoch {epoch}, steps")
-        valid = _ranked(tower, sequences, shown, sequences.of_split("valid"))[0]["masked"]
-        log.append({"epoch": epoch, "loss": loss, "valid": valid, "seconds": round(time.monotonic() - start, 3)})
-        say(f"epoch {epoch}: loss {loss:.4f}, validation HIT@10 {valid['hit@10']:.4f}, {log[-1]['seconds']:.1f} s")
-        if valid["hit@10"] > best:
-            best, best_epoch = valid["hit@10"], epoch
-            best_state = {name: values.clone() for name, values in tower.state_dict().items()}
-        elif epoch - best_epoch >= config.patience:
-            break
-    tower.load_state_dict(best_state)
-    return log
+        losses = _epoch(tower, sequences, shown, optimizer, generator, what=f"epoch {epoch}, steps")
+        loss, valid = sum(losses) / len(losses), _validated(tower, sequences, shown)
+        if valid["hit@10"] > max((entry["valid"]["hit@10"] for entry in progress.epochs), default=-1.0):
+            best = {name: values.clone() for name, values in live["model"].items()}
+            progress.best_epoch = epoch
+        seconds = round(time.monotonic() - start, 3)
+        progress.epochs.append({"epoch": epoch, "loss": loss, "valid": valid, "seconds": seconds})
+        say(f"epoch {epoch}: loss {loss:.4f}, validation HIT@10 {valid['hit@10']:.4f}, {seconds:.1f} s")
+        if checkpoint:
+            checkpoint.save(progress, live, best, optimizer, generator)
+    put(live["model"], best)
+    return progress.epochs
+
+
+def _validated(tower: UserTower, sequences: Sequences, shown: Neighbours) -> dict[str, float]:
+    return _ranked(tower, sequences, shown, sequences.of_split("valid"))[0]["masked"]
 
 
 def _epoch(
@@ -94,11 +110,11 @@ def _epoch(
     generator: torch.Generator,
     *,
     what: str,
-) -> float:
-    """One pass over every training position; returns the mean loss of its steps."""
+) -> list[float]:
+    """One pass over every training position; returns the losses of its steps."""
     batches = list(_batches(sequences.windows(generator), tower.config.batch, generator))
     ends = track(batches, total=len(batches), what=what)
-    return sum(updates(tower, sequences, shown, optimizer, ends, generator)) / len(batches)
+    return list(updates(tower, sequences, shown, optimizer, ends, generator))
 
 
 def updates(

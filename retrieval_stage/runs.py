@@ -10,18 +10,20 @@ from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.recipes import from_json
 
 FOLDER = "retrieval"
-_SOURCES = [
-    *(f"retrieval_stage/{name}.py" for name in ("embeddings", "evaluation", "inputs", "loop", "losses", "objective")),
-    *(f"retrieval_stage/{name}.py" for name in ("sequences", "user_tower", "weights")),
+SOURCES = [
+    *(f"retrieval_stage/{name}.py" for name in ("configs", "embeddings", "evaluation", "inputs", "loop", "losses")),
+    *(f"retrieval_stage/{name}.py" for name in ("objective", "registry", "sequences", "user_tower", "weights")),
     "retrieval_stage/models",
     "core/metrics.py",
+    "ict/config.py",
+    "ict/examples.py",
+    "ict/resume.py",
     "ict/seeding.py",
     "ict/update.py",
 ]
-_IN_CONTEXT_SOURCES = [
+IN_CONTEXT_SOURCES = [
     "retrieval_stage/in_context.py",
     "ict/decoder.py",
-    "ict/examples.py",
     "ict/module.py",
     "ict/neighbours.py",
 ]
@@ -29,17 +31,22 @@ _IN_CONTEXT_SOURCES = [
 
 def run_step(ws: Workspace, config: RetrievalConfig) -> steps.Step:
     """The step of one run. Neighbours are not among its inputs: what they are made from is."""
-    inputs, code = [ws.path("data"), ws.path("training")], list(_SOURCES)
+    inputs, code = [ws.path("data"), ws.path("training")], list(SOURCES)
     if config.uses_examples:
         for name, verb in (("texts", "cot generate"), ("vectors", "cot embed")):
             steps.require(ws.path("cot", name), remedy(ws, verb))
             inputs.append(ws.path("cot", name))
-        code += _IN_CONTEXT_SOURCES
+        code += IN_CONTEXT_SOURCES
     return steps.Step(folder=run_folder(ws, config), config=config, inputs=inputs, code=code)
 
 
 def run_folder(ws: Workspace, config: RetrievalConfig) -> Path:
     return ws.path(FOLDER, config.name)
+
+
+def unfinished(ws: Workspace, config: RetrievalConfig) -> Path:
+    """Where a run keeps its checkpoints."""
+    return ws.path(FOLDER, ".unfinished", config.name)
 
 
 def run_remedy(ws: Workspace, named: RetrievalConfig) -> str:

@@ -5,13 +5,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from core import steps
+from core import steps, storage
+from core.contracts import RECIPES, SEED
 from core.data.tables import remedy
 from core.result import Estimate, Result
 from core.settings import Workspace
+from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.recipes import resolve
 from retrieval_stage.registry import BACKBONES
-from retrieval_stage.runs import run_step
+from retrieval_stage.runs import run_step, unfinished
 
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
 # Measured on 2 cores: seconds to import, load and evaluate; microseconds a row and epoch beside the backbone's; MiB.
@@ -21,33 +23,51 @@ _ITEM_US = 0.005  # the softmax over the catalogue, for every item
 _MEMORY_MIB = {"none": 800.0, "llm-cf": 1200.0}
 
 
-def train(ws: Workspace, *, model: str, framework: str, recipe: str, seed: int, epochs: int | None = None) -> Result:
+def train(
+    ws: Workspace,
+    *,
+    model: str,
+    framework: str,
+    recipe: str = RECIPES[0],
+    seed: int = SEED,
+    epochs: int | None = None,
+) -> Result:
     """Train a retrieval model, keep the weights that are best on validation, rank the catalogue for the test rows.
 
     Raises:
         UsageError: for an unknown name, or if the loss is not a number.
         LlmcfError: if an input is missing, naming the verb that makes it.
     """
-    config = resolve(model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs)
+    return train_as(ws, resolve(model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs))
+
+
+def train_as(ws: Workspace, config: RetrievalConfig) -> Result:
+    """The same under a given configuration; a run that was killed goes on after its last whole epoch."""
     steps.require(ws.path("training"), remedy(ws, "features join"))
+    step = run_step(ws, config)
 
     def work(folder: Path) -> dict[str, Any]:
+        from ict.resume import Checkpoint
         from retrieval_stage.loop import fit_and_measure
 
-        return fit_and_measure(ws, config, folder)
+        scratch = unfinished(ws, config)
+        scratch.mkdir(parents=True, exist_ok=True)
+        made = fit_and_measure(ws, config, folder, Checkpoint(scratch, step.key))
+        storage.remove(scratch)
+        return made
 
-    outcome = steps.run(run_step(ws, config), work)
+    outcome = steps.run(step, work)
     details = dict(outcome.summary)
     return Result(
         verb="retrieve train",
         workspace=ws,
-        recipe=recipe,
-        seed=seed,
+        recipe=config.recipe,
+        seed=config.seed,
         skipped=outcome.skipped,
         seconds=outcome.seconds,
         artifacts={name: str(outcome.folder / file) for name, file in _FILES.items()},
         metrics=details.pop("metrics"),
-        details={"model": model, "framework": framework, **details},
+        details={"model": config.model, "framework": config.framework, **details},
     )
 
 

@@ -18,6 +18,8 @@ from llm.vector_cache import VectorCache
 
 _TEXTS_A_SECOND = 110  # all-MiniLM-L6-v2, short texts, 2 cores
 
+CODE = ("llm/cot/embed.py", "llm/texts/encoder.py", "llm/vector_cache.py")
+
 
 def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = False, cot_set: str = "") -> Result:
     """Fill cot/vectors: `items` (V, E), rows 0 and 1 zero, and `cot` (M, E) in the order of cot/texts.
@@ -39,7 +41,7 @@ def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = Fa
         folder=ws.cot("vectors", cot_set),
         config={"encoder": encoder, "hash": models.model_hash(path), "items_only": items_only},
         inputs=[ws.path("data", "items.parquet"), *([] if items_only else [ws.cot("texts", cot_set)])],
-        code=["llm/cot/embed.py", "llm/texts/encoder.py"],
+        code=CODE,
     )
     texts = None if items_only else ws.cot("texts", cot_set)
     done = steps.run(step, lambda folder: _work(ws, encoder, step.config["hash"], folder, texts))

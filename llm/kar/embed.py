@@ -14,6 +14,8 @@ from llm import models
 from llm.texts.encoder import Encoder
 from llm.vector_cache import VectorCache
 
+CODE = ("llm/kar/embed.py", "llm/texts/encoder.py", "llm/vector_cache.py")
+
 
 def embed(ws: Workspace, *, encoder: str = models.ENCODER) -> Result:
     """Fill kar/vectors: `user` (U, E) and `item` (V, E), zero where there is no text, and `prefix` (U,), int32.
@@ -29,7 +31,7 @@ def embed(ws: Workspace, *, encoder: str = models.ENCODER) -> Result:
         folder=ws.path("kar", "vectors"),
         config={"encoder": encoder, "hash": content},
         inputs=[ws.path("kar", "texts"), ws.path("data")],
-        code=["llm/kar/embed.py", "llm/texts/encoder.py"],
+        code=CODE,
     )
     done = steps.run(step, lambda folder: _work(ws, encoder, content, folder))
     return Result(

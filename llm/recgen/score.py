@@ -28,7 +28,13 @@ from llm.vector_cache import VectorCache
 VERB = "recgen score"
 PROMPT_TOKENS = 512
 _PART = 512  # rows that are kept at a time
-_CODE = ("recgen/score", "recgen/scoring", "recgen/mixing", "prompts", "contexts", "budget")
+_OWN = ("loss", "mixing", "recipes", "score", "scoring")
+_SHARED = ("budget", "contexts", "prompts", "vector_cache")
+CODE = (
+    *(f"llm/recgen/{name}.py" for name in _OWN),
+    *(f"llm/{name}.py" for name in _SHARED),
+    *(f"core/{name}.py" for name in ("data/sampling", "data/texts", "metrics")),
+)
 
 
 def score(ws: Workspace, *, model: str, seed: int, rows: int | None) -> Result:
@@ -45,7 +51,7 @@ def score(ws: Workspace, *, model: str, seed: int, rows: int | None) -> Result:
         folder=ws.path("scores", name),
         config={"model": models.model_hash(path), "rows": rows, "seed": seed},
         inputs=[ws.path("data"), ws.path("training")],
-        code=[f"llm/{part}.py" for part in _CODE],
+        code=CODE,
     )
     done = steps.run(step, lambda folder: _work(ws, name, path, rows, seed, folder))
     return Result(

@@ -30,8 +30,9 @@ _SAMPLE_TOKENS = 160
 _MEMORY_MIB = 11_000  # the peak at 8 sequences of up to 256 tokens, 135M parameters
 _FIRST_BUILD_S = 150  # DeepSpeed compiles an operator the first time
 _SHARED = ("budget", "contexts", "methods", "prompts")
-_OWN = ("loss", "mixing", "recipes", "train", "worker")
-_CODE = (*(f"llm/{name}.py" for name in _SHARED), *(f"llm/recgen/{name}.py" for name in _OWN))
+_OWN = ("launch", "loss", "mixing", "recipes", "train", "worker")
+_ROWS = ("core/data/sampling.py", "core/data/texts.py")
+CODE = (*(f"llm/{name}.py" for name in _SHARED), *(f"llm/recgen/{name}.py" for name in _OWN), *_ROWS)
 
 
 def train(ws: Workspace, config: TuningConfig) -> Result:
@@ -89,7 +90,7 @@ def _step(ws: Workspace, config: TuningConfig) -> steps.Step:
         folder=models.tuned_folder(ws, method=config.method, seed=config.seed),
         config=config,
         inputs=inputs,
-        code=_CODE,
+        code=CODE,
     )
 
 

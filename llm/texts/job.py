@@ -16,8 +16,9 @@ from llm.texts.recipes import Manner
 from llm.texts.wording import TextPrompt
 
 _SHARED = ("budget", "contexts", "prompts", "quality")
-_OURS = ("job", "machine", "recipes", "wording", "writing")
-CODE = ("llm/engines", *(f"llm/{name}.py" for name in _SHARED), *(f"llm/texts/{name}.py" for name in _OURS))
+_OURS = ("cache", "job", "machine", "recipes", "wording", "writing")
+_ROWS = ("core/data/sampling.py", "core/data/texts.py")  # which are asked about, and their words
+CODE = ("llm/engines", *(f"llm/{name}.py" for name in _SHARED), *(f"llm/texts/{name}.py" for name in _OURS), *_ROWS)
 
 
 class TextConfig(Protocol):

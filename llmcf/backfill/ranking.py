@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core import machine, measurements, steps
-from core.contracts import FRAMEWORKS, RECIPES
+from core.contracts import FRAMEWORKS, RECIPES, SEED
 from core.data.tables import remedy
 from core.errors import UsageError, check_choice
 from core.progress import say
@@ -37,7 +37,7 @@ class Matrix:
     frameworks: Sequence[str] = FRAMEWORKS
     recipes: Sequence[str] = RECIPES[:1]
     variants: Sequence[str] = ("",)
-    seeds: Sequence[int] = (2023,)
+    seeds: Sequence[int] = (SEED,)
     precision: str = "auto"
 
     def __post_init__(self) -> None:

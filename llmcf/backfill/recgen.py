@@ -31,7 +31,14 @@ MEASURES = {  # name -> (title, whether more is better)
     "nats": ("nats a token", False),
     "degenerate": ("degenerate", False),
 }
-_CODE = ("recgen/evaluate", "recgen/scoring", "recgen/mixing", "prompts", "contexts", "budget", "quality")
+_OWN = ("checkpoint", "evaluate", "loss", "mixing", "recipes", "scoring", "worker")
+_SHARED = ("budget", "contexts", "prompts", "quality")
+CODE = (
+    "llm/engines",
+    *(f"llm/recgen/{name}.py" for name in _OWN),
+    *(f"llm/{name}.py" for name in _SHARED),
+    *(f"core/{name}.py" for name in ("data/sampling", "data/texts", "metrics", "uncertainty")),
+)
 
 
 def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: Size) -> Result:
@@ -76,7 +83,7 @@ def _evaluated(ws: Workspace, config: TuningConfig, model: Path, size: Size) -> 
         folder=ws.path("evaluations", f"{config.method}-s{config.seed}"),
         config={"size": asdict(size), "seed": config.seed, "model": models.model_hash(model)},
         inputs=[ws.path("training")],
-        code=[f"llm/{name}.py" for name in _CODE],
+        code=CODE,
     )
 
     def work(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from core import contracts
 from core.contracts import FRAMEWORKS, ORDERS, RECIPES
 from core.data.kept import BUILT_IN
 
@@ -44,7 +45,7 @@ ORDER = None
 AS_OF = "latest"
 RECIPE = RECIPES[0]
 PRECISION = "auto"
-SEED = 2023
+SEED = contracts.SEED
 Release = Annotated[
     int | None, typer.Option("--release", help="Number of a release; the live one if not given.", min=1)
 ]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, distributed
 
 from core.settings import Workspace
+from ict.resume import Checkpoint
 from ict.seeding import seed_everything
 from ranking import big_tables, loop
 from ranking.configs import RankerConfig
@@ -18,7 +19,6 @@ from ranking.distributed import ALONE, local_weights, whole_weights
 from ranking.layers import TABLES
 from ranking.ranker import Ranker, build
 from ranking.recipes import resolve
-from ranking.resume import Checkpoint
 from tests import in_memory
 
 PLACE = Workspace("movielens-100k", "shuffled-ties")

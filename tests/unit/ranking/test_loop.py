@@ -1,4 +1,4 @@
-"""A training run that is killed at any step and started again ends as one that never was."""
+"""A ranking run that is killed at any step and started again ends as one that never was."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from core.settings import Workspace
+from ict.resume import Checkpoint
 from ict.seeding import seed_everything
 from ranking import loop
 from ranking.configs import RankerConfig
 from ranking.distributed import Group
 from ranking.ranker import build
 from ranking.recipes import resolve
-from ranking.resume import Checkpoint, Progress
 from tests import in_memory
 
 CONFIG = replace(
@@ -80,21 +80,3 @@ def test_processes_go_on_after_the_last_epoch_that_all_have_saved(
     assert saved == [3]
     assert resumed["losses"] == whole["losses"]
     assert all(torch.equal(same[name], value) for name, value in weights.items())
-
-
-def test_what_another_run_has_left_is_not_read(tmp_path: Path) -> None:
-    fit(Checkpoint(tmp_path, "one"))
-    model = torch.nn.Linear(2, 1)
-    before = model.weight.clone()
-    live = {"model": model.state_dict()}
-    progress, _ = Checkpoint(tmp_path, "other").resume(live, torch.optim.Adam(model.parameters()))
-    assert progress == Progress()
-    assert torch.equal(model.weight, before)
-
-
-def test_training_ends_when_validation_stops_getting_better() -> None:
-    lines = [{"valid_auc": 0.6}, {"valid_auc": 0.5}]
-    assert not Progress(epochs=lines[:1], best_epoch=1).over(4, patience=1)
-    assert Progress(epochs=lines, best_epoch=1).over(4, patience=1)
-    assert not Progress(epochs=lines, best_epoch=1).over(4, patience=2)
-    assert Progress(epochs=lines, best_epoch=2).over(2, patience=2)

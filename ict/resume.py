@@ -1,13 +1,13 @@
 """Where a training run stands after an epoch, on disk: a killed run goes on from there and ends as if nothing happened.
 
-A safetensors file holds the weights, the best weights, Adam's moments and the state of the random generator; its
-metadata say for which step it was made, and what was measured so far.
+A safetensors file holds the weights, the best weights, Adam's moments and the states of the random generators;
+its metadata say for which step it was made, and what was measured so far.
 """
 
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -15,7 +15,31 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core import storage
-from ranking.distributed import ALONE, Group
+
+
+class Peers(Protocol):
+    """The processes of a run, of which this is number `rank` of `size`."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def least(self, value: int) -> int:
+        """The smallest value that any of them has; all call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One process."""
+
+    rank: int = 0
+    size: int = 1
+
+    def least(self, value: int) -> int:
+        return value
 
 
 @dataclass(slots=True)
@@ -23,7 +47,7 @@ class Progress:
     """What was measured: the loss of every step, a line an epoch, and which epoch was best on validation."""
 
     losses: list[float] = field(default_factory=list)
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
 
     @property
@@ -45,7 +69,7 @@ class Checkpoint:
 
     folder: Path
     key: str
-    group: Group = ALONE
+    group: Peers = field(default_factory=Alone)
 
     def save(
         self,
@@ -53,13 +77,20 @@ class Checkpoint:
         live: dict[str, dict[str, Tensor]],
         best: dict[str, Tensor],
         optimizer: torch.optim.Optimizer,
+        generator: torch.Generator | None = None,
     ) -> None:
-        """Replace the older file; a kill leaves it. `live` is what changes in training, in parts of any name."""
+        """Replace the older file; a kill leaves it.
+
+        Args:
+            live: what changes in training, in parts of any name.
+            generator: that training draws from beside the default ones.
+        """
         parts = {"best": best, **live}
         tensors = {f"{part}/{name}": value for part, state in parts.items() for name, value in state.items()}
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
-        tensors["generator"] = torch.get_rng_state()
+        for name, source in _generators(generator).items():
+            tensors[f"generator/{name}"] = source.get_state()
         with storage.atomic_path(self._file(progress.epoch)) as beside:
             save_file(
                 {name: value.detach().clone().contiguous() for name, value in tensors.items()},
@@ -68,7 +99,10 @@ class Checkpoint:
             )
 
     def resume(
-        self, live: dict[str, dict[str, Tensor]], optimizer: torch.optim.Optimizer
+        self,
+        live: dict[str, dict[str, Tensor]],
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator | None = None,
     ) -> tuple[Progress, dict[str, Tensor]]:
         """Put everything where it was after the last epoch that all processes have saved.
 
@@ -89,7 +123,8 @@ class Checkpoint:
             number, _, moment = name.partition("/")
             state.setdefault(int(number), {})[moment] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        torch.set_rng_state(parts["generator"][""])
+        for name, source in _generators(generator).items():
+            source.set_state(parts["generator"][name])
         return found[epoch], parts["best"]
 
     def _file(self, epoch: int) -> Path:
@@ -103,6 +138,14 @@ class Checkpoint:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata()
         return Progress(**json.loads(metadata["progress"])) if metadata["key"] == self.key else None
+
+
+def _generators(own: torch.Generator | None) -> dict[str, torch.Generator]:
+    """All that training draws from: the CPU's, that of the GPU in use, and one of its own."""
+    found = {"cpu": torch.default_generator}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.default_generators[torch.cuda.current_device()]
+    return found if own is None else found | {"own": own}
 
 
 @torch.no_grad()

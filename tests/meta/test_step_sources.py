@@ -1,0 +1,106 @@
+"""A step is stale when its code changes: its list of sources names all that its work imports, within the project."""
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import ict.neighbours
+import llm.cot.embed
+import llm.cot.generate
+import llm.kar.embed
+import llm.kar.generate
+import llm.recgen.score
+import llm.recgen.train
+import llmcf.backfill.recgen
+import ranking.runs
+import retrieval_stage.runs
+from core.settings import PROJECT
+
+PACKAGES = ("core", "ict", "llm", "ranking", "retrieval_stage", "llmcf")
+# Ground: what carries bytes, words and processes, and decides no number of a result.
+GROUND = {
+    *(f"core.{name}" for name in ("contracts", "environments", "errors", "memory", "processor", "progress", "result")),
+    *(f"core.{name}" for name in ("schemas", "settings", "steps", "storage", "torchrun")),
+    "core.data",
+    "core.data.tables",
+}
+# Which data set and which model: their digests are among a step's inputs or in its configuration.
+CHOSEN = {
+    *(f"core.data.{name}" for name in ("datasets", "dataset", "kept")),
+    *(f"llm.{name}" for name in ("defaults", "fetch", "methods", "models", "packs", "pins")),
+}
+# Each step: the modules that do its work, and its list.
+STEPS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "rank train": (
+        ["ranking.loop"],
+        [*ranking.runs.SOURCES, *ranking.runs.IN_CONTEXT_SOURCES],
+    ),
+    "retrieve train": (
+        ["retrieval_stage.loop"],
+        [*retrieval_stage.runs.SOURCES, *retrieval_stage.runs.IN_CONTEXT_SOURCES],
+    ),
+    "neighbours": (["ict.neighbours"], ict.neighbours.SOURCES),
+    "cot generate": (["llm.cot.generate"], llm.cot.generate.CODE),
+    "cot embed": (["llm.cot.embed"], llm.cot.embed.CODE),
+    "kar generate": (["llm.kar.generate"], llm.kar.generate.CODE),
+    "kar embed": (["llm.kar.embed"], llm.kar.embed.CODE),
+    "recgen train": (["llm.recgen.train"], llm.recgen.train.CODE),
+    "recgen score": (["llm.recgen.score"], llm.recgen.score.CODE),
+    "backfill recgen": (["llm.recgen.evaluate"], llmcf.backfill.recgen.CODE),
+}
+
+
+def file_of(module: str) -> Path | None:
+    """Of a module or package of the project, if it is one and not empty."""
+    base = PROJECT / module.replace(".", "/")
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if module.split(".")[0] in PACKAGES and path.is_file() and path.read_text(encoding="utf-8").strip():
+            return path
+    return None
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports, anywhere in it, `from package import module` included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def closure(modules: Sequence[str]) -> set[str]:
+    """The files of modules and of all that they import, as paths in the project; the ground is left out."""
+    found: set[str] = set()
+    todo = list(modules)
+    while todo:
+        module = todo.pop()
+        path = None if module in GROUND | CHOSEN else file_of(module)
+        if path is not None and str(path.relative_to(PROJECT)) not in found:
+            found.add(str(path.relative_to(PROJECT)))
+            todo += imported(path)
+    return found
+
+
+def named(code: Sequence[str]) -> set[str]:
+    """The files that a list of sources names, those of its folders included."""
+    places = [PROJECT / name for name in code]
+    paths = [path for place in places for path in (place.rglob("*.py") if place.is_dir() else [place])]
+    assert all(path.is_file() for path in paths)
+    return {str(path.relative_to(PROJECT)) for path in paths}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_steps_sources_cover_what_its_work_imports(step: str) -> None:
+    modules, code = STEPS[step]
+    assert not closure(modules) - named(code), "add these to the step's list of sources"
+
+
+def test_a_closure_follows_imports_inside_functions_and_stops_at_the_ground() -> None:
+    found = closure(["ranking.runs"])
+    assert "ranking/inputs.py" in found, "imported inside a function"
+    assert "ict/decoder.py" in closure(["ranking.loop"]), "imported by what is imported"
+    assert not {"core/steps.py", "core/errors.py"} & found
