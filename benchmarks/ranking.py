@@ -38,6 +38,7 @@ from ranking.registry import MODELS
 FLOOR = 0.8  # of the bare loop's rows a second, at batch 128
 CEILING = 4.0  # an LLM-CF step in steps of its backbone
 TURNS, SECONDS = 5, 4.0
+PARTS = ("batch", "tables alone", "forward", "backward", "Adam")  # of a step
 
 
 class BareDeepFM(nn.Module):
@@ -209,12 +210,12 @@ def page(account: dict[str, Any], ws: Workspace) -> str:
         "",
         f"The floor is {FLOOR} at batch 128. Where a step's time goes, milliseconds (the tables are part of forward):",
         "",
-        "| | " + " | ".join(account["llm_cf_parts_ms"]) + " |",
-        "|---|" + "---|" * len(account["llm_cf_parts_ms"]),
+        "| | " + " | ".join(PARTS) + " |",
+        "|---|" + "---|" * len(PARTS),
     ]
     every = {f"DeepFM, {batch}": parts for batch, parts in account["parts_ms"].items()}
     for name, parts in {**every, "DeepFM with LLM-CF, 2048": account["llm_cf_parts_ms"]}.items():
-        lines.append(f"| {name} | " + " | ".join(f"{spent:.2f}" for spent in parts.values()) + " |")
+        lines.append(f"| {name} | " + " | ".join(f"{parts[part]:.2f}" for part in PARTS) + " |")
     lines += [
         "",
         f"LLM-CF beside its backbone at batch 2,048: steps of the backbone that one of LLM-CF takes (the aim is "
@@ -224,7 +225,7 @@ def page(account: dict[str, Any], ws: Workspace) -> str:
         "|---|---|---|---|",
         *(
             f"| {model} | {one['backbone']:,} | {one['float32']:.1f} x | {one['bfloat16']:.1f} x |"
-            for model, one in account["llm_cf"].items()
+            for model, one in ((model, account["llm_cf"][model]) for model in MODELS)
         ),
         "",
         f"Milliseconds a step against rows of the user table (batch 1,024; averages of the weights included), with "
