@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from core import settings, storage
 from core.contracts import CONTRACT, TRITON_MODELS, Tensor
+from core.data import tables
 from core.errors import LlmcfError
 from core.settings import Workspace
 
@@ -105,6 +106,25 @@ class Release:
     def versions(self) -> dict[str, int]:
         """Triton's version of each model."""
         return {model: stage.version for model, stage in self.stages.items()}
+
+    @property
+    def remedy(self) -> str:
+        """The command that makes the like of it again."""
+        if self.refreshed is not None:
+            base = f"--dataset {self.dataset} --release {self.refreshed}"
+            return f"llmcf release refresh {base} --order {self.order} --as-of {self.as_of}"
+        ranker, tower = self.stages["ranker"], self.stages["user_vector"]
+        words = {
+            "ranker": ranker.backbone,
+            "framework": ranker.framework,
+            "recipe": ranker.recipe,
+            "retriever": tower.backbone,
+            "retriever-framework": tower.framework,
+            "retriever-recipe": tower.recipe,
+            "seed": ranker.seed,
+        }
+        options = " ".join(f"--{name} {value}" for name, value in words.items())
+        return f"{tables.remedy(self.workspace, 'export')} {options}"
 
     def write(self, place: Path) -> None:
         storage.write_json(place / FILE, asdict(self))

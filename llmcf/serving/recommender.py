@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
-from core.data.tables import remedy
 from core.errors import Missing
 from llmcf.feature_store.ledger import taken_of
 from llmcf.serving.answers import Answer, Evidence, Recommendation
@@ -233,7 +232,7 @@ def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | 
         for name in release.collections.values():
             if name not in held:
                 what = f"Milvus does not hold {name} any more, which release {release.number} of {ws.dataset} reads"
-                raise Missing(what, remedy(ws, "export"))
+                raise Missing(what, release.remedy)
         items = ItemReplica.read(client, release.collections["items"])
         return items, _examples(client, release) if "cot" in release.collections else None
 

@@ -97,7 +97,7 @@ def require(dataset: str, number: int | None = None) -> Release:
     if release.home != manifest.home_id():
         raise LlmcfError(
             f"release {release.number} of {dataset} reads another home than {settings.home()}: set LLMCF_HOME to the "
-            f"one it was made in, or run `llmcf export --dataset {dataset}` in this one"
+            f"one it was made in, or run `{release.remedy}` in this one"
         )
     return release
 
