@@ -9,6 +9,7 @@ looked up again, and before all are read. So the weights are those of a table th
 Suffixes: V rows of a table that are held here, R some of them, Y columns.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from ranking.configs import RankerConfig
 from ranking.ranker import Ranker
 
 _EPSILON = 1e-8
+_CPU = torch.device("cpu")
 
 
 def names(ranker: Ranker, config: RankerConfig) -> list[str]:
@@ -39,15 +41,16 @@ def fused_parameters(config: RankerConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
+def process_group(device: torch.device = _CPU) -> Iterator[None]:
     """A process group, of this process alone where it has none: TorchRec shards nothing without one."""
     if distributed.is_initialized():
         yield
         return
     store = distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
-    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=0, world_size=1)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):  # of torch about TorchRec, at every use of a sharded tensor
+            yield
     finally:
         distributed.destroy_process_group()
 
@@ -86,7 +89,7 @@ class Rows:
     def __init__(self, tables: dict[str, Tensor], *, share: float, decay: float) -> None:
         self.weights, self._share, self._keep = tables, share, 1.0 - decay
         self.averages = {name: weight.clone() for name, weight in tables.items()} if share else {}
-        self._as_of = {name: torch.zeros(len(weight), dtype=torch.int32) for name, weight in tables.items()}
+        self._as_of = {name: torch.zeros_like(weight[:, 0], dtype=torch.int32) for name, weight in tables.items()}
         self._steps = torch.zeros((), dtype=torch.int64)
 
     def watch(self, ranker: Ranker) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from core import memory, metrics, storage
+from core import memory, metrics, processor, storage
 from core.contracts import ON_SALE
 from core.progress import say, track
 from core.settings import Workspace
@@ -43,9 +43,11 @@ def fit_and_measure(
     """
     memory.keep_freed()
     seed_everything(config.seed)
+    if config.in_context.precision == "bfloat16" and not processor.multiplies_bfloat16():
+        say("this processor has no products in bfloat16: --precision float32 is faster")
     batches, shape = load(ws, config)
     model = build(config, shape)
-    with big_tables.process_group() if big_tables.names(model, config) else nullcontext():
+    with big_tables.process_group(group.device) if big_tables.names(model, config) else nullcontext():
         account = fit(model, batches, config, checkpoint, group)
         state = whole_weights(model, group)
         measured, scores = measure(model, batches, group)

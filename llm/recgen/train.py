@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core import settings, steps, storage, torchrun
+from core import processor, settings, steps, storage, torchrun
 from core.data import tables
 from core.errors import LlmcfError, Missing, UsageError
 from core.progress import say
@@ -69,7 +69,7 @@ def estimate_train(ws: Workspace, config: TuningConfig) -> Estimate:
     samples = (rows * how.share + general) if how.trains else 0
     cost = 0.8 if how.lora_rank else 2.3 if how.consistency else 1.0
     tokens = samples * min(_SAMPLE_TOKENS, config.max_tokens)
-    pace = _TOKENS_A_SECOND * (1.7 if config.precision == "bfloat16" else 1.0)
+    pace = _TOKENS_A_SECOND * (1.7 if config.precision == "bfloat16" and processor.multiplies_bfloat16() else 1.0)
     return Estimate(
         seconds=(_FIRST_BUILD_S + 20 + tokens * cost / pace / config.processes) if how.trains else 20,
         memory_mib=_MEMORY_MIB * (1.4 if how.consistency else 1.0) * (0.5 + config.batch / 16),

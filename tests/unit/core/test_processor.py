@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from core import processor
 from core.settings import PROJECT
 
 _PLAIN, _OURS = "torch.set_flush_denormal(True)", "processor.flush_denormals(torch.set_flush_denormal)"
@@ -45,3 +47,23 @@ def test_what_is_looked_at_would_tell_a_thread_that_does(body: str) -> None:
 def test_the_number_of_threads_remains() -> None:
     found = left(f"denormals.start_pool(); torch.set_num_threads(2); {_OURS}; assert torch.get_num_threads() == 2")
     assert set(found.values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("line", "has"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16", True),
+        ("flags\t\t: amx_tile amx_bf16", True),
+        ("Features\t: fp asimd bf16", True),
+        ("flags\t\t: fpu avx512f avx512_vnni", False),
+        ("model name\t: bf16", False),
+    ],
+)
+def test_bfloat16_is_told_by_the_flags(tmp_path: Path, line: str, has: bool) -> None:
+    facts = tmp_path / "cpuinfo"
+    facts.write_text(f"processor\t: 0\n{line}\n")
+    assert processor.multiplies_bfloat16(facts) == has
+
+
+def test_where_there_are_no_facts_nothing_is_assumed(tmp_path: Path) -> None:
+    assert not processor.multiplies_bfloat16(tmp_path / "none")

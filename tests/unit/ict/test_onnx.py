@@ -49,7 +49,7 @@ def expected(tables: dict[str, Tensor], request: dict[str, np.ndarray]) -> np.nd
 def graph(tmp_path: Path) -> Path:
     folder = tmp_path / "graph"
     folder.mkdir()
-    onnx.write(Scaled(), REQUEST, table(5), ["score"], folder)
+    onnx.write(Scaled().eval(), REQUEST, table(5), ["score"], folder)
     return folder
 
 
@@ -79,7 +79,7 @@ def test_a_table_that_is_a_buffer_of_the_module_can_be_replaced_too(tmp_path: Pa
     first, second, module = tmp_path / "first", tmp_path / "second", Scaled()
     for folder in (first, second):
         folder.mkdir()
-    onnx.write(module, REQUEST, of_module(module), ["score"], first)
+    onnx.write(module.eval(), REQUEST, of_module(module), ["score"], first)
     onnx.replace_tables(first, table(9), second)
     request = REQUEST | {"id": np.array([8, 7, 0])}
     onnx.check(second / onnx.MODEL, request, expected(table(9), request))

@@ -5,7 +5,7 @@ import pyarrow as pa
 from ict.search import _evidence
 
 USERS = pa.table({"user": [2, 3], "raw_id": ["anna", "bert"]})
-ITEMS = pa.table({"item": [2, 3], "title": ["Heat", "Alien"]})
+ITEMS = pa.table({"item": [2, 3], "raw_id": ["i0", "i1"], "title": ["Heat", "Alien"]})
 ROW = {"id": 1, "label": 1, "day": 0, "text": "because", "user": 3, "item": 2}
 
 

@@ -32,8 +32,8 @@ def test_two_branches_cost_what_two_samples_cost(tmp_path: Path) -> None:
     loss = ResponseLoss(AutoModelForCausalLM.from_pretrained(write(tmp_path)))
     apart = [{**PAIR, "branches": [branch]} for branch in PAIR["branches"]]
     encoded = [worker.encode(tokenizer, sample, 64) for sample in (PAIR, *apart)]
-    together, first, second = (float(loss(**worker.collate([one], 1), seed=1)) for one in encoded)
-    padded = float(loss(**worker.collate(encoded[1:], 1), seed=1))
+    together, first, second = (loss(**worker.collate([one], 1), seed=1).item() for one in encoded)
+    padded = loss(**worker.collate(encoded[1:], 1), seed=1).item()
     assert together == pytest.approx(first + second, rel=1e-5)
     assert padded == pytest.approx((first + second) / 2, rel=1e-5)
 

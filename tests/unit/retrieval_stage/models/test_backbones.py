@@ -95,7 +95,7 @@ class LastState(nn.Module):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_it_can_be_exported_for_any_batch(name: str, tmp_path: Path) -> None:
-    graph = LastState(made(name))
+    graph = LastState(made(name)).eval()
     item_BLD, history_BL, user_BD = (part.numpy() for part in inputs())
     request: dict[str, np.ndarray] = {"item": item_BLD, "history": history_BL, "user": user_BD}
     onnx.write(graph, request, {}, ["state"], tmp_path)
