@@ -29,7 +29,7 @@ _RATES = {"openvino": 270, "vllm": 45, "transformers": 35, "server": 45}  # new 
 _STARTS = {"openvino": 60, "vllm": 60, "transformers": 10, "server": 1}  # seconds; OpenVINO converts a model once
 _MEAN_SHARE = 0.6  # of part_tokens, before the sentence ends
 _OWN = ("generate", "judge", "recipes", "selection", "wording")
-CODE = (*shared.CODE, "llm/texts/encoder.py", *(f"llm/cot/{name}.py" for name in _OWN))
+CODE = (*shared.CODE, *(f"llm/cot/{name}.py" for name in _OWN))
 
 
 def generate(ws: Workspace, config: GenerateConfig, limits: Budget | None = None) -> Result:

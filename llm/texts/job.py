@@ -16,7 +16,7 @@ from llm.texts.recipes import Manner
 from llm.texts.wording import TextPrompt
 
 _SHARED = ("budget", "contexts", "prompts", "quality")
-_OURS = ("cache", "job", "machine", "recipes", "wording", "writing")
+_OURS = ("job", "machine", "recipes", "wording", "writing")
 _ROWS = ("core/data/sampling.py", "core/data/texts.py")  # which are asked about, and their words
 CODE = ("llm/engines", *(f"llm/{name}.py" for name in _SHARED), *(f"llm/texts/{name}.py" for name in _OURS), *_ROWS)
 
