@@ -29,6 +29,9 @@ INDEX_VERB = "cot index"
 _READ = ("row", "user", "item", "position", "day", "label", "text", "key")
 
 
+CODE = [f"ict/{name}.py" for name in ("index", "milvus", "milvus_lite", "examples", "config", "neighbours")]
+
+
 def index(ws: Workspace) -> Result:
     """Publish the CoT set as a new version of the workspace's collection, unless the live one is current.
 
@@ -39,7 +42,7 @@ def index(ws: Workspace) -> Result:
         folder=ws.path("cot", "index"),
         config={"server": settings.milvus_uri() is not None, "alias": milvus.alias(ws, KIND)},
         inputs=[ws.path("training"), ws.path("cot", "texts"), ws.path("cot", "vectors")],
-        code=["ict/index.py", "ict/milvus.py", "ict/examples.py", "ict/config.py", "ict/neighbours.py"],
+        code=CODE,
     )
     outcome = steps.run(step, lambda folder: _publish(ws, folder), force=_gone(ws))
     return Result(

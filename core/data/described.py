@@ -44,7 +44,7 @@ def dataset_of(name: str, known: Kept) -> dataset.Dataset:
     return dataset.Dataset(
         files=lambda _: files(name, known),
         read=lambda _: read(Path(known.source).parent, said),
-        code=tuple(f"core/data/{part}.py" for part in _CODE),
+        code=(),  # `prepare` names all that reads it
         counts=COUNTS,
         live=True,
         words=dataset.Words(**known.description.get("words", {})),
@@ -53,7 +53,8 @@ def dataset_of(name: str, known: Kept) -> dataset.Dataset:
     )
 
 
-_CODE = ("described", "events", "intake", "people", "rejects", "sources", "times")
+    f"core/data/{part}.py" for part in ("described", "events", "intake", "people", "rejects", "sources", "times")
+)
 
 
 def adopt(name: str, source: Path) -> list[str]:

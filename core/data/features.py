@@ -82,12 +82,14 @@ SCHEMAS = {
 }
 
 
+CODE = [f"core/data/{name}.py" for name in ("features", "dated", "histories", "popularity", "cooccurrence")]
+
+
 def build(ws: Workspace) -> Result:
     """Fill `features/` with one Parquet table a feature view."""
     data = ws.path("data")
     steps.require(data, tables.remedy(ws, "data prepare"))
-    code = [f"core/data/{name}.py" for name in ("features", "dated", "histories", "popularity", "cooccurrence")]
-    step = steps.Step(folder=ws.path("features"), config={}, inputs=[data], code=code)
+    step = steps.Step(folder=ws.path("features"), config={}, inputs=[data], code=CODE)
 
     def work(folder: Path) -> dict[str, Any]:
         built = compute(tables.interactions(ws), tables.items(ws), tables.users(ws))

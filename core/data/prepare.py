@@ -24,7 +24,9 @@ from core.settings import LATEST, Workspace
 
 ENGINES = ("duckdb", "spark")
 TABLES = ("interactions", "items", "users", "rows")
-_CODE = ("prepare", "dataset", "intake", "protocol", "relational", "engines", "vocabulary", "texts")
+_INTAKE = ("dataset", "described", "events", "intake", "people", "rejects", "sources", "times")
+_OWN = ("prepare", "protocol", "relational", "engines", "vocabulary", "texts")
+CODE = tuple(f"core/data/{name}.py" for name in (*_INTAKE, *_OWN))  # with those of the data set's own reader
 
 
 def adopt(name: str, source: Path | None) -> list[str]:
@@ -102,7 +104,7 @@ def prepare(
             "words": asdict(dataset.words),
         },
         inputs=files,
-        code=(*(f"core/data/{name}.py" for name in _CODE), *dataset.code),
+        code=(*CODE, *dataset.code),
     )
 
     def work(folder: Path) -> dict[str, Any]:

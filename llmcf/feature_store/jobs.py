@@ -19,6 +19,8 @@ from core.settings import Workspace
 from llmcf.feature_store import ledger, pushes, registry
 from llmcf.feature_store.registry import UNTIL
 
+CODE = ["feature_repo", "llmcf/feature_store/jobs.py", "llmcf/feature_store/worker.py", "core/data/asof.py"]
+
 
 def apply(ws: Workspace) -> Result:
     """Copy `feature_repo/` into the workspace's feast/ and register it there. Skipped when nothing has changed."""
@@ -46,7 +48,7 @@ def join(ws: Workspace) -> Result:
         folder=ws.path("training"),
         config={"service": "ranking"},
         inputs=[ws.path("data"), ws.path("features")],
-        code=["feature_repo", "llmcf/feature_store/jobs.py", "llmcf/feature_store/worker.py", "core/data/asof.py"],
+        code=CODE,
     )
 
     def work(folder: Path) -> dict[str, Any]:

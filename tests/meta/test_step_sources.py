@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import core.data.features
+import core.data.prepare
+import ict.index
 import ict.neighbours
 import llm.cot.embed
 import llm.cot.generate
@@ -16,6 +19,8 @@ import llm.recgen.train
 import llmcf.backfill.recgen
 import ranking.runs
 import retrieval_stage.runs
+from core.data.amazon import AMAZON
+from core.data.movielens import MOVIELENS_100K
 from core.settings import PROJECT
 
 PACKAGES = ("core", "ict", "llm", "ranking", "retrieval_stage", "llmcf")
@@ -24,7 +29,7 @@ GROUND = {
     *(f"core.{name}" for name in ("contracts", "environments", "errors", "memory", "processor", "progress", "result")),
     *(f"core.{name}" for name in ("schemas", "settings", "steps", "storage", "torchrun")),
     "core.data",
-    "core.data.tables",
+    *(f"core.data.{name}" for name in ("downloads", "tables", "wheels")),
 }
 # Which data set and which model: their digests are among a step's inputs or in its configuration.
 CHOSEN = {
@@ -33,6 +38,20 @@ CHOSEN = {
 }
 # Each step: the modules that do its work, and its list.
 STEPS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "data prepare, your own": (
+        ["core.data.prepare", "core.data.described"],
+        core.data.prepare.CODE,
+    ),
+    "data prepare, MovieLens": (
+        ["core.data.prepare", "core.data.movielens"],
+        [*core.data.prepare.CODE, *MOVIELENS_100K.code],
+    ),
+    "data prepare, Amazon": (
+        ["core.data.prepare", "core.data.amazon"],
+        [*core.data.prepare.CODE, *AMAZON["amazon-beauty"].code],
+    ),
+    "features build": (["core.data.features"], core.data.features.CODE),
+    "cot index": (["ict.index"], ict.index.CODE),
     "rank train": (
         ["ranking.loop"],
         [*ranking.runs.SOURCES, *ranking.runs.IN_CONTEXT_SOURCES],
