@@ -53,10 +53,6 @@ def dataset_of(name: str, known: Kept) -> dataset.Dataset:
     )
 
 
-    f"core/data/{part}.py" for part in ("described", "events", "intake", "people", "rejects", "sources", "times")
-)
-
-
 def adopt(name: str, source: Path) -> list[str]:
     """Keep the description at `source` (the TOML file, or its folder) under `name`; what is new or has changed.
 
