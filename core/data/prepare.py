@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from core import environments, schemas, settings, steps, storage
 from core.contracts import CATEGORIES, FIRST_ID, ON_SALE, PAD, SPLITS
-from core.data import datasets, intake, kept, rejects, texts, vocabulary
-from core.data.dataset import RawTables
+from core.data import datasets, intake, rejects, texts, vocabulary
+from core.data.adding import adopt
+from core.data.dataset import Dataset, RawTables
 from core.data.protocol import Protocol
 from core.errors import LlmcfError, UsageError, check_choice
 from core.progress import say
@@ -25,46 +26,8 @@ from core.settings import LATEST, Workspace
 ENGINES = ("duckdb", "spark")
 TABLES = ("interactions", "items", "users", "rows")
 _INTAKE = ("dataset", "described", "events", "intake", "people", "rejects", "sources", "times")
-_OWN = ("prepare", "protocol", "relational", "engines", "vocabulary", "texts")
+_OWN = ("adding", "prepare", "protocol", "relational", "engines", "vocabulary", "texts")
 CODE = tuple(f"core/data/{name}.py" for name in (*_INTAKE, *_OWN))  # with those of the data set's own reader
-
-
-def adopt(name: str, source: Path | None) -> list[str]:
-    """Keep the description at `source`, if one is given, under a name that is not built in; what has changed."""
-    if source is None or name in datasets.BUILT_IN:
-        return []
-    from core.data import described
-
-    settings.check_places()
-    changes = described.adopt(name, source)
-    for change in changes:
-        say(f"{name}: {change}")
-    return changes
-
-
-def add(name: str, source: Path) -> Result:
-    """`llmcf data add`: keep a description under a name, or the changes of one that is kept.
-
-    Raises:
-        UsageError: for a name that cannot be given, or a description that does not fit its files.
-    """
-    start = time.monotonic()
-    kept.check_new(name)
-    changes = adopt(name, source)
-    found = datasets.find(name)
-    return Result(
-        verb="data add",
-        skipped=not changes,
-        seconds=time.monotonic() - start,
-        artifacts={"description": str(kept.place(name))},
-        details={
-            "dataset": name,
-            "changes": changes,
-            "files": [str(path) for path in found.files(None)],
-            "order": found.order,
-            "words": asdict(found.words),
-        },
-    )
 
 
 def prepare(
@@ -92,37 +55,9 @@ def prepare(
     check_choice("engine", engine, ENGINES)
     files = dataset.files(source)
     rules = Protocol(order=ws.order, seed=seed, end=_end(ws), draws=negative_draws)
-    step = steps.Step(
-        folder=ws.path("data"),
-        config={
-            "dataset": ws.dataset,
-            "as_of": ws.as_of,
-            "order": ws.order,
-            "seed": seed,
-            "draws": negative_draws,
-            "said": dict(dataset.said),
-            "words": asdict(dataset.words),
-        },
-        inputs=files,
-        code=(*CODE, *dataset.code),
+    done = steps.run(
+        _step(ws, dataset, files, rules), lambda folder: _fill(ws, dataset, files, rules, engine, max_rejects, folder)
     )
-
-    def work(folder: Path) -> dict[str, Any]:
-        tables = dataset.read(files)
-        rejects.judge(tables.rejects, max_rejects, folder / "rejects.jsonl", ws.path("rejects.jsonl"))
-        intake.check_span(tables.interactions)
-        known = {"items": tables.items, "users": tables.users}
-        found = intake.account(tables.interactions, known, tables.rejects, tables.notes)
-        made = interactions(tables.interactions, ws, folder, engine, rules)
-        for name, table in (("items", _items(ws, folder, tables)), ("users", _users(ws, folder, tables.users))):
-            storage.write_table(folder / f"{name}.parquet", table, _SCHEMAS[name])
-        storage.write_json(folder / "words.json", asdict(dataset.words))  # texts depend on them: content tells of it
-        summary = _summary(folder)
-        if dataset.published and ws.as_of == LATEST:
-            summary["table2"] = _table2(ws.dataset, summary, dataset.counts)
-        return summary | {"rejects": tables.rejects.counts(), "intake": found, **_without_negative(made, found)}
-
-    done = steps.run(step, work)
     for line in intake.lines(done.summary["intake"]):
         say(f"{ws.dataset}: {line}")
     return Result(
@@ -134,6 +69,44 @@ def prepare(
         artifacts={name: str(done.folder / f"{name}.parquet") for name in TABLES},
         details=done.summary | {"text": _in_short(done.summary)},
     )
+
+
+def _step(ws: Workspace, dataset: Dataset, files: Sequence[Path], rules: Protocol) -> steps.Step:
+    config = {
+        "dataset": ws.dataset,
+        "as_of": ws.as_of,
+        "order": ws.order,
+        "seed": rules.seed,
+        "draws": rules.draws,
+        "said": dict(dataset.said),
+        "words": asdict(dataset.words),
+    }
+    return steps.Step(folder=ws.path("data"), config=config, inputs=files, code=(*CODE, *dataset.code))
+
+
+def _fill(
+    ws: Workspace,
+    dataset: Dataset,
+    files: Sequence[Path],
+    rules: Protocol,
+    engine: str,
+    max_rejects: float,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write all tables into `folder`; the summary tells what the intake met."""
+    tables = dataset.read(files)
+    rejects.judge(tables.rejects, max_rejects, folder / "rejects.jsonl", ws.path("rejects.jsonl"))
+    intake.check_span(tables.interactions)
+    known = {"items": tables.items, "users": tables.users}
+    found = intake.account(tables.interactions, known, tables.rejects, tables.notes)
+    made = interactions(tables.interactions, ws, folder, engine, rules)
+    for name, table in (("items", _items(ws, folder, tables)), ("users", _users(ws, folder, tables.users))):
+        storage.write_table(folder / f"{name}.parquet", table, _SCHEMAS[name])
+    storage.write_json(folder / "words.json", asdict(dataset.words))  # texts depend on them: content tells of it
+    summary = _summary(folder)
+    if dataset.published and ws.as_of == LATEST:
+        summary["table2"] = _table2(ws.dataset, summary, dataset.counts)
+    return summary | {"rejects": tables.rejects.counts(), "intake": found, **_without_negative(made, found)}
 
 
 def _in_short(summary: dict[str, Any]) -> str:

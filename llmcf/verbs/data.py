@@ -22,9 +22,9 @@ def data_add(
     as_json: opt.Json = False,
 ) -> None:
     """Give a data set of your own a name, or take the changes of its description; then --dataset NAME is enough."""
-    from core.data import prepare
+    from core.data import adding
 
-    run(lambda: prepare.add(name, source), as_json=as_json)
+    run(lambda: adding.add(name, source), as_json=as_json)
 
 
 @data.command("prepare")
@@ -41,9 +41,9 @@ def data_prepare(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Raw tables to interactions, items, users and rows with frozen negatives."""
-    from core.data import prepare
+    from core.data import adding, prepare
 
-    prepare.adopt(dataset, source)
+    adding.adopt(dataset, source)
     place = workspace(dataset, order, as_of)
     run(
         lambda: prepare.prepare(

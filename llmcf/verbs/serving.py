@@ -92,9 +92,9 @@ def demo(
     as_json: opt.Json = False,
 ) -> None:
     """The main job: every verb in turn, then a report."""
-    from core.data import prepare
+    from core.data import adding
     from llmcf import demo as pipeline
 
-    prepare.adopt(dataset, source)
+    adding.adopt(dataset, source)
     place = workspace(dataset, order, opt.AS_OF)
     run(lambda: pipeline.demo(place, source=source, seed=seed), as_json=as_json)

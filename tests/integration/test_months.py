@@ -35,10 +35,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def prepared(shop: Shop, folder: Path) -> None:
     """The month's files, until its features are online."""
-    from core.data import features, prepare
+    from core.data import adding, features, prepare
 
     shop.write(folder)
-    prepare.add(WS.dataset, folder)
+    adding.add(WS.dataset, folder)
     prepare.prepare(WS, source=None, seed=1)
     features.build(WS)
     jobs.apply(WS)

@@ -7,7 +7,8 @@ import pytest
 
 from core import steps
 from core.data import datasets, described, kept, tables
-from core.data.prepare import add, prepare
+from core.data.adding import add
+from core.data.prepare import prepare
 from core.errors import UsageError
 from core.settings import Workspace
 from llm import prompts
