@@ -13,21 +13,14 @@ from tests.meta.test_layout import PROJECT
 from tests.meta.test_remedies import COMMAND, GROUPS, TARGETS, parse
 
 PAGES = [PROJECT / name for name in ("README.md", "ARCHITECTURE.md")] + sorted((PROJECT / "docs").glob("*.md"))
-MADE = (
-    "var/",
-    "runs/",
-    ".envs/",
-    ".venv/",
-    "trained/",
-    "triton_models/releases/",
-    "triton_models/live/",
-)  # by running something
+# Made by running something:
+MADE = ("var/", "runs/", ".envs/", ".venv/", "trained/", "triton_models/releases/", "triton_models/live/")
 FILES = {path.name for path in PROJECT.glob("[!.]*/**/*.*") if "var" not in path.parts} | {"model.py"}
 FOREIGN = {"--help"}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-ASSIGNMENT = re.compile(r"[A-Z_]+=\S*")
+OURS = re.compile(r"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/(?:python -m )?)?(llmcf .*)")
 OPTIONS = {
     name for verb in reference.verbs().values() for one in verb.params for name in (*one.opts, *one.secondary_opts)
 }
@@ -48,14 +41,10 @@ def lines(page: Path) -> Iterator[str]:
 
 def command(line: str) -> str | None:
     """The `llmcf` command of a line, with a number for N and a word for <this>; None if it is another's."""
-    words = shlex.split(re.sub(r"<[^>]*>", "word", line), comments=True)
-    while words and ASSIGNMENT.fullmatch(words[0]):
-        words = words[1:]
-    if words[:3] == [".venv/bin/python", "-m", "llmcf"]:
-        words = words[2:]
-    if not words or words[0] not in ("llmcf", ".venv/bin/llmcf"):
+    found = OURS.fullmatch(re.sub(r"<[^>]*>", "word", line).strip())
+    if found is None:
         return None
-    return shlex.join(["llmcf", *("7" if word == "N" else word for word in words[1:])])
+    return shlex.join("7" if word == "N" else word for word in shlex.split(found[1], comments=True))
 
 
 def names_of(page: Path) -> Iterator[str]:
