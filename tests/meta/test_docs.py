@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
 
 from core.data.described import _KEYS, _TOP
 from llmcf import reference
@@ -60,8 +61,8 @@ def test_commands_parse(page: Path) -> None:
     for said in spans(page):
         asked = command(said) if said.startswith("llmcf ") and not said.startswith("llmcf <") else None
         if asked and " --" not in asked:  # the name of a verb or of a group, in a sentence
-            words = " ".join(asked.split()[1:3])
-            known = words in GROUPS or asked.split()[1] in COMMAND.commands  # pyright: ignore[reportAttributeAccessIssue]
+            words, group = " ".join(asked.split()[1:3]), COMMAND.commands.get(asked.split()[1])  # pyright: ignore[reportAttributeAccessIssue]
+            known = words in GROUPS if isinstance(group, TyperGroup) and " " in words else group is not None
             assert known, said
         elif asked:
             found.append(asked)
