@@ -60,5 +60,5 @@ bench-data: env-main ## point-in-time joins by Feast's offline stores, and prepa
 	@.venv/bin/python -m benchmarks.feast_join
 	@.venv/bin/python -m benchmarks.preparation
 
-clean: ## remove what the product made (var, runs); environments stay
-	rm -rf var runs
+clean: ## remove what the product made (var, runs, releases); environments stay
+	rm -rf var runs triton_models/releases triton_models/live

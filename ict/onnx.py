@@ -60,14 +60,15 @@ def write(module: nn.Module, request: Request, tables: Tables, outputs: Sequence
             verbose=False,
         )
     assert program is not None
-    graph = program.model_proto.graph
+    model = program.model_proto  # made anew at each look
+    graph = model.graph
     weights = {one.name: _array(one) for one in graph.initializer}
     weights = {name: values for name, values in weights.items() if values.nbytes > _SMALL}
     _store(weights, folder / WEIGHTS, graph.initializer)
     kept = [one for one in graph.input if one.name not in tables]
     del graph.input[:]
     graph.input.extend(kept)
-    _set_tables(program.model_proto, tables, folder)
+    _set_tables(model, tables, folder)
 
 
 def replace_tables(graph: Path, tables: Tables, folder: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from core import storage
 from core.data.tables import remedy
-from core.errors import LlmcfError, Missing
+from core.errors import Missing, UsageError
 from core.result import Result
-from core.settings import PROJECT, Workspace
+from core.settings import LATEST, PROJECT, Workspace
 from llmcf.serving import assemble, manifest, releases
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.export import result
@@ -26,7 +26,8 @@ def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
     """Freeze the items and the examples of `ws` with the weights of `base`, and with `promote` make that live.
 
     Raises:
-        LlmcfError: if `ws` is of another data set or encoder, or lacks something, naming the verb.
+        UsageError: if `ws` is of another data set, or of an earlier day than the weights.
+        Missing: if it lacks something, or has texts of another encoder; names the verb.
     """
     _check(base, ws)
     start = time.monotonic()
@@ -60,14 +61,24 @@ def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
 
 def _check(base: Release, ws: Workspace) -> None:
     if base.dataset != ws.dataset:
-        raise LlmcfError(
+        raise UsageError(
             f"release {base.number} is of {base.dataset}, whose numbers mean other items than {ws.dataset}'s"
+        )
+    if _later(base.as_of, ws.as_of):
+        raise UsageError(
+            f"release {base.number} learnt from the data as of {base.as_of}, later than --as-of {ws.as_of}: with the "
+            "items and examples of an earlier day it would know what came after it; name a later day"
         )
     if not ws.path("data", "items.parquet").exists():
         raise Missing(f"{ws.root} holds no items", remedy(ws, "data prepare"))
     if base.encoder and base.encoder != (found := assemble.encoder(ws)):
         what = f"release {base.number} reads texts of {base.encoder}, and those of {ws.root} are of {found}"
         raise Missing(what, f"{remedy(ws, 'cot embed')} --encoder {base.encoder.split('@')[0]}")
+
+
+def _later(one: str, other: str) -> bool:
+    """Whether an as-of is later than another; `latest` is later than every day."""
+    return other != LATEST and (one == LATEST or one > other)
 
 
 def _ranker(base: Release, ws: Workspace, folder: Path, kept: Path) -> Made:

@@ -218,6 +218,32 @@ def test_a_refresh_with_texts_of_another_encoder_is_refused(ws: Workspace, first
         refresh.refresh(dataclasses.replace(base, encoder="bge@1"), ws)
 
 
+@pytest.mark.parametrize(
+    ("trained", "wanted", "refused"),
+    [
+        ("latest", "2026-01-31", True),
+        ("2026-02-01", "2026-01-31", True),
+        ("2026-01-31", "2026-01-31", False),
+        ("2026-01-31", "2026-02-01", False),
+        ("2026-01-31", "latest", False),
+        ("latest", "latest", False),
+    ],
+)
+def test_weights_are_not_shown_with_an_earlier_day(
+    ws: Workspace, first: Result, trained: str, wanted: str, refused: bool
+) -> None:
+    base = dataclasses.replace(releases.require(ws.dataset), as_of=trained)
+    place = dataclasses.replace(ws, as_of=wanted)
+    if refused:
+        with pytest.raises(UsageError, match="would know what came after it"):
+            refresh._check(base, place)
+    elif place != ws:
+        with pytest.raises(Missing, match="holds no items"):
+            refresh._check(base, place)
+    else:
+        refresh._check(base, place)
+
+
 def test_a_refresh_of_another_data_set_is_refused(ws: Workspace, first: Result) -> None:
     base = releases.require(ws.dataset, releases.numbers(ws.dataset)[0])
     with pytest.raises(LlmcfError, match="whose numbers mean other items"):
