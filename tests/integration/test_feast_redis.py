@@ -154,8 +154,10 @@ def test_a_changed_release_leaves_no_key_of_the_old_one(ws, client):
     storage.write_json(ws.path("features", steps.STAMP), stamp | {"content": "0" * 64})
     new = jobs.apply(ws).details["project"]
     assert new != old
-    assert not keys_of(client, old)
+    assert keys_of(client, old)
+    assert OnlineFeatures(ws).items([2, 3]) == expected, "a service that starts only now reads the old one as well"
     jobs.materialize(ws)
+    assert not keys_of(client, old)
     people, things = tables.users(ws).num_rows, tables.items(ws).num_rows
     assert len(keys_of(client, new)) == people + things
     assert set(client.scan_iter()) == {*keys_of(client, new), FOREIGN}

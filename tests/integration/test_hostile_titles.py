@@ -19,7 +19,7 @@ def test_hostile_titles_add_no_special_token(language_model: Path, hostile: dict
     special = set(tokenizer.all_special_ids)
 
     def count(context: Context) -> int:
-        asked = wording.cot_prompt(context, prompts.domain("custom"), style="guided", state_label=False)
+        asked = wording.cot_prompt(context, prompts.domain("amazon-beauty"), style="guided", state_label=False)
         ids = tokenizer(prompts.render(asked.messages, tokenizer), add_special_tokens=False)["input_ids"]
         return sum(token in special for token in ids)
 

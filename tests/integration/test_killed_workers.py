@@ -100,10 +100,10 @@ def test_a_run_killed_ten_times_ends_as_an_unbroken_one(unbroken: list[list]) ->
     """Killed while it writes, or at the latest where it stops by itself: ten times 30 texts are not all."""
     rng = random.Random(7)
     for _ in range(10):
-        worker = start(rng.randrange(64), lives=30)
-        time.sleep(rng.uniform(0.01, 0.06))
-        worker.kill()
-        assert worker.wait() == -signal.SIGKILL
+        with start(rng.randrange(64), lives=30) as worker:
+            time.sleep(rng.uniform(0.01, 0.06))
+            worker.kill()
+        assert worker.returncode == -signal.SIGKILL
     assert len(lines()) < TEXTS
     start().communicate()
     assert sorted(lines()) == unbroken
@@ -119,11 +119,11 @@ def test_three_workers_at_once_write_each_text_once(unbroken: list[list]) -> Non
 
 
 def test_the_rest_of_a_worker_that_dies_goes_to_those_who_live(unbroken: list[list]) -> None:
-    dying = start(0, lives=10)
-    await_word(dying, "stopped")
-    held = len(lines())
-    living = start(32)
-    dying.kill()
+    with start(0, lives=10) as dying:
+        await_word(dying, "stopped")
+        held = len(lines())
+        living = start(32)
+        dying.kill()
     assert int(living.communicate()[0]) == TEXTS - held
     assert sorted(lines()) == unbroken
     assert prompt_hash("0") in {line[0] for line in lines()}
