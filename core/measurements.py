@@ -1,5 +1,6 @@
 """Figures worth keeping: a JSON line a finished measurement in results/<task>/<data set>.jsonl, which reports read."""
 
+import fcntl
 import json
 import os
 from collections.abc import Sequence
@@ -32,13 +33,14 @@ def read(path: Path) -> list[Line]:
 def append(path: Path, line: Line, *, same: Sequence[str]) -> None:
     """Add a line, unless there is one that equals it in every key of `same`.
 
-    It is written in one piece and on a line of its own, so that several processes may add to one file.
+    Processes that add to one file do so one after the other; a line that a killed one tore stays a line of its own.
     """
     new = json.loads(json.dumps(line))
-    if any(all(old.get(key) == new[key] for key in same) for old in read(path)):
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b", buffering=0) as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # until it is closed
+        if any(all(old.get(key) == new[key] for key in same) for old in read(path)):
+            return
         start = b"" if _ends_with_newline(stream) else b"\n"
         stream.write(start + json.dumps(line, sort_keys=True).encode() + b"\n")
         os.fsync(stream.fileno())

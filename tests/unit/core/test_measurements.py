@@ -16,7 +16,8 @@ from pathlib import Path
 from core import measurements
 for number in range(40):
     line = {"who": sys.argv[2], "number": number, "x": "y" * 3000}
-    measurements.append(Path(sys.argv[1]), line, same=("who", "number"))
+    for who in (sys.argv[2], "all"):  # the second is of all three
+        measurements.append(Path(sys.argv[1]), line | {"who": who}, same=("who", "number"))
 """
 
 
@@ -42,5 +43,5 @@ def test_processes_add_side_by_side(tmp_path: Path) -> None:
     workers = [subprocess.Popen([sys.executable, "-c", ADD, str(path), who], cwd=PROJECT) for who in "abc"]
     assert [worker.wait() for worker in workers] == [0, 0, 0]
     lines = [json.loads(text) for text in path.read_text().splitlines()]
-    assert {(line["who"], line["number"]) for line in lines} == {(who, n) for who in "abc" for n in range(40)}
-    assert len(lines) == 120
+    assert {(line["who"], line["number"]) for line in lines} == {(who, n) for who in (*"abc", "all") for n in range(40)}
+    assert len(lines) == 160, "each once"
