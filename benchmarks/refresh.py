@@ -75,9 +75,9 @@ def main() -> None:
     head = [
         "# A release on the days after it",
         "",
-        f"{asked.model}, llm-cf, {asked.recipe}, seed {asked.seed}, at most {epochs[0]} epochs. {account['rows']:,} "
-        f"rows of {asked.dataset}, order global-time, from {asked.after} on; 95 % intervals over users. The refresh took "
-        f"{seconds:.0f} s. `{command}` on {measured.sentence()}",
+        f"{asked.model}, llm-cf, {asked.recipe}, seed {asked.seed}, at most {epochs[0]} epochs; {account['rows']:,} "
+        f"rows of {asked.dataset}, order global-time, from {asked.after} on. 95 % intervals over users. The refresh "
+        f"took {seconds:.0f} s. `{command}` on {measured.sentence()}",
         "",
     ]
     measured.write("refresh", account, "\n".join([*head, *page, ""]))
