@@ -42,7 +42,9 @@ def test_versions_alias_and_reading_back(ws: Workspace) -> None:
         assert milvus.live_version(client, ws, "items") is None
         names = [milvus.publish(client, ws, "items", some_records(count)) for count in (5, 6, 2300)]
         assert [milvus.number(name) for name in names] == [1, 2, 3]
-        assert milvus.versions(client, ws, "items") == names[1:], "the last two are kept"
+        assert milvus.versions(client, ws, "items") == names, "whoever reads an old one goes on"
+        assert milvus.drop_versions(client, ws, "items", keep={names[0]}) == [names[1]]
+        assert milvus.versions(client, ws, "items") == [names[0], names[2]], "what is kept, and the live one"
     with milvus.connect(ws) as client:  # reopened: nothing is loaded
         name = milvus.load(client, ws, "items", "llmcf export")
         assert name == names[-1]

@@ -12,7 +12,8 @@ from core.settings import PROJECT
 
 pytestmark = pytest.mark.integration
 BIN = Path(sys.executable).parent
-PLACE = "--dataset custom --order global-time"
+PLACE = "--dataset shop --order global-time"
+KNOWN = "--dataset movielens-100k --order global-time"
 
 
 def shell(line: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -33,7 +34,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_following_the_errors_leads_to_success(home: Path) -> None:
-    source = f"'{PROJECT / 'examples' / 'custom'}'"
+    source = f"'{PROJECT / 'examples' / 'shop'}'"
     prepared = shell(f"llmcf data prepare {PLACE} --source {source} --max-rejects 1", home)
     assert prepared.returncode == 0, prepared.stderr
     wanted = [f"llmcf audit leaks {PLACE}", f"llmcf features join {PLACE}", f"llmcf features materialize {PLACE}"]
@@ -54,13 +55,13 @@ def test_following_the_errors_leads_to_success(home: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "remedy"),
     [
-        ("cot index", f"llmcf features join {PLACE}"),
-        ("retrieve train --framework none", f"llmcf features join {PLACE}"),
-        ("report ranking", f"llmcf backfill ranking {PLACE}"),
+        ("cot index", f"llmcf features join {KNOWN}"),
+        ("retrieve train --framework none", f"llmcf features join {KNOWN}"),
+        ("report ranking", f"llmcf backfill ranking {KNOWN}"),
     ],
 )
 def test_a_verb_out_of_order_exits_with_1_and_a_command(asked: str, remedy: str, home: Path) -> None:
-    done = shell(f"llmcf {asked} {PLACE}", home)
+    done = shell(f"llmcf {asked} {KNOWN}", home)
     assert done.returncode == 1
     assert f"run `{remedy}` first" in done.stderr
     assert len(done.stderr.splitlines()) == 1
