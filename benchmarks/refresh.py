@@ -36,6 +36,11 @@ from ranking.rows import Rows
 from ranking.runs import trained
 
 _BATCH = 4096
+_READING = """\
+Negatives are drawn uniformly over the catalogue, so a new item, which is taken more often than it is drawn, is mostly a
+positive. Over all rows a release therefore gains by how high it ranks the unknown as such; the rows of older items
+compare like with like, and those of newer items show what is known of these.
+"""
 EPOCH = date(1970, 1, 1)
 
 
@@ -77,10 +82,10 @@ def main() -> None:
         "",
         f"{asked.model}, llm-cf, {asked.recipe}, seed {asked.seed}, at most {epochs[0]} epochs; {account['rows']:,} "
         f"rows of {asked.dataset}, order global-time, from {asked.after} on. 95 % intervals over users. The refresh "
-        f"took {seconds:.0f} s. `{command}` on {measured.sentence()}",
+        f"took {seconds:.1f} s. `{command}` on {measured.sentence()}",
         "",
     ]
-    measured.write("refresh", account, "\n".join([*head, *page, ""]))
+    measured.write("refresh", account, "\n".join([*head, *page, "", _READING]))
     say("\n".join(page))
 
 
@@ -118,18 +123,21 @@ def compared(releases: list[Frozen], latest: Workspace, after: str) -> tuple[dic
     figures, lines = {}, []
     for part, of_N in parts.items():
         statistics = [uncertainty.auc_of(label_N[of_N], score_N[of_N], user_N[of_N]) for score_N in score_RN]
-        users = statistics[0][1]
+        users, positive = statistics[0][1], round(float(label_N[of_N].mean()), 4)
         for one, (statistic, _) in zip(releases, statistics, strict=True):
             auc = uncertainty.bootstrap(statistic, users)
             gain = uncertainty.bootstrap(uncertainty.difference(statistic, statistics[0][0]), users)
-            figures[f"{part}: {one.name}"] = {"rows": int(of_N.sum()), "auc": asdict(auc), "over_old": asdict(gain)}
+            figures[f"{part}: {one.name}"] = {
+                "rows": int(of_N.sum()),
+                "positives": positive,
+                "auc": asdict(auc),
+                "over_old": asdict(gain),
+            }
             told = "" if one is releases[0] else f"{gain.estimate:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-            lines.append(
-                [part, f"{of_N.sum():,}", one.name, f"{auc.estimate:.4f} [{auc.low:.4f}, {auc.high:.4f}]", told]
-            )
-    return {"rows": len(label_N), "figures": figures}, table(
-        ["rows of", "rows", "release", "AUC", "over the old"], lines
-    )
+            shown = f"{auc.estimate:.4f} [{auc.low:.4f}, {auc.high:.4f}]"
+            lines.append([part, f"{of_N.sum():,}", f"{positive:.0%}", one.name, shown, told])
+    head = ["rows of", "rows", "taken", "release", "AUC", "over the old"]
+    return {"rows": len(label_N), "figures": figures}, table(head, lines)
 
 
 def scores(release: Frozen, rows: Rows) -> np.ndarray:
