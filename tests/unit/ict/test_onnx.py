@@ -16,7 +16,7 @@ from ict import onnx
 
 
 def table(rows: int) -> dict[str, Tensor]:
-    return {"rows_VW": torch.arange(rows * 400.0).reshape(rows, 400) / 1e5}
+    return {"rows_VW": torch.arange(rows * 400.0).reshape(rows, 2, 200) / 1e5}
 
 
 class Scaled(nn.Module):
