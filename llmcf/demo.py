@@ -120,15 +120,18 @@ def _timed(count: str, title: str, arguments: list[str]) -> dict[str, Any]:
 
 
 def _sample_users(ws: Workspace) -> list[str]:
-    """The raw ids of a few users: evenly spaced, so that old and new ones are among them."""
+    """The raw ids of a few users who took something, evenly spaced, so that old and new ones are among them."""
+    from core.contracts import FIRST_ID
     from core.data import tables
 
-    raw = tables.users(ws)["raw_id"].to_pylist()
-    return [raw[len(raw) * number // USERS] for number in range(USERS)]
+    active = tables.interactions(ws)["user"].unique().to_numpy()
+    chosen = active[[len(active) * number // USERS for number in range(USERS)]]
+    return list(dict.fromkeys(tables.users(ws)["raw_id"].take(chosen - FIRST_ID).to_pylist()))
 
 
 def _example_search(ws: Workspace, user: str) -> list[str]:
+    from core.contracts import FIRST_ID
     from core.data import tables
 
-    raw = tables.items(ws)["raw_id"].to_pylist()
-    return ["cot", "search", "--user", user, "--item", raw[0], *_place(ws)]
+    item = tables.items(ws)["raw_id"][int(tables.offered(ws)[0]) - FIRST_ID].as_py()
+    return ["cot", "search", "--user", user, "--item", item, *_place(ws)]

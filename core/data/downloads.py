@@ -9,7 +9,7 @@ from filelock import FileLock
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from core import settings, storage
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from core.progress import say
 
 _CHUNK = 1 << 20
@@ -26,7 +26,8 @@ def fetch(base: str, name: str, *, wait: float = 1.0) -> Path:
         wait: seconds before the second attempt; doubled for each further one.
 
     Raises:
-        LlmcfError: if the server cannot be reached, or the file on disk is not the one that was fetched.
+        Unavailable: if the server cannot be reached.
+        LlmcfError: if it answers with an error, or the file on disk is not the one that was fetched.
     """
     path = settings.home() / "downloads" / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def _download(url: str, part: Path, wait: float) -> None:
                 _continue(url, part)
     except RetryError as error:
         cause = error.last_attempt.exception()
-        raise LlmcfError(
+        raise Unavailable(
             f"{url} could not be fetched: {cause}; run again to go on, or give the file by --source"
         ) from None
     except httpx.HTTPStatusError as error:

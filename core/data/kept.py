@@ -28,9 +28,7 @@ _OURS = frozenset(  # folders of the home that are no data sets
         "results",
         "runs",
         "torch-extensions",
-        "triton-backends",
         "triton-models",
-        "triton-views",
         "vector-cache",
         "wheels",
     ]

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from core.data import downloads
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 
 BODY = gzip.compress(random.Random(1).randbytes(300_000))
 
@@ -88,5 +88,5 @@ def test_a_missing_file_and_a_missing_server_are_told():
         downloads.fetch(server.url, "other.gz", wait=0)
     server.http.shutdown()
     server.http.server_close()
-    with pytest.raises(LlmcfError, match=r"could not be fetched.*run again to go on"):
+    with pytest.raises(Unavailable, match=r"could not be fetched.*run again to go on"):
         downloads.fetch(server.url, "data.gz", wait=0)
