@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.ranking [--dataset amazon-beauty --order published] [--only-scale]
 
-Bare: DeepFM of the same sizes as `torch.nn.EmbeddingBag`s over padded ids that are held in memory, fused dense Adam; no
-TorchRec, no jagged batches, nothing read or checked. Both loops take the same rows in turns within one run; a ratio is
-the median over the turns. Scale: step time against rows of the tables, by one process and by two under
+Bare: DeepFM of the same sizes out of `torch.nn` alone, `embedding_bag` over padded ids that are held in memory, fused
+dense Adam; no TorchRec, no jagged batches, nothing read or checked. Both loops take the same rows in turns within one
+run; a ratio is the median over the turns. Scale: step time against rows of the tables, by one process and by two under
 DistributedModelParallel. Writes benchmarks/results/ranking.{json,md,svg}.
 """
 
@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from ranking.bags import padded_fields
 from ranking.batch import BatchBuilder
 from ranking.configs import DeepFmConfig, RankerConfig
 from ranking.inputs import load
-from ranking.layers import FIELDS, Mlp, Sizes, pairwise_dot
+from ranking.layers import FIELDS, Sizes, pairwise_dot
 from ranking.loop import optimizer_of, train_step
 from ranking.ranker import Shape, attends, build
 from ranking.recipes import resolve
@@ -39,6 +40,16 @@ FLOOR = 0.8  # of the bare loop's rows a second, at batch 128
 CEILING = 4.0  # an LLM-CF step in steps of its backbone
 TURNS, SECONDS = 5, 4.0
 PARTS = ("batch", "tables alone", "forward", "backward", "Adam")  # of a step
+
+
+def bare_tower(width: int, config: DeepFmConfig) -> nn.Sequential:
+    widths = (width, *config.tower)
+    hidden = [
+        part
+        for size, next_size in pairwise(widths)
+        for part in (nn.Linear(size, next_size), nn.ReLU(), nn.Dropout(config.dropout))
+    ]
+    return nn.Sequential(*hidden, nn.Linear(widths[-1], 1))
 
 
 class BareDeepFM(nn.Module):
@@ -52,7 +63,7 @@ class BareDeepFM(nn.Module):
             {name: nn.Parameter(0.01 * torch.randn(count, width + 1)) for name, count in rows.items()}
         )
         self.bias = nn.Parameter(torch.zeros(()))
-        self.tower = Mlp(len(FIELDS) * width, config.tower, 1, config.dropout)
+        self.tower = bare_tower(len(FIELDS) * width, config)
 
     def forward(self, padded: dict[str, Tensor]) -> Tensor:
         bags = [

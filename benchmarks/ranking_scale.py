@@ -64,7 +64,7 @@ def worker(out: Path, rows: int, least: int) -> None:
     config = resolve(Workspace("amazon-beauty", "published"), model="deepfm", framework="none", recipe="strict", seed=1)
     model = build(config, Shape(tables=Sizes(user=rows, item=12_000, brand=2_000, category=300)))
     config = replace(config, sparse_rows_from=least)
-    trained = group.spread(model, config)
+    trained = group.distribute(model, config)
     big = big_tables.Rows(big_tables.weights(model), share=config.averaging, decay=1e-3)
     big.watch(model)
     optimizer = optimizer_of(model, config)

@@ -26,7 +26,7 @@ class Peers(Protocol):
     @property
     def size(self) -> int: ...
 
-    def least(self, value: int) -> int:
+    def minimum(self, value: int) -> int:
         """The smallest value that any of them has; all call."""
         ...
 
@@ -38,7 +38,7 @@ class Alone:
     rank: int = 0
     size: int = 1
 
-    def least(self, value: int) -> int:
+    def minimum(self, value: int) -> int:
         return value
 
 
@@ -109,7 +109,7 @@ class Checkpoint:
         A new `Progress` and no best weights where there is nothing of this run.
         """
         found = {one.epoch: one for one in map(self._progress, (0, 1)) if one is not None}
-        epoch = self.group.least(max(found, default=0))
+        epoch = self.group.minimum(max(found, default=0))
         if not epoch:
             return Progress(), {}
         parts: dict[str, dict[str, Tensor]] = {}

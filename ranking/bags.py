@@ -79,7 +79,9 @@ class Bags:
         starts_Y, lengths_Y = torch.cat([of_user, of_item], dim=1).flatten(1)  # table after table
         ends_Y = lengths_Y.cumsum(0)
         shift_Y = starts_Y - ends_Y + lengths_Y
-        values = self.values_X[torch.arange(int(ends_Y[-1])) + torch.repeat_interleave(shift_Y, lengths_Y)]
+        count = int(ends_Y[-1])
+        at = torch.arange(count) + torch.repeat_interleave(shift_Y, lengths_Y, output_size=count)
+        values = self.values_X.index_select(0, at)  # half the time of values_X[at]
         return KeyedJaggedTensor(keys=list(TABLES), values=values, lengths=lengths_Y, offsets=F.pad(ends_Y, (1, 0)))
 
 

@@ -49,18 +49,18 @@ class Group:
         distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
         return cls(distributed.get_rank(), distributed.get_world_size(), own)
 
-    def share(self, at_B: Tensor) -> Tensor:
+    def shard(self, at_B: Tensor) -> Tensor:
         """This process's rows of a batch. All get as many, so up to size - 1 rows of a last batch are left out."""
         return at_B[self.rank : len(at_B) // self.size * self.size : self.size]
 
-    def take(self, batch: Batch) -> Batch:
+    def to_device(self, batch: Batch) -> Batch:
         """The batch on this process's device; sharded tables want as many bags of all, so that empty ones are added."""
         if self.size == 1:
             return batch.to(self.device)
         rows = batch.sparse.stride() // SIDES
         return replace(batch, sparse=lengthened(batch.sparse, self._extreme(rows, ReduceOp.MAX))).to(self.device)
 
-    def agreed(self, value: Tensor) -> Tensor:
+    def broadcast(self, value: Tensor) -> Tensor:
         """The first process's `value`, which has one shape everywhere."""
         if self.size > 1:
             value = value.to(self.device)
@@ -68,18 +68,18 @@ class Group:
         return value.cpu()
 
     def mean(self, value: float) -> float:
-        """Over the processes."""
+        """The mean of the processes' values."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64, device=self.device)
         distributed.all_reduce(total)
         return total.item() / self.size
 
-    def least(self, value: int) -> int:
-        """Over the processes."""
+    def minimum(self, value: int) -> int:
+        """The smallest of the processes' values."""
         return value if self.size == 1 else self._extreme(value, ReduceOp.MIN)
 
-    def spread(self, ranker: Ranker, config: RankerConfig) -> nn.Module:
+    def distribute(self, ranker: Ranker, config: RankerConfig) -> nn.Module:
         """The ranker as it is trained: on this process's device; with its tables sharded, in place, by several
         processes or if any is big.
 
@@ -88,21 +88,21 @@ class Group:
         if self.size == 1 and not big_tables.names(ranker, config):
             return ranker.to(self.device)
         state = torch.get_rng_state()
-        sharded = shard(ranker, self, config)
+        sharded = shard_tables(ranker, self, config)
         torch.set_rng_state(state)
         if self.rank:
             torch.manual_seed(torch.initial_seed() + self.rank)
         return sharded
 
-    def joined(self, parts_N: Tensor, count: int) -> Tensor:
-        """What each process has made of `padded_share`, put back into the order of the `count` rows."""
+    def gather(self, parts_N: Tensor, count: int) -> Tensor:
+        """What each process has made of `padded_shard`, put back into the order of the `count` rows."""
         if self.size == 1:
             return parts_N
         found = [torch.empty_like(parts_N) for _ in range(self.size)]
         distributed.all_gather(found, parts_N)
         return torch.stack(found, dim=1).flatten()[:count]
 
-    def padded_share(self, at_N: Tensor) -> Tensor:
+    def padded_shard(self, at_N: Tensor) -> Tensor:
         """This process's rows of all that are to be scored; some are scored twice, so that all get as many."""
         missing = -len(at_N) % self.size
         return torch.cat([at_N, at_N[:1].expand(missing)])[self.rank :: self.size]
@@ -116,7 +116,7 @@ class Group:
 ALONE = Group()
 
 
-def shard(ranker: Ranker, group: Group, config: RankerConfig) -> DistributedModelParallel:
+def shard_tables(ranker: Ranker, group: Group, config: RankerConfig) -> DistributedModelParallel:
     """Share the rows of the tables among the processes, with the weights they have; the ranker is changed in place.
 
     A process computes with its own share of a batch, and its gradients are those of the mean over all of it. Any torch

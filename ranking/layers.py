@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
 
 from core.contracts import PAD
+from ict.dropout import Dropout
 
 TABLES = ("user", "item", "brand", "category")
 # Field by field, the table it is looked up in: a history shares the tables of what it is a history of.
@@ -87,7 +88,7 @@ class Mlp(nn.Sequential):
     def __init__(self, width: int, hidden: tuple[int, ...], out: int, dropout: float = 0.0) -> None:
         layers: list[nn.Module] = []
         for size in hidden:
-            layers += [nn.Linear(width, size), nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
+            layers += [nn.Linear(width, size), nn.ReLU()] + ([Dropout(dropout)] if dropout else [])
             width = size
         super().__init__(*layers, nn.Linear(width, out))
 

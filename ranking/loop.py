@@ -78,7 +78,7 @@ def fit(
     if model.dense is not None:
         model.dense.fit(batches.dense(rows.of_epoch(1)))
     size = parameters(model)
-    trained = group.spread(model, config)
+    trained = group.distribute(model, config)
     optimizer = optimizer_of(model, config)
     decay = 1 - math.exp(-config.sparse_decay * config.batch / len(rows.of_epoch(1)))
     big = big_tables.Rows(big_tables.weights(model), share=config.averaging, decay=decay)
@@ -141,10 +141,10 @@ def predict(model: Ranker, batches: BatchBuilder, at_N: Tensor, group: Group = A
     """P(click) of the rows `at_N`."""
     model.eval()
     parts = [
-        model(group.take(batches(at_B, training=False))).logits_B.sigmoid()
-        for at_B in group.padded_share(at_N).split(_EVALUATION_BATCH)
+        model(group.to_device(batches(at_B, training=False))).logits_B.sigmoid()
+        for at_B in group.padded_shard(at_N).split(_EVALUATION_BATCH)
     ]
-    return group.joined(torch.cat(parts), len(at_N)).cpu().numpy()
+    return group.gather(torch.cat(parts), len(at_N)).cpu().numpy()
 
 
 def labels_of(batches: BatchBuilder, at_N: Tensor) -> np.ndarray:
@@ -174,7 +174,7 @@ def parameters(model: nn.Module) -> int:
 
 def _epoch(batches: BatchBuilder, train_N: Tensor, size: int, epoch: int, group: Group) -> Iterator[Batch]:
     """The training rows in a new random order, in batches, of each this process's share."""
-    parts = train_N[group.agreed(torch.randperm(len(train_N)))].split(size)
+    parts = train_N[group.broadcast(torch.randperm(len(train_N)))].split(size)
     parts = [part for part in parts if len(part) >= group.size]
     for at_B in track(parts, total=len(parts), what=f"epoch {epoch}, batches"):
-        yield group.take(batches(group.share(at_B), training=True))
+        yield group.to_device(batches(group.shard(at_B), training=True))

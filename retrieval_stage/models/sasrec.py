@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.contracts import PAD
+from ict.dropout import Dropout
 from retrieval_stage.configs import SasRecConfig
 
 
@@ -22,7 +23,7 @@ class SASRec(nn.Module):
         self.position_LD = nn.Parameter(torch.randn(length, width) * 0.05)
         self.blocks = nn.ModuleList(AttentionBlock(width, config.heads, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, item_BLD: Tensor, history_BL: Tensor, user_BD: Tensor) -> Tensor:  # noqa: ARG002 - as of Backbone
         """The state after each position, (B, L, D): what the user may want next."""
@@ -44,9 +45,9 @@ class AttentionBlock(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width)
         self.mix = nn.Linear(width, width)
         self.feed_forward = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width)
+            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), Dropout(dropout), nn.Linear(width, width)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden_BLD: Tensor, mask_B1LL: Tensor) -> Tensor:
         qkv_BLX = self.query_key_value(self.attention_norm(hidden_BLD))

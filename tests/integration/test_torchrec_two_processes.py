@@ -48,10 +48,10 @@ def worker(out: Path) -> None:
     losses: dict[str, list[float]] = {name: [] for name in MODELS}
     for name in MODELS:
         model, config, batches, order = model_and_batches(name)
-        sharded = group.spread(model, config)
+        sharded = group.distribute(model, config)
         optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
         for at_B in order:
-            batch = group.take(batches(group.share(at_B), training=True))
+            batch = group.to_device(batches(group.shard(at_B), training=True))
             losses[name].append(group.mean(train_step(sharded, optimizer, batch)))
     if group.rank == 0:
         out.write_text(json.dumps(losses))

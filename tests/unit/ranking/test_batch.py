@@ -146,7 +146,7 @@ def test_a_teachers_score_follows_its_row() -> None:
 def test_a_batch_goes_whole_to_the_device_of_its_group() -> None:
     """To `meta`, which stands for a GPU."""
     builder, _ = in_memory.batches(model="din", framework="llm-cf", recipe="best")
-    there = Group(device=torch.device("meta")).take(builder(torch.arange(5), training=False))
+    there = Group(device=torch.device("meta")).to_device(builder(torch.arange(5), training=False))
     assert there.context is not None
     parts = [there.sparse.values(), there.dense_BJ, there.label_B, there.context.cot_UE, there.place_BL]
     assert {part.device.type for part in parts if part is not None} == {"meta"}

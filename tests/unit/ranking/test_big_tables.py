@@ -56,7 +56,7 @@ def test_only_tables_of_enough_rows_are_big() -> None:
 
 def test_a_step_changes_the_rows_it_looked_up_and_no_other() -> None:
     model, batches = new(BIG)
-    trained = ALONE.spread(model, BIG)
+    trained = ALONE.distribute(model, BIG)
     big_tables.Rows(big_tables.weights(model), share=0.9, decay=0.1).watch(model)
     optimizer = loop.optimizer_of(model, BIG)
     before = {name: weight.clone() for name, weight in local_weights(model).items()}
@@ -79,7 +79,7 @@ def test_a_step_is_row_wise_adagrads() -> None:
     gradients: list[Tensor] = []
     batch = batches(torch.arange(20), training=True)
     big, _ = new(BIG)
-    trained = ALONE.spread(big, BIG)
+    trained = ALONE.distribute(big, BIG)
     rows = big_tables.Rows(big_tables.weights(big), share=0.0, decay=0.1)
     rows.watch(big)
     optimizer = loop.optimizer_of(big, BIG)

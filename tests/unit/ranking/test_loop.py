@@ -66,7 +66,7 @@ def test_a_run_killed_at_any_step_ends_like_one_that_was_not(
 class _Behind(Group):
     """With another process that was killed before it had saved the last epoch."""
 
-    def least(self, value: int) -> int:
+    def minimum(self, value: int) -> int:
         return value - 1
 
 
