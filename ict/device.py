@@ -1,4 +1,4 @@
-"""Where a process computes: decided here, for training in both stages. What is exported or compared is on the CPU."""
+"""Where a ranker is trained. Retrieval models, and what is exported or compared, are on the CPU."""
 
 import torch
 
