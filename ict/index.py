@@ -44,7 +44,7 @@ def index(ws: Workspace) -> Result:
         inputs=[ws.path("training"), ws.path("cot", "texts"), ws.path("cot", "vectors")],
         code=CODE,
     )
-    outcome = steps.run(step, lambda folder: _publish(ws, folder), force=_gone(ws))
+    outcome = steps.run(step, lambda folder: _publish(ws, folder), force=_gone(ws, step))
     return Result(
         verb=INDEX_VERB,
         workspace=ws,
@@ -203,9 +203,10 @@ def _publish(ws: Workspace, folder: Path) -> dict[str, Any]:
     return summary
 
 
-def _gone(ws: Workspace) -> bool:
-    """Whether the live collection has vanished under the stamp; in the case of Milvus Lite, a look at the disk."""
-    if settings.milvus_uri() is None:
-        return not ws.path("milvus.db").exists()
+def _gone(ws: Workspace, step: steps.Step) -> bool:
+    """Whether the collection that the stamp names is not, or no longer, what readers find in Milvus."""
+    stamp = step.stamp()
+    if stamp is None or not milvus.exists(ws):
+        return True
     with milvus.connect(ws) as client:
-        return milvus.live_version(client, ws, KIND) is None
+        return milvus.live_version(client, ws, KIND) != stamp["summary"]["collection"]

@@ -17,10 +17,11 @@ from core.contracts import TRITON_MODELS, Tensor
 from core.data import tables
 from core.data.tables import remedy
 from core.errors import LlmcfError
+from core.homes import home_id
 from core.progress import say
 from core.settings import PROJECT, Workspace
 from llmcf.feature_store import registry
-from llmcf.serving import catalogue, manifest, releases, triton_config
+from llmcf.serving import catalogue, held, manifest, releases, triton_config
 from llmcf.serving.manifest import Release, Stage
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
@@ -87,24 +88,26 @@ def current(plan: Plan) -> Release | None:
     from ict import milvus
 
     release = releases.newest(plan.ws.dataset)
-    if release is None or release.source != plan.source or release.home != manifest.home_id():
+    if release is None or release.source != plan.source or release.home != home_id():
         return None
     with milvus.connect(plan.ws) as client:
-        held = milvus.names(client)
-    return release if set(release.collections.values()) <= held else None
+        there = milvus.names(client)
+    return release if set(release.collections.values()) <= there else None
 
 
 def make(plan: Plan) -> Release:
     """Write the release beside its place, let a Triton server answer with it, and give it its number.
 
     Raises:
-        LlmcfError: if an input is missing, a graph breaks the contract, or the canary fails; nothing is released.
+        LlmcfError: if an input is missing, a graph breaks the contract, Milvus lost a collection meanwhile, or the
+            canary fails; nothing is released.
     """
     number = releases.next_number(plan.ws.dataset)
     with releases.staged(plan.ws.dataset, number) as folder:
         (folder / manifest.TRAINED).mkdir()
         made = {model: _graph(plan, model, number, folder) for model in TRITON_MODELS}
         release = _release(plan, number, folder, made)
+        held.check(release)
         catalogue.write(plan.ws, folder)
         release.write(folder)
         say(f"trying release {number} on a Triton server")
@@ -144,7 +147,7 @@ def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Sta
     return Release(
         number=number,
         source=plan.source,
-        home=manifest.home_id(),
+        home=home_id(),
         dataset=ws.dataset,
         order=ws.order,
         as_of=ws.as_of,

@@ -148,6 +148,14 @@ def test_lost_item_vectors_are_published_anew(ws: Workspace, first: Result) -> N
     np.testing.assert_array_equal(ItemReplica.load(ws).vectors_VW, vectors.vectors_VW)
 
 
+def test_a_release_of_lost_examples_is_none(ws: Workspace, first: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = releases.numbers(ws.dataset)
+    monkeypatch.setattr(assemble, "example_collection", lambda *_: {"cot": "lost_v1"})
+    with pytest.raises(Missing, match=r"does not hold lost_v1 any more.*llmcf export"):
+        export_again(ws)
+    assert releases.numbers(ws.dataset) == before
+
+
 @pytest.mark.parametrize("framework", ["kd", "kar", "llm-cf+kd", "none"])
 def test_every_framework_that_can_be_trained_can_be_released(ws: Workspace, framework: str) -> None:
     """With the user tower that goes with it; a release without LLM-CF reads, and names, no examples."""
