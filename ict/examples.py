@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core import schemas, steps, storage
-from core.contracts import RECIPES
+from core.contracts import FIRST_ID, RECIPES
 from core.data import tables
 from core.errors import Missing, check_choice
 from core.settings import Workspace
@@ -95,8 +95,7 @@ class ExampleSet:
             Missing: if a step that makes it has not run, or the texts have changed since; names the verb.
         """
         make, embed = (tables.remedy(ws, verb) for verb in verbs(cot_set))
-        steps.require(ws.cot("vectors", cot_set), embed)
-        vectors = load_file(ws.cot("vectors", cot_set) / "vectors.safetensors")
+        vectors = text_vectors(ws, embed, cot_set)
         path = ws.cot("texts", cot_set) / "texts.parquet"
         texts = storage.read_table(path, schemas.COT_TEXTS, make)
         if len(texts) != len(vectors["cot"]):
@@ -134,6 +133,21 @@ def verbs(cot_set: str) -> tuple[str, str]:
     if not cot_set:
         return "cot generate", "cot embed"
     return f"cot restore --pack PACK --set {cot_set}", f"cot embed --set {cot_set}"
+
+
+def text_vectors(ws: Workspace, remedy: str, cot_set: str = "") -> dict[str, Tensor]:
+    """A set's vectors: `items`, a row for every item there is, and `cot` unless items alone were embedded.
+
+    Raises:
+        Missing: if the step has not run, or the catalogue has changed since; `remedy` is the command that runs it.
+    """
+    folder = ws.cot("vectors", cot_set)
+    steps.require(folder, remedy)
+    vectors, items = load_file(folder / "vectors.safetensors"), tables.items(ws).num_rows + FIRST_ID
+    if len(vectors["items"]) != items:
+        known = len(vectors["items"]) - FIRST_ID
+        raise Missing(f"the text vectors of {folder} are of {known} items, and there are {items - FIRST_ID}", remedy)
+    return vectors
 
 
 def history_vectors(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from core import steps, storage
+from core import storage
 from core.contracts import TRITON_MODELS, Tensor
 from core.data import tables
 from core.data.tables import remedy
@@ -27,6 +27,12 @@ from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
 
 _MODEL_CODE = PROJECT / "triton_models" / "onnx_model.py"
+# What writes a release; the runs have stamps of their own.
+CODE = (
+    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories", "data/vocabulary")),
+    *("ict", "ranking", "retrieval_stage", "triton_models/onnx_model.py"),
+    *(f"llmcf/serving/{name}.py" for name in ("assemble", "catalogue", "manifest", "refresh", "triton_config")),
+)
 ITEM_VECTORS = "item_vectors.safetensors"
 
 
@@ -142,8 +148,10 @@ def _graph(plan: Plan, model: str, number: int, folder: Path) -> tuple[Stage, Ma
 
 
 def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Stage, Made]]) -> Release:
-    ws = plan.ws
-    reads_examples = "cot" in plan.collections
+    from ranking.weights import encoder
+
+    ws, stages = plan.ws, {model: stage for model, (stage, _) in made.items()}
+    encoders = {name: encoder(*place) for name, place in texts_of(ws, stages).items()}
     return Release(
         number=number,
         source=plan.source,
@@ -151,22 +159,28 @@ def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Sta
         dataset=ws.dataset,
         order=ws.order,
         as_of=ws.as_of,
-        stages={model: stage for model, (stage, _) in made.items()},
+        stages=stages,
         users_end=min(one.users for _, one in made.values()),
         items_end=int(tables.items(ws)["item"].to_numpy().max()) + 1,
         collections={**plan.collections, "items": _publish_items(ws, made)},
-        item_vectors=_keep_item_vectors(ws, folder) if reads_examples else "",
-        encoder=encoder(ws) if reads_examples else "",
+        item_vectors=_keep_item_vectors(ws, folder) if "cot" in plan.collections else "",
+        encoder=encoders.get("encoder", ""),
+        knowledge_encoder=encoders.get("knowledge_encoder", ""),
         features={name: registry.release(ws)[name] for name in ("project", "repo")},
         created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         refreshed=plan.refreshed,
     )
 
 
-def encoder(ws: Workspace) -> str:
-    """What made the workspace's text vectors: a name and a digest of the model."""
-    config = steps.require(ws.cot("vectors"), remedy(ws, "cot embed"))["config"]
-    return f"{config.get('encoder', '')}@{config.get('hash', '')[:12]}"
+def texts_of(ws: Workspace, stages: Mapping[str, Stage]) -> dict[str, tuple[Path, str]]:
+    """The text vectors that tables are made of: folder and remedy, by the manifest's field that names their encoder."""
+    found, read = {}, frozenset().union(*(stage.reads for stage in stages.values()))
+    if read & {"examples", "text"}:
+        verb = "cot embed" if "examples" in read else "cot embed --items-only"
+        found["encoder"] = ws.cot("vectors"), remedy(ws, verb)
+    if any(stage.framework == "kar" for stage in stages.values()):
+        found["knowledge_encoder"] = ws.path("kar", "vectors"), remedy(ws, "kar embed")
+    return found
 
 
 def _publish_items(ws: Workspace, made: Mapping[str, tuple[Stage, Made]]) -> str:
@@ -178,9 +192,11 @@ def _publish_items(ws: Workspace, made: Mapping[str, tuple[Stage, Made]]) -> str
 
 def _keep_item_vectors(ws: Workspace, folder: Path) -> str:
     """A copy of the items' text vectors, which examples are found by, in the release."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    vectors = load_file(ws.cot("vectors") / "vectors.safetensors")
+    from ict.examples import text_vectors
+
+    vectors = text_vectors(ws, remedy(ws, "cot embed"))
     save_file({manifest.ITEM_VECTORS: vectors["items"].contiguous()}, folder / ITEM_VECTORS)
     return ITEM_VECTORS
 

@@ -64,7 +64,8 @@ class Release:
         users_end, items_end: the first vocabulary rows that its graphs do not know: later ones are UNKNOWN to them.
         collections: the Milvus versions that its numbers mean, by kind (cot, items).
         item_vectors: the file with the items' text vectors, which examples are found by; "" where no graph reads them.
-        encoder: what made them.
+        encoder: what made the items' text vectors and the examples', which graphs or their tables read; "" for none.
+        knowledge_encoder: what made those of KAR's texts.
         features: the Feast project and the digest of feature_repo/ when it was made.
         refreshed: number of the release whose trained weights it froze anew; None for trained runs.
     """
@@ -80,9 +81,10 @@ class Release:
     items_end: int
     collections: dict[str, str]
     item_vectors: str
-    encoder: str
     features: dict[str, Any]
     created: str
+    encoder: str = ""
+    knowledge_encoder: str = ""
     refreshed: int | None = None
     contract: int = CONTRACT
 
