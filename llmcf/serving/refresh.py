@@ -1,7 +1,8 @@
 """`llmcf release refresh`: today's items and examples with the weights of an earlier release.
 
-The paper's periodic updates: a new CoT index and new items reach users without training. Users, and the ids of items,
-that came after the training stay UNKNOWN to the weights; items' brands, categories and texts and all examples are new.
+The paper's periodic updates: a new CoT index and what is known of items reach users without training. Users and items
+that came after the training stay UNKNOWN to the weights. Such an item has no vector, so search does not find it before
+a retrieval model that knows it is exported; the ranker, asked for it, scores it by its brand, categories and text.
 """
 
 import time
