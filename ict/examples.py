@@ -111,14 +111,14 @@ class ExampleSet:
         assert torch.equal(integers(sampled, "row"), sample_N), "the CoT set names rows that do not exist"
         requests = Requests.of(sampled)
         return cls(
-            row_M=_with_none(sample_N, -1),
-            user_M=_with_none(requests.user_B, 0),
-            item_M=_with_none(requests.item_B, 0),
-            position_M=_with_none(requests.position_B, 0),
-            day_M=_with_none(requests.day_B, NEVER),
-            label_M=_with_none(integers(sampled, "label"), 0),
-            history_ML=_with_none(requests.history_BL, 0),
-            cot_ME=_with_none(cot_NE, 0),
+            row_M=with_none(sample_N, -1),
+            user_M=with_none(requests.user_B, 0),
+            item_M=with_none(requests.item_B, 0),
+            position_M=with_none(requests.position_B, 0),
+            day_M=with_none(requests.day_B, NEVER),
+            label_M=with_none(integers(sampled, "label"), 0),
+            history_ML=with_none(requests.history_BL, 0),
+            cot_ME=with_none(cot_NE, 0),
             item_vectors_VE=item_vectors_VE,
         )
 
@@ -168,12 +168,6 @@ def keys(item_vectors_VE: Tensor, history_BL: Tensor, item_B: Tensor) -> Tensor:
     return sqrt(0.5) * torch.cat([history_BE, item_vectors_VE[item_B]], dim=-1)
 
 
-def history_keys(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
-    """Queries of the retrieval stage, (B, 2E): inner product with a key = cos(history, history)."""
-    history_BE = history_vectors(item_vectors_VE, history_BL)
-    return torch.cat([history_BE / sqrt(0.5), torch.zeros_like(history_BE)], dim=-1)
-
-
 def eligible(recipe: str, examples: Candidates, requests: Requests) -> Tensor:
     """The one rule of who may see what: True where a request may be shown an example, (B, M).
 
@@ -198,8 +192,9 @@ def milvus_filter(recipe: str, request: Requests, label: int) -> str:
     return f"label == {label} and day < {day}"
 
 
-def _with_none(values_N: Tensor, none: int) -> Tensor:
-    return torch.cat([torch.full_like(values_N[:1], none), values_N])
+def with_none(values_N: Tensor, none: int) -> Tensor:
+    """With the row of "no example" before them."""
+    return torch.cat([values_N.new_full((1, *values_N.shape[1:]), none), values_N])
 
 
 def integers(table: pa.Table, name: str) -> Tensor:
