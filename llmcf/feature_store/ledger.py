@@ -4,7 +4,6 @@ It belongs to the data set, not to a workspace: a pushed event counts in the wor
 ones, until the raw files hold it. `taken_of` tells what a user has taken, in the prepared data or pushed since.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from core import settings, storage
 from core.data import tables, vocabulary
 from core.data.events import Event
 from core.settings import LATEST, Workspace
+from core.storage import Stamp
 
 SCHEMA = pa.schema(
     [
@@ -32,7 +32,6 @@ SCHEMA = pa.schema(
 )
 Items = NDArray[np.int64]
 _NOTHING = np.empty(0, dtype=np.int64)
-_Stamp = tuple[int, int, int] | None
 
 
 def path(ws: Workspace) -> Path:
@@ -97,7 +96,7 @@ def taken(ws: Workspace) -> dict[int, Items]:
 class _Taken:
     """Interactions sorted by user, and what was pushed of each user."""
 
-    stamps: tuple[_Stamp, _Stamp]
+    stamps: tuple[Stamp | None, Stamp | None]
     user: Items
     item: Items
     pushed: dict[int, Items]
@@ -113,7 +112,7 @@ _kept: dict[Path, _Taken] = {}
 
 def _taken(ws: Workspace) -> _Taken:
     prepared = ws.path("data", "interactions.parquet")
-    stamps = _stamp(prepared), _stamp(path(ws))
+    stamps = storage.stamp(prepared), storage.stamp(path(ws))
     found = _kept.get(ws.root)
     if found is not None and found.stamps == stamps:
         return found
@@ -136,14 +135,6 @@ def _pushed(ws: Workspace) -> dict[int, Items]:
     for one in new:
         found.setdefault(users[one.user], []).append(items[one.item])
     return {user: np.array(rows, dtype=np.int64) for user, rows in found.items()}
-
-
-def _stamp(file: Path) -> _Stamp:
-    try:
-        found = os.stat(file)  # noqa: PTH116 - in every request
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _day(as_of: str) -> str:
