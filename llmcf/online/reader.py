@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from core import storage
 from core.contracts import DAY, DENSE, PAD
-from core.data import tables
+from core.data import datasets, tables
 from core.errors import Missing
 from core.progress import say
 from core.settings import Workspace
@@ -77,7 +77,8 @@ class OnlineFeatures:
         folder = registry.serving(ws)
         self._opened = self._open(storage.stamp(folder / registry.MATERIALIZED), folder)
         self.stale: Counter[str] = Counter()
-        now_for(ws, self._opened.materialized, now)
+        self._live = datasets.find(ws.dataset).live
+        self._clock(self._opened)
 
     def user(self, user: int) -> dict[str, Any] | None:
         """The fields of `user_request`: `history` (padded left), `activity`, `profile`, `age` ...; None if unknown."""
@@ -90,14 +91,14 @@ class OnlineFeatures:
     def read(self, service: str, ids: Sequence[int]) -> Read:
         """The same with the number of stale rows a view."""
         opened = self._current()
-        found = opened.tables[service].read(ids, now_for(self._ws, opened.materialized, self._now))
+        found = opened.tables[service].read(ids, self._clock(opened))
         if found.stale:
             self._report(found.stale)
         return found
 
     def today(self) -> int:
         """The reader's day, counted from 1970-01-01: an archive's stopped with its data."""
-        return int(now_for(self._ws, self._opened.materialized, self._now)) // DAY
+        return int(self._clock(self._opened)) // DAY
 
     def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> NDArray[np.float32]:
         """The as-of features of candidates in the order of `contracts.DENSE`, (C, J); 0 where nothing is known.
@@ -128,6 +129,9 @@ class OnlineFeatures:
         if stamp is not None and stamp != self._popular[0]:
             self._popular = stamp, _by_popularity(path)
         return self._popular[1][:count]
+
+    def _clock(self, opened: _Opened) -> float:
+        return now_for(opened.materialized, self._now, live=self._live)
 
     def _report(self, stale: Mapping[str, int]) -> None:
         with self._lock:

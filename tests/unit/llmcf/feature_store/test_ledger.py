@@ -204,6 +204,16 @@ def test_what_was_taken_is_read_again_only_when_a_file_changed(tmp_path: Path, s
     assert len(ledger.taken_of(ws, 2)) == len(first) + 1
 
 
+def test_while_the_prepared_data_is_replaced_what_was_read_of_it_counts(tmp_path: Path, shop: Shop):
+    ws = ready(tmp_path, place())
+    first = ledger.taken_of(ws, 2).tolist()
+    ws.path("data").rename(ws.path("elsewhere"))  # as between two renames, where a file system cannot swap folders
+    ledger.add(ws, [ledger.Event("p0", "g9", FIRST + 9 * DAY)])
+    assert len(ledger.taken_of(ws, 2)) == len(first) + 1
+    ws.path("elsewhere").rename(ws.path("data"))
+    assert len(ledger.taken_of(ws, 2)) == len(first) + 1
+
+
 @pytest.mark.parametrize(
     ("taken_by", "counts_in"),
     [
