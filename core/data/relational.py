@@ -21,7 +21,8 @@ from core.contracts import DAY, SPLITS
 from core.data import protocol, vocabulary
 from core.data.engines import DuckDb, Engine, Spark
 from core.data.protocol import HELD_OUT, Protocol
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, UsageError, as_json
+from core.torchrun import end_with_parent
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _ENGINES = {"duckdb": DuckDb, "spark": Spark}
@@ -164,11 +165,12 @@ def _integer(value: Any) -> int:
 
 
 def main() -> None:
-    """Run one job; the last line of stdout is its account, or the message of a user's mistake."""
+    """Run one job; the last line of stdout is its account, or the error for the user. It ends with its parent."""
+    end_with_parent()
     try:
         account = {"done": run(Job.load(Path(sys.argv[1])))}
     except LlmcfError as error:
-        account = {"error": str(error), "exit_code": error.exit_code}
+        account = {"error": as_json(error)}
     print(json.dumps(account))
 
 

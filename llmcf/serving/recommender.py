@@ -1,7 +1,8 @@
 """The online path: from a user's id to items with scores and the evidence they rest on.
 
 Feast -> in-context examples -> user vector on Triton -> item search -> examples of each candidate -> ranker on Triton,
-all candidates in one batch. What a release needs is read once; a request then touches Feast and Triton only.
+all candidates in one batch. What a release needs is read once; a request then asks the online store and Triton, and
+looks whether the vocabulary of users, the ledger of pushes and the prepared data are still the files it has read.
 Suffixes: C candidates, K examples, L history length, W width of the user vector.
 """
 
@@ -75,7 +76,8 @@ class Person:
 class Recommender:
     """A release in memory: names, item vectors, examples (None where no graph reads them), feature reader.
 
-    Nothing of it changes with what lies in the workspace later; only users' states and what they take do.
+    What the graphs rank and the names of it stay as they were loaded; users' states, what they have taken, the features
+    of items and what is popular are as the home has them at each request.
     """
 
     release: Release

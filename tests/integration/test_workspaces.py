@@ -108,6 +108,23 @@ def test_what_a_release_names_is_never_touched(days: list[Workspace]) -> None:
     assert (line["as_of"], line["releases"]) == ("2026-01-01", [1])
 
 
+def test_a_release_that_is_made_during_the_question_keeps_its_day(days: list[Workspace]) -> None:
+    def confirm(_: str) -> bool:
+        write_release(days[0], collections={})
+        return True
+
+    done = workspaces.prune(keep=1, dataset=None, order=None, dry_run=False, confirm=confirm).details
+    assert [each["as_of"] for each in done["days"]] == ["2026-01-02", "2026-01-03"]
+    assert there() == ["2026-01-01", "2026-01-04", "latest"]
+    assert done["kept_days"] == 2
+
+
+def test_only_days_of_the_data_set_that_was_asked_for_are_counted(days: list[Workspace]) -> None:
+    Workspace("amazon-toys", "published", "2026-01-01").path("data").mkdir(parents=True)
+    done = workspaces.prune(keep=3, dataset="movielens-100k", order=None, dry_run=True, confirm=None).details
+    assert (len(done["days"]), done["kept_days"]) == (1, 3)
+
+
 def test_collections_of_a_shared_milvus_are_dropped(
     days: list[Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
