@@ -29,7 +29,7 @@ from llmcf.serving.triton_server import run_triton
 _MODEL_CODE = PROJECT / "triton_models" / "onnx_model.py"
 # What writes a release; the runs have stamps of their own.
 CODE = (
-    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories", "data/vocabulary")),
+    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories", "data/texts", "data/vocabulary")),
     *("ict", "ranking", "retrieval_stage", "triton_models/onnx_model.py"),
     *(f"llmcf/serving/{name}.py" for name in ("assemble", "catalogue", "manifest", "refresh", "triton_config")),
 )
