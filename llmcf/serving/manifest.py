@@ -24,6 +24,21 @@ TRAINED = "trained"
 ITEM_VECTORS = "item_vectors"  # the tensor of that name in the file that holds them
 
 
+class Unreadable(LlmcfError):  # noqa: N818 - reads better where it is raised
+    """A release that cannot be served from here.
+
+    Args:
+        what: what is the matter and what to do, as a sentence; `why` says it in two words, for lists.
+    """
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(what, why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One graph of a release.
@@ -131,17 +146,43 @@ class Release:
 
     @classmethod
     def read(cls, place: Path) -> "Release":
-        """Raises LlmcfError if the manifest is of another contract, or none."""
+        """Raises Unreadable if the manifest is of another contract, or none, or not there."""
         try:
             value = storage.read_json(place / FILE)
             if value["contract"] != CONTRACT:
-                raise LlmcfError(
-                    f"{place} keeps to contract {value['contract']}, and {CONTRACT} is served here; export it again"
+                raise Unreadable(
+                    f"{place} keeps to contract {value['contract']}, and {CONTRACT} is served here; "
+                    f"`llmcf export --dataset {place.parent.name}` makes a new one",
+                    f"contract {value['contract']}",
                 )
             stages = {model: Stage.of(value["stages"][model]) for model in TRITON_MODELS}
             return cls(**{**value, "stages": stages})
+        except OSError as error:
+            raise Unreadable(f"{error.filename} cannot be read ({error.strerror}); remove {place}", FILE) from error
         except (KeyError, TypeError, ValueError) as error:
-            raise LlmcfError(f"{place / FILE} is no manifest of a release ({error!r}); remove {place}") from error
+            what = f"{place / FILE} is no manifest of a release ({error!r}); remove {place}"
+            raise Unreadable(what, "no manifest") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a release needs of its home: the names of Milvus collections, and the workspace, None if it cannot be told.
+
+    Every contract says it in the same words, so that what an older or a newer release needs is not removed.
+    """
+
+    number: int
+    workspace: Workspace | None
+    collections: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, place: Path) -> "Claim":
+        try:
+            value = storage.read_json(place / FILE)
+            ws = Workspace(value["dataset"], value["order"], value["as_of"])
+            return cls(int(place.name), ws, frozenset(value["collections"].values()))
+        except (AttributeError, KeyError, TypeError, ValueError, OSError, LlmcfError):
+            return cls(int(place.name), None)
 
 
 def root(dataset: str) -> Path:

@@ -7,7 +7,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from core import settings, storage
 from core.errors import LlmcfError, Missing, UsageError
 from core.settings import Workspace
 from llmcf.serving import manifest
-from llmcf.serving.manifest import Release
+from llmcf.serving.manifest import Claim, Release, Unreadable
 
 KEEP = 3  # releases of a data set, the live one among them, that can be served again
 
@@ -53,7 +53,7 @@ def numbers(dataset: str) -> list[int]:
 
 
 def read(dataset: str, number: int) -> Release:
-    """Raises UsageError if there is no such release."""
+    """Raises UsageError if there is no such release, Unreadable if it cannot be served from here."""
     known = numbers(dataset)
     if number not in known:
         listed = ", ".join(map(str, known)) or "none"
@@ -62,8 +62,19 @@ def read(dataset: str, number: int) -> Release:
 
 
 def of(dataset: str) -> list[Release]:
-    """The releases of a data set, oldest first."""
-    return [read(dataset, number) for number in numbers(dataset)]
+    """The releases of a data set that can be read, oldest first."""
+    found = []
+    for number in numbers(dataset):
+        with suppress(Unreadable):  # another contract's, no release, or removed just now
+            found.append(Release.read(manifest.folder(dataset, number)))
+    return found
+
+
+def claims(dataset: str) -> list[Claim]:
+    """What each release of a data set needs, of those that cannot be read too; one removed just now is left out."""
+    folders = [manifest.folder(dataset, number) for number in numbers(dataset)]
+    found = [(folder, Claim.read(folder)) for folder in folders]
+    return [claim for folder, claim in found if claim.workspace or folder.exists()]
 
 
 def pointer(dataset: str) -> Pointer | None:
@@ -79,9 +90,8 @@ def live(dataset: str) -> Release | None:
 
 
 def newest(dataset: str) -> Release | None:
-    """The release that was made last, live or not."""
-    known = numbers(dataset)
-    return read(dataset, known[-1]) if known else None
+    """The release that was made last of those that can be read, live or not."""
+    return max(of(dataset), key=lambda one: one.number, default=None)
 
 
 def require(dataset: str, number: int | None = None) -> Release:
@@ -130,56 +140,63 @@ def rollback(dataset: str) -> Release:
     """Make live what was live before, and return it.
 
     Raises:
-        LlmcfError: if nothing is live, or nothing that was live before is kept.
+        LlmcfError: if nothing is live, or nothing that was live before is kept and can be read.
     """
-    found, kept = pointer(dataset), set(numbers(dataset))
+    found, there = pointer(dataset), {one.number: one for one in of(dataset)}
     if found is None:
         raise Missing(f"no release of {dataset} is live", _how_to_get_one(dataset))
-    before = [number for number in found.before if number in kept]
+    before = [number for number in found.before if number in there]
     if not before:
         raise LlmcfError(
             f"no release of {dataset} that was live before {found.release} is kept; "
             f"`llmcf release list --dataset {dataset}` shows those there are"
         )
-    release = read(dataset, before[-1])
+    release = there[before[-1]]
     _point(release, before[:-1])
     _link(dataset)
     return release
 
 
 def kept(dataset: str, keep: int = KEEP) -> set[int]:
-    """What pruning leaves: the live one, those it can be rolled back to, the newest; `keep` numbers together."""
-    found = pointer(dataset)
-    there = numbers(dataset)
-    wanted = [found.release, *reversed(found.before)] if found else []
-    ordered = [number for number in (*wanted, *reversed(there)) if number in there]
+    """What pruning leaves: the live one, those it can be rolled back to, the newest; `keep` numbers together.
+
+    Those that cannot be read come last.
+    """
+    found, there, readable = pointer(dataset), numbers(dataset), {one.number for one in of(dataset)}
+    live, before = ([found.release], found.before) if found else ([], [])
+    others = sorted([*reversed(before), *reversed(there)], key=lambda number: number not in readable)
+    ordered = [number for number in (*live, *others) if number in there]
     return set(list(dict.fromkeys(ordered))[: max(keep, 1)])
 
 
-def prune(dataset: str, keep: int = KEEP) -> list[Release]:
-    """Remove all releases but `kept`; returns those removed. Their collections are left to the caller."""
-    gone = [read(dataset, number) for number in numbers(dataset) if number not in kept(dataset, keep)]
-    for release in gone:
-        storage.remove(release.folder)
+def prune(dataset: str, keep: int = KEEP) -> list[int]:
+    """Remove all releases but `kept`; returns the numbers of those removed. Their collections are the caller's."""
+    stay = kept(dataset, keep)
+    gone = [number for number in numbers(dataset) if number not in stay]
+    for number in gone:
+        storage.remove(manifest.folder(dataset, number))
     return gone
 
 
-def collections(workspace: Workspace) -> set[str]:
-    """The Milvus collections that releases of a workspace name."""
-    named = [one.collections.values() for one in of(workspace.dataset) if one.workspace == workspace]
-    return {name for names in named for name in names}
-
-
 def pinned() -> set[tuple[Workspace, str]]:
-    """What the releases there are need: their workspaces, each with a collection it reads, or "" for the folder."""
-    found = [release for dataset in datasets() for release in of(dataset)]
-    return {(one.workspace, name) for one in found for name in ("", *one.collections.values())}
+    """What the releases there are need: their workspaces, each with a collection it reads, or "" for the folder.
+
+    Raises:
+        LlmcfError: if one does not say it, as nothing can be removed safely then.
+    """
+    found = set()
+    for dataset in datasets():
+        for one in claims(dataset):
+            if one.workspace is None:
+                place = manifest.folder(dataset, one.number)
+                raise LlmcfError(f"{place} does not say which workspace it reads; remove it if nothing serves it")
+            found |= {(one.workspace, name) for name in ("", *one.collections)}
+    return found
 
 
 def _how_to_get_one(dataset: str) -> str:
-    known = numbers(dataset)
-    if known:
-        return f"llmcf release promote --dataset {dataset} --release {known[-1]}"
+    if known := newest(dataset):
+        return f"llmcf release promote --dataset {dataset} --release {known.number}"
     return f"llmcf export --dataset {dataset}"
 
 

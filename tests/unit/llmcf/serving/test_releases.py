@@ -21,13 +21,6 @@ WS = Workspace("movielens-100k", "shuffled-ties")
 KILLED = 9
 
 
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
-    return tmp_path / "models"
-
-
 def test_a_release_says_all_that_serving_needs(repository: Path) -> None:
     made = write_release(WS)
     release = releases.require(WS.dataset)
@@ -92,7 +85,7 @@ def test_pruning_keeps_the_live_one_and_the_way_back(repository: Path) -> None:
     for _ in range(5):
         write_release(WS)
     releases.promote(releases.read(WS.dataset, 2))
-    assert [one.number for one in releases.prune(WS.dataset, keep=3)] == [1, 3]
+    assert releases.prune(WS.dataset, keep=3) == [1, 3]
     assert releases.numbers(WS.dataset) == [2, 4, 5]
     assert releases.rollback(WS.dataset).number == 5
     releases.prune(WS.dataset, keep=1)
@@ -146,6 +139,27 @@ def test_a_manifest_that_cannot_be_read_is_named(repository: Path, spoil: Callab
     storage.write_json(path, spoil(storage.read_json(path)))
     with pytest.raises(LlmcfError, match=words):
         releases.require(WS.dataset)
+
+
+def test_what_cannot_be_read_is_in_nobodys_way(repository: Path, spoil: Callable[[Release], None]) -> None:
+    first = write_release(WS)
+    for _ in range(2):
+        spoil(write_release(WS))
+    assert releases.newest(WS.dataset) == first
+    assert releases.of(WS.dataset) == [first]
+    with pytest.raises(LlmcfError, match=r"llmcf export --dataset movielens-100k|release.json cannot be read"):
+        releases.require(WS.dataset)
+    assert write_release(WS).number == 4
+    assert releases.rollback(WS.dataset) == first
+    assert releases.kept(WS.dataset, keep=2) == {1, 4}, "what can be served comes first"
+    assert releases.prune(WS.dataset, keep=2) == [2, 3]
+
+
+def test_a_release_that_is_removed_meanwhile_is_left_out(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = write_release(WS)
+    monkeypatch.setattr(releases, "numbers", lambda dataset: [1, 2])
+    assert releases.of(WS.dataset) == [first]
+    assert [claim.number for claim in releases.claims(WS.dataset)] == [1]
 
 
 def publish(of: Release) -> None:
