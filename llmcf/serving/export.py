@@ -36,7 +36,7 @@ def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True
     """
     check_choice("framework of the user tower", tower.framework, RETRIEVAL_FRAMEWORKS)
     choices, start = {"ranker": ranker, "user_vector": tower}, time.monotonic()
-    with releases.locked():
+    with releases.making(ws.dataset):
         runs = _runs(ws, choices)
         collections = assemble.example_collection(ws, choices)
         source = storage.digest(str(ws), runs, collections, [storage.sha256(PROJECT / name) for name in _CODE])
@@ -47,16 +47,21 @@ def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True
             write={"ranker": lambda *to: _ranker(ws, ranker, *to), "user_vector": lambda *to: _tower(ws, tower, *to)},
             collections=collections,
         )
-        found = assemble.current(plan)
-        release = found or assemble.make(plan)
-        if promote:
+        return released("export", plan, start, promote=promote)
+
+
+def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
+    """Make the release, unless the newest is just that, with `promote` make it live, and tell of it."""
+    found = assemble.current(plan)
+    release = found or assemble.make(plan)
+    if promote:
+        with releases.locked():
             releases.promote(release)
-            prune(ws.dataset)
-    return result("export", release, skipped=found is not None, live=promote, seconds=time.monotonic() - start)
+            prune(release.dataset)
+    return _result(verb, release, skipped=found is not None, live=promote, seconds=time.monotonic() - start)
 
 
-def result(verb: str, release: Release, *, skipped: bool, live: bool, seconds: float) -> Result:
-    """What a verb that made a release tells of it."""
+def _result(verb: str, release: Release, *, skipped: bool, live: bool, seconds: float) -> Result:
     stages = release.stages
     return Result(
         verb=verb,

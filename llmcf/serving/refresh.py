@@ -15,9 +15,8 @@ from core.result import Result
 from core.settings import LATEST, PROJECT, Workspace
 from llmcf.serving import assemble, manifest, releases
 from llmcf.serving.assemble import Choice, Made, Plan
-from llmcf.serving.export import result
+from llmcf.serving.export import released
 from llmcf.serving.manifest import Release
-from llmcf.serving.pruning import prune
 
 _CODE = ("ict/onnx.py", "llmcf/serving/assemble.py", "llmcf/serving/refresh.py", "triton_models/onnx_model.py")
 
@@ -31,7 +30,8 @@ def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
     """
     _check(base, ws)
     start = time.monotonic()
-    with releases.locked():
+    with releases.making(ws.dataset):
+        releases.read(base.dataset, base.number)  # it may have been removed while this waited
         choices = {
             model: Choice(backbone=one.backbone, framework=one.framework, recipe=one.recipe, seed=one.seed)
             for model, one in base.stages.items()
@@ -51,12 +51,7 @@ def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
             collections=collections,
             refreshed=base.number,
         )
-        found = assemble.current(plan)
-        release = found or assemble.make(plan)
-        if promote:
-            releases.promote(release)
-            prune(ws.dataset)
-    return result("release refresh", release, skipped=found is not None, live=promote, seconds=time.monotonic() - start)
+        return released("release refresh", plan, start, promote=promote)
 
 
 def _check(base: Release, ws: Workspace) -> None:

@@ -12,15 +12,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from core import settings, storage
 from core.errors import LlmcfError, Missing, UsageError
+from core.progress import say
 from core.settings import Workspace
 from llmcf.serving import manifest
 from llmcf.serving.manifest import Claim, Release, Unreadable
 
 KEEP = 3  # releases of a data set, the live one among them, that can be served again
+_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +37,33 @@ class Pointer:
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """One process at a time changes the repository."""
-    settings.triton_models().mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.triton_models() / ".releases.lock"):
+def making(dataset: str) -> Iterator[None]:
+    """One process at a time makes or removes releases of a data set. It takes minutes, in which pointers may move."""
+    with _alone(f".making-{dataset}.lock", f"another process makes or removes a release of {dataset}"):
         yield
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """One process at a time moves a pointer or removes what one may be moved to. Held for moments only."""
+    with _alone(".releases.lock", "another process promotes, rolls back or removes a release"):
+        yield
+
+
+@contextmanager
+def _alone(name: str, why: str) -> Iterator[None]:
+    """Hold a lock of the repository; after a moment of waiting, say what for."""
+    settings.triton_models().mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.triton_models() / name)
+    try:
+        lock.acquire(timeout=_PATIENCE_S)
+    except Timeout:
+        say(f"waiting: {why} (its lock is {lock.lock_file})")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def datasets() -> list[str]:

@@ -165,7 +165,7 @@ def test_a_release_that_is_removed_meanwhile_is_left_out(repository: Path, monke
 def publish(of: Release) -> None:
     """Stage a copy as the next release, promote it and prune to two: all writes of an export, without its work."""
     number = releases.next_number(of.dataset)
-    with releases.locked():
+    with releases.making(of.dataset):
         with releases.staged(of.dataset, number) as folder:
             shutil.copytree(of.folder, folder, dirs_exist_ok=True)
             stages = {}
@@ -174,8 +174,9 @@ def publish(of: Release) -> None:
                 stages[model] = replace(stage, version=number)
             release = replace(of, number=number, stages=stages)
             release.write(folder)
-        releases.promote(release)
-        releases.prune(of.dataset, keep=2)
+        with releases.locked():
+            releases.promote(release)
+            releases.prune(of.dataset, keep=2)
 
 
 def killed_at(write: int, work: Callable[[], None], below: Path) -> bool:
