@@ -8,6 +8,7 @@ from core import steps, storage
 from core.contracts import RETRIEVAL_FRAMEWORKS
 from core.data.tables import remedy
 from core.errors import check_choice
+from core.progress import say
 from core.result import Result
 from core.settings import PROJECT, Workspace
 from llmcf.serving import assemble, releases
@@ -55,14 +56,25 @@ def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
     found = assemble.current(plan)
     release = found or assemble.make(plan)
     if promote:
-        with releases.locked():
-            releases.promote(release)
-            prune(release.dataset)
-    return _result(verb, release, skipped=found is not None, live=promote, seconds=time.monotonic() - start)
+        _promote(release)
+    return _result(verb, release, skipped=found is not None, seconds=time.monotonic() - start)
 
 
-def _result(verb: str, release: Release, *, skipped: bool, live: bool, seconds: float) -> Result:
-    stages = release.stages
+def _promote(release: Release) -> None:
+    """Not one that people have left for another: whoever repeats the verb may not know that."""
+    with releases.locked():
+        if releases.was_left(release):
+            again = f"llmcf release promote --dataset {release.dataset} --release {release.number}"
+            say(
+                f"release {release.number} is just that, and stays back as another was chosen since; `{again}` promotes it"
+            )
+            return
+        releases.promote(release)
+        prune(release.dataset)
+
+
+def _result(verb: str, release: Release, *, skipped: bool, seconds: float) -> Result:
+    stages, pointer = release.stages, releases.pointer(release.dataset)
     return Result(
         verb=verb,
         workspace=release.workspace,
@@ -73,7 +85,7 @@ def _result(verb: str, release: Release, *, skipped: bool, live: bool, seconds: 
         artifacts={"release": str(release.folder)},
         details={
             "release": release.number,
-            "live": live,
+            "live": pointer is not None and pointer.release == release.number,
             **{model: f"{stage.backbone} {stage.framework} {stage.recipe}" for model, stage in stages.items()},
             "collections": release.collections,
             "inputs": {model: [tensor.name for tensor in stage.inputs] for model, stage in stages.items()},

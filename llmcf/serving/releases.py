@@ -27,12 +27,19 @@ _PATIENCE_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointer:
-    """Which release is live. `before` lists what was live earlier, oldest first; `last` is the highest number given."""
+    """Which release is live.
+
+    Args:
+        last: the highest number given.
+        before: what was live earlier, oldest first: the way back.
+        left: what was rolled back from, and is not made live again but by name.
+    """
 
     release: int
     versions: dict[str, int]
     last: int
     before: list[int] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
     changed: str = ""
 
 
@@ -151,12 +158,18 @@ def staged(dataset: str, number: int) -> Iterator[Path]:
         yield folder
 
 
+def was_left(release: Release) -> bool:
+    """Whether it was live, and people then chose another: by a rollback, or by promoting that one."""
+    found = pointer(release.dataset)
+    return found is not None and release.number != found.release and release.number in {*found.before, *found.left}
+
+
 def promote(release: Release) -> None:
     """Make a release live: first the pointer, then the link that follows it. Repeating it mends a killed one."""
     found = pointer(release.dataset)
     if found is None or found.release != release.number:
         before = [*found.before, found.release] if found else []
-        _point(release, [number for number in before if number != release.number])
+        _point(release, before, found.left if found else [])
     _link(release.dataset)
 
 
@@ -176,7 +189,7 @@ def rollback(dataset: str) -> Release:
             f"`llmcf release list --dataset {dataset}` shows those there are"
         )
     release = there[before[-1]]
-    _point(release, before[:-1])
+    _point(release, before[:-1], [*found.left, found.release])
     _link(dataset)
     return release
 
@@ -224,12 +237,14 @@ def _how_to_get_one(dataset: str) -> str:
     return f"llmcf export --dataset {dataset}"
 
 
-def _point(release: Release, before: Sequence[int]) -> None:
+def _point(release: Release, before: Sequence[int], left: Sequence[int]) -> None:
+    others = [[number for number in numbers if number != release.number] for numbers in (before, left)]
     found = Pointer(
         release=release.number,
         versions=release.versions,
         last=max([release.number, *numbers(release.dataset)]),
-        before=list(before),
+        before=others[0],
+        left=others[1],
         changed=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
     storage.write_json(_pointer_file(release.dataset), asdict(found))

@@ -1,6 +1,7 @@
 """Two trained runs become a release that Triton serves, once, and again only when something has changed."""
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from ranking import trainer as ranking_trainer
 from retrieval_stage import trainer as retrieval_trainer
 from retrieval_stage.items import KIND, ItemReplica
 from tests.in_memory import item_vectors, knowledge, write_cot_set
+from tests.synthetic_release import write_release
 
 pytestmark = pytest.mark.integration
 CHOICE = {"framework": "llm-cf", "recipe": "strict", "seed": 1}
@@ -112,6 +114,23 @@ def test_nothing_is_made_twice(ws: Workspace, first: Result) -> None:
     assert again.skipped
     assert again.details["release"] == first.details["release"]
     assert again.artifacts == first.artifacts
+
+
+def test_what_was_rolled_back_is_not_made_live_by_repeating(
+    ws: Workspace, first: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = write_release(ws)
+    monkeypatch.setattr(assemble, "current", lambda plan: newer)
+    assert export_again(ws, promote=False).details["live"], "as the pointer says"
+    releases.rollback(ws.dataset)
+    again = export_again(ws)
+    assert (again.details["release"], again.details["live"]) == (newer.number, False)
+    assert f"`llmcf release promote --dataset {ws.dataset} --release {newer.number}`" in capsys.readouterr().err
+    assert releases.require(ws.dataset).number == first.details["release"]
+    releases.promote(newer)
+    assert export_again(ws).details["live"]
+    releases.promote(releases.read(ws.dataset, 1))
+    shutil.rmtree(newer.folder)
 
 
 def test_triton_serves_what_was_exported(ws: Workspace, first: Result) -> None:

@@ -74,6 +74,18 @@ def test_rolling_back_goes_the_way_that_promotions_came(repository: Path) -> Non
     assert releases.rollback(WS.dataset).number == 1
 
 
+def test_what_was_left_is_remembered_until_somebody_promotes_it(repository: Path) -> None:
+    first, second = write_release(WS), write_release(WS)
+    third = write_release(WS, live=False)
+    assert not any(map(releases.was_left, (second, third)))
+    releases.rollback(WS.dataset)
+    assert [releases.was_left(one) for one in (first, second, third)] == [False, True, False]
+    releases.promote(third)
+    assert [releases.was_left(one) for one in (first, second, third)] == [True, True, False], "first was passed on"
+    releases.promote(second)
+    assert not releases.was_left(second)
+
+
 def test_rolling_back_passes_over_what_was_removed(repository: Path) -> None:
     for _ in range(3):
         write_release(WS)
