@@ -64,9 +64,9 @@ def _promote(release: Release) -> None:
     """Not one that people have left for another: whoever repeats the verb may not know that."""
     with releases.locked():
         if releases.was_left(release):
-            again = f"llmcf release promote --dataset {release.dataset} --release {release.number}"
             say(
-                f"release {release.number} is just that, and stays back as another was chosen since; `{again}` promotes it"
+                f"release {release.number} is just that, and another was chosen since it was live; "
+                f"`llmcf release promote --dataset {release.dataset} --release {release.number}` makes it live again"
             )
             return
         releases.promote(release)

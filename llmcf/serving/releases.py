@@ -144,18 +144,23 @@ def require(dataset: str, number: int | None = None) -> Release:
 
 
 def next_number(dataset: str) -> int:
-    """A number that was never given before."""
-    found = pointer(dataset)
-    return 1 + max([*numbers(dataset), found.last if found else 0])
+    """A number that was never given before, whatever was removed since."""
+    found, note = pointer(dataset), _last_file(dataset)
+    noted = storage.read_json(note)["last"] if note.exists() else 0
+    return 1 + max([noted, *numbers(dataset), found.last if found else 0])
 
 
 @contextmanager
 def staged(dataset: str, number: int) -> Iterator[Path]:
-    """An empty folder to fill and to try; it becomes the release by one rename if the block ends well."""
+    """An empty folder to fill and to try; it becomes the release by one rename if the block ends well.
+
+    Its number is noted just before, so that it is not given again when the release is removed.
+    """
     for left_over in manifest.root(dataset).glob(".*"):  # of a killed run
-        shutil.rmtree(left_over)
+        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
     with storage.atomic_folder(manifest.folder(dataset, number)) as folder:
         yield folder
+        storage.write_json(_last_file(dataset), {"last": number})
 
 
 def was_left(release: Release) -> bool:
@@ -165,8 +170,12 @@ def was_left(release: Release) -> bool:
 
 
 def promote(release: Release) -> None:
-    """Make a release live: first the pointer, then the link that follows it. Repeating it mends a killed one."""
-    found = pointer(release.dataset)
+    """Make a release live: first the pointer, then the link that follows it. Repeating it mends a killed one.
+
+    Raises:
+        UsageError: if it is not there any more.
+    """
+    release, found = read(release.dataset, release.number), pointer(release.dataset)
     if found is None or found.release != release.number:
         before = [*found.before, found.release] if found else []
         _point(release, before, found.left if found else [])
@@ -242,7 +251,7 @@ def _point(release: Release, before: Sequence[int], left: Sequence[int]) -> None
     found = Pointer(
         release=release.number,
         versions=release.versions,
-        last=max([release.number, *numbers(release.dataset)]),
+        last=next_number(release.dataset) - 1,
         before=others[0],
         left=others[1],
         changed=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
@@ -261,6 +270,10 @@ def _link(dataset: str) -> None:
     beside.unlink(missing_ok=True)
     beside.symlink_to(target)
     beside.replace(link)
+
+
+def _last_file(dataset: str) -> Path:
+    return manifest.root(dataset) / "last.json"
 
 
 def _pointer_file(dataset: str) -> Path:

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from core.progress import say
 from core.result import Result
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
-from llmcf.serving.triton_client import Canary, canary
+from llmcf.serving.triton_client import Canary, Client, canary
 from llmcf.serving.triton_server import Server, is_ready, run_triton
 
 _CHECK_EVERY_S = 30.0
@@ -75,16 +75,25 @@ def serve(
 def connect(release: Release) -> Iterator[Server]:
     """A server of `release`: the kept one if it serves that, else one for the length of the block."""
     kept = running(release.dataset)
-    if kept and kept.models == release.models:
+    if kept and kept.models == release.models and _has_loaded(kept.server, release):
         yield kept.server
         return
     if kept:
         say(
             f"the server at {kept.server.address} serves release {kept.release}, not {release.number}: starting another"
+            if kept.release != release.number
+            else f"the server at {kept.server.address} has not loaded release {release.number}: starting another"
         )
     with run_triton(release.models) as server:
         canary(server, release.models, release.stages)
         yield server
+
+
+def _has_loaded(server: Server, release: Release) -> bool:
+    """Whether it serves the versions of that release; its note tells only what it was started with."""
+    with suppress(LlmcfError), Client(server, release.stages) as client:
+        return client.loaded() == release.versions
+    return False
 
 
 def running(dataset: str) -> Running | None:

@@ -315,6 +315,16 @@ def test_a_kept_server_is_found_and_a_signal_ends_it(kept: subprocess.Popen[byte
     assert not psutil.pid_exists(running.server.pid)
 
 
+def test_a_kept_server_is_asked_what_it_has_loaded(
+    server: Server, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_release(WS, seed=4, live=False)
+    monkeypatch.setattr(serve, "running", lambda _: serve.Running(server, other.models, other.number))
+    with serve.connect(other) as used:
+        assert used.http_port != server.http_port
+        check(used, other)
+
+
 def test_a_killed_verb_takes_its_server_along(kept: subprocess.Popen[bytes], release: Release) -> None:
     running = serve.running(WS.dataset)
     assert running is not None
@@ -348,5 +358,5 @@ def test_two_data_sets_are_served_side_by_side(kept: subprocess.Popen[bytes], re
 
 def test_a_server_of_another_release_is_found_out(server: Server, release: Release) -> None:
     another = write_release(WS, seed=3, live=False)
-    with pytest.raises(LlmcfError, match="serves ranker 1, user_vector 1, and the release is ranker 2, user_vector 2"):
+    with pytest.raises(LlmcfError, match=r"serves ranker 1, user_vector 1, and the release is ranker 3, user_vector 3"):
         check(server, another)

@@ -105,6 +105,30 @@ def test_pruning_keeps_the_live_one_and_the_way_back(repository: Path) -> None:
     assert write_release(WS).number == 6
 
 
+def test_a_number_is_given_once_whatever_was_removed(repository: Path) -> None:
+    for _ in range(5):
+        write_release(WS)
+    assert releases.rollback(WS.dataset).number == 4
+    assert releases.prune(WS.dataset, keep=2) == [1, 2, 5]
+    assert releases.rollback(WS.dataset).number == 3
+    assert write_release(WS, live=False).number == 6
+    assert releases.prune(WS.dataset, keep=1) == [4, 6]
+    assert write_release(WS, live=False).number == 7
+    shutil.rmtree(releases.read(WS.dataset, 7).folder)
+    assert releases.next_number(WS.dataset) == 8
+    with pytest.raises(LlmcfError), releases.making(WS.dataset), releases.staged(WS.dataset, 8):
+        raise LlmcfError("the canary died")
+    assert releases.next_number(WS.dataset) == 8, "nobody has seen it"
+
+
+def test_what_was_removed_meanwhile_is_not_made_live(repository: Path) -> None:
+    first, second = write_release(WS), write_release(WS)
+    shutil.rmtree(first.folder)
+    with pytest.raises(UsageError, match="no release 1 of movielens-100k; there are: 2"):
+        releases.promote(first)
+    assert releases.require(WS.dataset) == second
+
+
 def test_data_sets_have_releases_of_their_own(repository: Path) -> None:
     beauty = Workspace("amazon-beauty", "published")
     write_release(WS)
