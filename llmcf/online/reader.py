@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from core import storage
 from core.contracts import DAY, DENSE, PAD
 from core.data import tables
 from core.errors import Missing
@@ -25,7 +24,6 @@ from core.progress import say
 from core.settings import Workspace
 from llmcf.feature_store import registry
 from llmcf.feature_store.opening import open_store
-from llmcf.feature_store.registry import UNTIL
 from llmcf.online.clock import now_for
 from llmcf.online.rows import open_rows
 from llmcf.online.table import Read, Table
@@ -148,12 +146,9 @@ class OnlineFeatures:
         return self._opened
 
     def _open(self, stamp: _Stamp | None, folder: Path, before: _Opened | None = None) -> _Opened:
-        remedy = tables.remedy(self._ws, "features materialize")
+        materialized = registry.materialized(self._ws, folder)
         if stamp is None:
-            raise Missing("the online store is empty", remedy)
-        materialized = storage.read_json(folder / registry.MATERIALIZED)
-        if UNTIL not in materialized:
-            raise Missing("the online store was filled by another version", remedy)
+            raise Missing("the online store was filled only now", tables.remedy(self._ws, "features materialize"))
         applied = _stamp(folder / registry.APPLIED)
         if before and before.applied == applied:
             return replace(before, stamp=stamp, materialized=materialized)

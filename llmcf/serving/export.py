@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core import steps, storage
-from core.contracts import RETRIEVAL_FRAMEWORKS
+from core.contracts import FRAMEWORKS, RECIPES, RETRIEVAL_FRAMEWORKS
 from core.data.tables import remedy
 from core.errors import check_choice
 from core.progress import say
 from core.result import Result
 from core.settings import PROJECT, Workspace
+from llmcf.feature_store import registry
 from llmcf.serving import assemble, releases
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.manifest import Release
@@ -32,10 +33,13 @@ def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True
     """Make a release of two trained runs, unless the newest is just that, and with `promote` make it live.
 
     Raises:
-        UsageError: for a run that no release can serve.
-        LlmcfError: if a run or the CoT index is missing, naming the verb, or the release does not answer as its models.
+        UsageError: for a run that no training makes or no release can serve.
+        LlmcfError: if a run, the CoT index or, with `promote`, the online store is missing, naming the verb, or the
+            release does not answer as its models.
     """
-    check_choice("framework of the user tower", tower.framework, RETRIEVAL_FRAMEWORKS)
+    _check(ranker, tower)
+    if promote:
+        registry.materialized(ws)
     choices, start = {"ranker": ranker, "user_vector": tower}, time.monotonic()
     with releases.making(ws.dataset):
         runs = _runs(ws, choices)
@@ -91,6 +95,18 @@ def _result(verb: str, release: Release, *, skipped: bool, seconds: float) -> Re
             "inputs": {model: [tensor.name for tensor in stage.inputs] for model, stage in stages.items()},
         },
     )
+
+
+def _check(ranker: Choice, tower: Choice) -> None:
+    from ranking import registry as rankers
+    from retrieval_stage import registry as towers
+
+    check_choice("ranker", ranker.backbone, rankers.MODELS)
+    check_choice("framework", ranker.framework, FRAMEWORKS)
+    check_choice("retriever", tower.backbone, towers.MODELS)
+    check_choice("framework of the user tower", tower.framework, RETRIEVAL_FRAMEWORKS)
+    for choice in (ranker, tower):
+        check_choice("recipe", choice.recipe, RECIPES)
 
 
 def _runs(ws: Workspace, choices: Mapping[str, Choice]) -> list[str]:

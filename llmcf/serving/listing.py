@@ -5,6 +5,7 @@ import time
 from core.markdown import table
 from core.progress import say
 from core.result import Result
+from llmcf.feature_store import registry
 from llmcf.serving import manifest, pruning, releases
 from llmcf.serving.manifest import Release, Unreadable
 from llmcf.serving.triton_client import canary
@@ -54,10 +55,13 @@ def promote(dataset: str, number: int) -> Result:
 
     Raises:
         UsageError: if there is no such release.
-        LlmcfError: if it is of another home, or does not answer as it should; the live one stays.
+        LlmcfError: if it is of another home, has a damaged file or no online store to read, or does not answer as it
+            should; the live one stays.
     """
     start = time.monotonic()
     release = releases.require(dataset, number)
+    release.require_whole()
+    registry.materialized(release.workspace)
     say(f"trying release {number} on a Triton server")
     with run_triton(release.models) as server:
         canary(server, release.models, release.stages)

@@ -14,7 +14,7 @@ from filelock import FileLock
 from core import settings, storage
 from core.contracts import CONTRACT, TRITON_MODELS, Tensor
 from core.data import tables
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 from core.settings import Workspace
 
 FILE = "release.json"
@@ -83,7 +83,7 @@ class Release:
         collections: the Milvus versions that its numbers mean, by kind (cot, items).
         item_vectors: the file with the items' text vectors, which examples are found by; "" where no graph reads them.
         encoder: what made them.
-        features: the Feast project and the digest of feature_repo/ when it was made.
+        features: the Feast project and the digest of feature_repo/ when it was made; loading compares the digest.
         refreshed: number of the release whose trained weights it froze anew; None for trained runs.
     """
 
@@ -140,6 +140,20 @@ class Release:
         }
         options = " ".join(f"--{name} {value}" for name, value in words.items())
         return f"{tables.remedy(self.workspace, 'export')} {options}"
+
+    def damaged(self) -> Path | None:
+        """A file of its graphs that is not as it was made, if there is one."""
+        for model, stage in self.stages.items():
+            for name, digest in stage.sha256.items():
+                path = self.models / model / str(stage.version) / name
+                if not path.is_file() or storage.sha256(path) != digest:
+                    return path
+        return None
+
+    def require_whole(self) -> None:
+        """Raises Missing if one is damaged, naming it: a canary's two answers would come from the same bad file."""
+        if path := self.damaged():
+            raise Missing(f"{path} is not as it was made", self.remedy)
 
     def write(self, place: Path) -> None:
         storage.write_json(place / FILE, asdict(self))

@@ -13,6 +13,7 @@ from core.data.tables import remedy
 from core.errors import Missing, UsageError
 from core.result import Result
 from core.settings import LATEST, PROJECT, Workspace
+from llmcf.feature_store import registry
 from llmcf.serving import assemble, manifest, releases
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.export import released
@@ -26,9 +27,12 @@ def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
 
     Raises:
         UsageError: if `ws` is of another data set, or of an earlier day than the weights.
-        Missing: if it lacks something, or has texts of another encoder; names the verb.
+        Missing: if it lacks something, or has texts of another encoder, or with `promote` an online store that was
+            never filled; names the verb.
     """
     _check(base, ws)
+    if promote:
+        registry.materialized(ws)
     start = time.monotonic()
     with releases.making(ws.dataset):
         releases.read(base.dataset, base.number)  # it may have been removed while this waited

@@ -44,9 +44,10 @@ def serve(
     """Serve `release` until SIGINT or SIGTERM, or with `check` only start, ask and stop.
 
     Raises:
-        LlmcfError: if a port is busy, a server of the data set is already kept, or the canary fails, at the start or
-            later: a supervisor then starts the verb again.
+        LlmcfError: if a file of it is damaged, a port is busy, a server of the data set is already kept, or the canary
+            fails, at the start or later: a supervisor then starts the verb again.
     """
+    release.require_whole()
     if not check:
         _refuse_a_second(release.dataset)
     start = time.monotonic()
@@ -84,6 +85,7 @@ def connect(release: Release) -> Iterator[Server]:
             if kept.release != release.number
             else f"the server at {kept.server.address} has not loaded release {release.number}: starting another"
         )
+    release.require_whole()
     with run_triton(release.models) as server:
         canary(server, release.models, release.stages)
         yield server

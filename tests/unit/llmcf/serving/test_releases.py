@@ -11,9 +11,10 @@ import pytest
 
 from core import storage
 from core.contracts import CONTRACT
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Missing, UsageError
 from core.settings import Workspace
-from llmcf.serving import manifest, releases
+from llmcf.serving import assemble, listing, manifest, releases, serve
+from llmcf.serving.assemble import Plan
 from llmcf.serving.manifest import Release
 from tests.synthetic_release import write_release
 
@@ -196,6 +197,32 @@ def test_a_release_that_is_removed_meanwhile_is_left_out(repository: Path, monke
     monkeypatch.setattr(releases, "numbers", lambda dataset: [1, 2])
     assert releases.of(WS.dataset) == [first]
     assert [claim.number for claim in releases.claims(WS.dataset)] == [1]
+
+
+def damage(release: Release) -> Path:
+    path = release.models / "ranker" / str(release.number) / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    return path
+
+
+@pytest.mark.parametrize(
+    "use",
+    [serve.serve, lambda one: listing.promote(one.dataset, one.number), lambda one: serve.connect(one).__enter__()],
+)
+def test_a_damaged_file_is_named_before_anything_serves_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[Release], object]
+) -> None:
+    release = write_release(WS)
+    assert release.damaged() is None
+    path = damage(release)
+    with pytest.raises(Missing, match=rf"{path} is not as it was made; run `llmcf export --dataset movielens-100k"):
+        use(release)
+
+
+def test_a_damaged_release_is_made_anew(repository: Path) -> None:
+    release = write_release(WS)
+    damage(release)
+    assert assemble.current(Plan(ws=WS, source=release.source, choices={}, write={}, collections={})) is None
 
 
 def publish(of: Release) -> None:
