@@ -334,6 +334,8 @@ def test_of_two_that_start_at_once_one_is_refused_and_the_other_stays_known(
     looks = iter([None])
     look = serve.running
     monkeypatch.setattr(serve, "running", lambda dataset: next(looks, look(dataset)))
+    monkeypatch.setattr(serve, "_CHECK_EVERY_S", 0.01)
+    monkeypatch.setattr(serve, "_ask", lambda *_: pytest.fail("it serves"))
     with pytest.raises(LlmcfError, match="release 1 is already served"):
         serve.serve(release)
     assert look(WS.dataset) is not None
