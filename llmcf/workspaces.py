@@ -56,7 +56,7 @@ class Plan:
 def listing(dataset: str | None) -> Result:
     """Every workspace of the home, with its size and the releases that read it."""
     start, found = time.monotonic(), []
-    named = {(release.workspace, release.number) for name in releases.datasets() for release in releases.of(name)}
+    named = {(claim.workspace, claim.number) for name in releases.datasets() for claim in releases.claims(name)}
     for ws in sorted(_workspaces(dataset), key=str):
         numbers = sorted(number for place, number in named if place == ws)
         place = {"dataset": ws.dataset, "order": ws.order, "as_of": ws.as_of}

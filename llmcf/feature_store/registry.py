@@ -135,6 +135,21 @@ def take_pushes(ws: Workspace) -> list[Path]:
     return found
 
 
+def materialized(ws: Workspace, folder: Path | None = None) -> dict[str, Any]:
+    """What is online, by materialized.json of the folder that serves, or of another of the workspace.
+
+    Raises:
+        Missing: if the online store was never filled, or by another version.
+    """
+    remedy = tables.remedy(ws, "features materialize")
+    found = _read((folder or serving(ws)) / MATERIALIZED)
+    if found is None:
+        raise Missing("the online store is empty", remedy)
+    if UNTIL not in found:
+        raise Missing("the online store was filled by another version", remedy)
+    return found
+
+
 def forget(ws: Workspace) -> None:
     """Remove the workspace's rows from Redis, if that is where they are; SQLite's go with the folder."""
     redis = settings.redis_connection()

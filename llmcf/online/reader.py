@@ -25,7 +25,6 @@ from core.settings import Workspace
 from core.storage import Stamp
 from llmcf.feature_store import registry
 from llmcf.feature_store.opening import open_store
-from llmcf.feature_store.registry import UNTIL
 from llmcf.online.clock import now_for
 from llmcf.online.rows import open_rows
 from llmcf.online.table import Read, Table
@@ -150,12 +149,9 @@ class OnlineFeatures:
         return self._opened
 
     def _open(self, stamp: Stamp | None, folder: Path, before: _Opened | None = None) -> _Opened:
-        remedy = tables.remedy(self._ws, "features materialize")
+        materialized = registry.materialized(self._ws, folder)
         if stamp is None:
-            raise Missing("the online store is empty", remedy)
-        materialized = storage.read_json(folder / registry.MATERIALIZED)
-        if UNTIL not in materialized:
-            raise Missing("the online store was filled by another version", remedy)
+            raise Missing("the online store was filled only now", tables.remedy(self._ws, "features materialize"))
         applied = storage.stamp(folder / registry.APPLIED)
         if before and before.applied == applied:
             return replace(before, stamp=stamp, materialized=materialized)

@@ -90,11 +90,14 @@ def example_collection(ws: Workspace, choices: Mapping[str, Choice]) -> dict[str
 
 
 def current(plan: Plan) -> Release | None:
-    """The newest release of the data set, if it was made from the same and Milvus still holds what it names."""
+    """The newest release of the data set, if it was made from the same, is whole and Milvus holds what it names."""
     from ict import milvus
 
     release = releases.newest(plan.ws.dataset)
     if release is None or release.source != plan.source or release.home != home_id():
+        return None
+    if path := release.damaged():
+        say(f"{path} is not as it was made: release {release.number} is made anew")
         return None
     with milvus.connect(plan.ws) as client:
         there = milvus.names(client)

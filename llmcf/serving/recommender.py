@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
+from core.progress import say
+from llmcf.feature_store import registry
 from llmcf.feature_store.ledger import taken_of
 from llmcf.serving import held
 from llmcf.serving.answers import Answer, Evidence, Recommendation
@@ -98,6 +100,7 @@ class Recommender:
         from llmcf.online.reader import OnlineFeatures
 
         items, examples = _load_collections(release)
+        _tell_of_other_features(release)
         return cls(
             release=release,
             catalogue=Catalogue.load(release),
@@ -217,6 +220,16 @@ class Recommender:
                 )
             )
         return found
+
+
+def _tell_of_other_features(release: Release) -> None:
+    """The weights know the features as feature_repo/ defined them when the release was made."""
+    made_with = release.features.get("repo")
+    if made_with and made_with != registry.materialized(release.workspace)["release"]["repo"]:
+        say(
+            f"the online store of {release.workspace.root} was filled by another feature_repo/ than release "
+            f"{release.number} was made with: its features may mean something else to the weights"
+        )
 
 
 def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | None]":
