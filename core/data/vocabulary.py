@@ -33,6 +33,14 @@ def rows(dataset: str, kind: str) -> dict[str, int]:
     return _rows(load(dataset, kind))
 
 
+def numbered(dataset: str, kind: str, raw_ids: Iterable[str]) -> dict[str, int]:
+    """The rows that `grow` would give now, without giving them."""
+    found = rows(dataset, kind)
+    for raw_id in raw_ids:
+        found.setdefault(raw_id, len(found) + FIRST_ID)
+    return found
+
+
 def version(dataset: str, kind: str) -> int:
     """How many times the vocabulary has grown."""
     return _version(load(dataset, kind))
