@@ -307,16 +307,31 @@ def _object(line: str) -> dict[str, Any] | None:
 def _cells(name: str, cells: list[Any]) -> pl.Series:
     """A column of what JSON may say. Of several kinds it is text, and what no id may be ends in a zero byte there."""
     kinds = {type(cell) for cell in cells} - {type(None)}
-    if kinds == {str, list}:
-        cells = [[cell] if isinstance(cell, str) else cell for cell in cells]
-    elif kinds == {int, float} and all(abs(cell) < _EXACT for cell in cells if isinstance(cell, int)):
+    if list in kinds and kinds <= {str, list}:
+        return _lists(name, [[cell] if isinstance(cell, str) else cell for cell in cells])
+    if kinds == {dict}:
+        return pl.Series(name, [None if cell is None else {"json": json.dumps(cell)} for cell in cells])
+    if kinds == {int, float} and all(abs(cell) < _EXACT for cell in cells if isinstance(cell, int)):
         cells = [None if cell is None else float(cell) for cell in cells]
-    elif len(kinds) > 1 or dict in kinds:
+    elif len(kinds) > 1:
         return _texts(name, cells)
     try:
-        return pl.Series(name, cells, strict=list not in kinds)
+        return pl.Series(name, cells)
     except (TypeError, OverflowError, pl.exceptions.PolarsError):
         return _texts(name, cells)
+
+
+def _lists(name: str, cells: list[list[Any] | None]) -> pl.Series:
+    """Lists of texts; of structures where one of them holds a list or an object."""
+    parts = [part for cell in cells for part in cell or ()]
+    if any(isinstance(part, list | dict) for part in parts):
+        made = [None if cell is None else [{"json": json.dumps(part)} for part in cell] for cell in cells]
+        return pl.Series(name, made, dtype=pl.List(pl.Struct({"json": pl.String})))
+    made = [
+        None if cell is None else [part if isinstance(part, str | None) else json.dumps(part) for part in cell]
+        for cell in cells
+    ]
+    return pl.Series(name, made, dtype=pl.List(pl.String))
 
 
 def _texts(name: str, cells: list[Any]) -> pl.Series:

@@ -503,3 +503,11 @@ def test_a_vocabulary_that_grows_meanwhile_is_heeded(tmp_path: Path, monkeypatch
     rows = vocabulary.rows("shop", "users")
     assert rows["somebody else"] == FIRST_ID
     assert set(tables.interactions(WS)["user"].to_pylist()) == set(rows.values()) - {FIRST_ID}
+
+
+@pytest.mark.parametrize("cell", ['{"en": "Chair"}', '["Chair"]'])
+def test_a_structure_of_json_is_no_title(tmp_path: Path, cell: str):
+    source(tmp_path, TOML + '[items]\nfile = "goods.jsonl"\nitem = "i"\ntitle = "n"\n')
+    (tmp_path / "goods.jsonl").write_text(f'{{"i": "i0", "n": {cell}}}\n')
+    with pytest.raises(UsageError, match=r"goods\.jsonl: the column 'n' holds .*; want one text or number a row"):
+        read(tmp_path)

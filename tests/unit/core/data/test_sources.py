@@ -234,7 +234,9 @@ def test_lines_that_are_no_json_objects_are_named(tmp_path: Path):
         (["9007199254740993", "0.5"], ["9007199254740993", "0.5\0"]),
         (["1" * 30, "1"], [int("1" * 30), 1]),
         (["1" * 45, "1"], ["1" * 45, "1"]),
-        (['["x", "y"]', '"z"', "null"], [["x", "y"], ["z"], None]),
+        (['["x", 1.5]', '"z"', "null", "[null]"], [["x", "1.5"], ["z"], None, [None]]),
+        (['{"c": 1}', "null", '{"d": [2]}'], [{"json": '{"c": 1}'}, None, {"json": '{"d": [2]}'}]),
+        (['["x"]', '[["y"]]'], [[{"json": '"x"'}], [{"json": '["y"]'}]]),
     ],
 )
 def test_a_column_of_json_is_read_without_loss(tmp_path: Path, cells: list[str], read_as: list[object]):
