@@ -126,9 +126,8 @@ def push(ws: Workspace, lines: Iterable[str | bytes], *, now: float | None = Non
 
 def _judged(ws: Workspace, events: list[Event], latest: float) -> pushes.Account:
     """Which of the events can be taken, found before anything is kept of them."""
-    known = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
-    users = pushes.numbered(known["users"], (event.user for event in events))
-    items = pushes.numbered(known["items"], (event.item for event in events))
+    users = vocabulary.numbered(ws.dataset, "users", (event.user for event in events))
+    items = vocabulary.numbered(ws.dataset, "items", (event.item for event in events))
     timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), users, items)
     timelines.replay(ledger.events(ws))
     return timelines.append(events, now=latest)

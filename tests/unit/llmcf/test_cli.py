@@ -70,6 +70,15 @@ def test_an_error_of_the_disk_names_the_file_and_the_variable(tmp_path: Path, mo
     assert "disk is full" in str(cli._of_the_disk(OSError(errno.ENOSPC, "No space left")))
 
 
+@pytest.mark.parametrize(
+    "verb", [["data", "add", "shop"], ["data", "prepare"], ["data", "prepare", "--dataset", "shop"]]
+)
+def test_a_name_that_no_disk_takes_is_one_line(tmp_path: Path, verb: list[str]) -> None:
+    done = llmcf(*verb, "--source", str(tmp_path / ("x" * 300)), LLMCF_HOME=str(tmp_path / "home"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "is longer than the name of a file may be" in done.stderr
+
+
 def test_a_verb_out_of_order_names_the_verb_to_run_first(tmp_path) -> None:
     done = llmcf("features", "build", LLMCF_HOME=str(tmp_path))
     assert done.returncode != 0
