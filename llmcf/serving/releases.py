@@ -147,9 +147,10 @@ def require(dataset: str, number: int | None = None) -> Release:
 
 def next_number(dataset: str) -> int:
     """A number that was never given before, whatever was removed since."""
-    note = _last_file(dataset)
+    found, note = pointer(dataset), _last_file(dataset)
     noted = storage.read_json(note)["last"] if note.exists() else 0
-    return 1 + max([noted, *numbers(dataset)])
+    named = [found.release, *found.before, *found.left] if found else []
+    return 1 + max([noted, *named, *numbers(dataset)])
 
 
 @contextmanager
