@@ -1,13 +1,14 @@
 """How the process computes, where one kind of processor differs from another."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from core.progress import say
 
 _PAUSE_SOFT = 1  # of omp.h
-
+_SPINS = "1000"  # of GNU's OpenMP, tens of microseconds
 
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # of x86 and of ARM
 
@@ -18,6 +19,17 @@ def multiplies_bfloat16(facts: Path = Path("/proc/cpuinfo")) -> bool:
         return False
     lines = (line.partition(":") for line in facts.read_text(encoding="utf-8").splitlines())
     return any(_BFLOAT16 & set(found.split()) for name, _, found in lines if name.strip() in ("flags", "Features"))
+
+
+def rest_idle_threads() -> None:
+    """Let threads that wait for others look a moment and then sleep; call this before anything starts threads.
+
+    Spinning for long, they starve whoever shares the cores, themselves among them; asleep at once, they are woken many
+    times a step, which costs much of an idle machine. What the user has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
 def flush_denormals(switch: Callable[[bool], bool]) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from core import settings
+from core import processor, settings
 from core.errors import LlmcfError, UsageError
 from llmcf.verbs import data, language, releases, reports, serving, stages, texts, workspaces
 from llmcf.verbs.groups import group
@@ -45,7 +45,7 @@ for name, verb in {
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2, never a traceback."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are core.progress
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads sleep: spinning starves whoever shares the cores
+    processor.rest_idle_threads()
     try:
         app()
     except LlmcfError as error:

@@ -67,3 +67,24 @@ def test_bfloat16_is_told_by_the_flags(tmp_path: Path, line: str, has: bool) -> 
 
 def test_where_there_are_no_facts_nothing_is_assumed(tmp_path: Path) -> None:
     assert not processor.multiplies_bfloat16(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+    ],
+)
+def test_how_idle_threads_wait_is_the_users_choice_first(
+    given: dict[str, str], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    processor.rest_idle_threads()
+    assert {name: os.environ[name] for name in names if name in os.environ} == expected
