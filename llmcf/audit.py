@@ -15,10 +15,9 @@ from core import schemas, steps, storage
 from core.contracts import DENSE
 from core.data import asof, audit, tables
 from core.errors import LlmcfError, Missing
-from core.remedies import maker
+from core.remedies import cot_verbs, maker
 from core.result import Result
 from core.settings import Workspace
-from ict.examples import verbs
 from ict.neighbours import NeighbourConfig, neighbours_step
 from llm import quality
 
@@ -106,7 +105,7 @@ def _examples(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
         texts = folder / "texts" / "texts.parquet"
         if not texts.exists():
             continue
-        table = storage.read_table(texts, schemas.COT_TEXTS, tables.remedy(ws, verbs(name)[0]))
+        table = storage.read_table(texts, schemas.COT_TEXTS, tables.remedy(ws, cot_verbs(name)[0]))
         number[name] = table["row"].to_numpy()
         of_set = f" (set {name})" if name else ""
         wrong = audit.example_set_violations(rows, number[name])

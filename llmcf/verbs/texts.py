@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from core.contracts import COT_CONTROLS
 from llm.cot.recipes import SELECTIONS, STYLES, GenerateConfig
 from llm.defaults import ENCODER
 from llm.engines import NAMES
@@ -118,6 +119,23 @@ def cot_restore(
 
     place = workspace(dataset, order, as_of)
     run(lambda: packs.restore(place, pack, cot_set=cot_set), as_json=as_json)
+
+
+@cot.command("control")
+def cot_control(
+    kind: Annotated[str, typer.Option(help=f"What is left of the texts: {' | '.join(COT_CONTROLS)}.")],
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    of: Annotated[str, typer.Option(help="The set they are made from; empty: the main.")] = "",
+    seed: opt.Seed = COT.seed,
+    as_json: opt.Json = False,
+) -> None:
+    """Make a set of texts out of another: facts alone, the model's words alone, at wrong rows, titles alone."""
+    from llm.cot import controls
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: controls.control(place, kind, of=of, seed=seed), as_json=as_json)
 
 
 @cot.command("embed")
