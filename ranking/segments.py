@@ -25,7 +25,7 @@ def _history(rows: pa.Table) -> NDArray[np.int64]:
 
 def _new(rows: pa.Table) -> Mask:
     age = rows["item_age"].to_numpy()
-    return (age == NEVER) | (age < np.log1p(NEW_DAYS))
+    return (age == NEVER) | (np.expm1(age).round() < NEW_DAYS)
 
 
 def _popular(rows: pa.Table) -> Mask:
@@ -42,7 +42,7 @@ SEGMENTS: dict[str, Callable[[pa.Table], Mask]] = {
 
 
 def measure(ws: Workspace, scores: Path) -> dict[str, dict[str, float]]:
-    """Rows and metrics of each segment of the split `test`.
+    """Rows and metrics of each segment of the split `test` that has positives and negatives.
 
     Args:
         scores: the scores.parquet of a run.
@@ -54,6 +54,8 @@ def measure(ws: Workspace, scores: Path) -> dict[str, dict[str, float]]:
     found = {}
     for name, segment in SEGMENTS.items():
         at_N = segment(rows)
+        if len(np.unique(label_N[at_N])) < 2:
+            continue
         found[name] = {
             "rows": int(at_N.sum()),
             **metrics.binary_metrics(label_N[at_N], score_N[at_N], user_N[at_N]),

@@ -38,7 +38,7 @@ def asked_again(ws: Workspace, stamp: Mapping[str, Any]) -> list[Question]:
     config, summary = stamp["config"], stamp["summary"]
     if "pack" in config:
         job, model = (
-            _job(ws, packs.Pack(ws, config["pack"], generate.VERB).manifest["config"]),
+            _job(ws, packs.Pack(ws, config["pack"], generate.VERB, PACKS).manifest["config"]),
             models.llm_path(models.LLM),
         )
     else:

@@ -70,7 +70,8 @@ def _by_segment(cells: Cells, recipe: str, keys: Sequence[Key]) -> list[Table]:
 
 
 def _of_segment(cells: Cells, key: Key, name: str) -> dict[int, float]:
-    return {seed: line["segments"][name]["auc"] for seed, line in cells[key].items() if "segments" in line}
+    lines = cells[key].items()
+    return {seed: line["segments"][name]["auc"] for seed, line in lines if name in line.get("segments", {})}
 
 
 def _equivalence(cells: Cells, key: Key) -> float:
