@@ -4,7 +4,7 @@ LOCKS := requirements
 DATASET ?= movielens-100k
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-redis demo test lint unit bench bench-language bench-ranking bench-data clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-redis demo test lint unit bench bench-language bench-ranking bench-data bench-refresh clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,9 @@ bench-ranking: env-main ## training a ranker beside a bare loop, LLM-CF beside i
 bench-data: env-main ## point-in-time joins by Feast's offline stores, and preparation of one to ten times Sports
 	@.venv/bin/python -m benchmarks.feast_join
 	@.venv/bin/python -m benchmarks.preparation
+
+bench-refresh: env-main ## a release on the days after it: as it was, refreshed, trained anew; it says what must be there
+	@.venv/bin/python -m benchmarks.refresh --before 2014-04-01 --after 2014-06-01
 
 clean: ## remove what the product made (var, runs, releases); environments stay
 	rm -rf var runs triton_models/releases triton_models/live

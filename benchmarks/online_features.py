@@ -28,7 +28,8 @@ from core.progress import say
 from core.settings import PROJECT, Workspace
 from llmcf.feature_store.opening import open_store
 from llmcf.online.reader import ITEM, USER, OnlineFeatures
-from llmcf.online.views import references, views
+from llmcf.online.views import views
+from tests.feasts_own import references
 
 if TYPE_CHECKING:
     from feast import FeatureStore

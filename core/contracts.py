@@ -17,7 +17,6 @@ CATEGORIES = 6  # C, categories an item keeps
 EXAMPLES = 4  # K, in-context examples a request sees
 WIDTH = 32  # D, embedding width of the ranking stage, width of the ICT decoder
 RETRIEVAL_WIDTH = 64
-TEXT_WIDTH = 384  # E of the default text encoder, all-MiniLM-L6-v2
 
 ORDERS = ("shuffled-ties", "published", "global-time")
 RECIPES = ("strict", "paper", "best")

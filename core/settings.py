@@ -197,8 +197,3 @@ class Workspace:
         if cot_set and not cot_set.replace("-", "").isalnum():
             raise UsageError(f"the set {cot_set!r} is not named with letters, digits and hyphens")
         return self.path("cot", *(("sets", cot_set) if cot_set else ()), part)
-
-    @property
-    def collection_prefix(self) -> str:
-        """Prefix of this workspace's Milvus collections and aliases: letters, digits and underscores."""
-        return f"{self.dataset}_{self.order}_{self.as_of}".replace("-", "_")

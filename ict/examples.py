@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core import schemas, steps, storage
-from core.contracts import RECIPES
+from core.contracts import FIRST_ID, RECIPES
 from core.data import tables
 from core.errors import Missing, check_choice
 from core.remedies import cot_verbs
@@ -96,8 +96,7 @@ class ExampleSet:
             Missing: if a step that makes it has not run, or the texts have changed since; names the verb.
         """
         make, embed = (tables.remedy(ws, verb) for verb in cot_verbs(cot_set))
-        steps.require(ws.cot("vectors", cot_set), embed)
-        vectors = load_file(ws.cot("vectors", cot_set) / "vectors.safetensors")
+        vectors = text_vectors(ws, embed, cot_set)
         path = ws.cot("texts", cot_set) / "texts.parquet"
         texts = storage.read_table(path, schemas.COT_TEXTS, make)
         if len(texts) != len(vectors["cot"]):
@@ -113,14 +112,14 @@ class ExampleSet:
         assert torch.equal(integers(sampled, "row"), sample_N), "the CoT set names rows that do not exist"
         requests = Requests.of(sampled)
         return cls(
-            row_M=_with_none(sample_N, -1),
-            user_M=_with_none(requests.user_B, 0),
-            item_M=_with_none(requests.item_B, 0),
-            position_M=_with_none(requests.position_B, 0),
-            day_M=_with_none(requests.day_B, NEVER),
-            label_M=_with_none(integers(sampled, "label"), 0),
-            history_ML=_with_none(requests.history_BL, 0),
-            cot_ME=_with_none(cot_NE, 0),
+            row_M=with_none(sample_N, -1),
+            user_M=with_none(requests.user_B, 0),
+            item_M=with_none(requests.item_B, 0),
+            position_M=with_none(requests.position_B, 0),
+            day_M=with_none(requests.day_B, NEVER),
+            label_M=with_none(integers(sampled, "label"), 0),
+            history_ML=with_none(requests.history_BL, 0),
+            cot_ME=with_none(cot_NE, 0),
             item_vectors_VE=item_vectors_VE,
         )
 
@@ -128,6 +127,21 @@ class ExampleSet:
         """The examples with their keys, which are what Milvus stores and a query is compared with."""
         key_MX = keys(self.item_vectors_VE, self.history_ML, self.item_M)
         return Candidates(self.row_M, self.user_M, self.position_M, self.day_M, self.label_M, key_MX)
+
+
+def text_vectors(ws: Workspace, remedy: str, cot_set: str = "") -> dict[str, Tensor]:
+    """A set's vectors: `items`, a row for every item there is, and `cot` unless items alone were embedded.
+
+    Raises:
+        Missing: if the step has not run, or the catalogue has changed since; `remedy` is the command that runs it.
+    """
+    folder = ws.cot("vectors", cot_set)
+    steps.require(folder, remedy)
+    vectors, items = load_file(folder / "vectors.safetensors"), tables.items(ws).num_rows + FIRST_ID
+    if len(vectors["items"]) != items:
+        known = len(vectors["items"]) - FIRST_ID
+        raise Missing(f"the text vectors of {folder} are of {known} items, and there are {items - FIRST_ID}", remedy)
+    return vectors
 
 
 def history_vectors(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
@@ -146,12 +160,6 @@ def keys(item_vectors_VE: Tensor, history_BL: Tensor, item_B: Tensor) -> Tensor:
     """Factorised keys, (B, 2E): inner product = 0.5 cos(history, history) + 0.5 cos(item, item)."""
     history_BE = history_vectors(item_vectors_VE, history_BL)
     return sqrt(0.5) * torch.cat([history_BE, item_vectors_VE[item_B]], dim=-1)
-
-
-def history_keys(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
-    """Queries of the retrieval stage, (B, 2E): inner product with a key = cos(history, history)."""
-    history_BE = history_vectors(item_vectors_VE, history_BL)
-    return torch.cat([history_BE / sqrt(0.5), torch.zeros_like(history_BE)], dim=-1)
 
 
 def eligible(recipe: str, examples: Candidates, requests: Requests) -> Tensor:
@@ -178,8 +186,9 @@ def milvus_filter(recipe: str, request: Requests, label: int) -> str:
     return f"label == {label} and day < {day}"
 
 
-def _with_none(values_N: Tensor, none: int) -> Tensor:
-    return torch.cat([torch.full_like(values_N[:1], none), values_N])
+def with_none(values_N: Tensor, none: int) -> Tensor:
+    """With the row of "no example" before them."""
+    return torch.cat([values_N.new_full((1, *values_N.shape[1:]), none), values_N])
 
 
 def integers(table: pa.Table, name: str) -> Tensor:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from core import schemas, settings, steps, storage
@@ -18,8 +17,8 @@ from core.data.tables import remedy
 from core.result import Result
 from core.settings import Workspace
 from ict import milvus
-from ict.examples import NEVER, Candidates, ExampleSet, Requests, milvus_filter
-from ict.neighbours import STAGES, ExactSearch, NeighbourConfig, arrange
+from ict.examples import NEVER, Candidates, ExampleSet, Requests, milvus_filter, with_none
+from ict.neighbours import ExactSearch, NeighbourConfig, arrange
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -44,7 +43,7 @@ def index(ws: Workspace) -> Result:
         inputs=[ws.path("training"), ws.path("cot", "texts"), ws.path("cot", "vectors")],
         code=CODE,
     )
-    outcome = steps.run(step, lambda folder: _publish(ws, folder), force=_gone(ws))
+    outcome = steps.run(step, lambda folder: _publish(ws, folder), force=_gone(ws, step))
     return Result(
         verb=INDEX_VERB,
         workspace=ws,
@@ -116,20 +115,6 @@ class ServingReplica:
         )
 
     @classmethod
-    def load(cls, ws: Workspace, *, recipe: str, seed: int) -> "ServingReplica":
-        """Read the workspace's live collection.
-
-        Raises:
-            LlmcfError: if nothing is published, or Milvus is held or unreachable.
-        """
-        steps.require(ws.path("cot", "vectors"), remedy(ws, "cot embed"))
-        item_vectors_VE = load_file(ws.path("cot", "vectors", "vectors.safetensors"))["items"]
-        ranking, retrieval = (NeighbourConfig(stage=stage, recipe=recipe, seed=seed) for stage in STAGES)
-        with milvus.connect(ws) as client:
-            name = milvus.load(client, ws, KIND, remedy(ws, INDEX_VERB))
-            return cls.read(client, name, item_vectors_VE, ranking=ranking, retrieval=retrieval)
-
-    @classmethod
     def read(
         cls,
         client: "MilvusClient",
@@ -139,10 +124,10 @@ class ServingReplica:
         ranking: NeighbourConfig,
         retrieval: NeighbourConfig,
     ) -> "ServingReplica":
-        """Read any version through an open connection; `item_vectors_VE` are those that its keys were made of."""
+        """Read a version through an open connection; `item_vectors_VE` are those that its keys were made of."""
         client.load_collection(collection)
         rows = milvus.read(client, collection, _READ)
-        column = {name: _with_none(rows[name], none) for name, none in _NONE.items()}
+        column = {name: with_none(torch.from_numpy(rows[name].astype(np.int64)), none) for name, none in _NONE.items()}
         candidates = Candidates(
             row_M=column["row"],
             user_M=column["user"],
@@ -187,10 +172,6 @@ def request(user: int, position: int, day: int, history_L: Tensor, items_C: Tens
 _NONE = {"row": -1, "user": 0, "item": 0, "position": 0, "day": NEVER, "label": 0}
 
 
-def _with_none(values: np.ndarray, none: int) -> Tensor:
-    return torch.cat([torch.tensor([none]), torch.from_numpy(values.astype(np.int64))])
-
-
 def _publish(ws: Workspace, folder: Path) -> dict[str, Any]:
     examples = ExampleSet.load(ws)
     texts = storage.read_table(ws.path("cot", "texts", "texts.parquet"), schemas.COT_TEXTS, remedy(ws, "cot generate"))[
@@ -203,9 +184,10 @@ def _publish(ws: Workspace, folder: Path) -> dict[str, Any]:
     return summary
 
 
-def _gone(ws: Workspace) -> bool:
-    """Whether the live collection has vanished under the stamp; in the case of Milvus Lite, a look at the disk."""
-    if settings.milvus_uri() is None:
-        return not ws.path("milvus.db").exists()
+def _gone(ws: Workspace, step: steps.Step) -> bool:
+    """Whether the collection that the stamp names is not, or no longer, what readers find in Milvus."""
+    stamp = step.stamp()
+    if stamp is None or not milvus.exists(ws):
+        return True
     with milvus.connect(ws) as client:
-        return milvus.live_version(client, ws, KIND) is None
+        return milvus.live_version(client, ws, KIND) != stamp["summary"]["collection"]

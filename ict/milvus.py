@@ -5,6 +5,8 @@ what is needed into memory, leave; others wait for their turn. LLMCF_MILVUS_URI 
 processes share, or another folder of Milvus Lite.
 """
 
+import hashlib
+import json
 import logging
 import re
 import time
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core import settings
+from core import homes, settings, storage
 from core.data import tables
 from core.errors import LlmcfError, Missing, Unavailable, UsageError
 from core.settings import Workspace
@@ -30,6 +32,7 @@ _TEXT_BYTES = 8192
 _PROBES = 16  # stored vectors searched for themselves before a version goes live
 _TIMEOUT_S = 10
 _PATIENCE_S = 20.0  # for a server that has answered before
+_DIGITS = 12  # of the digest in a version's name
 _NO_SUCH_ALIAS = (100, 1600)  # error codes of Milvus Lite and of the server
 
 
@@ -136,15 +139,17 @@ def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) 
     """Make a new version of the collection `kind`, prove it, and flip the alias to it; return its name.
 
     Readers of the alias see the old version until the flip. Older versions stay until `drop_versions`: whoever keeps a
-    release that names one must be able to serve it again.
+    release that names one must be able to serve it again. A name has a digest of the rows, so that it never means
+    others, in no other Milvus and after no loss.
 
     Raises:
         LlmcfError: if the stored rows do not answer as they must; the alias then stays where it was.
     """
-    live = live_version(client, ws, kind)
-    for leftover in [name for name in versions(client, ws, kind) if live is None or number(name) > number(live)]:
+    live, there = live_version(client, ws, kind), versions(client, ws, kind)
+    for leftover in [name for name in there if live and number(name) > number(live)]:
         client.drop_collection(leftover)  # of a run that was killed before its flip
-    name = f"{alias(ws, kind)}_v{number(live) + 1 if live else 1}"
+    last = live or (there[-1] if there else None)  # a lost alias costs no version that somebody may read
+    name = f"{alias(ws, kind)}_v{number(last) + 1 if last else 1}_{_digest(records)}"
     try:
         _fill(client, name, records)
         _verify(client, name, records)
@@ -191,17 +196,17 @@ def exists(ws: Workspace) -> bool:
 
 def alias(ws: Workspace, kind: str) -> str:
     """The name under which readers find the live version."""
-    return f"{ws.collection_prefix}_{kind}"
+    return f"{homes.prefix(ws)}_{kind}"
 
 
 def versions(client: "MilvusClient", ws: Workspace, kind: str) -> list[str]:
     """Every stored version, oldest first."""
-    pattern = re.compile(re.escape(alias(ws, kind)) + r"_v\d+")
+    pattern = re.compile(re.escape(alias(ws, kind)) + rf"_v\d+_[0-9a-f]{{{_DIGITS}}}")
     return sorted((name for name in names(client) if pattern.fullmatch(name)), key=number)
 
 
 def number(version: str) -> int:
-    return int(version.rsplit("_v", 1)[1])
+    return int(version.rsplit("_", 2)[1].removeprefix("v"))
 
 
 def live_version(client: "MilvusClient", ws: Workspace, kind: str) -> str | None:
@@ -238,6 +243,17 @@ def read(client: "MilvusClient", collection: str, fields: Sequence[str]) -> dict
     iterator.close()
     rows.sort(key=lambda row: row["id"])
     return {name: np.array([row[name] for row in rows]) for name in ("id", *fields)}
+
+
+def _digest(records: Records) -> str:
+    """Of every column."""
+    columns = {"id": records.ids, **records.vectors, **records.scalars}
+    parts = [(name, hashlib.sha256(_bytes(values)).hexdigest()) for name, values in columns.items()]
+    return storage.digest(parts)[:_DIGITS]
+
+
+def _bytes(values: np.ndarray | Sequence[str]) -> bytes:
+    return values.tobytes() if isinstance(values, np.ndarray) else json.dumps(list(values)).encode()
 
 
 def _fill(client: "MilvusClient", name: str, records: Records) -> None:

@@ -8,9 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from safetensors.torch import load_file
 
-from core import steps
 from core.contracts import HISTORY, PAD, RECIPES, SEED
 from core.data import tables, texts
 from core.data.tables import remedy
@@ -18,7 +16,7 @@ from core.errors import UsageError, check_choice
 from core.result import Result
 from core.settings import Workspace
 from ict import milvus
-from ict.examples import Requests, keys
+from ict.examples import Requests, keys, text_vectors
 from ict.index import INDEX_VERB, KIND, request, search_milvus
 from ict.neighbours import NeighbourConfig
 
@@ -43,9 +41,7 @@ def search(ws: Workspace, *, user: str, item: str, recipe: str = RECIPES[0], see
     start = time.monotonic()
     users, items = tables.users(ws), tables.items(ws)
     asked = now(ws, _row(users, "user", user), _row(items, "item", item))
-    steps.require(ws.path("cot", "vectors"), remedy(ws, "cot embed"))
-    vectors_VE = load_file(ws.path("cot", "vectors", "vectors.safetensors"))["items"]
-    key_X = keys(vectors_VE, asked.history_BL, asked.item_B)[0]
+    key_X = keys(text_vectors(ws, remedy(ws, "cot embed"))["items"], asked.history_BL, asked.item_B)[0]
     config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed)
     with milvus.connect(ws) as client:
         collection = milvus.load(client, ws, KIND, remedy(ws, INDEX_VERB))

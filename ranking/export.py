@@ -16,10 +16,10 @@ from core import steps, storage
 from core.contracts import CATEGORIES, RANKER_INPUTS, RANKER_OUTPUTS, UNKNOWN
 from core.data import tables
 from core.data.tables import remedy
-from core.errors import Missing, UsageError
+from core.errors import UsageError
 from core.settings import Workspace
 from ict import onnx
-from ict.examples import ExampleSet
+from ict.examples import ExampleSet, text_vectors
 from ranking import weights
 from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
@@ -45,10 +45,10 @@ def export_graph(ws: Workspace, named: RankerConfig, folder: Path, kept: Path) -
     """
     config = servable(trained(ws, named))
     batches, ranker, shape = restore(ws, config)
-    graph = served(ranker, config)
+    graph, facts = served(ranker, config), facts_of(ws, config)
     rows = batches.rows.of_split("test")[:_CHECKED]
-    request = request_of(graph, batches, rows, shape.text_width)
-    onnx.write(graph, request, graph.tables(facts_of(ws, config)), [tensor.name for tensor in RANKER_OUTPUTS], folder)
+    request = request_of(graph, batches, rows, facts.text_width)
+    onnx.write(graph, request, graph.tables(facts), [tensor.name for tensor in RANKER_OUTPUTS], folder)
     onnx.check(folder / onnx.MODEL, request, predict(ranker, batches, rows))
     run = run_folder(ws, config)
     stated = {"config": json.dumps(asdict(config)), "shape": json.dumps(asdict(shape))}
@@ -71,7 +71,7 @@ def refresh_graph(ws: Workspace, kept: Path, graph: Path, folder: Path) -> dict[
     facts = facts_of(ws, config)
     frozen = module.tables(facts)
     onnx.replace_tables(graph, frozen, folder)
-    request = invented_request(module, facts, shape.text_width)
+    request = invented_request(module, facts)
     with torch.no_grad():
         expected = module({name: torch.from_numpy(values) for name, values in request.items()}, frozen).numpy()
     onnx.check(folder / onnx.MODEL, request, expected)
@@ -124,10 +124,7 @@ def facts_of(ws: Workspace, config: RankerConfig) -> Facts:
         examples = ExampleSet.load(ws)
         vectors_VE = examples.item_vectors_VE
     elif config.text_match:
-        vectors_VE = load_file(ws.cot("vectors") / "vectors.safetensors")["items"]
-    if vectors_VE is not None and len(vectors_VE) != len(items.brand_V):
-        what = f"the text vectors of {ws.root} are of {len(vectors_VE)} items, and there are {len(items.brand_V)}"
-        raise Missing(what, remedy(ws, "cot embed"))
+        vectors_VE = text_vectors(ws, remedy(ws, "cot embed --items-only"))["items"]
     if config.uses_knowledge:
         knowledge = _knowledge(ws, len(items.brand_V))
     return Facts(items=items, item_vectors_VE=vectors_VE, examples=examples, knowledge=knowledge)
@@ -151,7 +148,7 @@ def request_of(graph: RankerGraph, batches: BatchBuilder, at_B: Tensor, text_wid
     return {tensor.name: known[tensor.name].numpy() for tensor in RANKER_INPUTS if tensor.name in graph.reads}
 
 
-def invented_request(graph: RankerGraph, facts: Facts, text_width: int) -> dict[str, np.ndarray]:
+def invented_request(graph: RankerGraph, facts: Facts) -> dict[str, np.ndarray]:
     """Requests of any valid numbers, UNKNOWN items and what is newer than the weights among them."""
     items = len(facts.items.brand_V)
     most = {
@@ -163,7 +160,7 @@ def invented_request(graph: RankerGraph, facts: Facts, text_width: int) -> dict[
         "categories": int(facts.items.categories_VC.max()) + 1,
     }
     generator = np.random.default_rng(0)
-    width = {"text": (text_width,)}
+    width = {"text": (facts.text_width,)}
     request = {}
     for tensor in RANKER_INPUTS:
         if tensor.name in graph.reads:
@@ -178,7 +175,9 @@ def invented_request(graph: RankerGraph, facts: Facts, text_width: int) -> dict[
 
 def _knowledge(ws: Workspace, items: int) -> Knowledge:
     """KAR's texts, padded to the vocabulary of today: who came later has none."""
-    stored = load_file(ws.path("kar", "vectors", "vectors.safetensors"))
+    folder = ws.path("kar", "vectors")
+    steps.require(folder, remedy(ws, "kar embed"))
+    stored = load_file(folder / "vectors.safetensors")
     users = int(tables.users(ws)["user"].to_numpy().max()) + 1
     more_users, more_items = users - len(stored["user"]), items - len(stored["item"])
     return Knowledge(

@@ -42,6 +42,11 @@ class Facts:
     examples: ExampleSet | None = None
     knowledge: Knowledge | None = None
 
+    @property
+    def text_width(self) -> int:
+        """Of the texts that a request brings."""
+        return 0 if self.item_vectors_VE is None else self.item_vectors_VE.shape[1]
+
 
 class GatherFields(nn.Module):
     """`SparseFields` over a trained copy of its tables, with gathers in place of jagged bags."""

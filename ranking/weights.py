@@ -36,9 +36,9 @@ def origin(ws: Workspace, config: RankerConfig) -> dict[str, str]:
         "dense features": ",".join(dense_features(config)) or "none",
     }
     if config.uses_examples or config.text_match:
-        found["text encoder"] = _encoder(ws, ws.cot("vectors", config.text_set), "cot embed")
+        found["text encoder"] = encoder(ws.cot("vectors", config.text_set), remedy(ws, "cot embed"))
     if config.uses_knowledge:
-        found["text encoder"] = _encoder(ws, ws.path("kar", "vectors"), "kar embed")
+        found["text encoder"] = encoder(ws.path("kar", "vectors"), remedy(ws, "kar embed"))
     return found
 
 
@@ -67,6 +67,7 @@ def read(path: Path, expected: dict[str, str]) -> dict[str, Tensor]:
         return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dictionary
 
 
-def _encoder(ws: Workspace, folder: Path, verb: str) -> str:
-    config = steps.require(folder, remedy(ws, verb))["config"]
+def encoder(folder: Path, remedy: str) -> str:
+    """What made a folder of text vectors: a name and a digest of the model; raises Missing if nothing did."""
+    config = steps.require(folder, remedy)["config"]
     return f"{config.get('encoder', '')}@{config.get('hash', '')[:12]}"

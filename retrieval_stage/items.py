@@ -1,7 +1,7 @@
 """The item index: item vectors in Milvus, and an exact in-process replica of them for serving.
 
 Milvus Lite is far too slow for an online budget, so a release's vectors are read out of the collection once and
-searched by a matrix product; a Milvus server at scale is queried directly. Both give the same answer (tests prove it).
+searched by a matrix product. Milvus itself gives the same answer (tests prove it).
 
 Suffixes: V items of the index, B users, W width, k results.
 """
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.contracts import PAD
-from core.data import tables
 from core.settings import Workspace
 from ict import milvus
 
@@ -38,16 +37,6 @@ class ItemReplica:
     collection: str
     ids_V: np.ndarray
     vectors_VW: np.ndarray
-
-    @classmethod
-    def load(cls, ws: Workspace, collection: str | None = None) -> "ItemReplica":
-        """Read `collection`, or the live version.
-
-        Raises:
-            LlmcfError: if no version was published, or Milvus cannot be opened.
-        """
-        with milvus.connect(ws) as client:
-            return cls.read(client, collection or milvus.load(client, ws, KIND, tables.remedy(ws, "export")))
 
     @classmethod
     def read(cls, client: "MilvusClient", collection: str) -> "ItemReplica":
@@ -75,14 +64,3 @@ class ItemReplica:
         score_Bk = np.pad(np.take_along_axis(score_BV, best_BV, axis=1), ((0, 0), (0, short)), constant_values=-np.inf)
         ids_Bk = np.pad(self.ids_V[best_BV], ((0, 0), (0, short)), constant_values=PAD)
         return np.where(np.isneginf(score_Bk), PAD, ids_Bk), score_Bk
-
-
-def search(
-    client: "MilvusClient", collection: str, vector_W: np.ndarray, k: int, exclude: Sequence[int] = ()
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same answer for one user from Milvus itself; fewer than k where fewer are left."""
-    unwanted = f"id not in {sorted(int(item) for item in exclude)}" if len(exclude) else ""
-    query = [vector_W.astype(np.float32)]
-    hits = client.search(collection, data=query, anns_field=_VECTOR, limit=k, filter=unwanted)[0]
-    ids = np.array([hit["id"] for hit in hits], dtype=np.int64)
-    return ids, np.array([hit["distance"] for hit in hits], dtype=np.float32)

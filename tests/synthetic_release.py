@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from core import storage
 from core.contracts import ANY, TRITON_MODELS, WIDTH, Tensor
+from core.homes import home_id
 from core.settings import PROJECT, Workspace
 from llmcf.serving import assemble, catalogue, manifest, releases, triton_config
 from llmcf.serving.manifest import Release, Stage
@@ -54,7 +55,7 @@ def write_release(
         release = Release(
             number=number,
             source=f"{SOURCE}-{seed}",
-            home=manifest.home_id(),
+            home=home_id(),
             dataset=ws.dataset,
             order=ws.order,
             as_of=ws.as_of,

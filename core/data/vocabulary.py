@@ -33,11 +33,6 @@ def rows(dataset: str, kind: str) -> dict[str, int]:
     return _rows(load(dataset, kind))
 
 
-def version(dataset: str, kind: str) -> int:
-    """How many times the vocabulary has grown."""
-    return _version(load(dataset, kind))
-
-
 def grow(dataset: str, kind: str, raw_ids: Iterable[str]) -> dict[str, int]:
     """The row of every known raw id, after those of `raw_ids` that were not known got the next rows, in order.
 

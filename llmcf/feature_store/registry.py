@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from core import settings, steps, storage
+from core import homes, settings, steps, storage
 from core.data import features, tables
 from core.errors import LlmcfError, Missing
 from core.progress import say
@@ -32,7 +32,7 @@ def release(ws: Workspace) -> dict[str, Any]:
     stamp = steps.require(ws.path("features"), tables.remedy(ws, "features build"))
     redis = settings.redis_connection()
     return {
-        "project": f"{ws.collection_prefix}_{stamp['content'][:8]}",
+        "project": f"{homes.prefix(ws)}_{stamp['content'][:8]}",
         "repo": storage.digest([(path.name, storage.sha256(path)) for path in _repo_files()]),
         "online_store": "redis" if redis else "sqlite",
         "connection": connection_digest(redis) if redis else None,

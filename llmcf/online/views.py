@@ -1,6 +1,6 @@
 """What a request reads: the views and fields behind each feature service, as the registry has them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -45,11 +45,6 @@ def on_demand(store: "FeatureStore", service: str) -> Callable[["DataFrame"], "D
     transformation = view.feature_transformation
     assert transformation is not None
     return transformation.udf
-
-
-def references(stored: Iterable[View]) -> list[str]:
-    """The fields as Feast's own reader is asked for them, `view:field`."""
-    return [f"{view.name}:{field}" for view in stored for field in view.fields]
 
 
 def key_bytes(key: str) -> Callable[[int], bytes]:

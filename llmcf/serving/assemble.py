@@ -12,20 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from core import steps, storage
+from core import storage
 from core.contracts import TRITON_MODELS, Tensor
 from core.data import tables
 from core.data.tables import remedy
 from core.errors import LlmcfError
+from core.homes import home_id
 from core.progress import say
 from core.settings import PROJECT, Workspace
 from llmcf.feature_store import registry
-from llmcf.serving import catalogue, manifest, releases, triton_config
+from llmcf.serving import catalogue, held, manifest, releases, triton_config
 from llmcf.serving.manifest import Release, Stage
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
 
 _MODEL_CODE = PROJECT / "triton_models" / "onnx_model.py"
+# What writes a release; the runs have stamps of their own.
+CODE = (
+    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories", "data/vocabulary")),
+    *("ict", "ranking", "retrieval_stage", "triton_models/onnx_model.py"),
+    *(f"llmcf/serving/{name}.py" for name in ("assemble", "catalogue", "manifest", "refresh", "triton_config")),
+)
 ITEM_VECTORS = "item_vectors.safetensors"
 
 
@@ -87,24 +94,26 @@ def current(plan: Plan) -> Release | None:
     from ict import milvus
 
     release = releases.newest(plan.ws.dataset)
-    if release is None or release.source != plan.source or release.home != manifest.home_id():
+    if release is None or release.source != plan.source or release.home != home_id():
         return None
     with milvus.connect(plan.ws) as client:
-        held = milvus.names(client)
-    return release if set(release.collections.values()) <= held else None
+        there = milvus.names(client)
+    return release if set(release.collections.values()) <= there else None
 
 
 def make(plan: Plan) -> Release:
     """Write the release beside its place, let a Triton server answer with it, and give it its number.
 
     Raises:
-        LlmcfError: if an input is missing, a graph breaks the contract, or the canary fails; nothing is released.
+        LlmcfError: if an input is missing, a graph breaks the contract, Milvus lost a collection meanwhile, or the
+            canary fails; nothing is released.
     """
     number = releases.next_number(plan.ws.dataset)
     with releases.staged(plan.ws.dataset, number) as folder:
         (folder / manifest.TRAINED).mkdir()
         made = {model: _graph(plan, model, number, folder) for model in TRITON_MODELS}
         release = _release(plan, number, folder, made)
+        held.check(release)
         catalogue.write(plan.ws, folder)
         release.write(folder)
         say(f"trying release {number} on a Triton server")
@@ -139,31 +148,39 @@ def _graph(plan: Plan, model: str, number: int, folder: Path) -> tuple[Stage, Ma
 
 
 def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Stage, Made]]) -> Release:
-    ws = plan.ws
-    reads_examples = "cot" in plan.collections
+    from ranking.weights import encoder
+
+    ws, stages = plan.ws, {model: stage for model, (stage, _) in made.items()}
+    encoders = {name: encoder(*place) for name, place in texts_of(ws, stages).items()}
     return Release(
         number=number,
         source=plan.source,
-        home=manifest.home_id(),
+        home=home_id(),
         dataset=ws.dataset,
         order=ws.order,
         as_of=ws.as_of,
-        stages={model: stage for model, (stage, _) in made.items()},
+        stages=stages,
         users_end=min(one.users for _, one in made.values()),
         items_end=int(tables.items(ws)["item"].to_numpy().max()) + 1,
         collections={**plan.collections, "items": _publish_items(ws, made)},
-        item_vectors=_keep_item_vectors(ws, folder) if reads_examples else "",
-        encoder=encoder(ws) if reads_examples else "",
+        item_vectors=_keep_item_vectors(ws, folder) if "cot" in plan.collections else "",
+        encoder=encoders.get("encoder", ""),
+        knowledge_encoder=encoders.get("knowledge_encoder", ""),
         features={name: registry.release(ws)[name] for name in ("project", "repo")},
         created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         refreshed=plan.refreshed,
     )
 
 
-def encoder(ws: Workspace) -> str:
-    """What made the workspace's text vectors: a name and a digest of the model."""
-    config = steps.require(ws.cot("vectors"), remedy(ws, "cot embed"))["config"]
-    return f"{config.get('encoder', '')}@{config.get('hash', '')[:12]}"
+def texts_of(ws: Workspace, stages: Mapping[str, Stage]) -> dict[str, tuple[Path, str]]:
+    """The text vectors that tables are made of: folder and remedy, by the manifest's field that names their encoder."""
+    found, read = {}, frozenset().union(*(stage.reads for stage in stages.values()))
+    if read & {"examples", "text"}:
+        verb = "cot embed" if "examples" in read else "cot embed --items-only"
+        found["encoder"] = ws.cot("vectors"), remedy(ws, verb)
+    if any(stage.framework == "kar" for stage in stages.values()):
+        found["knowledge_encoder"] = ws.path("kar", "vectors"), remedy(ws, "kar embed")
+    return found
 
 
 def _publish_items(ws: Workspace, made: Mapping[str, tuple[Stage, Made]]) -> str:
@@ -175,9 +192,11 @@ def _publish_items(ws: Workspace, made: Mapping[str, tuple[Stage, Made]]) -> str
 
 def _keep_item_vectors(ws: Workspace, folder: Path) -> str:
     """A copy of the items' text vectors, which examples are found by, in the release."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    vectors = load_file(ws.cot("vectors") / "vectors.safetensors")
+    from ict.examples import text_vectors
+
+    vectors = text_vectors(ws, remedy(ws, "cot embed"))
     save_file({manifest.ITEM_VECTORS: vectors["items"].contiguous()}, folder / ITEM_VECTORS)
     return ITEM_VECTORS
 

@@ -4,22 +4,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from core import steps, storage
+from core import steps
 from core.contracts import RETRIEVAL_FRAMEWORKS
 from core.data.tables import remedy
 from core.errors import check_choice
 from core.result import Result
-from core.settings import PROJECT, Workspace
+from core.settings import Workspace
 from llmcf.serving import assemble, releases
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.manifest import Release
 from llmcf.serving.pruning import prune
-
-_CODE = (
-    *(f"ranking/{name}.py" for name in ("export", "graph")),
-    *(f"retrieval_stage/{name}.py" for name in ("export", "graph")),
-    *("ict/onnx.py", "llmcf/serving/assemble.py", "triton_models/onnx_model.py"),
-)
 
 
 def tower_framework(framework: str) -> str:
@@ -39,10 +33,10 @@ def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True
     with releases.locked():
         runs = _runs(ws, choices)
         collections = assemble.example_collection(ws, choices)
-        source = storage.digest(str(ws), runs, collections, [storage.sha256(PROJECT / name) for name in _CODE])
+        made_from = steps.Step(folder=ws.root, config=[str(ws), runs, collections], code=assemble.CODE)
         plan = Plan(
             ws=ws,
-            source=source,
+            source=made_from.key,
             choices=choices,
             write={"ranker": lambda *to: _ranker(ws, ranker, *to), "user_vector": lambda *to: _tower(ws, tower, *to)},
             collections=collections,

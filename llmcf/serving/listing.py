@@ -5,7 +5,7 @@ import time
 from core.markdown import table
 from core.progress import say
 from core.result import Result
-from llmcf.serving import pruning, releases
+from llmcf.serving import held, pruning, releases
 from llmcf.serving.manifest import Release
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
@@ -45,10 +45,12 @@ def promote(dataset: str, number: int) -> Result:
 
     Raises:
         UsageError: if there is no such release.
-        LlmcfError: if it is of another home, or does not answer as it should; the live one stays.
+        LlmcfError: if it is of another home, names what Milvus does not hold, or does not answer as it should; the
+            live one stays.
     """
     start = time.monotonic()
     release = releases.require(dataset, number)
+    held.check(release)
     say(f"trying release {number} on a Triton server")
     with run_triton(release.models) as server:
         canary(server, release.models, release.stages)

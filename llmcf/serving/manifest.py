@@ -4,12 +4,9 @@ A release folder is `<repository>/releases/<data set>/<number>/`: `release.json`
 weights that a refresh freezes anew, and `models/`, which is a Triton model repository of its own.
 """
 
-import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
-
-from filelock import FileLock
 
 from core import settings, storage
 from core.contracts import CONTRACT, TRITON_MODELS, Tensor
@@ -67,7 +64,8 @@ class Release:
         users_end, items_end: the first vocabulary rows that its graphs do not know: later ones are UNKNOWN to them.
         collections: the Milvus versions that its numbers mean, by kind (cot, items).
         item_vectors: the file with the items' text vectors, which examples are found by; "" where no graph reads them.
-        encoder: what made them.
+        encoder: what made the items' text vectors and the examples', which graphs or their tables read; "" for none.
+        knowledge_encoder: what made those of KAR's texts.
         features: the Feast project and the digest of feature_repo/ when it was made.
         refreshed: number of the release whose trained weights it froze anew; None for trained runs.
     """
@@ -83,9 +81,10 @@ class Release:
     items_end: int
     collections: dict[str, str]
     item_vectors: str
-    encoder: str
     features: dict[str, Any]
     created: str
+    encoder: str = ""
+    knowledge_encoder: str = ""
     refreshed: int | None = None
     contract: int = CONTRACT
 
@@ -111,7 +110,7 @@ class Release:
     def remedy(self) -> str:
         """The command that makes the like of it again."""
         if self.refreshed is not None:
-            base = f"--dataset {self.dataset} --release {self.refreshed}"
+            base = f"--dataset {self.dataset} --release {self.number}"  # whose weights they are; that one may be gone
             return f"llmcf release refresh {base} --order {self.order} --as-of {self.as_of}"
         ranker, tower = self.stages["ranker"], self.stages["user_vector"]
         words = {
@@ -151,16 +150,6 @@ def root(dataset: str) -> Path:
 
 def folder(dataset: str, number: int) -> Path:
     return root(dataset) / str(number)
-
-
-def home_id() -> str:
-    """The identity of LLMCF_HOME, which stays when the folder is moved; made at the first call."""
-    path = settings.home() / "home.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(".home.lock")):
-        if not path.exists():
-            storage.write_json(path, {"id": uuid.uuid4().hex})
-        return storage.read_json(path)["id"]
 
 
 def _tensors(values: list[dict[str, Any]]) -> tuple[Tensor, ...]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
-from core.errors import Missing
 from llmcf.feature_store.ledger import taken_of
+from llmcf.serving import held
 from llmcf.serving.answers import Answer, Evidence, Recommendation
 from llmcf.serving.catalogue import Catalogue, Users
 from llmcf.serving.manifest import ITEM_VECTORS, Release
@@ -226,13 +226,8 @@ def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | 
     from ict import milvus
     from retrieval_stage.items import ItemReplica
 
-    ws = release.workspace
-    with milvus.connect(ws) as client:
-        held = milvus.names(client)
-        for name in release.collections.values():
-            if name not in held:
-                what = f"Milvus does not hold {name} any more, which release {release.number} of {ws.dataset} reads"
-                raise Missing(what, release.remedy)
+    with milvus.connect(release.workspace) as client:
+        held.require(client, release)
         items = ItemReplica.read(client, release.collections["items"])
         return items, _examples(client, release) if "cot" in release.collections else None
 

@@ -1,25 +1,24 @@
 """`llmcf release refresh`: today's items and examples with the weights of an earlier release.
 
-The paper's periodic updates: a new CoT index and new items reach users without training. Users, and the ids of items,
-that came after the training stay UNKNOWN to the weights; items' brands, categories and texts and all examples are new.
+The paper's periodic updates: a new CoT index and what is known of items reach users without training. Users and items
+that came after the training stay UNKNOWN to the weights. Such an item has no vector, so search does not find it before
+a retrieval model that knows it is exported; the ranker, asked for it, scores it by its brand, categories and text.
 """
 
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from core import storage
+from core import steps
 from core.data.tables import remedy
-from core.errors import Missing, UsageError
+from core.errors import LlmcfError, Missing, UsageError
 from core.result import Result
-from core.settings import LATEST, PROJECT, Workspace
+from core.settings import LATEST, Workspace
 from llmcf.serving import assemble, manifest, releases
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.export import result
 from llmcf.serving.manifest import Release
 from llmcf.serving.pruning import prune
-
-_CODE = ("ict/onnx.py", "llmcf/serving/assemble.py", "llmcf/serving/refresh.py", "triton_models/onnx_model.py")
 
 
 def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
@@ -37,15 +36,16 @@ def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
             for model, one in base.stages.items()
         }
         collections = assemble.example_collection(ws, choices)
+        texts = [folder for folder, _ in assemble.texts_of(ws, base.stages).values()]
+        made_from = steps.Step(
+            folder=ws.root,
+            config=[str(ws), {model: stage.run for model, stage in base.stages.items()}, collections],
+            inputs=[ws.path("data", "items.parquet"), *texts],
+            code=assemble.CODE,
+        )
         plan = Plan(
             ws=ws,
-            source=storage.digest(
-                str(ws),
-                {model: stage.run for model, stage in base.stages.items()},
-                collections,
-                storage.sha256(ws.path("data", "items.parquet")),
-                [storage.sha256(PROJECT / name) for name in _CODE],
-            ),
+            source=made_from.key,
             choices=choices,
             write={"ranker": lambda *to: _ranker(base, ws, *to), "user_vector": lambda *to: _tower(base, ws, *to)},
             collections=collections,
@@ -71,9 +71,23 @@ def _check(base: Release, ws: Workspace) -> None:
         )
     if not ws.path("data", "items.parquet").exists():
         raise Missing(f"{ws.root} holds no items", remedy(ws, "data prepare"))
-    if base.encoder and base.encoder != (found := assemble.encoder(ws)):
-        what = f"release {base.number} reads texts of {base.encoder}, and those of {ws.root} are of {found}"
-        raise Missing(what, f"{remedy(ws, 'cot embed')} --encoder {base.encoder.split('@')[0]}")
+    for name, place in assemble.texts_of(ws, base.stages).items():
+        _check_encoder(base, getattr(base, name), *place)
+
+
+def _check_encoder(base: Release, known: str, folder: Path, remedy: str) -> None:
+    """Vectors of another encoder mean something else to the weights."""
+    from ranking.weights import encoder
+
+    found = encoder(folder, remedy)
+    if not known:
+        raise LlmcfError(
+            f"release {base.number} does not say which encoder made the texts that it reads, as releases did not once; "
+            f"export its runs anew and refresh that one"
+        )
+    if known != found:
+        what = f"release {base.number} reads texts of {known}, and those of {folder} are of {found}"
+        raise Missing(what, f"{remedy} --encoder {known.split('@')[0]}")
 
 
 def _later(one: str, other: str) -> bool:

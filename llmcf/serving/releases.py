@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from core import settings, storage
 from core.errors import LlmcfError, Missing, UsageError
+from core.homes import home_id
 from core.settings import Workspace
 from llmcf.serving import manifest
 from llmcf.serving.manifest import Release
@@ -94,7 +95,7 @@ def require(dataset: str, number: int | None = None) -> Release:
     release = live(dataset) if number is None else read(dataset, number)
     if release is None:
         raise Missing(f"no release of {dataset} is live", _how_to_get_one(dataset))
-    if release.home != manifest.home_id():
+    if release.home != home_id():
         raise LlmcfError(
             f"release {release.number} of {dataset} reads another home than {settings.home()}: set LLMCF_HOME to the "
             f"one it was made in, or run `{release.remedy}` in this one"

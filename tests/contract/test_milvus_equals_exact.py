@@ -9,7 +9,7 @@ from core.settings import Workspace
 from ict import milvus
 from ict.examples import Requests, keys
 from ict.index import KIND, ServingReplica, records, search_milvus
-from ict.neighbours import ExactSearch, NeighbourConfig
+from ict.neighbours import STAGES, ExactSearch, NeighbourConfig
 from tests import in_memory
 
 ROWS = in_memory.training_rows()
@@ -39,10 +39,11 @@ def test_the_replica_read_back_from_milvus_shows_what_training_saw(
 ) -> None:
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     ws = Workspace("movielens-100k", "shuffled-ties")
-    texts = in_memory.write_cot_set(ws, EXAMPLES)
+    texts = [f"text {m}" for m in range(1, EXAMPLES.count + 1)]
+    stages = {stage: NeighbourConfig(stage=stage, recipe="strict", seed=5) for stage in STAGES}
     with milvus.connect(ws) as client:
-        milvus.publish(client, ws, KIND, records(EXAMPLES, texts))
-    replica = ServingReplica.load(ws, recipe="strict", seed=5)
+        name = milvus.publish(client, ws, KIND, records(EXAMPLES, texts))
+        replica = ServingReplica.read(client, name, EXAMPLES.item_vectors_VE, **stages)
     config = NeighbourConfig(stage="ranking", recipe="strict", seed=5)
     exact = ExactSearch(EXAMPLES.candidates(), EXAMPLES.item_vectors_VE, config)
     for row in SOME:

@@ -45,6 +45,16 @@ def test_index_runs_once_and_again_if_the_collection_is_gone(ws: Workspace) -> N
     assert live(ws) == again.details["collection"]
 
 
+def test_an_emptied_milvus_is_filled_again(ws: Workspace) -> None:
+    index(ws)
+    shutil.rmtree(ws.path("milvus.db"))
+    assert live(ws) is None, "to look makes an empty one"
+    again = index(ws)
+    assert not again.skipped
+    assert live(ws) == again.details["collection"]
+    assert index(ws).skipped
+
+
 def test_search_shows_earlier_examples_of_both_labels_with_their_texts(ws: Workspace) -> None:
     index(ws)
     user, item = tables.users(ws)["raw_id"][3].as_py(), tables.items(ws)["raw_id"][5].as_py()

@@ -1,7 +1,9 @@
 """Two trained runs become a release that Triton serves, once, and again only when something has changed."""
 
 import dataclasses
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
 from ranking import trainer as ranking_trainer
 from retrieval_stage import trainer as retrieval_trainer
+from retrieval_stage.export import kept_run
 from retrieval_stage.items import KIND, ItemReplica
 from tests.in_memory import item_vectors, knowledge, write_cot_set
 
@@ -138,14 +141,24 @@ def test_a_release_whose_canary_fails_is_none(ws: Workspace, first: Result, monk
 def test_lost_item_vectors_are_published_anew(ws: Workspace, first: Result) -> None:
     release = releases.require(ws.dataset)
     name = release.collections["items"]
-    vectors = ItemReplica.load(ws, name)
     with milvus.connect(ws) as client:
+        vectors = ItemReplica.read(client, name)
         client.drop_alias(milvus.alias(ws, KIND))
         client.drop_collection(name)
     again = export_again(ws)
     assert not again.skipped
     assert again.details["release"] > first.details["release"]
-    np.testing.assert_array_equal(ItemReplica.load(ws).vectors_VW, vectors.vectors_VW)
+    with milvus.connect(ws) as client:
+        published = ItemReplica.read(client, releases.require(ws.dataset).collections["items"])
+    np.testing.assert_array_equal(published.vectors_VW, vectors.vectors_VW)
+
+
+def test_a_release_of_lost_examples_is_none(ws: Workspace, first: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = releases.numbers(ws.dataset)
+    monkeypatch.setattr(assemble, "example_collection", lambda *_: {"cot": "lost_v1"})
+    with pytest.raises(Missing, match=r"does not hold lost_v1 any more.*llmcf export"):
+        export_again(ws)
+    assert releases.numbers(ws.dataset) == before
 
 
 @pytest.mark.parametrize("framework", ["kd", "kar", "llm-cf+kd", "none"])
@@ -213,9 +226,71 @@ def test_a_refresh_freezes_newer_examples_with_the_old_weights(ws: Workspace, fi
 
 
 def test_a_refresh_with_texts_of_another_encoder_is_refused(ws: Workspace, first: Result) -> None:
-    base = releases.require(ws.dataset, releases.numbers(ws.dataset)[0])
+    base = releases.require(ws.dataset, export_again(ws).details["release"])
     with pytest.raises(Missing, match=r"reads texts of bge@1, and those of .*cot embed .*--encoder bge`"):
         refresh.refresh(dataclasses.replace(base, encoder="bge@1"), ws)
+
+
+@pytest.mark.parametrize(
+    ("framework", "recipe", "place", "remedy"),
+    [("none", "best", "cot", "llmcf cot embed --items-only"), ("kar", "strict", "kar", "llmcf kar embed")],
+)
+def test_a_refresh_looks_at_texts_that_no_example_comes_with(
+    ws: Workspace, framework: str, recipe: str, place: str, remedy: str
+) -> None:
+    write_teacher_and_texts(ws)
+    ranking_trainer.train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=1)
+    retrieval_trainer.train(ws, model="sasrec", framework="none", recipe="strict", seed=1, epochs=1)
+    ranker = Choice(backbone="deepfm", framework=framework, recipe=recipe, seed=1)
+    tower = Choice(backbone="sasrec", framework="none", recipe="strict", seed=1)
+    base = releases.read(ws.dataset, export.export(ws, ranker, tower, promote=False).details["release"])
+    assert not refresh.refresh(base, ws, promote=False).skipped
+    assert refresh.refresh(base, ws, promote=False).skipped
+    vectors = ws.path(place, "vectors")
+    with changed(vectors, {}, lambda values: values + 0.5):
+        assert not refresh.refresh(base, ws, promote=False).skipped, "other texts"
+    with (
+        changed(vectors, {"encoder": "bge", "hash": "1"}, lambda values: values),
+        pytest.raises(Missing, match=rf"reads texts of @, and those of .* are of bge@1; run `{remedy} .*--encoder"),
+    ):
+        refresh.refresh(base, ws)
+    with changed(vectors, {}, lambda values: values):
+        shutil.rmtree(vectors)
+        with pytest.raises(Missing, match=rf"is missing or incomplete; run `{remedy} "):
+            refresh.refresh(base, ws)
+    unsaid = dataclasses.replace(base, encoder="", knowledge_encoder="")
+    with pytest.raises(LlmcfError, match="does not say which encoder"):
+        refresh.refresh(unsaid, ws)
+
+
+@contextmanager
+def changed(folder: Path, config: dict[str, str], change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Text vectors made anew otherwise, and as they were at the end of the block."""
+    kept = folder.with_name("vectors.kept")
+    shutil.copytree(folder, kept)
+    stored = load_file(folder / "vectors.safetensors")
+
+    def write(place: Path) -> dict[str, object]:
+        made = {name: change(values) if values.is_floating_point() else values for name, values in stored.items()}
+        save_file(made, place / "vectors.safetensors")
+        return {}
+
+    steps.run(steps.Step(folder=folder, config=config), write, force=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        kept.rename(folder)
+
+
+def test_a_refreshed_tower_reads_texts_of_every_item(ws: Workspace, first: Result) -> None:
+    """Histories are cut at the catalogue's end, and must not look past that of the texts."""
+    base = releases.read(ws.dataset, export_again(ws).details["release"])
+    with (
+        changed(ws.cot("vectors"), {}, lambda values: values[:-1].contiguous()),
+        pytest.raises(Missing, match=r"text vectors of .* are of \d+ items, and there are \d+; run `llmcf cot embed"),
+    ):
+        kept_run(ws, base.folder / "trained" / "user_vector.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from core.settings import Workspace
 from llmcf.feature_store import jobs, redis_address, registry
 from llmcf.feature_store.opening import open_store
 from llmcf.online.reader import OnlineFeatures
-from llmcf.online.views import references, views
+from llmcf.online.views import views
 from tests import official_files
+from tests.feasts_own import references
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.integration

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from core.contracts import FIRST_ID, PAD
-from core.errors import LlmcfError
 from core.settings import Workspace
 from ict import milvus
 from retrieval_stage import items
@@ -30,6 +29,12 @@ def published(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return ws
 
 
+def read(ws: Workspace, collection: str = "") -> items.ItemReplica:
+    """A collection, or the live one."""
+    with milvus.connect(ws) as client:
+        return items.ItemReplica.read(client, collection or milvus.load(client, ws, items.KIND, "llmcf export"))
+
+
 def test_replica_equals_milvus(published: Workspace) -> None:
     generator = np.random.default_rng(1)
     users = generator.normal(size=(8, WIDTH)).astype(np.float32)
@@ -39,13 +44,15 @@ def test_replica_equals_milvus(published: Workspace) -> None:
         ids, scores = replica.search(users, 10, exclude)
         for number, unwanted in enumerate(exclude):
             assert not set(ids[number].tolist()) & set(unwanted)
-            milvus_ids, milvus_scores = items.search(client, replica.collection, users[number], 10, unwanted)
+            rule = f"id not in {unwanted}" if unwanted else ""
+            hits = client.search(replica.collection, [users[number]], anns_field="vector", limit=10, filter=rule)[0]
+            milvus_ids, milvus_scores = (np.array([hit[name] for hit in hits]) for name in ("id", "distance"))
             assert milvus_ids.tolist() == [item for item in ids[number].tolist() if item != PAD]
             np.testing.assert_allclose(milvus_scores, scores[number][: len(milvus_ids)], rtol=1e-4)
 
 
 def test_fewer_items_than_asked_for_are_filled_up_with_padding(published: Workspace) -> None:
-    replica = items.ItemReplica.load(published)
+    replica = read(published)
     ids, scores = replica.search(VECTORS[:1], 10, [IDS[3:].tolist()])
     assert sorted(ids[0, :3].tolist()) == IDS[:3].tolist()
     assert ids[0, 3:].tolist() == [PAD] * 7
@@ -56,13 +63,7 @@ def test_fewer_items_than_asked_for_are_filled_up_with_padding(published: Worksp
 
 
 def test_a_release_can_hold_on_to_the_version_before(published: Workspace) -> None:
-    first = items.ItemReplica.load(published)
+    first = read(published)
     second = items.publish(published, IDS[:5], VECTORS[:5])
-    assert items.ItemReplica.load(published).collection == second
-    np.testing.assert_array_equal(items.ItemReplica.load(published, first.collection).ids_V, IDS)
-
-
-def test_before_any_export_the_verb_is_named(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
-    with pytest.raises(LlmcfError, match=r"llmcf export --dataset movielens-100k --order published --as-of 2001-02-03"):
-        items.ItemReplica.load(ws)
+    assert read(published).collection == second
+    np.testing.assert_array_equal(read(published, first.collection).ids_V, IDS)

@@ -1,5 +1,6 @@
 """Publishing collections: versions, verification, the alias flip, and a file that somebody else holds."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,10 +69,47 @@ def test_a_failed_verification_leaves_the_old_version_live(ws: Workspace, monkey
 def test_what_a_killed_run_left_is_cleared_away(ws: Workspace) -> None:
     with milvus.connect(ws) as client:
         first = milvus.publish(client, ws, "items", some_records(5))
-        client.create_collection(f"{milvus.alias(ws, 'items')}_v2", dimension=4)
+        client.create_collection(f"{milvus.alias(ws, 'items')}_v2_{'0' * 12}", dimension=4)
         second = milvus.publish(client, ws, "items", some_records(6))
         assert milvus.versions(client, ws, "items") == [first, second]
         assert len(milvus.read(client, second, ["day"])["id"]) == 6
+
+
+def test_a_name_never_means_other_rows(ws: Workspace) -> None:
+    """Not in another Milvus, nor after a loss: numbers begin anew there."""
+    found = []
+    for records in (some_records(5), some_records(6), some_records(5, seed=1), some_records(5)):
+        shutil.rmtree(ws.path("milvus.db"), ignore_errors=True)
+        with milvus.connect(ws) as client:
+            found.append(milvus.publish(client, ws, "items", records))
+    assert [milvus.number(name) for name in found] == [1, 1, 1, 1]
+    assert len(set(found)) == 3
+    assert found[3] == found[0], "the same rows are found again by who knew them"
+
+
+def test_a_lost_alias_costs_no_version(ws: Workspace) -> None:
+    with milvus.connect(ws) as client:
+        first = milvus.publish(client, ws, "items", some_records(5))
+        client.drop_alias(milvus.alias(ws, "items"))
+        second = milvus.publish(client, ws, "items", some_records(6))
+        assert milvus.versions(client, ws, "items") == [first, second]
+        assert milvus.live_version(client, ws, "items") == second
+
+
+def test_homes_that_share_a_milvus_leave_each_other_alone(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCF_MILVUS_URI", str(tmp_path / "shared.db"))
+    made = {}
+    for home in ("a", "b"):
+        monkeypatch.setenv("LLMCF_HOME", str(tmp_path / home))
+        with milvus.connect(ws) as client:
+            made[home] = [milvus.publish(client, ws, "items", some_records(count)) for count in (5, 6)]
+            milvus.drop_versions(client, ws, "items", keep=[])
+    with milvus.connect(ws) as client:
+        assert milvus.names(client) == {made["a"][1], made["b"][1]}
+        milvus.forget(client, ws, "items", keep=[])
+        assert milvus.names(client) == {made["a"][1]}
 
 
 def test_a_missing_collection_names_the_verb(ws: Workspace) -> None:

@@ -17,6 +17,7 @@ import llm.kar.generate
 import llm.recgen.score
 import llm.recgen.train
 import llmcf.backfill.recgen
+import llmcf.serving.assemble
 import ranking.runs
 import retrieval_stage.runs
 from core.data.amazon import AMAZON
@@ -26,8 +27,8 @@ from core.settings import PROJECT
 PACKAGES = ("core", "ict", "llm", "ranking", "retrieval_stage", "llmcf")
 # Ground: what carries bytes, words and processes, and decides no number of a result.
 GROUND = {
-    *(f"core.{name}" for name in ("contracts", "environments", "errors", "memory", "processor", "progress", "remedies")),
-    *(f"core.{name}" for name in ("result", "schemas", "settings", "steps", "storage", "torchrun")),
+    *(f"core.{name}" for name in ("contracts", "environments", "errors", "homes", "memory", "processor", "progress")),
+    *(f"core.{name}" for name in ("remedies", "result", "schemas", "settings", "steps", "storage", "torchrun")),
     "core.data",
     *(f"core.data.{name}" for name in ("downloads", "tables", "wheels")),
 }
@@ -67,6 +68,10 @@ STEPS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "kar embed": (["llm.kar.embed"], llm.kar.embed.CODE),
     "recgen train": (["llm.recgen.train"], llm.recgen.train.CODE),
     "recgen score": (["llm.recgen.score"], llm.recgen.score.CODE),
+    "export, release refresh": (
+        ["ranking.export", "retrieval_stage.export", "retrieval_stage.items", "llmcf.serving.catalogue"],
+        llmcf.serving.assemble.CODE,
+    ),
     "backfill recgen": (["llm.recgen.evaluate"], llmcf.backfill.recgen.CODE),
 }
 

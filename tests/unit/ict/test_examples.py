@@ -16,7 +16,6 @@ from ict.examples import (
     ExampleSet,
     Requests,
     eligible,
-    history_keys,
     history_vectors,
     keys,
     milvus_filter,
@@ -104,7 +103,6 @@ def test_inner_products_of_keys_are_the_factorised_scores() -> None:
     torch.testing.assert_close(
         keys(vectors, requests.history_BL, requests.item_B) @ stored.T, 0.5 * histories + 0.5 * targets
     )
-    torch.testing.assert_close(history_keys(vectors, requests.history_BL) @ stored.T, histories)
 
 
 def test_examples_carry_their_rows_facts_and_start_with_nothing() -> None:
@@ -123,9 +121,13 @@ def test_vectors_of_other_texts_are_refused(tiny: Workspace, tmp_path: Path, mon
     rows = tables.training_rows(tiny)
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     storage.write_table(tiny.path("training", "rows.parquet"), rows, schemas.TRAINING_ROWS)
+    storage.write_table(tiny.path("data", "items.parquet"), in_memory.items_table(), schemas.ITEMS)
     in_memory.write_cot_set(tiny, in_memory.example_set(rows, count=5))
     assert ExampleSet.load(tiny).count == 5
     path = tiny.path("cot", "texts", "texts.parquet")
     storage.write_table(path, pq.read_table(path).slice(1), schemas.COT_TEXTS)
     with pytest.raises(LlmcfError, match="changed since it was embedded; run `llmcf cot embed"):
+        ExampleSet.load(tiny)
+    storage.write_table(tiny.path("data", "items.parquet"), in_memory.items_table(31), schemas.ITEMS)
+    with pytest.raises(LlmcfError, match="are of 30 items, and there are 31; run `llmcf cot embed"):
         ExampleSet.load(tiny)

@@ -16,13 +16,12 @@ def test_old_rows_keep_their_numbers():
     assert first == {"b": FIRST_ID, "a": FIRST_ID + 1}
     assert vocabulary.grow("shop", "users", ["z", "a"]) == first | {"z": FIRST_ID + 2}
     assert vocabulary.load("shop", "users")["version"].to_pylist() == [1, 1, 2]
-    assert vocabulary.version("shop", "users") == 2
 
 
 def test_nothing_new_is_no_new_version():
-    vocabulary.grow("shop", "items", ["a"])
-    vocabulary.grow("shop", "items", ["a"])
-    assert vocabulary.version("shop", "items") == 1
+    for raw_id in ("a", "a", "b"):
+        vocabulary.grow("shop", "items", [raw_id])
+    assert vocabulary.load("shop", "items")["version"].to_pylist() == [1, 2]
     assert vocabulary.rows("shop", "brands") == {}
 
 

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from core import steps, storage
+from core import homes, steps, storage
 from core.data import features
 from core.data.prepare import prepare
 from core.errors import LlmcfError
@@ -43,7 +43,7 @@ def test_the_folder_is_a_feast_repository_of_its_own(built, asked):
     jobs.apply(built)
     config = yaml.safe_load(built.path("feast", "feature_store.yaml").read_text())
     assert asked == ["apply"]
-    assert config["project"].startswith("movielens_100k_published_latest_")
+    assert config["project"].startswith(f"movielens_100k_published_latest_{homes.home_id()[:8]}_"), "Redis is shared"
     assert config["online_store"]["type"] == "sqlite"
     assert {path.name for path in built.path("feast", "data").iterdir()} == {
         f"{name}.parquet" for name in features.SCHEMAS
