@@ -16,6 +16,7 @@ SOURCES = [
     "retrieval_stage/models",
     "core/metrics.py",
     "ict/config.py",
+    "ict/dropout.py",
     "ict/examples.py",
     "ict/resume.py",
     "ict/seeding.py",
