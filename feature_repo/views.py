@@ -2,7 +2,7 @@
 on demand from a user's state, an item's state and the day of the request.
 
 Event times are set by `llmcf features build`: a state is stored at the first moment that may see it. Feast does not
-enforce a TTL online: llmcf/online/reader.py does. Offline a state stays true until the next, however old it is; what
+enforce a TTL online: llmcf/online/table.py does. Offline a state stays true until the next, however old it is; what
 ages online says so by a tag.
 """
 # pyright: reportArgumentType=false

@@ -1,4 +1,8 @@
-"""`cot search`: the examples that a request would see now, asked of Milvus itself, with what they say."""
+"""`cot search`: the examples of a request made on the day after the workspace's data, with what they say.
+
+Milvus itself is asked, in the collection that is published now. What was pushed since, and which collection a release
+serves from, play no part.
+"""
 
 import datetime
 import time

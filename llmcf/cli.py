@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from core import settings
-from core.errors import LlmcfError
+from core.errors import LlmcfError, UsageError
 from llmcf.verbs import data, language, releases, reports, serving, stages, texts, workspaces
 from llmcf.verbs.groups import group
 
@@ -55,14 +55,16 @@ def main() -> None:
         if (said := _of_the_disk(error)) is None:
             raise
         print(f"llmcf: {said}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(UsageError.exit_code if error.errno == errno.ENAMETOOLONG else LlmcfError.exit_code)
     except KeyboardInterrupt:
         print("llmcf: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
 
 
 def _of_the_disk(error: OSError) -> str | None:
-    """What to say of a full disk, or of a file under our folders that may not be used; None for any other error."""
+    """What to say of a full disk, a name that no disk takes, a file of ours that may not be used; None of any other."""
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:80]!r}... is longer than the name of a file may be; give a shorter one"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({error.filename or 'a scratch file'}); make room and run again"
     if error.errno not in _REFUSED or not isinstance(error.filename, str):

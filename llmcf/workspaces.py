@@ -31,11 +31,17 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What pruning would remove, with the bytes each takes, and how many days it would leave."""
+    """What pruning would remove, with the bytes each takes, and how many of the days that it looked at would stay."""
 
     days: dict[Workspace, int]
     caches: dict[Path, int]
     kept: int
+
+    def still(self, now: "Plan") -> "Plan":
+        """What of this plan also stands now."""
+        days = {ws: size for ws, size in self.days.items() if ws in now.days}
+        caches = {folder: size for folder, size in self.caches.items() if folder in now.caches}
+        return Plan(days, caches, now.kept + len(now.days) - len(days))
 
     @property
     def freed(self) -> int:
@@ -50,7 +56,7 @@ class Plan:
 def listing(dataset: str | None) -> Result:
     """Every workspace of the home, with its size and the releases that read it."""
     start, found = time.monotonic(), []
-    named = {(release.workspace, release.number) for name in releases.datasets() for release in releases.of(name)}
+    named = {(claim.workspace, claim.number) for name in releases.datasets() for claim in releases.claims(name)}
     for ws in sorted(_workspaces(dataset), key=str):
         numbers = sorted(number for place, number in named if place == ws)
         place = {"dataset": ws.dataset, "order": ws.order, "as_of": ws.as_of}
@@ -85,6 +91,7 @@ def prune(
     if not dry_run and (plan.days or plan.caches) and confirm and not confirm("Remove them?"):
         raise UsageError("nothing was removed; --yes confirms it, --dry-run only shows it")
     if not dry_run:
+        plan = plan.still(_plan(keep, dataset, order))  # a release may have been made since the question
         for ws in plan.days:
             _remove(ws)
         for folder in plan.caches:
@@ -119,7 +126,7 @@ def _plan(keep: int, dataset: str | None, order: str | None) -> Plan:
         old += [ws for ws in by_day[:-keep] if ws not in pinned]
     kept = everything - set(old)
     caches = {folder: _size(folder) for folder in _unread(kept)}
-    return Plan({ws: _size(ws.root) for ws in old}, caches, sum(ws.as_of != LATEST for ws in kept))
+    return Plan({ws: _size(ws.root) for ws in old}, caches, sum(map(len, days.values())) - len(old))
 
 
 def _workspaces(dataset: str | None) -> Iterator[Workspace]:

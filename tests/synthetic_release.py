@@ -48,7 +48,7 @@ def write_release(
         item_vectors: (V, E), where `collections` name examples.
     """
     number = releases.next_number(ws.dataset)
-    with releases.locked(), releases.staged(ws.dataset, number) as folder:
+    with releases.making(ws.dataset), releases.staged(ws.dataset, number) as folder:
         stages = {model: _stage(folder / manifest.MODELS, model, number, seed, bias) for model in TRITON_MODELS}
         if item_vectors is not None:
             save_file({manifest.ITEM_VECTORS: item_vectors}, folder / assemble.ITEM_VECTORS)

@@ -92,7 +92,7 @@ def read(folder: Path, said: Description) -> dataset.RawTables:
     events = times.seconds(found["interactions"], unit, rejects, said["interactions"]["file"])
     events = screen(events, rejects).sort("timestamp", maintain_order=True)
     notes.warnings += people.placeholder_ids(events)
-    items = _items(found["items"], said["items"].get("separator"), notes, rejects) if "items" in found else None
+    items = _items(found["items"], notes, rejects) if "items" in found else None
     users = _users(found["users"], notes, rejects) if "users" in found else None
     ratings = people.numbers(events, "rating", notes)
     return dataset.RawTables(
@@ -116,13 +116,15 @@ def described(path: Path) -> Description:
         raise UsageError(f"{path} is missing; it says which columns are what: see examples/shop/{FILE_NAME}") from None
     except (tomllib.TOMLDecodeError, OSError) as error:
         raise UsageError(f"{path} is no TOML file: {error}") from None
-    if not isinstance(found.get("interactions"), dict):
+    if "interactions" not in found:
         raise UsageError(f"{path} has no table [interactions]")
     for name, value in found.items():
         if name in _TOP:
             _check_text(path, name, value, "the head")
-        elif name not in _KEYS or not isinstance(value, dict):
-            raise unknown(f"table in {path}", name, _KEYS)
+        elif name not in _KEYS:
+            raise unknown(f"table or key in {path}", name, (*_KEYS, *_TOP))
+        elif not isinstance(value, dict):
+            raise UsageError(f"{path}: {name} is {value!r:.80}; want one table [{name}]")
         else:
             _check_keys(path, name, value)
     check_choice(f"unit in {path}", found["interactions"].get("unit", "s"), times.UNITS)
@@ -149,8 +151,8 @@ def _check_keys(path: Path, name: str, table: Description) -> None:
 
 
 def _check_text(path: Path, key: str, value: object, place: str) -> None:
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{path}: {key} in {place} is {value!r}; want text")
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise UsageError(f"{path}: {key} in {place} is {value!r:.80}; want text")
 
 
 def _changes(old: Kept, new: Kept) -> list[str]:
@@ -178,8 +180,11 @@ def _form(table: Description) -> sources.Form:
 
 def _parts(path: Path, file: str) -> list[Path]:
     place = path.parent / file
-    if not place.exists():
-        raise UsageError(f"{place} is missing; {path} names it")
+    try:
+        place.stat()
+    except OSError as error:
+        why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise UsageError(f"{place} {why}; {path} names it") from None
     return sources.parts(place)
 
 
@@ -199,7 +204,7 @@ def _require(path: Path, columns: Sequence[str], table: Description) -> None:
         if theirs not in columns:
             apart = [sign for sign in (";", "\t", "|", ",") if len(columns) == 1 and sign in columns[0]]
             hint = f"; if fields are separated by {apart[0]!r}, say delimiter = {apart[0]!r}" if apart else ""
-            raise UsageError(f"{path} has no column {theirs!r}; it has {', '.join(columns)}{hint}")
+            raise UsageError(f"{path} has no column {theirs!r}; it has {sources.named(columns)}{hint}")
 
 
 def _opened(folder: Path, said: Description, rejects: Rejects, notes: Notes) -> dict[str, pl.DataFrame]:
@@ -214,7 +219,7 @@ def _opened(folder: Path, said: Description, rejects: Rejects, notes: Notes) -> 
                 _count(part, rejects, notes, interactions=name == "interactions")
         for part in found[key]:
             _require(folder / part.name, part.frame.columns, table)
-        tables[name] = pl.concat([_chosen(part, _columns(table)) for part in found[key]], how="vertical_relaxed")
+        tables[name] = pl.concat([_chosen(part, table) for part in found[key]], how="vertical_relaxed")
     return tables
 
 
@@ -228,24 +233,25 @@ def _count(part: sources.Table, rejects: Rejects, notes: Notes, *, interactions:
         rejects.add(part.name, line, kind, text)
 
 
-def _chosen(part: sources.Table, columns: dict[str, str]) -> pl.DataFrame:
-    ids = ("user", "item")
-    chosen = part.frame.select(
-        (pl.col(theirs) if ours in ids else people.text(part.frame[theirs])).alias(ours)
-        for ours, theirs in columns.items()
-    )
-    chosen = chosen.with_columns(people.id_column(chosen[name]) for name in ids if name in chosen.columns)
-    return chosen.with_columns(file=pl.lit(part.name), line=part.lines)
+def _chosen(part: sources.Table, table: Description) -> pl.DataFrame:
+    """The columns of one part, each of the same type in every part, whatever its file stores."""
+    chosen = {}
+    for ours, theirs in _columns(table).items():
+        column, place = part.frame[theirs], f"{part.name}: the column {theirs!r}"
+        if ours in ("user", "item"):
+            chosen[ours] = people.id_column(column, place)
+        elif ours == "timestamp":
+            chosen[ours] = times.column(column, place)
+        elif ours == "categories":
+            chosen[ours] = people.labels(column, table.get("separator"), place)
+        else:
+            chosen[ours] = people.text(column, place)
+    return pl.DataFrame(chosen).with_columns(file=pl.lit(part.name), line=part.lines)
 
 
-def _items(table: pl.DataFrame, separator: str | None, notes: Notes, rejects: Rejects) -> pl.DataFrame:
+def _items(table: pl.DataFrame, notes: Notes, rejects: Rejects) -> pl.DataFrame:
     table = screen_ids(table, "item", rejects, lambda row: {"item": row["item"]})
-    if "categories" not in table.columns:
-        labels = pl.lit([], pl.List(pl.String))
-    elif table["categories"].dtype == pl.List:
-        labels = pl.col("categories").cast(pl.List(pl.String))
-    else:
-        labels = pl.col("categories").str.split(separator) if separator else pl.concat_list("categories")
+    labels = pl.col("categories") if "categories" in table.columns else pl.lit([], pl.List(pl.String))
     labels = labels.list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
     found = table.select(
         pl.col("item").alias("raw_id"),

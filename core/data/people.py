@@ -8,6 +8,7 @@ import polars as pl
 
 from core.data.events import PLACEHOLDERS
 from core.data.intake import Notes
+from core.errors import UsageError
 
 _AGES = range(1, 121)
 _AGE = re.compile(r"(\d{1,3})(?:[.,]\d*)?\s*(?:years?|yrs?|y|yo|y/o|ans|años|jahre)?(?: old)?\.?", re.IGNORECASE)
@@ -18,32 +19,60 @@ _GENDERS = {
     "F": ("f", "female", "woman", "women", "girl", "feminine", "w", "frau", "weiblich", "femme", "féminin"),
 }
 _GENDER = {word: code for code, words in _GENDERS.items() for word in words}
+_LARGEST = 3.4e38  # of a rating, which is kept as float32
 _SAMPLES = 2
 
 Read = Callable[[str], tuple[object, str]]  # the value, or None and the kind of what is not read
 
 
-def id_column(column: pl.Series) -> pl.Series:
-    """A column of ids as text or numbers that `events.id_of` judges; other types as text."""
+def id_column(column: pl.Series, place: str) -> pl.Series:
+    """A column of ids as text that `events.id_of` judges; what it would refuse one by one is refused whole.
+
+    Raises:
+        UsageError: for a type that holds no ids; `place` names the file and the column.
+    """
     kind = column.dtype
-    if kind == pl.Binary:
-        texts = [None if value is None else _bytes(value) for value in column.to_list()]
-        return pl.Series(column.name, texts, dtype=pl.String)
+    if kind.is_temporal() or kind == pl.Boolean:
+        raise UsageError(f"{place} holds {kind}; want ids: texts or whole numbers")
     if kind.is_integer() or kind.is_float():
         return _numbers_as_text(column)
-    return column.cast(pl.String)
+    return _plain(column, place)
 
 
-def text(column: pl.Series) -> pl.Series:
-    """A column as text, whole numbers without a fraction; lists and dates stay what they are."""
+def text(column: pl.Series, place: str) -> pl.Series:
+    """A column as text, whole numbers without a fraction.
+
+    Raises:
+        UsageError: for lists and structures.
+    """
+    found = _plain(column, place).str.strip_suffix("\0")  # which marks what no id may be
+    return found.str.replace(r"^([+-]?\d+)\.0+$", "$1") if column.dtype.is_numeric() else found
+
+
+def labels(column: pl.Series, separator: str | None, place: str) -> pl.Series:
+    """A column of texts, or of lists of them, as lists of texts; a text is taken apart at the separator, if any.
+
+    Raises:
+        UsageError: for lists of lists, and structures.
+    """
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    if column.dtype == pl.List:
+        if (inner := column.explode()).dtype != pl.String:
+            _plain(inner.clear(), place)
+        return column.cast(pl.List(pl.String))
+    found = _plain(column, place).to_frame("text")
+    whole = pl.col("text").str.split(separator) if separator else pl.concat_list("text")
+    return found.select(whole)["text"]
+
+
+def _plain(column: pl.Series, place: str) -> pl.Series:
     kind = column.dtype
-    if kind == pl.List or kind.is_temporal() or kind == pl.String:
-        return column
+    if kind.is_nested() or kind == pl.Object:
+        raise UsageError(f"{place} holds {kind}; want one text or number a row")
     if kind == pl.Binary:
         return pl.Series(column.name, [None if v is None else _bytes(v) for v in column.to_list()], dtype=pl.String)
-    return (
-        column.cast(pl.String).str.replace(r"^([+-]?\d+)\.0+$", "$1") if kind.is_numeric() else column.cast(pl.String)
-    )
+    return column.cast(pl.String)
 
 
 def _numbers_as_text(column: pl.Series) -> pl.Series:
@@ -102,9 +131,10 @@ def read_number(said: str) -> tuple[float | None, str]:
     if _placeholder(said):
         return None, "placeholder"
     try:
-        return float(said.replace(",", ".")), ""
+        number = float(said.replace(",", "."))
     except ValueError:
         return None, "no number"
+    return (number, "") if abs(number) <= _LARGEST else (None, "out of range")
 
 
 def placeholder_ids(events: pl.DataFrame) -> Iterable[str]:

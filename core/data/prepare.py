@@ -18,7 +18,7 @@ from core.data import datasets, intake, rejects, texts, vocabulary
 from core.data.adding import adopt
 from core.data.dataset import Dataset, RawTables
 from core.data.protocol import Protocol
-from core.errors import LlmcfError, UsageError, check_choice
+from core.errors import LlmcfError, check_choice, from_json
 from core.progress import say
 from core.result import Estimate, Result
 from core.settings import LATEST, Workspace
@@ -158,7 +158,7 @@ def _run_on_spark(job: Any, path: Path) -> dict[str, Any]:
         words = "\n".join(line for line in done.stderr.splitlines()[-8:])
         raise LlmcfError(f"Spark failed on {settings.spark_master()}:\n{words}") from None
     if "error" in account:
-        raise (UsageError if account["exit_code"] == UsageError.exit_code else LlmcfError)(account["error"])
+        raise from_json(account["error"])
     return account["done"]
 
 

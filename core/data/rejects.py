@@ -135,12 +135,14 @@ def judge(rejects: Rejects, limit: float, place: Path, refused: Path) -> None:
     bad = None if torn else _too_many(rejects, limit)
     rejects.write(refused if torn or bad else place)
     if torn:
-        told = _listed(rejects.counts())
-        raise UsageError(f"a file ends early ({told}; see {refused}); get it again, or take the rest: --max-rejects 1")
+        where = rejects.told()["truncated"]["samples"][0]
+        raise UsageError(f"a file ends early ({where}; see {refused}); get it again, or take the rest: --max-rejects 1")
     if bad:
         file, dropped, lines, kinds = bad
+        most = max(kinds, key=lambda kind: kinds[kind])
         raise UsageError(
-            f"{dropped:,} of {lines:,} lines ({dropped / lines:.1%}){file} cannot be used: {_listed(kinds)}; "
+            f"{dropped:,} of {lines:,} lines ({dropped / lines:.1%}){file} cannot be used: {_listed(kinds)} "
+            f"({KINDS[most]}, such as {rejects.told()[most]['samples'][0]}); "
             f"--max-rejects allows {limit:.1%}; see {refused}"
         )
 

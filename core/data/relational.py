@@ -21,7 +21,8 @@ from core.contracts import DAY, SPLITS
 from core.data import protocol, vocabulary
 from core.data.engines import DuckDb, Engine, Spark
 from core.data.protocol import HELD_OUT, Protocol
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, UsageError, as_json
+from core.torchrun import end_with_parent
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _ENGINES = {"duckdb": DuckDb, "spark": Spark}
@@ -49,12 +50,20 @@ class Job:
 def run(job: Job) -> dict[str, Any]:
     """Write interactions.parquet and rows.parquet into the job's folder; return what was counted.
 
+    The vocabulary grows once it is known that nothing is refused; if it has grown otherwise meanwhile, all starts over.
     Negatives come from what was taken before the protocol's end. `took_everything` names, by their own ids, users to
     whom that leaves none: their rows have no negatives, and all others keep their numbers.
 
     Raises:
         UsageError: if nothing is left before the protocol's end, or a split would be empty.
     """
+    while (made := _made(job)) is None:
+        pass
+    return made
+
+
+def _made(job: Job) -> dict[str, Any] | None:
+    """The same; None if somebody else has grown the vocabulary meanwhile."""
     rules = job.protocol
     with storage.scratch_folder(Path(job.folder) / ".scratch") as scratch:
         engine = _ENGINES[job.engine](scratch)
@@ -67,6 +76,8 @@ def run(job: Job) -> dict[str, Any]:
         placed = protocol.sequences(happened, engine.read("users", users.select(["raw_id", "user"])), on_sale, rules)
         placed = engine.stage("placed", _with_splits(placed, rules))
         everything = _check(placed, len(items), rules)
+        if not all(_given(job.dataset, kind, table) for kind, table in (("user", users), ("item", items))):
+            return None
         calendar = engine.read("calendar", _calendar(placed, items["first_day"].to_numpy()))
         drawn = _negatives(engine, protocol.requests(placed, calendar, len(items), rules), placed, on_sale, rules.seed)
         count = _integer(placed.count())
@@ -90,7 +101,7 @@ _TYPES = {pa.string(): "string", pa.int64(): "int64", pa.int32(): "int32", pa.in
 def _appeared(dataset: str, happened: Table, kind: str) -> pa.Table:
     """`raw_id`, the vocabulary row, `sale` and `first_day` of everybody who appeared, in that order."""
     found = protocol.appearances(happened, kind).to_pyarrow()
-    rows = vocabulary.grow(dataset, f"{kind}s", found["raw_id"].to_pylist())
+    rows = vocabulary.numbered(dataset, f"{kind}s", found["raw_id"].to_pylist())
     return pa.table(
         {
             "raw_id": found["raw_id"].cast(pa.string()),
@@ -99,6 +110,13 @@ def _appeared(dataset: str, happened: Table, kind: str) -> pa.Table:
             "first_day": found["timestamp"].to_numpy() // DAY,
         }
     )
+
+
+def _given(dataset: str, kind: str, appeared: pa.Table) -> bool:
+    """Whether the vocabulary now gives everybody the rows that `_appeared` has assumed."""
+    raw_ids = appeared["raw_id"].to_pylist()
+    rows = vocabulary.grow(dataset, f"{kind}s", raw_ids)
+    return [rows[raw_id] for raw_id in raw_ids] == appeared[kind].to_pylist()
 
 
 def _with_splits(placed: Table, rules: Protocol) -> Table:
@@ -164,11 +182,12 @@ def _integer(value: Any) -> int:
 
 
 def main() -> None:
-    """Run one job; the last line of stdout is its account, or the message of a user's mistake."""
+    """Run one job; the last line of stdout is its account, or the error for the user. It ends with its parent."""
+    end_with_parent()
     try:
         account = {"done": run(Job.load(Path(sys.argv[1])))}
     except LlmcfError as error:
-        account = {"error": str(error), "exit_code": error.exit_code}
+        account = {"error": as_json(error)}
     print(json.dumps(account))
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from core.data import people
 from core.data.events import PLACEHOLDERS, SKEW
 from core.data.rejects import Rejects
 from core.errors import UsageError
@@ -13,6 +14,8 @@ _NUMBERS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 UNITS = (*_NUMBERS, "iso")
 _PLAUSIBLE = 631_152_000  # 1990-01-01
 _FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_SHORT_ZONES = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")  # +02, as PostgreSQL writes it
+_MOMENT = pl.Datetime("us", "UTC")
 
 
 def seconds(events: pl.DataFrame, unit: str, rejects: Rejects, file: str) -> pl.DataFrame:
@@ -22,9 +25,9 @@ def seconds(events: pl.DataFrame, unit: str, rejects: Rejects, file: str) -> pl.
         UsageError: if the times make sense in another unit only.
     """
     column = events["timestamp"]
-    read = _typed(column) if column.dtype.is_temporal() else _written(column.cast(pl.String), unit)
+    read = column.dt.epoch("s") if column.dtype.is_temporal() else _written(column, unit)
     if not column.dtype.is_temporal():
-        _check_unit(column.cast(pl.String), read, unit, file)
+        _check_unit(column, read, unit, file)
     text = pl.col("timestamp").cast(pl.String).str.strip_chars()
     events = events.with_columns(_seconds=read)
     unread = pl.col("_seconds").is_null() & (text.fill_null("") != "")
@@ -35,20 +38,30 @@ def seconds(events: pl.DataFrame, unit: str, rejects: Rejects, file: str) -> pl.
     return events.filter(~unread).drop("timestamp").rename({"_seconds": "timestamp"})
 
 
-def _typed(column: pl.Series) -> pl.Series:
-    if column.dtype == pl.Date:
-        return column.cast(pl.Datetime("us")).dt.epoch("s")
-    if not isinstance(column.dtype, pl.Datetime):
-        raise UsageError(f"the column of times holds {column.dtype}; want dates, texts or numbers")
-    zoned = column.dt.convert_time_zone("UTC") if column.dtype.time_zone else column
-    return zoned.dt.epoch("s")
+def column(stored: pl.Series, place: str) -> pl.Series:
+    """A column of times as moments of UTC, or as texts that `seconds` reads; without a zone UTC is meant.
+
+    Raises:
+        UsageError: for a type that holds no times; `place` names the file and the column.
+    """
+    kind = stored.dtype
+    if kind == pl.Date:
+        return stored.cast(_MOMENT)
+    if isinstance(kind, pl.Datetime):
+        zoned = stored if kind.time_zone else stored.dt.replace_time_zone("UTC")
+        return zoned.dt.convert_time_zone("UTC").cast(_MOMENT)
+    if kind.is_temporal() or kind == pl.Float32 or kind == pl.Boolean:
+        why = ", which has no digits left for seconds" if kind == pl.Float32 else ""
+        raise UsageError(f"{place} holds {kind}{why}; want dates, texts or numbers")
+    return people.text(stored, place)
 
 
 def _written(column: pl.Series, unit: str) -> pl.Series:
     text = pl.col("text").str.strip_chars()
     if unit == "iso":
+        text = text.str.replace(r"(:\d\d),(\d+)", "$1.$2")
         read = pl.coalesce(
-            text.str.to_datetime("%+", time_zone="UTC", strict=False),
+            *(text.str.to_datetime(form, time_zone="UTC", strict=False) for form in ("%+", *_SHORT_ZONES)),
             *(text.str.to_datetime(form, strict=False).dt.replace_time_zone("UTC") for form in _FORMATS),
             text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime).dt.replace_time_zone("UTC"),
         ).dt.epoch("s")

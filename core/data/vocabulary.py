@@ -33,6 +33,14 @@ def rows(dataset: str, kind: str) -> dict[str, int]:
     return _rows(load(dataset, kind))
 
 
+def numbered(dataset: str, kind: str, raw_ids: Iterable[str]) -> dict[str, int]:
+    """The rows that `grow` would give now, without giving them."""
+    found = rows(dataset, kind)
+    for raw_id in raw_ids:
+        found.setdefault(raw_id, len(found) + FIRST_ID)
+    return found
+
+
 def grow(dataset: str, kind: str, raw_ids: Iterable[str]) -> dict[str, int]:
     """The row of every known raw id, after those of `raw_ids` that were not known got the next rows, in order.
 

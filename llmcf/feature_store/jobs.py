@@ -93,6 +93,7 @@ def materialize(ws: Workspace) -> Result:
 def push(ws: Workspace, lines: Iterable[str | bytes], *, now: float | None = None) -> Result:
     """Take new interactions (JSON lines of raw ids) into the offline and the online history.
 
+    While one release of the features replaces another, both get them: the one that answers, and the one that will.
     Safe to repeat, and a repeat completes what a killed push began: an event that is known, up to a day in the future,
     or late (older than the user's newest in the prepared data) is counted and left out; others may come in any order.
     New users and items get rows of the vocabulary, so that they are served at once. `now` is a Unix time.
@@ -100,7 +101,7 @@ def push(ws: Workspace, lines: Iterable[str | bytes], *, now: float | None = Non
     Raises:
         UsageError: for a line that is no event; then nothing is taken.
     """
-    registry.require_applied(ws)
+    registry.take_pushes(ws)
     start, latest = time.monotonic(), time.time() if now is None else now
     events = pushes.parse(lines, now=latest)
     with registry.locked(ws), ledger.locked(ws):
@@ -125,9 +126,8 @@ def push(ws: Workspace, lines: Iterable[str | bytes], *, now: float | None = Non
 
 def _judged(ws: Workspace, events: list[Event], latest: float) -> pushes.Account:
     """Which of the events can be taken, found before anything is kept of them."""
-    known = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
-    users = pushes.numbered(known["users"], (event.user for event in events))
-    items = pushes.numbered(known["items"], (event.item for event in events))
+    users = vocabulary.numbered(ws.dataset, "users", (event.user for event in events))
+    items = vocabulary.numbered(ws.dataset, "items", (event.item for event in events))
     timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), users, items)
     timelines.replay(ledger.events(ws))
     return timelines.append(events, now=latest)
@@ -229,7 +229,8 @@ def _push_online(ws: Workspace, states: pa.Table) -> None:
     with storage.scratch_folder(ws.path(".push")) as scratch:
         path = scratch / "states.parquet"
         pq.write_table(newest, path)
-        registry.run(ws, "push", "interactions", str(path))
+        for folder in registry.take_pushes(ws):
+            registry.run(ws, "push", "interactions", str(path), folder=folder)
 
 
 def _span(data: Path) -> tuple[datetime, datetime]:

@@ -4,7 +4,6 @@ It belongs to the data set, not to a workspace: a pushed event counts in the wor
 ones, until the raw files hold it. `taken_of` tells what a user has taken, in the prepared data or pushed since.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from threading import Lock
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from core import settings, storage
 from core.data import tables, vocabulary
 from core.data.events import Event
 from core.settings import LATEST, Workspace
+from core.storage import Stamp
 
 SCHEMA = pa.schema(
     [
@@ -32,7 +33,6 @@ SCHEMA = pa.schema(
 )
 Items = NDArray[np.int64]
 _NOTHING = np.empty(0, dtype=np.int64)
-_Stamp = tuple[int, int, int] | None
 
 
 def path(ws: Workspace) -> Path:
@@ -51,14 +51,20 @@ def events(ws: Workspace) -> list[Event]:
     Those are the ones that it or an earlier workspace took, and those that happened before its end. What the prepared
     data holds by now is still among them.
     """
+    columns = (_counting(ws)[name].to_pylist() for name in ("user", "item", "timestamp"))
+    return [Event(*row) for row in zip(*columns, strict=True)]
+
+
+def _counting(ws: Workspace) -> pa.Table:
+    """The rows of `events`."""
     if not path(ws).exists():
-        return []
-    end = float("inf") if ws.as_of == LATEST else datetime.fromisoformat(ws.as_of).replace(tzinfo=UTC).timestamp()
-    return [
-        Event(row["user"], row["item"], row["timestamp"])
-        for row in pq.read_table(path(ws)).to_pylist()
-        if row["timestamp"] < end or _day(row["as_of"]) <= _day(ws.as_of)
-    ]
+        return SCHEMA.empty_table()
+    everything = pq.read_table(path(ws))
+    if ws.as_of == LATEST:
+        return everything
+    end = int(datetime.fromisoformat(ws.as_of).replace(tzinfo=UTC).timestamp())
+    # Days in ISO form sort as text, and "latest" comes after all of them.
+    return everything.filter((pc.field("timestamp") < end) | (pc.field("as_of") <= ws.as_of))
 
 
 def add(ws: Workspace, new: Iterable[Event]) -> None:
@@ -97,7 +103,7 @@ def taken(ws: Workspace) -> dict[int, Items]:
 class _Taken:
     """Interactions sorted by user, and what was pushed of each user."""
 
-    stamps: tuple[_Stamp, _Stamp]
+    stamps: tuple[Stamp | None, Stamp | None]
     user: Items
     item: Items
     pushed: dict[int, Items]
@@ -113,8 +119,9 @@ _kept: dict[Path, _Taken] = {}
 
 def _taken(ws: Workspace) -> _Taken:
     prepared = ws.path("data", "interactions.parquet")
-    stamps = _stamp(prepared), _stamp(path(ws))
     found = _kept.get(ws.root)
+    there = storage.stamp(prepared) or (found and found.stamps[0])  # where a folder is replaced in two renames
+    stamps = there, storage.stamp(path(ws))
     if found is not None and found.stamps == stamps:
         return found
     with _lock:
@@ -128,24 +135,18 @@ def _taken(ws: Workspace) -> _Taken:
 
 
 def _pushed(ws: Workspace) -> dict[int, Items]:
-    new = events(ws)
-    if not new:
+    """Made without a dictionary of all users and items: after each push a request waits for it."""
+    new = _counting(ws)
+    if not new.num_rows:
         return {}
-    users, items = (vocabulary.rows(ws.dataset, kind) for kind in ("users", "items"))
-    found: dict[int, list[int]] = {}
-    for one in new:
-        found.setdefault(users[one.user], []).append(items[one.item])
-    return {user: np.array(rows, dtype=np.int64) for user, rows in found.items()}
+    user, item = (_rows_of(ws, kind, new[column]) for kind, column in (("users", "user"), ("items", "item")))
+    order = np.argsort(user, kind="stable")
+    users, starts = np.unique(user[order], return_index=True)
+    return dict(zip(users.tolist(), np.split(item[order], starts[1:]), strict=True))
 
 
-def _stamp(file: Path) -> _Stamp:
-    try:
-        found = os.stat(file)  # noqa: PTH116 - in every request
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def _day(as_of: str) -> str:
-    """Days in ISO form sort as text; `latest` comes after all of them."""
-    return "9999-99-99" if as_of == LATEST else as_of
+def _rows_of(ws: Workspace, kind: str, raw_ids: pa.ChunkedArray) -> Items:
+    known = vocabulary.load(ws.dataset, kind)
+    known = known.filter(pc.is_in(known["raw_id"], value_set=raw_ids.unique()))  # pyright: ignore[reportAttributeAccessIssue]
+    places = pc.index_in(raw_ids, value_set=known["raw_id"]).to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
+    return known["row"].to_numpy()[places]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from core.contracts import DAY, FIRST_ID
+from core.contracts import DAY
 from core.data import dated, events, features
 from core.data.events import Event
 from core.data.histories import Attributes, user_states
@@ -33,24 +33,29 @@ def parse(lines: Iterable[str | bytes], *, now: float) -> list[Event]:
     """
     found = []
     for number, line in enumerate(lines, start=1):
+        text = ""
         try:
             text = line.decode() if isinstance(line, bytes) else line
             if text := text.removeprefix("\ufeff").strip() if number == 1 else text.strip():
                 found.append(_event(json.loads(text), now))
         except (ValueError, RecursionError) as error:  # of UTF-8, of JSON, of a field
-            raise UsageError(f"event on line {number}: {_told(error)}; want objects such as {_EXAMPLE}") from None
+            raise UsageError(f"event on line {number}: {_told(error, text)}; want objects such as {_EXAMPLE}") from None
     return found
 
 
-def _told(error: Exception) -> str:
+def _told(error: Exception, text: str) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{text[:80]!a} is no JSON ({error.msg} at character {error.pos + 1:,})"
     if isinstance(error, UnicodeDecodeError):
         return f"byte 0x{error.object[error.start]:02X} is not UTF-8 in {ascii(error.object[:80])[1:]}"
-    return "is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    return str(error) if isinstance(error, events.NoEventError) else f"{text[:80]!a} holds a number without end"
 
 
 def _event(value: Any, now: float) -> Event:
     if not isinstance(value, dict):
-        raise ValueError(f"{value!a:.80} is no object")
+        raise events.NoEventError("not_an_object", f"{value!a:.80} is no object")
     return events.event(*(value.get(name) for name in ("user", "item", "timestamp")), now=now)
 
 
@@ -61,10 +66,14 @@ class Timeline:
     items: list[int]
     times: list[int]
     prepared: int
+    taken: set[tuple[int, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.taken = set(zip(self.items, self.times, strict=True))
 
     def why_not(self, item: int, timestamp: int) -> str | None:
         """Why an event cannot be taken: it is there already, or older than the prepared data's newest."""
-        if (item, timestamp) in zip(self.items, self.times, strict=True):
+        if (item, timestamp) in self.taken:
             return "duplicate"
         return "late" if self.prepared and timestamp < self.times[self.prepared - 1] else None
 
@@ -73,6 +82,7 @@ class Timeline:
         place = bisect_right(self.times, timestamp)
         self.items.insert(place, item)
         self.times.insert(place, timestamp)
+        self.taken.add((item, timestamp))
         return place < len(self.times) - 1
 
 
@@ -164,14 +174,6 @@ class Timelines:
         first, last = np.searchsorted(self._columns["user"], [user, user + 1])
         items, times = (self._columns[name][first:last].tolist() for name in ("item", "timestamp"))
         return Timeline(items, times, prepared=len(items))
-
-
-def numbered(known: dict[str, int], names: Iterable[str]) -> dict[str, int]:
-    """`known` with rows for new names that the vocabulary would give them, without growing it."""
-    found = dict(known)
-    for name in names:
-        found.setdefault(name, len(found) + FIRST_ID)
-    return found
 
 
 def _items(line: Timeline) -> list[int]:

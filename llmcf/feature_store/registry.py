@@ -117,18 +117,53 @@ def serving(ws: Workspace) -> Path:
     return before if not (feast / MATERIALIZED).exists() and (before / MATERIALIZED).exists() else feast
 
 
+def take_pushes(ws: Workspace) -> list[Path]:
+    """The folders whose rows a push adds to: of the release that answers, and of the one that is to follow it.
+
+    Raises:
+        Missing: if there is none of today's feature_repo/ and online store.
+    """
+    wanted = release(ws)
+    alike = [name for name in wanted if name != "project"]  # built anew, it is another project with the same columns
+    found = []
+    for folder in dict.fromkeys([ws.path("feast"), serving(ws)]):
+        applied = _read(folder / APPLIED)
+        if applied and all(applied[name] == wanted[name] for name in alike):
+            found.append(folder)
+    if not found:
+        require_applied(ws)
+    return found
+
+
+def materialized(ws: Workspace, folder: Path | None = None) -> dict[str, Any]:
+    """What is online, by materialized.json of the folder that serves, or of another of the workspace.
+
+    Raises:
+        Missing: if the online store was never filled, or by another version.
+    """
+    remedy = tables.remedy(ws, "features materialize")
+    found = _read((folder or serving(ws)) / MATERIALIZED)
+    if found is None:
+        raise Missing("the online store is empty", remedy)
+    if UNTIL not in found:
+        raise Missing("the online store was filled by another version", remedy)
+    return found
+
+
 def forget(ws: Workspace) -> None:
     """Remove the workspace's rows from Redis, if that is where they are; SQLite's go with the folder."""
-    old, redis = marker(ws, APPLIED), settings.redis_connection()
-    if not old or old["online_store"] != "redis":
-        return
-    if redis is None or connection_digest(redis) != old["connection"]:
-        say(f"the rows of {old['project']} stay in a Redis that LLMCF_REDIS does not name")
-        return
-    with locked(ws):
-        run(ws, "teardown")
-        for name in (MATERIALIZED, APPLIED):
-            ws.path("feast", name).unlink(missing_ok=True)
+    redis = settings.redis_connection()
+    for folder in (ws.path("feast"), ws.path(BEFORE)):
+        old = _read(folder / APPLIED)
+        if not old or old["online_store"] != "redis":
+            continue
+        if redis is None or connection_digest(redis) != old["connection"]:
+            say(f"the rows of {old['project']} stay in a Redis that LLMCF_REDIS does not name")
+            continue
+        with locked(ws):
+            run(ws, "teardown", folder=folder)
+            for name in (MATERIALIZED, APPLIED):
+                (folder / name).unlink(missing_ok=True)
 
 
 def run(ws: Workspace, *job: str, folder: Path | None = None) -> None:

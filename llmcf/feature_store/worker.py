@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.torchrun import end_with_parent
 from llmcf.feature_store.opening import open_store
 
 REPO = Path()
@@ -66,6 +67,8 @@ JOBS = {"apply": apply, "teardown": teardown, "join": join, "materialize": mater
 
 
 def main() -> None:
+    """Run one job; it ends with the verb that asked for it, whose lock is free from then on."""
+    end_with_parent()
     sys.path.insert(0, str(REPO.absolute()))  # feature_repo's modules import each other flat
     warnings.simplefilter("ignore")
     with redirect_stdout(sys.stderr):  # Feast prints in colours

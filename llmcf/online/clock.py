@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from core.data import datasets
 from core.errors import UsageError
-from core.settings import Workspace
 from llmcf.feature_store.registry import UNTIL
 
 
-def now_for(ws: Workspace, materialized: Mapping[str, Any], given: datetime | None) -> float:
+def now_for(materialized: Mapping[str, Any], given: datetime | None, *, live: bool) -> float:
     """The reader's clock in Unix seconds.
 
     Raises:
@@ -24,4 +22,4 @@ def now_for(ws: Workspace, materialized: Mapping[str, Any], given: datetime | No
         if given.tzinfo is None:
             raise UsageError(f"the time {given.isoformat()} has no zone; give one, e.g. {given.isoformat()}+00:00")
         return given.timestamp()
-    return time.time() if datasets.find(ws.dataset).live else float(materialized[UNTIL])
+    return time.time() if live else float(materialized[UNTIL])

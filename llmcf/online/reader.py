@@ -4,7 +4,6 @@ Feast's registry says which views and fields a request reads (`user_request`, `i
 counts; the rows are read past Feast's response building (llmcf/online/rows.py).
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,13 @@ from numpy.typing import NDArray
 
 from core import storage
 from core.contracts import DAY, DENSE, PAD
-from core.data import tables
+from core.data import datasets, tables
 from core.errors import Missing
 from core.progress import say
 from core.settings import Workspace
+from core.storage import Stamp
 from llmcf.feature_store import registry
 from llmcf.feature_store.opening import open_store
-from llmcf.feature_store.registry import UNTIL
 from llmcf.online.clock import now_for
 from llmcf.online.rows import open_rows
 from llmcf.online.table import Read, Table
@@ -37,13 +36,11 @@ if TYPE_CHECKING:
 
 USER, ITEM = "user_request", "item_request"  # feature services
 LEADS = {USER: "user_history", ITEM: "item_attributes"}  # without this view's row nothing is known
-# Rows that change within a release are not kept, however briefly: a push or a new popularity is then read by every
-# process at once, and what they cost is one query.
 RANKING = "ranking"  # the service whose on-demand view the training join ran
+# Rows of other views change within a release and are not kept, however briefly: a push or a new popularity is then
+# read by every process at once, and what they cost is one query.
 IMMUTABLE = frozenset({"item_attributes"})
 CACHED_ROWS = 65_536  # a view; about 1 kB each
-
-_Stamp = tuple[int, int, int]  # of a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +50,8 @@ class _Opened:
     `applied` is applied.json's stamp: a release that is applied again is another store, even under the same name.
     """
 
-    stamp: _Stamp
-    applied: _Stamp | None
+    stamp: Stamp
+    applied: Stamp | None
     materialized: Mapping[str, Any]
     tables: Mapping[str, Table]
     on_demand: Callable[["DataFrame"], "DataFrame"]
@@ -74,12 +71,13 @@ class OnlineFeatures:
     def __init__(self, ws: Workspace, now: datetime | None = None, *, cached_rows: int = CACHED_ROWS) -> None:
         self._ws, self._now, self._cached_rows = ws, now, cached_rows
         self._marker = ws.path("feast", registry.MATERIALIZED)
-        self._popular: tuple[_Stamp | None, list[int]] = (None, [])
+        self._popular: tuple[Stamp | None, list[int]] = (None, [])
         self._lock = Lock()
         folder = registry.serving(ws)
-        self._opened = self._open(_stamp(folder / registry.MATERIALIZED), folder)
+        self._opened = self._open(storage.stamp(folder / registry.MATERIALIZED), folder)
         self.stale: Counter[str] = Counter()
-        now_for(ws, self._opened.materialized, now)
+        self._live = datasets.find(ws.dataset).live
+        self._clock(self._opened)
 
     def user(self, user: int) -> dict[str, Any] | None:
         """The fields of `user_request`: `history` (padded left), `activity`, `profile`, `age` ...; None if unknown."""
@@ -92,14 +90,14 @@ class OnlineFeatures:
     def read(self, service: str, ids: Sequence[int]) -> Read:
         """The same with the number of stale rows a view."""
         opened = self._current()
-        found = opened.tables[service].read(ids, now_for(self._ws, opened.materialized, self._now))
+        found = opened.tables[service].read(ids, self._clock(opened))
         if found.stale:
             self._report(found.stale)
         return found
 
     def today(self) -> int:
         """The reader's day, counted from 1970-01-01: an archive's stopped with its data."""
-        return int(now_for(self._ws, self._opened.materialized, self._now)) // DAY
+        return int(self._clock(self._opened)) // DAY
 
     def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> NDArray[np.float32]:
         """The as-of features of candidates in the order of `contracts.DENSE`, (C, J); 0 where nothing is known.
@@ -126,10 +124,13 @@ class OnlineFeatures:
     def popular(self, count: int) -> list[int]:
         """The items most taken lately, most first: what a stranger is shown. Sorted once a release."""
         path = registry.serving(self._ws) / "data" / "item_popularity.parquet"
-        stamp = _stamp(path)
+        stamp = storage.stamp(path)
         if stamp is not None and stamp != self._popular[0]:
             self._popular = stamp, _by_popularity(path)
         return self._popular[1][:count]
+
+    def _clock(self, opened: _Opened) -> float:
+        return now_for(opened.materialized, self._now, live=self._live)
 
     def _report(self, stale: Mapping[str, int]) -> None:
         with self._lock:
@@ -140,21 +141,18 @@ class OnlineFeatures:
 
     def _current(self) -> _Opened:
         """What is materialized now; an absent marker means that a release is being replaced."""
-        stamp = _stamp(self._marker)
+        stamp = storage.stamp(self._marker)
         if stamp and stamp != self._opened.stamp:
             with self._lock:
                 if stamp != self._opened.stamp:
                     self._opened = self._open(stamp, self._ws.path("feast"), self._opened)
         return self._opened
 
-    def _open(self, stamp: _Stamp | None, folder: Path, before: _Opened | None = None) -> _Opened:
-        remedy = tables.remedy(self._ws, "features materialize")
+    def _open(self, stamp: Stamp | None, folder: Path, before: _Opened | None = None) -> _Opened:
+        materialized = registry.materialized(self._ws, folder)
         if stamp is None:
-            raise Missing("the online store is empty", remedy)
-        materialized = storage.read_json(folder / registry.MATERIALIZED)
-        if UNTIL not in materialized:
-            raise Missing("the online store was filled by another version", remedy)
-        applied = _stamp(folder / registry.APPLIED)
+            raise Missing("the online store was filled only now", tables.remedy(self._ws, "features materialize"))
+        applied = storage.stamp(folder / registry.APPLIED)
         if before and before.applied == applied:
             return replace(before, stamp=stamp, materialized=materialized)
         store = open_store(folder)
@@ -176,11 +174,3 @@ def _by_popularity(path: Path) -> list[int]:
     newest = states.group_by("item", use_threads=False).aggregate([("popularity_30d", "last"), ("popularity", "last")])
     keys = [("popularity_30d_last", "descending"), ("popularity_last", "descending"), ("item", "ascending")]
     return newest.sort_by(keys)["item"].to_pylist()
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - in every request
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size

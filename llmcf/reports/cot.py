@@ -92,7 +92,7 @@ def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
 
 
 def summarise(found: dict[str, Any]) -> dict[str, Any]:
-    """Means, the figures that reports and issues quote."""
+    """Means, the figures that reports quote."""
     flags = Counter(flag for some in found["flags"] for flag in some)
     texts = len(found["text"])
     return {

@@ -29,7 +29,7 @@ from llmcf.serving.triton_server import run_triton
 _MODEL_CODE = PROJECT / "triton_models" / "onnx_model.py"
 # What writes a release; the runs have stamps of their own.
 CODE = (
-    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories", "data/vocabulary")),
+    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories", "data/texts", "data/vocabulary")),
     *("ict", "ranking", "retrieval_stage", "triton_models/onnx_model.py"),
     *(f"llmcf/serving/{name}.py" for name in ("assemble", "catalogue", "manifest", "refresh", "triton_config")),
 )
@@ -90,11 +90,14 @@ def example_collection(ws: Workspace, choices: Mapping[str, Choice]) -> dict[str
 
 
 def current(plan: Plan) -> Release | None:
-    """The newest release of the data set, if it was made from the same and Milvus still holds what it names."""
+    """The newest release of the data set, if it was made from the same, is whole and Milvus holds what it names."""
     from ict import milvus
 
     release = releases.newest(plan.ws.dataset)
     if release is None or release.source != plan.source or release.home != home_id():
+        return None
+    if path := release.damaged():
+        say(f"{path} is not as it was made: release {release.number} is made anew")
         return None
     with milvus.connect(plan.ws) as client:
         there = milvus.names(client)

@@ -1,6 +1,5 @@
 """Names for vocabulary rows: the items of a release, and the users of its data set, however new."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 
 from core import storage
 from core.contracts import FIRST_ID
-from core.data import tables, vocabulary
+from core.data import tables, texts, vocabulary
 from core.settings import Workspace
 from llmcf.serving import manifest
 from llmcf.serving.manifest import Release
@@ -33,7 +32,7 @@ class Catalogue:
             release.folder / manifest.CATALOGUE, SCHEMA, f"llmcf export --dataset {release.dataset}"
         )
         rows, raw_ids, titles = (table[name].to_pylist() for name in SCHEMA.names)
-        named = [title or raw_id for title, raw_id in zip(titles, raw_ids, strict=True)]
+        named = [texts.name(title, raw_id) for title, raw_id in zip(titles, raw_ids, strict=True)]
         return cls(dict(zip(rows, raw_ids, strict=True)), dict(zip(rows, named, strict=True)))
 
 
@@ -51,7 +50,7 @@ class Users:
     def __init__(self, dataset: str) -> None:
         self._dataset = dataset
         self._lock = Lock()
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: storage.Stamp | None = None
         self._rows: dict[str, int] = {}
         self._ids: list[str] = []
         self._refresh()
@@ -70,13 +69,9 @@ class Users:
 
     def _refresh(self) -> None:
         path = vocabulary.path(self._dataset, "users")
-        try:
-            found = os.stat(path)  # noqa: PTH116 - in a stranger's request
-        except FileNotFoundError:
-            return
-        stamp = (found.st_mtime_ns, found.st_ino)
+        stamp = storage.stamp(path)
         with self._lock:
-            if stamp != self._stamp:
+            if stamp and stamp != self._stamp:
                 table = pq.read_table(path)
                 self._ids = table["raw_id"].to_pylist()
                 self._rows = dict(zip(self._ids, table["row"].to_pylist(), strict=True))

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core import steps
-from core.contracts import RETRIEVAL_FRAMEWORKS
+from core.contracts import FRAMEWORKS, RECIPES, RETRIEVAL_FRAMEWORKS
 from core.data.tables import remedy
 from core.errors import check_choice
+from core.progress import say
 from core.result import Result
 from core.settings import Workspace
+from llmcf.feature_store import registry
 from llmcf.serving import assemble, releases
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.manifest import Release
@@ -25,12 +27,15 @@ def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True
     """Make a release of two trained runs, unless the newest is just that, and with `promote` make it live.
 
     Raises:
-        UsageError: for a run that no release can serve.
-        LlmcfError: if a run or the CoT index is missing, naming the verb, or the release does not answer as its models.
+        UsageError: for a run that no training makes or no release can serve.
+        LlmcfError: if a run, the CoT index or, with `promote`, the online store is missing, naming the verb, or the
+            release does not answer as its models.
     """
-    check_choice("framework of the user tower", tower.framework, RETRIEVAL_FRAMEWORKS)
+    _check(ranker, tower)
+    if promote:
+        registry.materialized(ws)
     choices, start = {"ranker": ranker, "user_vector": tower}, time.monotonic()
-    with releases.locked():
+    with releases.making(ws.dataset):
         runs = _runs(ws, choices)
         collections = assemble.example_collection(ws, choices)
         made_from = steps.Step(folder=ws.root, config=[str(ws), runs, collections], code=assemble.CODE)
@@ -41,17 +46,33 @@ def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True
             write={"ranker": lambda *to: _ranker(ws, ranker, *to), "user_vector": lambda *to: _tower(ws, tower, *to)},
             collections=collections,
         )
-        found = assemble.current(plan)
-        release = found or assemble.make(plan)
-        if promote:
-            releases.promote(release)
-            prune(ws.dataset)
-    return result("export", release, skipped=found is not None, live=promote, seconds=time.monotonic() - start)
+        return released("export", plan, start, promote=promote)
 
 
-def result(verb: str, release: Release, *, skipped: bool, live: bool, seconds: float) -> Result:
-    """What a verb that made a release tells of it."""
-    stages = release.stages
+def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
+    """Make the release, unless the newest is just that, with `promote` make it live, and tell of it."""
+    found = assemble.current(plan)
+    release = found or assemble.make(plan)
+    if promote:
+        _promote(release)
+    return _result(verb, release, skipped=found is not None, seconds=time.monotonic() - start)
+
+
+def _promote(release: Release) -> None:
+    """Not one that people have left for another: whoever repeats the verb may not know that."""
+    with releases.locked():
+        if releases.was_left(release):
+            say(
+                f"release {release.number} is just that, and another was chosen since it was live; "
+                f"`llmcf release promote --dataset {release.dataset} --release {release.number}` makes it live again"
+            )
+            return
+        releases.promote(release)
+        prune(release.dataset)
+
+
+def _result(verb: str, release: Release, *, skipped: bool, seconds: float) -> Result:
+    stages, pointer = release.stages, releases.pointer(release.dataset)
     return Result(
         verb=verb,
         workspace=release.workspace,
@@ -62,12 +83,24 @@ def result(verb: str, release: Release, *, skipped: bool, live: bool, seconds: f
         artifacts={"release": str(release.folder)},
         details={
             "release": release.number,
-            "live": live,
+            "live": pointer is not None and pointer.release == release.number,
             **{model: f"{stage.backbone} {stage.framework} {stage.recipe}" for model, stage in stages.items()},
             "collections": release.collections,
             "inputs": {model: [tensor.name for tensor in stage.inputs] for model, stage in stages.items()},
         },
     )
+
+
+def _check(ranker: Choice, tower: Choice) -> None:
+    from ranking import registry as rankers
+    from retrieval_stage import registry as towers
+
+    check_choice("ranker", ranker.backbone, rankers.MODELS)
+    check_choice("framework", ranker.framework, FRAMEWORKS)
+    check_choice("retriever", tower.backbone, towers.MODELS)
+    check_choice("framework of the user tower", tower.framework, RETRIEVAL_FRAMEWORKS)
+    for choice in (ranker, tower):
+        check_choice("recipe", choice.recipe, RECIPES)
 
 
 def _runs(ws: Workspace, choices: Mapping[str, Choice]) -> list[str]:

@@ -5,8 +5,9 @@ import time
 from core.markdown import table
 from core.progress import say
 from core.result import Result
-from llmcf.serving import held, pruning, releases
-from llmcf.serving.manifest import Release
+from llmcf.feature_store import registry
+from llmcf.serving import held, manifest, pruning, releases
+from llmcf.serving.manifest import Release, Unreadable
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
 
@@ -16,11 +17,9 @@ def listing(dataset: str) -> Result:
     start, found = time.monotonic(), releases.pointer(dataset)
     live, before = (found.release, found.before) if found else (None, [])
     rows = []
-    for one in releases.of(dataset):
-        state = "live" if one.number == live else "was live" if one.number in before else ""
-        stages = [f"{stage.backbone} {stage.framework} {stage.recipe}" for stage in one.stages.values()]
-        origin = f"weights of {one.refreshed}" if one.refreshed else "trained"
-        rows.append([str(one.number), state, one.created, one.order, one.as_of, *stages, origin])
+    for number in releases.numbers(dataset):
+        state = "live" if number == live else "was live" if number in before else ""
+        rows.append([str(number), *_row(dataset, number, state)])
     head = ["release", "state", "made", "order", "as of", "ranker", "user tower", "weights"]
     text = (
         "\n".join(table(head, rows))
@@ -40,16 +39,29 @@ def listing(dataset: str) -> Result:
     )
 
 
+def _row(dataset: str, number: int, state: str) -> list[str]:
+    """All but the number; of a release that cannot be read, why."""
+    try:
+        one = Release.read(manifest.folder(dataset, number))
+    except Unreadable as error:
+        return [", ".join(filter(None, (state, f"unreadable: {error.why}"))), *[""] * 6]
+    stages = [f"{stage.backbone} {stage.framework} {stage.recipe}" for stage in one.stages.values()]
+    origin = f"weights of {one.refreshed}" if one.refreshed else "trained"
+    return [state, one.created, one.order, one.as_of, *stages, origin]
+
+
 def promote(dataset: str, number: int) -> Result:
     """Make a release live after a canary on a server of its own; what serves goes on meanwhile.
 
     Raises:
         UsageError: if there is no such release.
-        LlmcfError: if it is of another home, names what Milvus does not hold, or does not answer as it should; the
-            live one stays.
+        LlmcfError: if it is of another home, has a damaged file or no online store to read, names what Milvus does not
+            hold, or does not answer as it should; the live one stays.
     """
     start = time.monotonic()
     release = releases.require(dataset, number)
+    release.require_whole()
+    registry.materialized(release.workspace)
     held.check(release)
     say(f"trying release {number} on a Triton server")
     with run_triton(release.models) as server:
@@ -70,12 +82,12 @@ def rollback(dataset: str) -> Result:
 def prune(dataset: str, keep: int) -> Result:
     """Remove all but `keep` releases and what only they read."""
     start = time.monotonic()
-    with releases.locked():
+    with releases.making(dataset), releases.locked():
         gone = pruning.prune(dataset, keep)
     return Result(
         verb="release prune",
         seconds=time.monotonic() - start,
-        details={"dataset": dataset, "removed": [one.number for one in gone], "kept": releases.numbers(dataset)},
+        details={"dataset": dataset, "removed": gone, "kept": releases.numbers(dataset)},
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from core import settings, storage
 from core.contracts import CONTRACT, TRITON_MODELS, Tensor
 from core.data import tables
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 from core.settings import Workspace
 
 FILE = "release.json"
@@ -19,6 +19,21 @@ MODELS = "models"
 CATALOGUE = "catalogue.parquet"
 TRAINED = "trained"
 ITEM_VECTORS = "item_vectors"  # the tensor of that name in the file that holds them
+
+
+class Unreadable(LlmcfError):  # noqa: N818 - reads better where it is raised
+    """A release that cannot be served from here.
+
+    Args:
+        what: what is the matter and what to do, as a sentence; `why` says it in two words, for lists.
+    """
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(what, why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +81,7 @@ class Release:
         item_vectors: the file with the items' text vectors, which examples are found by; "" where no graph reads them.
         encoder: what made the items' text vectors and the examples', which graphs or their tables read; "" for none.
         knowledge_encoder: what made those of KAR's texts.
-        features: the Feast project and the digest of feature_repo/ when it was made.
+        features: the Feast project and the digest of feature_repo/ when it was made; loading compares the digest.
         refreshed: number of the release whose trained weights it froze anew; None for trained runs.
     """
 
@@ -125,22 +140,62 @@ class Release:
         options = " ".join(f"--{name} {value}" for name, value in words.items())
         return f"{tables.remedy(self.workspace, 'export')} {options}"
 
+    def damaged(self) -> Path | None:
+        """A file of its graphs that is not as it was made, if there is one."""
+        for model, stage in self.stages.items():
+            for name, digest in stage.sha256.items():
+                path = self.models / model / str(stage.version) / name
+                if not path.is_file() or storage.sha256(path) != digest:
+                    return path
+        return None
+
+    def require_whole(self) -> None:
+        """Raises Missing if one is damaged, naming it: a canary's two answers would come from the same bad file."""
+        if path := self.damaged():
+            raise Missing(f"{path} is not as it was made", self.remedy)
+
     def write(self, place: Path) -> None:
         storage.write_json(place / FILE, asdict(self))
 
     @classmethod
     def read(cls, place: Path) -> "Release":
-        """Raises LlmcfError if the manifest is of another contract, or none."""
+        """Raises Unreadable if the manifest is of another contract, or none, or not there."""
         try:
             value = storage.read_json(place / FILE)
             if value["contract"] != CONTRACT:
-                raise LlmcfError(
-                    f"{place} keeps to contract {value['contract']}, and {CONTRACT} is served here; export it again"
+                raise Unreadable(
+                    f"{place} keeps to contract {value['contract']}, and {CONTRACT} is served here; "
+                    f"`llmcf export --dataset {place.parent.name}` makes a new one",
+                    f"contract {value['contract']}",
                 )
             stages = {model: Stage.of(value["stages"][model]) for model in TRITON_MODELS}
             return cls(**{**value, "stages": stages})
+        except OSError as error:
+            raise Unreadable(f"{error.filename} cannot be read ({error.strerror}); remove {place}", FILE) from error
         except (KeyError, TypeError, ValueError) as error:
-            raise LlmcfError(f"{place / FILE} is no manifest of a release ({error!r}); remove {place}") from error
+            what = f"{place / FILE} is no manifest of a release ({error!r}); remove {place}"
+            raise Unreadable(what, "no manifest") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a release needs of its home: the names of Milvus collections, and the workspace, None if it cannot be told.
+
+    Every contract says it in the same words, so that what an older or a newer release needs is not removed.
+    """
+
+    number: int
+    workspace: Workspace | None
+    collections: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, place: Path) -> "Claim":
+        try:
+            value = storage.read_json(place / FILE)
+            ws = Workspace(value["dataset"], value["order"], value["as_of"])
+            return cls(int(place.name), ws, frozenset(value["collections"].values()))
+        except (AttributeError, KeyError, TypeError, ValueError, OSError, LlmcfError):
+            return cls(int(place.name), None)
 
 
 def root(dataset: str) -> Path:

@@ -1,7 +1,8 @@
 """The online path: from a user's id to items with scores and the evidence they rest on.
 
 Feast -> in-context examples -> user vector on Triton -> item search -> examples of each candidate -> ranker on Triton,
-all candidates in one batch. What a release needs is read once; a request then touches Feast and Triton only.
+all candidates in one batch. What a release needs is read once; a request then asks the online store and Triton, and
+looks whether the vocabulary of users, the ledger of pushes and the prepared data are still the files it has read.
 Suffixes: C candidates, K examples, L history length, W width of the user vector.
 """
 
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
+from core.progress import say
+from llmcf.feature_store import registry
 from llmcf.feature_store.ledger import taken_of
 from llmcf.serving import held
 from llmcf.serving.answers import Answer, Evidence, Recommendation
@@ -75,7 +78,8 @@ class Person:
 class Recommender:
     """A release in memory: names, item vectors, examples (None where no graph reads them), feature reader.
 
-    Nothing of it changes with what lies in the workspace later; only users' states and what they take do.
+    What the graphs rank and the names of it stay as they were loaded; users' states, what they have taken, the features
+    of items and what is popular are as the home has them at each request.
     """
 
     release: Release
@@ -96,6 +100,7 @@ class Recommender:
         from llmcf.online.reader import OnlineFeatures
 
         items, examples = _load_collections(release)
+        _tell_of_other_features(release)
         return cls(
             release=release,
             catalogue=Catalogue.load(release),
@@ -215,6 +220,16 @@ class Recommender:
                 )
             )
         return found
+
+
+def _tell_of_other_features(release: Release) -> None:
+    """The weights know the features as feature_repo/ defined them when the release was made."""
+    made_with = release.features.get("repo")
+    if made_with and made_with != registry.materialized(release.workspace)["release"]["repo"]:
+        say(
+            f"the online store of {release.workspace.root} was filled by another feature_repo/ than release "
+            f"{release.number} was made with: its features may mean something else to the weights"
+        )
 
 
 def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | None]":

@@ -14,11 +14,11 @@ from core.data.tables import remedy
 from core.errors import LlmcfError, Missing, UsageError
 from core.result import Result
 from core.settings import LATEST, Workspace
+from llmcf.feature_store import registry
 from llmcf.serving import assemble, manifest, releases
 from llmcf.serving.assemble import Choice, Made, Plan
-from llmcf.serving.export import result
+from llmcf.serving.export import released
 from llmcf.serving.manifest import Release
-from llmcf.serving.pruning import prune
 
 
 def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
@@ -26,11 +26,15 @@ def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
 
     Raises:
         UsageError: if `ws` is of another data set, or of an earlier day than the weights.
-        Missing: if it lacks something, or has texts of another encoder; names the verb.
+        Missing: if it lacks something, or has texts of another encoder, or with `promote` an online store that was
+            never filled; names the verb.
     """
     _check(base, ws)
+    if promote:
+        registry.materialized(ws)
     start = time.monotonic()
-    with releases.locked():
+    with releases.making(ws.dataset):
+        releases.read(base.dataset, base.number)  # it may have been removed while this waited
         choices = {
             model: Choice(backbone=one.backbone, framework=one.framework, recipe=one.recipe, seed=one.seed)
             for model, one in base.stages.items()
@@ -51,12 +55,7 @@ def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
             collections=collections,
             refreshed=base.number,
         )
-        found = assemble.current(plan)
-        release = found or assemble.make(plan)
-        if promote:
-            releases.promote(release)
-            prune(ws.dataset)
-    return result("release refresh", release, skipped=found is not None, live=promote, seconds=time.monotonic() - start)
+        return released("release refresh", plan, start, promote=promote)
 
 
 def _check(base: Release, ws: Workspace) -> None:

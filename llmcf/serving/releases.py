@@ -7,40 +7,71 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from core import settings, storage
 from core.errors import LlmcfError, Missing, UsageError
 from core.homes import home_id
+from core.progress import say
 from core.settings import Workspace
 from llmcf.serving import manifest
-from llmcf.serving.manifest import Release
+from llmcf.serving.manifest import Claim, Release, Unreadable
 
 KEEP = 3  # releases of a data set, the live one among them, that can be served again
+_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointer:
-    """Which release is live. `before` lists what was live earlier, oldest first; `last` is the highest number given."""
+    """Which release is live.
+
+    Args:
+        last: the highest number given.
+        before: what was live earlier, oldest first: the way back.
+        left: what was rolled back from, and is not made live again but by name.
+    """
 
     release: int
     versions: dict[str, int]
     last: int
     before: list[int] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
     changed: str = ""
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """One process at a time changes the repository."""
-    settings.triton_models().mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.triton_models() / ".releases.lock"):
+def making(dataset: str) -> Iterator[None]:
+    """One process at a time makes or removes releases of a data set. It takes minutes, in which pointers may move."""
+    with _alone(f".making-{dataset}.lock", f"another process makes or removes a release of {dataset}"):
         yield
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """One process at a time moves a pointer or removes what one may be moved to. Held for moments only."""
+    with _alone(".releases.lock", "another process promotes, rolls back or removes a release"):
+        yield
+
+
+@contextmanager
+def _alone(name: str, why: str) -> Iterator[None]:
+    """Hold a lock of the repository; after a moment of waiting, say what for."""
+    settings.triton_models().mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.triton_models() / name)
+    try:
+        lock.acquire(timeout=_PATIENCE_S)
+    except Timeout:
+        say(f"waiting: {why} (its lock is {lock.lock_file})")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def datasets() -> list[str]:
@@ -54,7 +85,7 @@ def numbers(dataset: str) -> list[int]:
 
 
 def read(dataset: str, number: int) -> Release:
-    """Raises UsageError if there is no such release."""
+    """Raises UsageError if there is no such release, Unreadable if it cannot be served from here."""
     known = numbers(dataset)
     if number not in known:
         listed = ", ".join(map(str, known)) or "none"
@@ -63,8 +94,19 @@ def read(dataset: str, number: int) -> Release:
 
 
 def of(dataset: str) -> list[Release]:
-    """The releases of a data set, oldest first."""
-    return [read(dataset, number) for number in numbers(dataset)]
+    """The releases of a data set that can be read, oldest first."""
+    found = []
+    for number in numbers(dataset):
+        with suppress(Unreadable):  # another contract's, no release, or removed just now
+            found.append(Release.read(manifest.folder(dataset, number)))
+    return found
+
+
+def claims(dataset: str) -> list[Claim]:
+    """What each release of a data set needs, of those that cannot be read too; one removed just now is left out."""
+    folders = [manifest.folder(dataset, number) for number in numbers(dataset)]
+    found = [(folder, Claim.read(folder)) for folder in folders]
+    return [claim for folder, claim in found if claim.workspace or folder.exists()]
 
 
 def pointer(dataset: str) -> Pointer | None:
@@ -80,9 +122,8 @@ def live(dataset: str) -> Release | None:
 
 
 def newest(dataset: str) -> Release | None:
-    """The release that was made last, live or not."""
-    known = numbers(dataset)
-    return read(dataset, known[-1]) if known else None
+    """The release that was made last of those that can be read, live or not."""
+    return max(of(dataset), key=lambda one: one.number, default=None)
 
 
 def require(dataset: str, number: int | None = None) -> Release:
@@ -104,26 +145,41 @@ def require(dataset: str, number: int | None = None) -> Release:
 
 
 def next_number(dataset: str) -> int:
-    """A number that was never given before."""
-    found = pointer(dataset)
-    return 1 + max([*numbers(dataset), found.last if found else 0])
+    """A number that was never given before, whatever was removed since."""
+    found, note = pointer(dataset), _last_file(dataset)
+    noted = storage.read_json(note)["last"] if note.exists() else 0
+    return 1 + max([noted, *numbers(dataset), found.last if found else 0])
 
 
 @contextmanager
 def staged(dataset: str, number: int) -> Iterator[Path]:
-    """An empty folder to fill and to try; it becomes the release by one rename if the block ends well."""
+    """An empty folder to fill and to try; it becomes the release by one rename if the block ends well.
+
+    Its number is noted just before, so that it is not given again when the release is removed.
+    """
     for left_over in manifest.root(dataset).glob(".*"):  # of a killed run
-        shutil.rmtree(left_over)
+        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
     with storage.atomic_folder(manifest.folder(dataset, number)) as folder:
         yield folder
+        storage.write_json(_last_file(dataset), {"last": number})
+
+
+def was_left(release: Release) -> bool:
+    """Whether it was live, and people then chose another: by a rollback, or by promoting that one."""
+    found = pointer(release.dataset)
+    return found is not None and release.number != found.release and release.number in {*found.before, *found.left}
 
 
 def promote(release: Release) -> None:
-    """Make a release live: first the pointer, then the link that follows it. Repeating it mends a killed one."""
-    found = pointer(release.dataset)
+    """Make a release live: first the pointer, then the link that follows it. Repeating it mends a killed one.
+
+    Raises:
+        UsageError: if it is not there any more.
+    """
+    release, found = read(release.dataset, release.number), pointer(release.dataset)
     if found is None or found.release != release.number:
         before = [*found.before, found.release] if found else []
-        _point(release, [number for number in before if number != release.number])
+        _point(release, before, found.left if found else [])
     _link(release.dataset)
 
 
@@ -131,65 +187,74 @@ def rollback(dataset: str) -> Release:
     """Make live what was live before, and return it.
 
     Raises:
-        LlmcfError: if nothing is live, or nothing that was live before is kept.
+        LlmcfError: if nothing is live, or nothing that was live before is kept and can be read.
     """
-    found, kept = pointer(dataset), set(numbers(dataset))
+    found, there = pointer(dataset), {one.number: one for one in of(dataset)}
     if found is None:
         raise Missing(f"no release of {dataset} is live", _how_to_get_one(dataset))
-    before = [number for number in found.before if number in kept]
+    before = [number for number in found.before if number in there]
     if not before:
         raise LlmcfError(
             f"no release of {dataset} that was live before {found.release} is kept; "
             f"`llmcf release list --dataset {dataset}` shows those there are"
         )
-    release = read(dataset, before[-1])
-    _point(release, before[:-1])
+    release = there[before[-1]]
+    _point(release, before[:-1], [*found.left, found.release])
     _link(dataset)
     return release
 
 
 def kept(dataset: str, keep: int = KEEP) -> set[int]:
-    """What pruning leaves: the live one, those it can be rolled back to, the newest; `keep` numbers together."""
-    found = pointer(dataset)
-    there = numbers(dataset)
-    wanted = [found.release, *reversed(found.before)] if found else []
-    ordered = [number for number in (*wanted, *reversed(there)) if number in there]
+    """What pruning leaves: the live one, those it can be rolled back to, the newest; `keep` numbers together.
+
+    Those that cannot be read come last.
+    """
+    found, there, readable = pointer(dataset), numbers(dataset), {one.number for one in of(dataset)}
+    live, before = ([found.release], found.before) if found else ([], [])
+    others = sorted([*reversed(before), *reversed(there)], key=lambda number: number not in readable)
+    ordered = [number for number in (*live, *others) if number in there]
     return set(list(dict.fromkeys(ordered))[: max(keep, 1)])
 
 
-def prune(dataset: str, keep: int = KEEP) -> list[Release]:
-    """Remove all releases but `kept`; returns those removed. Their collections are left to the caller."""
-    gone = [read(dataset, number) for number in numbers(dataset) if number not in kept(dataset, keep)]
-    for release in gone:
-        storage.remove(release.folder)
+def prune(dataset: str, keep: int = KEEP) -> list[int]:
+    """Remove all releases but `kept`; returns the numbers of those removed. Their collections are the caller's."""
+    stay = kept(dataset, keep)
+    gone = [number for number in numbers(dataset) if number not in stay]
+    for number in gone:
+        storage.remove(manifest.folder(dataset, number))
     return gone
 
 
-def collections(workspace: Workspace) -> set[str]:
-    """The Milvus collections that releases of a workspace name."""
-    named = [one.collections.values() for one in of(workspace.dataset) if one.workspace == workspace]
-    return {name for names in named for name in names}
-
-
 def pinned() -> set[tuple[Workspace, str]]:
-    """What the releases there are need: their workspaces, each with a collection it reads, or "" for the folder."""
-    found = [release for dataset in datasets() for release in of(dataset)]
-    return {(one.workspace, name) for one in found for name in ("", *one.collections.values())}
+    """What the releases there are need: their workspaces, each with a collection it reads, or "" for the folder.
+
+    Raises:
+        LlmcfError: if one does not say it, as nothing can be removed safely then.
+    """
+    found = set()
+    for dataset in datasets():
+        for one in claims(dataset):
+            if one.workspace is None:
+                place = manifest.folder(dataset, one.number)
+                raise LlmcfError(f"{place} does not say which workspace it reads; remove it if nothing serves it")
+            found |= {(one.workspace, name) for name in ("", *one.collections)}
+    return found
 
 
 def _how_to_get_one(dataset: str) -> str:
-    known = numbers(dataset)
-    if known:
-        return f"llmcf release promote --dataset {dataset} --release {known[-1]}"
+    if known := newest(dataset):
+        return f"llmcf release promote --dataset {dataset} --release {known.number}"
     return f"llmcf export --dataset {dataset}"
 
 
-def _point(release: Release, before: Sequence[int]) -> None:
+def _point(release: Release, before: Sequence[int], left: Sequence[int]) -> None:
+    others = [[number for number in numbers if number != release.number] for numbers in (before, left)]
     found = Pointer(
         release=release.number,
         versions=release.versions,
-        last=max([release.number, *numbers(release.dataset)]),
-        before=list(before),
+        last=next_number(release.dataset) - 1,
+        before=others[0],
+        left=others[1],
         changed=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
     storage.write_json(_pointer_file(release.dataset), asdict(found))
@@ -206,6 +271,10 @@ def _link(dataset: str) -> None:
     beside.unlink(missing_ok=True)
     beside.symlink_to(target)
     beside.replace(link)
+
+
+def _last_file(dataset: str) -> Path:
+    return manifest.root(dataset) / "last.json"
 
 
 def _pointer_file(dataset: str) -> Path:

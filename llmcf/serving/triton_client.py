@@ -5,6 +5,7 @@ HTTP, because its Python client is quicker than gRPC's: 0.59 against 0.70 ms for
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,7 +93,7 @@ class Client:
             yield
         except InferenceServerException as error:
             raise LlmcfError(f"Triton refused {what}: {error.message()}") from error
-        except OSError as error:
+        except (OSError, HTTPException) as error:  # the latter where the connection ends within an answer
             raise Unavailable(
                 f"no Triton answers at {self._server.address} ({error}); see {self._server.log}"
             ) from error

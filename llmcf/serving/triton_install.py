@@ -68,10 +68,8 @@ def _ask(python: Path) -> dict[str, str]:
     """Where the environment's interpreter keeps its libraries and packages, and PyTriton's version."""
     answer = subprocess.run([python, "-I", "-c", _QUESTION], capture_output=True, text=True, check=False)
     if answer.returncode != 0:
-        raise LlmcfError(
-            f"the triton environment is damaged ({answer.stderr.strip().splitlines()[-1]}); "
-            "remove its folder and run `make env-triton`"
-        )
+        last = (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
+        raise LlmcfError(f"the triton environment is damaged ({last}); remove its folder and run `make env-triton`")
     return json.loads(answer.stdout)
 
 

@@ -4,6 +4,7 @@ The server ends with the thread that started it, even if that is killed: the ker
 --pdeathsig`). What it reads lies behind links in a folder of its own (llmcf/serving/triton_runtime.py).
 """
 
+import fcntl
 import http.client
 import itertools
 import os
@@ -17,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from core import settings
 from core.contracts import TRITON_MODELS
@@ -162,6 +164,7 @@ def _start(
         "--exit-timeout-secs=10",
     ]
     with log.open("wb") as stream:
+        _mark_as_used(stream)
         process = subprocess.Popen(
             command,
             env=installation.environment,
@@ -177,8 +180,24 @@ def _new_log() -> Path:
     folder = settings.runs() / "triton"
     folder.mkdir(parents=True, exist_ok=True)
     for old in sorted(folder.glob("*.log"))[: -(_LOGS - 1)]:
-        old.unlink(missing_ok=True)
+        if not _is_used(old):
+            old.unlink(missing_ok=True)
     return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{next(_counter)}.log"
+
+
+def _mark_as_used(log: BinaryIO) -> None:
+    """A lock that the server inherits with its output, so that it holds for as long as the server lives."""
+    with suppress(OSError):  # a disk that knows no locks
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_used(log: Path) -> bool:
+    try:
+        with log.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
 
 
 def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], within_s: float) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from core import contracts
-from core.contracts import FRAMEWORKS, ORDERS, RECIPES
+from core.contracts import FRAMEWORKS, ORDERS, RECIPES, RETRIEVAL_FRAMEWORKS
 from core.data.kept import BUILT_IN
 
 
@@ -22,6 +22,9 @@ Order = Annotated[
 AsOf = Annotated[str, typer.Option(help="Use only data before this day, 00:00 UTC (2026-01-31), or all: latest.")]
 Recipe = Annotated[str, typer.Option(help=f"Under which rules: {_choices(RECIPES)}.")]
 Framework = Annotated[str, typer.Option(help=f"How the LLM's knowledge enters: {_choices(FRAMEWORKS)}.")]
+RetrievalFramework = Annotated[
+    str, typer.Option("--framework", help=f"How the LLM's knowledge enters: {_choices(RETRIEVAL_FRAMEWORKS)}.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in this verb.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only estimate time, memory and disk.")]

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from core.contracts import RETRIEVAL_FRAMEWORKS
+from core.errors import check_choice
 from core.result import Result
 from llmcf.show import run
 from llmcf.verbs import options as opt
@@ -66,7 +68,7 @@ def retrieve_train(
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
     model: Annotated[str, typer.Option(help=f"Backbone: {', '.join(RETRIEVAL_MODELS)}.")] = "sasrec",
-    framework: opt.Framework = "llm-cf",
+    framework: opt.RetrievalFramework = "llm-cf",
     recipe: opt.Recipe = opt.RECIPE,
     seed: opt.Seed = opt.SEED,
     epochs: opt.Epochs = None,
@@ -76,7 +78,8 @@ def retrieve_train(
     """Train a retrieval model; prints HIT@k and NDCG@k over the whole catalogue."""
     from retrieval_stage import trainer
 
-    check_names(recipe=recipe, framework=framework)
+    check_names(recipe=recipe)
+    check_choice("framework", framework, RETRIEVAL_FRAMEWORKS)
     place = workspace(dataset, order, as_of)
     run(
         lambda: trainer.train(place, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs),

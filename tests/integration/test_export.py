@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core import steps
+from core import steps, storage
 from core.data import tables
 from core.errors import LlmcfError, Missing, UsageError
 from core.result import Result
 from core.settings import Workspace
 from ict import milvus, onnx
 from ict.examples import ExampleSet
-from llmcf.serving import assemble, export, refresh, releases
+from llmcf.feature_store import registry
+from llmcf.serving import assemble, export, listing, refresh, releases
 from llmcf.serving.assemble import Choice
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
@@ -29,6 +31,7 @@ from retrieval_stage import trainer as retrieval_trainer
 from retrieval_stage.export import kept_run
 from retrieval_stage.items import KIND, ItemReplica
 from tests.in_memory import item_vectors, knowledge, write_cot_set
+from tests.synthetic_release import write_release
 
 pytestmark = pytest.mark.integration
 CHOICE = {"framework": "llm-cf", "recipe": "strict", "seed": 1}
@@ -41,9 +44,15 @@ def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
     write_examples(own, every=5)
     ranking_trainer.train(own, model="deepfm", epochs=1, **CHOICE)
     retrieval_trainer.train(own, model="sasrec", epochs=1, **CHOICE)
+    fill_online_store(own)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMCF_TRITON_MODELS", str(tmp_path_factory.mktemp("models")))
         yield own
+
+
+def fill_online_store(ws: Workspace) -> None:
+    """As far as a promotion looks."""
+    storage.write_json(ws.path("feast", registry.MATERIALIZED), {"release": registry.release(ws), registry.UNTIL: 0})
 
 
 def write_examples(ws: Workspace, every: int) -> None:
@@ -115,6 +124,36 @@ def test_nothing_is_made_twice(ws: Workspace, first: Result) -> None:
     assert again.skipped
     assert again.details["release"] == first.details["release"]
     assert again.artifacts == first.artifacts
+
+
+def test_nothing_goes_live_that_has_no_online_store(ws: Workspace, first: Result) -> None:
+    base = releases.require(ws.dataset, first.details["release"])
+    ways = (export_again, partial(refresh.refresh, base), lambda ws: listing.promote(ws.dataset, base.number))
+    ws.path("feast", registry.MATERIALIZED).unlink()
+    try:
+        for make_live in ways:
+            with pytest.raises(Missing, match=r"store is empty; run `llmcf features materialize --dataset movielens"):
+                make_live(ws)
+        assert export_again(ws, promote=False).skipped
+    finally:
+        fill_online_store(ws)
+
+
+def test_what_was_rolled_back_is_not_made_live_by_repeating(
+    ws: Workspace, first: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = write_release(ws)
+    monkeypatch.setattr(assemble, "current", lambda plan: newer)
+    assert export_again(ws, promote=False).details["live"], "as the pointer says"
+    releases.rollback(ws.dataset)
+    again = export_again(ws)
+    assert (again.details["release"], again.details["live"]) == (newer.number, False)
+    assert f"`llmcf release promote --dataset {ws.dataset} --release {newer.number}`" in capsys.readouterr().err
+    assert releases.require(ws.dataset).number == first.details["release"]
+    releases.promote(newer)
+    assert export_again(ws).details["live"]
+    releases.promote(releases.read(ws.dataset, 1))
+    shutil.rmtree(newer.folder)
 
 
 def test_triton_serves_what_was_exported(ws: Workspace, first: Result) -> None:

@@ -172,13 +172,34 @@ def test_a_new_user_and_a_new_item_are_online_at_once(filled):
 def test_a_repeated_push_writes_the_same_states_again(filled, monkeypatch):
     """A push that was killed before its states were online is mended by sending it again."""
     sent = []
-    monkeypatch.setattr(registry, "run", lambda ws, *job: sent.append(pq.read_table(job[2]).to_pylist()))
+    monkeypatch.setattr(registry, "run", lambda ws, *job, folder: sent.append(pq.read_table(job[2]).to_pylist()))
     user = tables.users(filled)["raw_id"][2].as_py()
     lines = [event(user, "3", LATER), event(user, "4", LATER + 1)]
     first, again = (jobs.push(filled, lines, now=NOW).details for _ in range(2))
     assert (first["accepted"], again["accepted"], again["left_out"]["duplicate"]) == (2, 0, 2)
     assert sent[0] == sent[1]
     assert [state["user"] for state in sent[0]] == [4]  # the newest state only
+
+
+def test_a_push_between_apply_and_materialize_is_read_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    ws = Workspace("movielens-100k", "shuffled-ties")
+    for seed in (1, 2):  # other data, and so another release of the features
+        prepare(ws, source=official_files.write(tmp_path / str(seed), users=12, items=40, seed=seed), seed=7)
+        features.build(ws)
+        jobs.apply(ws)
+        if seed == 1:
+            jobs.materialize(ws)
+    online, user = OnlineFeatures(ws), tables.users(ws)["raw_id"][0].as_py()
+    jobs.push(ws, [event(user, "3", LATER)], now=NOW)
+    pushed = vocabulary.rows(ws.dataset, "items")["3"]
+    assert history(ws, 2)[-1] == pushed
+    state = online.user(2)
+    assert state and state["history"][-1] == pushed
+    jobs.materialize(ws)
+    state = online.user(2)
+    assert state and state["history"] == history(ws, 2)
+    assert history(ws, 2)[-1] == pushed
 
 
 def test_a_push_of_something_else_takes_nothing(filled):

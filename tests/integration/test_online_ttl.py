@@ -1,19 +1,19 @@
 """The clock and the TTL of online reads, on a store that Feast has filled."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from core import steps, storage
-from core.contracts import ITEM_DENSE
-from core.data import features, tables
+from core.contracts import DAY, ITEM_DENSE
+from core.data import datasets, features, tables
 from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llmcf.feature_store import jobs, registry
-from llmcf.online import clock
 from llmcf.online.reader import ITEM, USER, OnlineFeatures
 from tests import official_files
 
@@ -52,8 +52,10 @@ def test_an_archives_clock_stands_where_its_states_end(ws):
 
 
 def test_a_live_data_set_is_read_by_the_wall_clock(ws, monkeypatch):
-    monkeypatch.setattr(clock.datasets, "find", lambda name: SimpleNamespace(live=True))
+    monkeypatch.setattr(datasets, "find", lambda name: SimpleNamespace(live=True))
     online = OnlineFeatures(ws)
+    monkeypatch.setattr(datasets, "find", lambda name: pytest.fail("looked up in a request"))
+    assert online.today() == int(time.time()) // DAY
     assert online.user(2) is None  # states of the nineties
     assert online.stale == {"user_history": 1}
 

@@ -9,7 +9,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import psutil
@@ -315,6 +317,70 @@ def test_a_kept_server_is_found_and_a_signal_ends_it(kept: subprocess.Popen[byte
     assert not psutil.pid_exists(running.server.pid)
 
 
+def test_a_kept_server_is_asked_what_it_has_loaded(
+    server: Server, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_release(WS, seed=4, live=False)
+    monkeypatch.setattr(serve, "running", lambda _: serve.Running(server, other.models, other.number))
+    with serve.connect(other) as used:
+        assert used.http_port != server.http_port
+        check(used, other)
+
+
+def test_of_two_that_start_at_once_one_is_refused_and_the_other_stays_known(
+    kept: subprocess.Popen[bytes], release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has looked before the first was written down."""
+    looks = iter([None])
+    look = serve.running
+    monkeypatch.setattr(serve, "running", lambda dataset: next(looks, look(dataset)))
+    monkeypatch.setattr(serve, "_CHECK_EVERY_S", 0.01)
+    monkeypatch.setattr(serve, "_ask", lambda *_: pytest.fail("it serves"))
+    with pytest.raises(LlmcfError, match="release 1 is already served"):
+        serve.serve(release)
+    assert look(WS.dataset) is not None
+
+
+def test_the_note_of_another_server_stays(release: Release, server: Server) -> None:
+    """Machines that share a home have one note; who ends strikes out its own."""
+    mine, other = (serve.Running(replace(server, pid=pid), release.models, 1) for pid in (1, 2))
+    serve._write_down(mine, WS.dataset)
+    serve._write_down(other, WS.dataset)
+    serve._strike_out(mine, WS.dataset)
+    assert serve._noted(WS.dataset) == other
+    serve._strike_out(other, WS.dataset)
+    assert serve._noted(WS.dataset) is None
+
+
+class Hoarse(Canary):
+    """A canary whose first questions find no answer in time."""
+
+    def __init__(self, silent: int) -> None:
+        self.silent = silent
+
+    def check(self, server: Server) -> None:
+        self.silent -= 1
+        if self.silent >= 0:
+            raise Unavailable("timed out")
+
+
+def test_one_late_answer_ends_no_server_and_two_do(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "_AGAIN_S", 0.01)
+    serve._ask(Hoarse(1), server, Event())
+    with pytest.raises(Unavailable):
+        serve._ask(Hoarse(2), server, Event())
+
+
+def test_the_log_of_a_running_server_is_kept(server: Server) -> None:
+    for number in range(triton_server._LOGS + 3):
+        (server.log.parent / f"9{number:03}.log").touch()
+    made = triton_server._new_log()
+    assert server.log.exists()
+    assert len(list(made.parent.glob("9*.log"))) == triton_server._LOGS - 1
+    for path in made.parent.glob("9*.log"):
+        path.unlink()
+
+
 def test_a_killed_verb_takes_its_server_along(kept: subprocess.Popen[bytes], release: Release) -> None:
     running = serve.running(WS.dataset)
     assert running is not None
@@ -348,5 +414,5 @@ def test_two_data_sets_are_served_side_by_side(kept: subprocess.Popen[bytes], re
 
 def test_a_server_of_another_release_is_found_out(server: Server, release: Release) -> None:
     another = write_release(WS, seed=3, live=False)
-    with pytest.raises(LlmcfError, match="serves ranker 1, user_vector 1, and the release is ranker 2, user_vector 2"):
+    with pytest.raises(LlmcfError, match=r"serves ranker 1, user_vector 1, and the release is ranker 3, user_vector 3"):
         check(server, another)

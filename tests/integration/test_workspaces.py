@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from core import settings, storage
+from core.contracts import CONTRACT
 from core.data import features
 from core.data.prepare import prepare
-from core.errors import UsageError
+from core.errors import LlmcfError, UsageError
 from core.settings import PROJECT, Workspace
 from ict import milvus
 from llmcf import workspaces
 from llmcf.feature_store import jobs, redis_address, registry
+from llmcf.serving import manifest
 from tests import official_files
 from tests.redis_server import RedisServer
 from tests.synthetic_release import write_release
@@ -106,6 +108,39 @@ def test_what_a_release_names_is_never_touched(days: list[Workspace]) -> None:
         assert milvus.versions(client, days[0], "items") == [collection]
     (line,) = [each for each in workspaces.listing(None).details["workspaces"] if each["releases"]]
     assert (line["as_of"], line["releases"]) == ("2026-01-01", [1])
+
+
+def test_a_release_that_is_made_during_the_question_keeps_its_day(days: list[Workspace]) -> None:
+    def confirm(_: str) -> bool:
+        write_release(days[0], collections={})
+        return True
+
+    done = workspaces.prune(keep=1, dataset=None, order=None, dry_run=False, confirm=confirm).details
+    assert [each["as_of"] for each in done["days"]] == ["2026-01-02", "2026-01-03"]
+    assert there() == ["2026-01-01", "2026-01-04", "latest"]
+    assert done["kept_days"] == 2
+
+
+def test_only_days_of_the_data_set_that_was_asked_for_are_counted(days: list[Workspace]) -> None:
+    Workspace("amazon-toys", "published", "2026-01-01").path("data").mkdir(parents=True)
+    done = workspaces.prune(keep=3, dataset="movielens-100k", order=None, dry_run=True, confirm=None).details
+    assert (len(done["days"]), done["kept_days"]) == (1, 3)
+
+
+def test_what_a_release_of_another_contract_names_is_not_touched_either(days: list[Workspace]) -> None:
+    path = write_release(days[0]).folder / manifest.FILE
+    storage.write_json(path, storage.read_json(path) | {"contract": CONTRACT - 1})
+    assert [each["as_of"] for each in prune(1)["days"]] == ["2026-01-02", "2026-01-03"]
+    (line,) = [each for each in workspaces.listing(None).details["workspaces"] if each["releases"]]
+    assert (line["as_of"], line["releases"]) == ("2026-01-01", [1])
+
+
+def test_a_release_that_does_not_say_what_it_needs_is_named(days: list[Workspace]) -> None:
+    (write_release(days[0]).folder / manifest.FILE).unlink()
+    assert len(workspaces.listing(None).details["workspaces"]) == len(DAYS)
+    with pytest.raises(LlmcfError, match=r"releases/movielens-100k/1 does not say which workspace it reads; remove it"):
+        prune(1)
+    assert there() == sorted(DAYS)
 
 
 def test_collections_of_a_shared_milvus_are_dropped(

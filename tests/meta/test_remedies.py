@@ -18,7 +18,11 @@ from llmcf.cli import app
 from tests.meta.test_layout import PACKAGES, PROJECT, sources
 
 WS = Workspace("movielens-100k", "global-time", "2026-01-31")
-FILLED = {"seed": "7", "names": "--model deepfm --seed 7"}  # what stands for a value in an f-string; else a word
+FILLED = {
+    "seed": "7",
+    "number": "7",
+    "names": "--model deepfm --seed 7",
+}  # what stands for a value in an f-string; else a word
 WORD = "word"
 COMMAND = typer.main.get_command(app)
 TARGETS = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)

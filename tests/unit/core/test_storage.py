@@ -3,6 +3,8 @@
 import threading
 from pathlib import Path
 
+import pytest
+
 from core import storage
 
 
@@ -38,3 +40,38 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["new"]
     storage.remove(folder)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_replaced_is_there_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    with storage.atomic_folder(folder):
+        pass
+    monkeypatch.setattr(storage, "_replace", lambda *_: pytest.fail("this file system can exchange"))
+    with storage.atomic_folder(folder) as beside:
+        (beside / "new").touch()
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_where_folders_cannot_change_places_the_old_one_comes_back_on_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    folder, rename = tmp_path / "folder", Path.replace
+    with storage.atomic_folder(folder) as beside:
+        (beside / "old").touch()
+
+    def replace(self: Path, target: Path) -> Path:
+        if fails and self.suffix == ".tmp":
+            raise PermissionError(str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(storage, "_exchange", lambda *_: False)
+    monkeypatch.setattr(Path, "replace", replace)
+    try:
+        with storage.atomic_folder(folder) as beside:
+            (beside / "new").touch()
+    except PermissionError:
+        assert fails
+    assert [path.name for path in folder.iterdir()] == (["old"] if fails else ["new"])
+    assert list(tmp_path.iterdir()) == [folder]

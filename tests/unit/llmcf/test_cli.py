@@ -33,6 +33,7 @@ def llmcf(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         (["rank", "train", "--as-of", "yesterday"], "yesterday", "latest"),
         (["rank", "train", "--model", "bert"], "bert", "deepfm"),
         (["retrieve", "train", "--model", "bert"], "bert", "sasrec"),
+        (["retrieve", "train", "--framework", "kar"], "kar", "none, llm-cf"),
         (["cot", "generate", "--engine", "gpt"], "gpt", "vllm"),
     ],
 )
@@ -69,6 +70,15 @@ def test_an_error_of_the_disk_names_the_file_and_the_variable(tmp_path: Path, mo
     assert "disk is full" in str(cli._of_the_disk(OSError(errno.ENOSPC, "No space left")))
 
 
+@pytest.mark.parametrize(
+    "verb", [["data", "add", "shop"], ["data", "prepare"], ["data", "prepare", "--dataset", "shop"]]
+)
+def test_a_name_that_no_disk_takes_is_one_line(tmp_path: Path, verb: list[str]) -> None:
+    done = llmcf(*verb, "--source", str(tmp_path / ("x" * 300)), LLMCF_HOME=str(tmp_path / "home"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "is longer than the name of a file may be" in done.stderr
+
+
 def test_a_verb_out_of_order_names_the_verb_to_run_first(tmp_path) -> None:
     done = llmcf("features", "build", LLMCF_HOME=str(tmp_path))
     assert done.returncode != 0
@@ -102,6 +112,13 @@ def test_json_is_the_only_thing_on_stdout_even_when_a_library_prints() -> None:
 def test_help_names_every_data_set() -> None:
     done = llmcf("data", "prepare", "--help", COLUMNS="200")
     assert all(name in done.stdout for name in (*BUILT_IN, "data add"))
+
+
+def test_help_offers_each_stage_its_own_frameworks() -> None:
+    offered = {stage: llmcf(stage, "train", "--help", COLUMNS="200").stdout for stage in ("rank", "retrieve")}
+    assert "none | kd | kar | llm-cf | llm-cf+kd" in offered["rank"]
+    assert "none | llm-cf" in offered["retrieve"]
+    assert "kar" not in offered["retrieve"]
 
 
 def test_a_data_set_of_ones_own_is_prepared_by_name_in_its_own_order(tmp_path: Path) -> None:

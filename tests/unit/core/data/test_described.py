@@ -1,4 +1,6 @@
+import gzip
 import re
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -7,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.contracts import FIRST_ID
-from core.data import described, tables
+from core.data import described, relational, tables, vocabulary
 from core.data.prepare import prepare
 from core.errors import UsageError
 from core.settings import PROJECT, Workspace
@@ -60,7 +62,8 @@ def test_csv_and_parquet_say_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("unit", "text"),
     [("s", "1300000000"), ("s", "1300000000.9"), ("ms", "1300000000123"), ("iso", "2011-03-13T07:06:40Z"),
-     ("iso", "2011-03-13T08:06:40+01:00"), ("iso", "2011-03-13 07:06:40")],
+     ("iso", "2011-03-13T08:06:40+01:00"), ("iso", "2011-03-13 07:06:40"), ("iso", "2011-03-13 08:06:40.5+01"),
+     ("iso", "2011-03-13T08:06:40+01"), ("iso", '"2011-03-13 07:06:40,123"')],
 )  # fmt: skip
 def test_units_of_time(tmp_path, unit, text):
     found = read(source(tmp_path, TOML + f'unit = "{unit}"\n', f"u,i,t\na,b,{text}\n"))
@@ -352,3 +355,159 @@ def test_ids_and_titles_that_stand_for_nothing_are_a_warning(tmp_path):
     first, second = prepared(shop.write(tmp_path))["intake"]["warnings"]
     assert first.startswith("9 interactions have the user '-1'")
     assert second.startswith("1 times the title is 'N/A'")
+
+
+PARQUET = TOML.replace("clicks.csv", "clicks.parquet")
+NESTED = pl.Series("x", [["a"]] * 100)
+
+
+def clicks(**columns: pl.Series) -> pl.DataFrame:
+    frame = pl.read_csv(CSV.encode())
+    return frame.with_columns(column.alias(name) for name, column in columns.items())
+
+
+def typed(folder: Path, frame: pl.DataFrame, toml: str = PARQUET) -> Path:
+    (folder / "dataset.toml").write_text(toml)
+    frame.write_parquet(folder / "clicks.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("i", NESTED), ("u", NESTED), ("t", NESTED), ("i", pl.Series([True] * 100)),
+        ("i", pl.Series([{"a": 1}] * 100)), ("u", pl.Series([date(2020, 1, 1)] * 100)),
+        ("t", pl.Series([time(1)] * 100)), ("t", pl.Series([timedelta(1)] * 100)), ("t", pl.Series([True] * 100)),
+        ("t", pl.Series([1.3e9] * 100, dtype=pl.Float32)), ("r", NESTED), ("r", pl.Series([{"a": 1}] * 100)),
+    ],
+)  # fmt: skip
+def test_a_column_of_a_type_that_cannot_be_meant_is_refused(tmp_path: Path, name: str, column: pl.Series):
+    toml = PARQUET + ('rating = "r"\n' if name == "r" else "")
+    with pytest.raises(UsageError, match=rf"clicks\.parquet: the column '{name}' holds \w+.*; want ") as error:
+        read(typed(tmp_path, clicks(**{name: column}), toml))
+    assert str(error.value).isprintable()
+
+
+GOODS = PARQUET + '[items]\nfile = "goods.parquet"\nitem = "i"\ntitle = "n"\ncategories = "c"\nseparator = "|"\n'
+
+
+def goods(folder: Path, name: str, column: pl.Series) -> Path:
+    table = pl.DataFrame({"i": ["i0"], "n": ["Name"], "c": ["a|b"]}).with_columns(column.alias(name))
+    table.write_parquet(folder / "goods.parquet")
+    return typed(folder, clicks(), GOODS)
+
+
+@pytest.mark.parametrize(
+    ("column", "categories"),
+    [
+        (pl.Series([["a", "b"]]), ["a", "b"]),
+        (pl.Series([["a", "b"]], dtype=pl.Array(pl.String, 2)), ["a", "b"]),
+        (pl.Series([[1, 2]]), ["1", "2"]),
+        (pl.Series(["a|b"], dtype=pl.Categorical), ["a", "b"]),
+        (pl.Series([date(2020, 1, 1)]), ["2020-01-01"]),
+    ],
+)
+def test_categories_of_any_type_are_texts(tmp_path: Path, column: pl.Series, categories: list[str]):
+    assert read(goods(tmp_path, "c", column)).items["categories"].to_pylist() == [categories]
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("c", pl.Series([[["a"]]])), ("c", pl.Series([[{"a": 1}]])), ("n", pl.Series([["a"]])), ("i", pl.Series([["a"]]))],
+)
+def test_lists_where_one_text_is_meant_are_refused(tmp_path: Path, name: str, column: pl.Series):
+    with pytest.raises(UsageError, match=rf"goods\.parquet: the column '{name}' holds .*; want one text or number"):
+        read(goods(tmp_path, name, column))
+
+
+def test_parts_may_store_the_same_column_as_other_types(tmp_path: Path):
+    moments = pl.from_epoch(pl.Series(range(1_300_000_000, 1_300_000_100)), "s")
+    (tmp_path / "clicks.parquet").mkdir()
+    for number, column in enumerate((moments, moments.dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo"))):
+        part = clicks(t=column)[number * 50 : number * 50 + 50]
+        part.write_parquet(tmp_path / "clicks.parquet" / f"{number}.parquet")
+    (tmp_path / "goods.parquet").mkdir()
+    for number, column in enumerate((pl.Series([["a", "b"]]), pl.Series(["a|b"]))):
+        part = pl.DataFrame({"i": [f"i{number}"], "n": ["Name"]}).with_columns(column.alias("c"))
+        part.write_parquet(tmp_path / "goods.parquet" / f"{number}.parquet")
+    (tmp_path / "dataset.toml").write_text(GOODS)
+    found = read(tmp_path)
+    assert found.interactions["timestamp"].to_pylist() == list(range(1_300_000_000, 1_300_000_100))
+    assert found.items["categories"].to_pylist() == [["a", "b"], ["a", "b"]]
+
+
+@pytest.mark.parametrize("rating", ["1e39", "inf", "-inf"])
+def test_a_rating_that_no_float32_holds_is_counted(tmp_path: Path, rating: str):
+    csv = CSV.replace("t\n", "t,r\n", 1)
+    csv = "\n".join(line + (",4" if number else "") for number, line in enumerate(csv.strip().split("\n")))
+    found = read(source(tmp_path, TOML + 'rating = "r"\n', csv.replace(",4", f",{rating}", 1)))
+    assert found.notes.unread["interactions.rating"].counts == {"out of range": 1}
+    assert found.interactions["rating"].to_pylist()[:2] == [None, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('ordr = "published"\n' + TOML, "unknown table or key .* 'ordr'; choose one of: .*words, order"),
+        ('items = "goods.csv"\n' + TOML, r"items is 'goods.csv'; want one table \[items\]"),
+        (TOML.replace("[interactions]", "[[interactions]]"), r"want one table \[interactions\]"),
+        (TOML.replace("clicks.csv", "clicks\\u0000.csv"), r"file in \[interactions\] is 'clicks\\x00.csv'"),
+        (TOML.replace("clicks.csv", "x" * 300), "cannot be read .File name too long.; .*dataset.toml names it"),
+    ],
+)
+def test_a_description_that_cannot_be_followed_is_one_line(tmp_path: Path, toml: str, said: str):
+    with pytest.raises(UsageError, match=said) as error:
+        described.adopt("shop", source(tmp_path, toml))
+    assert str(error.value).isprintable()
+
+
+def test_a_refusal_shows_a_line_with_its_file(tmp_path: Path):
+    csv = re.sub(r",1300000\d\d\d", ",13/03/11", CSV)
+    with pytest.raises(UsageError, match=r"100 bad_time .*such as clicks\.csv, line 2: 13/03/11\); --max-rejects"):
+        prepared(source(tmp_path, TOML + 'unit = "iso"\n', csv))
+
+
+def test_a_file_that_ends_early_is_taken_when_asked(tmp_path: Path):
+    shop = Shop(taken=40, goods=60)
+    shop.write(tmp_path)
+    whole = gzip.compress((tmp_path / "clicks.csv").read_bytes())
+    (tmp_path / "clicks.csv").write_bytes(whole[: -len(whole) // 4])
+    with pytest.raises(UsageError, match=r"ends early \(clicks\.csv, line \d+: .*--max-rejects 1"):
+        prepared(tmp_path)
+    found = prepare(WS, source=tmp_path, seed=1, max_rejects=1).details
+    assert found["rejects"]["truncated"] == 1
+    assert 200 < found["interactions"] < 480
+
+
+@pytest.mark.parametrize("column", ["who", "sku"])
+def test_a_refused_preparation_gives_nobody_a_row(tmp_path: Path, column: str):
+    shop = Shop()
+    shop.clicks = [row | {column: "only"} for row in shop.clicks]
+    with pytest.raises(UsageError, match="no negative is left"):
+        prepared(shop.write(tmp_path / "export"))
+    assert vocabulary.rows("shop", "users") == vocabulary.rows("shop", "items") == {}
+
+
+def test_a_vocabulary_that_grows_meanwhile_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    check, turns = relational._check, []
+
+    def meanwhile(*given) -> list[int]:
+        if not turns:
+            vocabulary.grow("shop", "users", ["somebody else"])
+        turns.append(given)
+        return check(*given)
+
+    monkeypatch.setattr(relational, "_check", meanwhile)
+    prepared(Shop().write(tmp_path / "export"))
+    assert len(turns) == 2
+    rows = vocabulary.rows("shop", "users")
+    assert rows["somebody else"] == FIRST_ID
+    assert set(tables.interactions(WS)["user"].to_pylist()) == set(rows.values()) - {FIRST_ID}
+
+
+@pytest.mark.parametrize("cell", ['{"en": "Chair"}', '["Chair"]'])
+def test_a_structure_of_json_is_no_title(tmp_path: Path, cell: str):
+    source(tmp_path, TOML + '[items]\nfile = "goods.jsonl"\nitem = "i"\ntitle = "n"\n')
+    (tmp_path / "goods.jsonl").write_text(f'{{"i": "i0", "n": {cell}}}\n')
+    with pytest.raises(UsageError, match=r"goods\.jsonl: the column 'n' holds .*; want one text or number a row"):
+        read(tmp_path)

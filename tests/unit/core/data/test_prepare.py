@@ -1,9 +1,13 @@
+import subprocess
+import sys
+
 import pytest
 
+from core import environments
 from core.contracts import FIRST_ID
-from core.data import tables
+from core.data import relational, tables
 from core.data.prepare import prepare
-from core.errors import UsageError
+from core.errors import LlmcfError, Missing, Unavailable, UsageError
 from core.settings import Workspace
 
 
@@ -82,3 +86,23 @@ def test_a_repeated_line_counts_once(fresh, source, tmp_path):
     (again / "u.data").write_text("".join([*lines, lines[3]]))
     prepare(fresh, source=again, seed=1)
     assert tables.interactions(fresh).num_rows == len(lines)
+
+
+@pytest.mark.parametrize("error", [UsageError("u"), LlmcfError("e"), Unavailable("later"), Missing("gone", "llmcf x")])
+def test_an_error_on_spark_is_told_as_the_same_error(fresh, source, monkeypatch, capsys, error):
+    def fails(job):
+        raise error
+
+    def child(*_, **__):
+        relational.main()
+        return subprocess.CompletedProcess([], 0, capsys.readouterr().out, "")
+
+    monkeypatch.setattr(relational, "run", fails)
+    monkeypatch.setattr(relational, "end_with_parent", lambda: None)
+    monkeypatch.setattr(relational.Job, "load", lambda path: None)
+    monkeypatch.setattr(sys, "argv", ["", "job.json"])
+    monkeypatch.setattr(environments, "python", lambda name: sys.executable)
+    monkeypatch.setattr(subprocess, "run", child)
+    with pytest.raises(LlmcfError) as caught:
+        prepare(fresh, source=source, seed=1, engine="spark")
+    assert (type(caught.value), str(caught.value)) == (type(error), str(error))

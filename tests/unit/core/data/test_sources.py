@@ -79,8 +79,16 @@ FOREIGN = {
     "le.csv": (TEXT.encode("utf-16-le"), 'encoding = "utf-16-le"'),
     "t.bin": (bytes(range(256)) * 4, "not UTF-8"),
     "t.json": (b'[{"a": 1}]', "one JSON array"),
-    "t.csv.gz": (gzip.compress(TEXT.encode())[:-6], "ends early"),
+    "t.csv.gz": (gzip.compress(TEXT.encode())[:12], "ends early"),
     "p.parquet.gz": (gzip.compress(written(FRAME.write_parquet)), "compressed Parquet"),
+    "g.csv.gz": (gzip.compress(gzip.compress(TEXT.encode())), "compressed Gzip"),
+    "t.tar.gz": (gzip.compress(b"t.csv".ljust(257, b"\0") + b"ustar\0" + TEXT.encode()), "a tar archive"),
+    "t.arrows": (written(FRAME.write_ipc_stream), "an Arrow stream, not an Arrow file"),
+    "empty.csv": (b"", "is empty; want a header"),
+    "mark.csv": (b"\xef\xbb\xbf", "is empty; want a header"),
+    "empty.jsonl": (b"\n", "is empty; want a JSON object on each line"),
+    "pretty.jsonl": (b'[\n{"a": 1}\n]', "one JSON array"),
+    "commas.jsonl": (b'{"a": 1},\n', r"line 1: '\{\"a\": 1\},' is no JSON object"),
 }
 
 
@@ -157,3 +165,80 @@ def test_quotes_that_lose_no_line_are_read_or_rejected_one_by_one(tmp_path: Path
     found = read(tmp_path / "t.csv", lines(l7='7,"a" b,y', l29='29,"x,y'))
     assert [(number, kind) for number, kind, _ in found.bad] == [(7, "bad_quote"), (29, "bad_quote")]
     assert len(found.frame) == 26
+
+
+@pytest.mark.parametrize("name", ["utf-99", "rot13", "undefined", "idna", "unicode_escape", "base64"])
+def test_an_encoding_that_is_none_is_refused(name: str):
+    with pytest.raises(UsageError, match=rf"\[items\]: unknown encoding '{name}'; such as utf-8"):
+        Form(name).check("[items]")
+
+
+def test_columns_without_a_name_are_told_apart(tmp_path: Path):
+    found = read(tmp_path / "t.csv", "a,b,,\n1,x,,\n2,y,,\n")
+    assert found.frame.select("a", "b").equals(FRAME)
+    with pytest.raises(UsageError, match=r"names a column twice: a, '', a"):
+        read(tmp_path / "t.csv", "a,,a\n1,x,\n")
+
+
+def test_a_message_shows_columns_on_one_line_and_not_without_end():
+    shown = sources.named(["a", " b", "", "c\td", "e" * 99, *map(str, range(30))])
+    assert shown.startswith(f"a, ' b', '', 'c\\td', {'e' * 37}..., 0, ")
+    assert shown.endswith(" and 15 more")
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_a_header_is_found_whatever_ends_its_line(tmp_path: Path, end: str):
+    path = tmp_path / "t.csv"
+    path.write_text(f"a,b{end}" + f"1,x{end}" * 40_000, newline="")
+    assert list(sources.header(path, "t.csv", Form())) == ["a", "b"]
+
+
+TORN = {
+    "gzip": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstd,
+}
+
+
+@pytest.mark.parametrize("kind", TORN)
+def test_of_a_file_that_ends_early_the_whole_lines_are_read(tmp_path: Path, kind: str):
+    text = "a,b\n" + "".join(f"{n * n * 7919 % 1_000_003},{n}\n" for n in range(200_000))
+    found = read(tmp_path / "t", TORN[kind](text.encode())[:-400_000])
+    assert 0 < len(found.frame) < 200_000
+    assert found.frame.rows() == [(str(n * n * 7919 % 1_000_003), str(n)) for n in range(len(found.frame))]
+    ((line, what, _),) = found.bad
+    assert (line, what) == (len(found.frame) + 2, "truncated")
+
+
+def test_bytes_after_the_end_of_a_compressed_file_are_told(tmp_path: Path):
+    found = read(tmp_path / "t.csv.gz", gzip.compress(TEXT.encode()) + b"more")
+    assert found.frame.equals(FRAME)
+    assert [what for _, what, _ in found.bad] == ["truncated"]
+
+
+def test_lines_that_are_no_json_objects_are_named(tmp_path: Path):
+    lines = ['{"a": "1", "b": "x"}', "{", "", "null", "[1]", '{"a": "\\ud800"}', '{"b": "y", "a": "2", "a": "3"}']
+    found = read(tmp_path / "t.jsonl", "\r\n".join(lines))
+    assert found.frame.rows() == [("1", "x"), ("3", "y")]
+    assert list(found.lines) == [1, 7]
+    assert [(line, what) for line, what, _ in found.bad] == [(n, "not_an_object") for n in (2, 4, 5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "read_as"),
+    [
+        (["1", "2.5"], [1.0, 2.5]),
+        (["1", "null"], [1, None]),
+        (["1", '"x"', "2.0", "2.5", "true", '{"c": 1}'], ["1", "x", "2.0", "2.5\0", "true\0", '{"c": 1}\0']),
+        (["9007199254740993", "0.5"], ["9007199254740993", "0.5\0"]),
+        (["1" * 30, "1"], [int("1" * 30), 1]),
+        (["1" * 45, "1"], ["1" * 45, "1"]),
+        (['["x", 1.5]', '"z"', "null", "[null]"], [["x", "1.5"], ["z"], None, [None]]),
+        (['{"c": 1}', "null", '{"d": [2]}'], [{"json": '{"c": 1}'}, None, {"json": '{"d": [2]}'}]),
+        (['["x"]', '[["y"]]'], [[{"json": '"x"'}], [{"json": '["y"]'}]]),
+    ],
+)
+def test_a_column_of_json_is_read_without_loss(tmp_path: Path, cells: list[str], read_as: list[object]):
+    found = read(tmp_path / "t.jsonl", "".join(f'{{"k": 0, "a": {cell}}}\n' for cell in cells))
+    assert found.frame["a"].to_list() == read_as

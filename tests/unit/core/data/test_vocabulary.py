@@ -18,6 +18,12 @@ def test_old_rows_keep_their_numbers():
     assert vocabulary.load("shop", "users")["version"].to_pylist() == [1, 1, 2]
 
 
+def test_rows_can_be_told_before_they_are_given():
+    vocabulary.grow("shop", "users", ["a", "b"])
+    assert vocabulary.numbered("shop", "users", ["b", "c", "d", "c"]) == {"a": 2, "b": 3, "c": 4, "d": 5}
+    assert vocabulary.rows("shop", "users") == {"a": 2, "b": 3}
+
+
 def test_nothing_new_is_no_new_version():
     for raw_id in ("a", "a", "b"):
         vocabulary.grow("shop", "items", [raw_id])

@@ -6,9 +6,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from core import storage
 from core.data import features, tables, vocabulary
 from core.data.prepare import prepare
-from core.errors import UsageError
+from core.errors import Missing, UsageError
 from core.settings import Workspace
 from llmcf.feature_store import jobs, ledger, registry
 from tests.shop import START, Shop
@@ -26,7 +27,7 @@ def place(as_of: str = "latest") -> Workspace:
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """The shop of 1 to 5 March under tmp_path/export, and a Feast that does nothing."""
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(registry, "run", lambda ws, *job: None)
+    monkeypatch.setattr(registry, "run", lambda ws, *job, folder=None: None)
     made = Shop()
     made.write(tmp_path / "export")
     ledger._kept.clear()
@@ -120,10 +121,10 @@ def test_a_push_that_died_between_ledger_and_store_is_completed_by_a_repeat(tmp_
     ws = ready(tmp_path, place())
     sent: list[list[dict]] = []
 
-    def dies(ws: Workspace, *job: str) -> None:
+    def dies(ws: Workspace, *job: str, folder: Path) -> None:
         raise KeyboardInterrupt
 
-    def works(ws: Workspace, *job: str) -> None:
+    def works(ws: Workspace, *job: str, folder: Path) -> None:
         sent.append(pq.read_table(job[2]).to_pylist())
 
     monkeypatch.setattr(registry, "run", dies)
@@ -136,6 +137,42 @@ def test_a_push_that_died_between_ledger_and_store_is_completed_by_a_repeat(tmp_
     users = vocabulary.rows("shop", "users")
     assert [one["user"] for one in sent[0]] == [users["p0"], users["newcomer"]]
     assert len(ledger.events(ws)) == 2
+
+
+def test_a_push_while_one_release_replaces_another_reaches_the_one_that_answers(
+    tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    ws, pushed = ready(tmp_path, place()), []
+
+    def run(ws: Workspace, *job: str, folder: Path | None = None) -> None:
+        if job[0] == "push":
+            pushed.append(folder)
+
+    monkeypatch.setattr(registry, "run", run)
+    shop.click("p1", "g9", 17)
+    shop.write(tmp_path / "export")
+    prepare(ws, source=tmp_path / "export", seed=1)
+    features.build(ws)
+    jobs.push(ws, [event("p0", "g7", 18)], now=NOW)
+    assert pushed == [ws.path("feast")], "built, and not yet applied"
+    jobs.apply(ws)
+    jobs.push(ws, [event("p0", "g8", 19)], now=NOW)
+    assert set(pushed[1:]) == {ws.path("feast"), ws.path(registry.BEFORE)}, "applied, and not yet materialized"
+    jobs.materialize(ws)
+    jobs.push(ws, [event("p0", "g9", 20)], now=NOW)
+    assert pushed[3:] == [ws.path("feast")]
+    assert history(ws, "p0")[-3:] == ["g7", "g8", "g9"]
+
+
+def test_a_store_of_another_feature_repository_takes_no_pushes(
+    tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    ws = ready(tmp_path, place())
+    applied = registry.marker(ws, registry.APPLIED)
+    storage.write_json(ws.path("feast", registry.APPLIED), applied | {"repo": "another"})
+    with pytest.raises(Missing, match="llmcf features apply"):
+        jobs.push(ws, [event("p0", "g7", 18)], now=NOW)
+    assert ledger.events(ws) == []
 
 
 def test_what_a_user_has_taken_is_all_of_it_however_long_ago(tmp_path: Path, shop: Shop):
@@ -164,6 +201,16 @@ def test_what_was_taken_is_read_again_only_when_a_file_changed(tmp_path: Path, s
     assert ledger.taken_of(ws, 2).tolist() == first.tolist()
     jobs_events = ledger.events(ws)
     ledger.add(ws, [*jobs_events, ledger.Event("p0", "g9", FIRST + 9 * DAY)])
+    assert len(ledger.taken_of(ws, 2)) == len(first) + 1
+
+
+def test_while_the_prepared_data_is_replaced_what_was_read_of_it_counts(tmp_path: Path, shop: Shop):
+    ws = ready(tmp_path, place())
+    first = ledger.taken_of(ws, 2).tolist()
+    ws.path("data").rename(ws.path("elsewhere"))  # as between two renames, where a file system cannot swap folders
+    ledger.add(ws, [ledger.Event("p0", "g9", FIRST + 9 * DAY)])
+    assert len(ledger.taken_of(ws, 2)) == len(first) + 1
+    ws.path("elsewhere").rename(ws.path("data"))
     assert len(ledger.taken_of(ws, 2)) == len(first) + 1
 
 

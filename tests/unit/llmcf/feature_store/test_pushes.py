@@ -6,7 +6,7 @@ from core.contracts import HISTORY
 from core.data import features, tables
 from core.data.events import Event
 from core.errors import UsageError
-from llmcf.feature_store.pushes import Timelines, numbered, parse
+from llmcf.feature_store.pushes import Timelines, parse
 
 NOW = 1_000_000_000
 LATER = 900_000_000  # after the tiny data's last day
@@ -41,7 +41,9 @@ def test_what_click_streams_add_is_no_matter():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("not json", "Expecting value"), ("[1]", "is no object"), ("7", "is no object"),
+        ("not json", r"'not json' is no JSON \(Expecting value at character 1\)"),
+        ('{"user": "a",}', "at character 14"), ("9" * 5000, "holds a number without end"),
+        ("[1]", "is no object"), ("7", "is no object"),
         ("[" * 99_999, "nested too deeply"),
         ('{"user": "1", "item": "2"}', "timestamp None"), ('{"user": "1", "timestamp": 300000}', "item is missing"),
         ('{"user": "1", "item": "2", "timestamp": "300000"}', "timestamp '300000' is no number"),
@@ -75,10 +77,6 @@ def test_what_was_accepted_is_never_late(timelines):
     before = len(timelines.states())
     timelines.replay([early, early])
     assert (before, len(timelines.states())) == (0, 1)
-
-
-def test_provisional_rows_follow_the_known_ones():
-    assert numbered({"a": 2, "b": 3}, ["b", "c", "d", "c"]) == {"a": 2, "b": 3, "c": 4, "d": 5}
 
 
 def test_events_that_cannot_count_are_counted(timelines):

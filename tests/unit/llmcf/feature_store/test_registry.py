@@ -109,3 +109,14 @@ def test_redis_is_configured_without_writing_its_credential(built, asked, monkey
     serve(built, "")
     registry.drop_before(built)
     assert asked[4:] == ["teardown"]
+    jobs.apply(built)
+    change_content(built, "2")
+    jobs.apply(built)
+    serve(built, "")
+    change_content(built, "3")
+    jobs.apply(built)
+    del asked[:]
+    registry.forget(built)
+    assert asked == ["teardown", "teardown"], "what answers until the new one is materialized goes with its day, too"
+    registry.forget(built)
+    assert len(asked) == 2

@@ -11,21 +11,15 @@ import pytest
 
 from core import storage
 from core.contracts import CONTRACT
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Missing, UsageError
 from core.settings import Workspace
-from llmcf.serving import manifest, releases
+from llmcf.serving import assemble, listing, manifest, releases, serve
+from llmcf.serving.assemble import Plan
 from llmcf.serving.manifest import Release
 from tests.synthetic_release import write_release
 
 WS = Workspace("movielens-100k", "shuffled-ties")
 KILLED = 9
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
-    return tmp_path / "models"
 
 
 def test_a_release_says_all_that_serving_needs(repository: Path) -> None:
@@ -81,6 +75,18 @@ def test_rolling_back_goes_the_way_that_promotions_came(repository: Path) -> Non
     assert releases.rollback(WS.dataset).number == 1
 
 
+def test_what_was_left_is_remembered_until_somebody_promotes_it(repository: Path) -> None:
+    first, second = write_release(WS), write_release(WS)
+    third = write_release(WS, live=False)
+    assert not any(map(releases.was_left, (second, third)))
+    releases.rollback(WS.dataset)
+    assert [releases.was_left(one) for one in (first, second, third)] == [False, True, False]
+    releases.promote(third)
+    assert [releases.was_left(one) for one in (first, second, third)] == [True, True, False], "first was passed on"
+    releases.promote(second)
+    assert not releases.was_left(second)
+
+
 def test_rolling_back_passes_over_what_was_removed(repository: Path) -> None:
     for _ in range(3):
         write_release(WS)
@@ -92,12 +98,37 @@ def test_pruning_keeps_the_live_one_and_the_way_back(repository: Path) -> None:
     for _ in range(5):
         write_release(WS)
     releases.promote(releases.read(WS.dataset, 2))
-    assert [one.number for one in releases.prune(WS.dataset, keep=3)] == [1, 3]
+    assert releases.prune(WS.dataset, keep=3) == [1, 3]
     assert releases.numbers(WS.dataset) == [2, 4, 5]
     assert releases.rollback(WS.dataset).number == 5
     releases.prune(WS.dataset, keep=1)
     assert releases.numbers(WS.dataset) == [5]
     assert write_release(WS).number == 6
+
+
+def test_a_number_is_given_once_whatever_was_removed(repository: Path) -> None:
+    for _ in range(5):
+        write_release(WS)
+    releases._last_file(WS.dataset).unlink()  # as in a repository that is older than the note
+    assert releases.rollback(WS.dataset).number == 4
+    assert releases.prune(WS.dataset, keep=2) == [1, 2, 5]
+    assert releases.rollback(WS.dataset).number == 3
+    assert write_release(WS, live=False).number == 6
+    assert releases.prune(WS.dataset, keep=1) == [4, 6]
+    assert write_release(WS, live=False).number == 7
+    shutil.rmtree(releases.read(WS.dataset, 7).folder)
+    assert releases.next_number(WS.dataset) == 8
+    with pytest.raises(LlmcfError), releases.making(WS.dataset), releases.staged(WS.dataset, 8):
+        raise LlmcfError("the canary died")
+    assert releases.next_number(WS.dataset) == 8, "nobody has seen it"
+
+
+def test_what_was_removed_meanwhile_is_not_made_live(repository: Path) -> None:
+    first, second = write_release(WS), write_release(WS)
+    shutil.rmtree(first.folder)
+    with pytest.raises(UsageError, match="no release 1 of movielens-100k; there are: 2"):
+        releases.promote(first)
+    assert releases.require(WS.dataset) == second
 
 
 def test_data_sets_have_releases_of_their_own(repository: Path) -> None:
@@ -148,10 +179,57 @@ def test_a_manifest_that_cannot_be_read_is_named(repository: Path, spoil: Callab
         releases.require(WS.dataset)
 
 
+def test_what_cannot_be_read_is_in_nobodys_way(repository: Path, spoil: Callable[[Release], None]) -> None:
+    first = write_release(WS)
+    for _ in range(2):
+        spoil(write_release(WS))
+    assert releases.newest(WS.dataset) == first
+    assert releases.of(WS.dataset) == [first]
+    with pytest.raises(LlmcfError, match=r"llmcf export --dataset movielens-100k|release.json cannot be read"):
+        releases.require(WS.dataset)
+    assert write_release(WS).number == 4
+    assert releases.rollback(WS.dataset) == first
+    assert releases.kept(WS.dataset, keep=2) == {1, 4}, "what can be served comes first"
+    assert releases.prune(WS.dataset, keep=2) == [2, 3]
+
+
+def test_a_release_that_is_removed_meanwhile_is_left_out(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = write_release(WS)
+    monkeypatch.setattr(releases, "numbers", lambda dataset: [1, 2])
+    assert releases.of(WS.dataset) == [first]
+    assert [claim.number for claim in releases.claims(WS.dataset)] == [1]
+
+
+def damage(release: Release) -> Path:
+    path = release.models / "ranker" / str(release.number) / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    return path
+
+
+@pytest.mark.parametrize(
+    "use",
+    [serve.serve, lambda one: listing.promote(one.dataset, one.number), lambda one: serve.connect(one).__enter__()],
+)
+def test_a_damaged_file_is_named_before_anything_serves_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[Release], object]
+) -> None:
+    release = write_release(WS)
+    assert release.damaged() is None
+    path = damage(release)
+    with pytest.raises(Missing, match=rf"{path} is not as it was made; run `llmcf export --dataset movielens-100k"):
+        use(release)
+
+
+def test_a_damaged_release_is_made_anew(repository: Path) -> None:
+    release = write_release(WS)
+    damage(release)
+    assert assemble.current(Plan(ws=WS, source=release.source, choices={}, write={}, collections={})) is None
+
+
 def publish(of: Release) -> None:
     """Stage a copy as the next release, promote it and prune to two: all writes of an export, without its work."""
     number = releases.next_number(of.dataset)
-    with releases.locked():
+    with releases.making(of.dataset):
         with releases.staged(of.dataset, number) as folder:
             shutil.copytree(of.folder, folder, dirs_exist_ok=True)
             stages = {}
@@ -160,8 +238,9 @@ def publish(of: Release) -> None:
                 stages[model] = replace(stage, version=number)
             release = replace(of, number=number, stages=stages)
             release.write(folder)
-        releases.promote(release)
-        releases.prune(of.dataset, keep=2)
+        with releases.locked():
+            releases.promote(release)
+            releases.prune(of.dataset, keep=2)
 
 
 def killed_at(write: int, work: Callable[[], None], below: Path) -> bool:

@@ -20,13 +20,22 @@ def test_an_unbuilt_environment_names_the_make_target(tmp_path: Path, monkeypatc
         triton_install.find()
 
 
-def test_a_damaged_environment_names_the_make_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo 'No package metadata was found for nvidia-pytriton' >&2; exit 1", "nvidia-pytriton"),
+        ("exit 3", "exit code 3"),
+    ],
+)
+def test_a_damaged_environment_names_the_make_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, told: str
+) -> None:
     monkeypatch.setenv("LLMCF_ENVS", str(tmp_path))
     python = tmp_path / "triton" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/sh\necho 'No package metadata was found for nvidia-pytriton' >&2; exit 1\n")
+    python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
-    with pytest.raises(LlmcfError, match=r"nvidia-pytriton.*make env-triton"):
+    with pytest.raises(LlmcfError, match=rf"{told}.*make env-triton"):
         triton_install.find()
 
 
