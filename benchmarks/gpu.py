@@ -124,7 +124,7 @@ def tuning(folder: Path, vocabulary: int, device: torch.device) -> dict[str, flo
     start_peak(device)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.bfloat16)
     model.to(device).train()
-    model.gradient_checkpointing_enable()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
     loss_of = ResponseLoss(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.0, fused=device.type == "cuda")
     ids = torch.randint(2, vocabulary, (BATCH, LENGTH), device=device)
@@ -147,7 +147,7 @@ def tuning(folder: Path, vocabulary: int, device: torch.device) -> dict[str, flo
 
 
 def modules(device: torch.device, *, rows: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of forward and backward, of the in-context module and of each backbone, on the CPU and on `device`."""
+    """Milliseconds of forward and backward of the in-context module and each backbone, on the CPU and on `device`."""
     ict = InContext(IctConfig(), width=WIDTH, text_width=TEXT).train()
     slots = torch.randint(1, DISTINCT, (rows, EXAMPLES))
     parts = [torch.randn(rows, WIDTH), torch.randn(DISTINCT, WIDTH), torch.randn(DISTINCT, TEXT),
@@ -218,8 +218,8 @@ def page(account: dict[str, Any]) -> str:
         f"`python -m benchmarks.gpu` on {account['device']} (CUDA {account['cuda']}), {here['processor']}, "
         f"{here['cores']} cores, torch {here['libraries']['torch']}, {here['date']}; seed {SEED}, random weights.",
         "",
-        f"Generation: {REQUESTS} texts of {NEW} tokens after prompts of {PROMPT}, batches of 16. Tuning: {BATCH} samples "
-        f"of {LENGTH} tokens, gradients checkpointed, weights, gradients and Adam's state in bfloat16.",
+        f"Generation: {REQUESTS} texts of {NEW} tokens after prompts of {PROMPT}, in batches of 16. Tuning: {BATCH} "
+        f"samples of {LENGTH} tokens, gradients checkpointed, weights, gradients and Adam's state in bfloat16.",
         "",
         "| model | parameters | written, tokens/s | GiB | tuned, tokens/s | ms a step | GiB |",
         "|---|---|---|---|---|---|---|",
