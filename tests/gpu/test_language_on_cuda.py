@@ -30,7 +30,8 @@ def test_the_engine_writes_on_the_gpu(cuda: torch.device, tmp_path: Path) -> Non
 def test_tuning_in_bfloat16_learns_what_it_is_shown(cuda: torch.device, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(write(tmp_path), dtype=torch.bfloat16).to(cuda).train()
+    model: Any = AutoModelForCausalLM.from_pretrained(write(tmp_path), dtype=torch.bfloat16)
+    model.to(cuda).train()
     loss_of = ResponseLoss(model, noise=5.0, consistency=0.1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     torch.manual_seed(0)
