@@ -7,7 +7,7 @@ BARE = """
 import runpy, sys
 sys.argv = ["benchmarks.gpu", "--tiny"]
 runpy.run_module("benchmarks.gpu", run_name="__main__")
-print(sorted({name.split(".")[0] for name in sys.modules} & {"torchrec", "fbgemm_gpu", "pyarrow", "filelock"}))
+print(sorted({name.split(".")[0] for name in sys.modules} & {"torchrec", "fbgemm_gpu", "pyarrow"}))
 """
 
 
