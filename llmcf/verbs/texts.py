@@ -42,9 +42,6 @@ MaxRows = Annotated[int | None, typer.Option(help="Budget: begin at most so many
 MaxTokens = Annotated[int | None, typer.Option(help="Budget: begin none after so many tokens.")]
 Minutes = Annotated[float | None, typer.Option(help="Budget: begin none after so many minutes.")]
 Encoder = Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")]
-CotSet = Annotated[
-    str, typer.Option("--set", help="A named set of texts beside the main one, such as base or paper; empty: the main.")
-]
 Users = Annotated[int, typer.Option(help="Users that get a text; 0 is all with enough interactions.", min=0)]
 Items = Annotated[int, typer.Option(help="Items that get a text; 0 is all.", min=0)]
 Prefix = Annotated[int, typer.Option(help="First interactions of a user that the text is written from.", min=1)]
@@ -111,7 +108,7 @@ def cot_restore(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    cot_set: CotSet = "",
+    cot_set: opt.CotSet = "",
     as_json: opt.Json = False,
 ) -> None:
     """Fill cot/texts from a pack: texts of a real run, without a language model."""
@@ -145,7 +142,7 @@ def cot_embed(
     as_of: opt.AsOf = opt.AS_OF,
     encoder: Encoder = ENCODER,
     items_only: Annotated[bool, typer.Option("--items-only", help="Items alone: before representative rows.")] = False,
-    cot_set: CotSet = "",
+    cot_set: opt.CotSet = "",
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
