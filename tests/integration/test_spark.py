@@ -32,7 +32,7 @@ def test_spark_and_duckdb_give_the_same_tables(source: Path, order: str) -> None
     first = prepare(on_duckdb, source=source, seed=3, negative_draws=2)
     again = prepare(on_spark, source=source, seed=3, negative_draws=2, engine="spark")
     assert not again.skipped
-    for load in (tables.interactions, tables.rows, tables.items, tables.users):
+    for load in (tables.interactions, tables.comments, tables.rows, tables.items, tables.users):
         assert load(on_spark).equals(load(on_duckdb))
     assert again.details == first.details
 
