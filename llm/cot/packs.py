@@ -29,4 +29,5 @@ def restore(ws: Workspace, name: str, *, cot_set: str = "", folder: Path = PACKS
 
 
 def _job(ws: Workspace, stored: Mapping[str, Any]) -> TextJob:
-    return generate.job(ws, GenerateConfig(**stored_fields(GenerateConfig, stored)))
+    """The job of a stored configuration; one that says nothing of comments was asked without."""
+    return generate.job(ws, GenerateConfig(**stored_fields(GenerateConfig, {"comments": "none", **stored})))
