@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 LOCKS := requirements
 DATASET ?= movielens-100k
+TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
 .PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-redis demo test lint unit bench bench-language bench-ranking bench-data bench-refresh clean
@@ -43,7 +44,7 @@ lint: env-main
 	$(TIMED) types .venv/bin/pyright
 
 unit: env-main
-	$(TIMED) pytest .venv/bin/pytest --durations=15
+	$(TIMED) pytest .venv/bin/pytest --durations=15 --numprocesses=$(TEST_WORKERS) --dist=loadfile
 
 bench: env-main env-triton env-redis ## latency of the served models and of online features on this machine
 	@.venv/bin/python -m benchmarks.latency

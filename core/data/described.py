@@ -15,6 +15,8 @@ import polars as pl
 
 from core.contracts import ORDERS
 from core.data import dataset, kept, people, sources, texts, times
+from core.data.files import content
+from core.data.files.table import Table, named
 from core.data.intake import Notes
 from core.data.kept import Kept
 from core.data.rejects import Rejects, screen, screen_ids
@@ -113,7 +115,7 @@ def described(path: Path) -> Description:
         UsageError: if it is missing, no TOML file, or says something else than it may.
     """
     try:
-        found = tomllib.loads(sources.decoded(path, path.read_bytes(), "", remedy="save it as UTF-8"))
+        found = tomllib.loads(content.decoded(path, path.read_bytes(), "", remedy="save it as UTF-8"))
     except FileNotFoundError:
         raise UsageError(f"{path} is missing; it says which columns are what: see examples/shop/{FILE_NAME}") from None
     except (tomllib.TOMLDecodeError, OSError) as error:
@@ -206,12 +208,12 @@ def _require(path: Path, columns: Sequence[str], table: Description) -> None:
         if theirs not in columns:
             apart = [sign for sign in (";", "\t", "|", ",") if len(columns) == 1 and sign in columns[0]]
             hint = f"; if fields are separated by {apart[0]!r}, say delimiter = {apart[0]!r}" if apart else ""
-            raise UsageError(f"{path} has no column {theirs!r}; it has {sources.named(columns)}{hint}")
+            raise UsageError(f"{path} has no column {theirs!r}; it has {named(columns)}{hint}")
 
 
 def _opened(folder: Path, said: Description, rejects: Rejects, notes: Notes) -> dict[str, pl.DataFrame]:
     """Each table's named columns under our names, with `file` and `line`; a file that serves twice is read once."""
-    found: dict[tuple[str, sources.Form], list[sources.Table]] = {}
+    found: dict[tuple[str, sources.Form], list[Table]] = {}
     tables = {}
     for name, table in said.items():
         key = (table["file"], _form(table))
@@ -225,7 +227,7 @@ def _opened(folder: Path, said: Description, rejects: Rejects, notes: Notes) -> 
     return tables
 
 
-def _count(part: sources.Table, rejects: Rejects, notes: Notes, *, interactions: bool) -> None:
+def _count(part: Table, rejects: Rejects, notes: Notes, *, interactions: bool) -> None:
     notes.rows[part.name] = part.count
     if interactions:
         rejects.lines += part.count
@@ -235,7 +237,7 @@ def _count(part: sources.Table, rejects: Rejects, notes: Notes, *, interactions:
         rejects.add(part.name, line, kind, text)
 
 
-def _chosen(part: sources.Table, table: Description) -> pl.DataFrame:
+def _chosen(part: Table, table: Description) -> pl.DataFrame:
     """The columns of one part, each of the same type in every part, whatever its file stores."""
     chosen = {}
     for ours, theirs in _columns(table).items():

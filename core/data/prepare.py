@@ -27,7 +27,10 @@ ENGINES = ("duckdb", "spark")
 TABLES = ("interactions", "comments", "items", "users", "rows")
 _INTAKE = ("dataset", "described", "events", "intake", "people", "rejects", "sources", "times")
 _OWN = ("adding", "prepare", "protocol", "relational", "engines", "vocabulary", "texts")
-CODE = tuple(f"core/data/{name}.py" for name in (*_INTAKE, *_OWN))  # with those of the data set's own reader
+CODE = (
+    "core/data/files",
+    *(f"core/data/{name}.py" for name in (*_INTAKE, *_OWN)),
+)  # with those of the data set's own reader
 
 
 def prepare(

@@ -61,8 +61,8 @@ def promote(dataset: str, number: int) -> Result:
     start = time.monotonic()
     release = releases.require(dataset, number)
     release.require_whole()
-    registry.materialized(release.workspace)
     held.check(release)
+    registry.materialized(release.workspace)
     say(f"trying release {number} on a Triton server")
     with run_triton(release.models) as server:
         canary(server, release.models, release.stages)

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,14 +31,12 @@ class Pointer:
     """Which release is live.
 
     Args:
-        last: the highest number given.
         before: what was live earlier, oldest first: the way back.
         left: what was rolled back from, and is not made live again but by name.
     """
 
     release: int
     versions: dict[str, int]
-    last: int
     before: list[int] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     changed: str = ""
@@ -112,7 +110,10 @@ def claims(dataset: str) -> list[Claim]:
 def pointer(dataset: str) -> Pointer | None:
     """The written pointer, or None if nothing was ever promoted."""
     path = _pointer_file(dataset)
-    return Pointer(**storage.read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    known = {one.name for one in fields(Pointer)}  # a later version may write more
+    return Pointer(**{name: value for name, value in storage.read_json(path).items() if name in known})
 
 
 def live(dataset: str) -> Release | None:
@@ -148,7 +149,8 @@ def next_number(dataset: str) -> int:
     """A number that was never given before, whatever was removed since."""
     found, note = pointer(dataset), _last_file(dataset)
     noted = storage.read_json(note)["last"] if note.exists() else 0
-    return 1 + max([noted, *numbers(dataset), found.last if found else 0])
+    named = [found.release, *found.before, *found.left] if found else []
+    return 1 + max([noted, *named, *numbers(dataset)])
 
 
 @contextmanager
@@ -252,7 +254,6 @@ def _point(release: Release, before: Sequence[int], left: Sequence[int]) -> None
     found = Pointer(
         release=release.number,
         versions=release.versions,
-        last=next_number(release.dataset) - 1,
         before=others[0],
         left=others[1],
         changed=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",

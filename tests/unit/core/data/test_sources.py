@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from core.data import sources
+from core.data.files.table import Table, named
 from core.data.sources import Form
 from core.errors import UsageError
 
@@ -32,7 +33,7 @@ def written(write: Callable[[io.BytesIO], object]) -> bytes:
     return stream.getvalue()
 
 
-def read(path: Path, data: bytes | str, form: Form | None = None) -> sources.Table:
+def read(path: Path, data: bytes | str, form: Form | None = None) -> Table:
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     (found,) = sources.read(path, path.name, form or Form())
     return found
@@ -181,7 +182,7 @@ def test_columns_without_a_name_are_told_apart(tmp_path: Path):
 
 
 def test_a_message_shows_columns_on_one_line_and_not_without_end():
-    shown = sources.named(["a", " b", "", "c\td", "e" * 99, *map(str, range(30))])
+    shown = named(["a", " b", "", "c\td", "e" * 99, *map(str, range(30))])
     assert shown.startswith(f"a, ' b', '', 'c\\td', {'e' * 37}..., 0, ")
     assert shown.endswith(" and 15 more")
 

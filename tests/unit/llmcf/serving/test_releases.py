@@ -55,7 +55,16 @@ def test_the_pointer_names_versions_and_the_link_follows_it(repository: Path) ->
     releases.promote(first)
     pointer = releases.pointer(WS.dataset)
     assert pointer is not None
-    assert (pointer.before, pointer.last) == ([2], 2)
+    assert pointer.before == [2]
+
+
+def test_a_pointer_that_a_later_version_wrote_is_read(repository: Path) -> None:
+    write_release(WS)
+    path = repository / "live" / f"{WS.dataset}.json"
+    storage.write_json(path, storage.read_json(path) | {"why": "a better one"})
+    found = releases.pointer(WS.dataset)
+    assert found is not None
+    assert found.release == 1
 
 
 def test_a_release_that_is_not_promoted_is_not_live(repository: Path) -> None:
