@@ -92,8 +92,18 @@ def _checks(ws: Workspace) -> Iterator[Check]:
             yield Check(claim=claim, rows=len(rows), violations=rows["row"].to_numpy()[wrong.get(name, [])])
     claim = "no training row comes after a held-out one"
     yield Check(claim=claim, rows=len(rows), violations=audit.split_violations(rows, ws.order))
+    yield from _said(ws, interactions)
     yield from _examples(ws, rows)
     yield from _scores(ws, rows)
+
+
+def _said(ws: Workspace, interactions: pa.Table) -> Iterator[Check]:
+    """Where there are comments: a prompt shows those whose day is before the row's, so their day has to be true."""
+    comments = tables.comments(ws)
+    if comments.num_rows:
+        claim = "a comment has the user, the position and the day of its interaction"
+        wrong = audit.comment_violations(comments, interactions)
+        yield Check(claim=claim, rows=len(comments), violations=wrong)
 
 
 def _examples(ws: Workspace, rows: pa.Table) -> Iterator[Check]:

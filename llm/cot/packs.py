@@ -48,4 +48,5 @@ def asked_again(ws: Workspace, stamp: Mapping[str, Any]) -> list[Question]:
 
 
 def _job(ws: Workspace, stored: Mapping[str, Any]) -> TextJob:
-    return generate.job(ws, GenerateConfig(**stored_fields(GenerateConfig, stored)))
+    """The job of a stored configuration; one that says nothing of comments was asked without."""
+    return generate.job(ws, GenerateConfig(**stored_fields(GenerateConfig, {"comments": "none", **stored})))

@@ -72,7 +72,7 @@ def measure(ws: Workspace, *, cot_set: str = "", seed: int) -> dict[str, Any]:
     some = table.take(place)
     split = training_split(ws)
     rows = split.take(np.searchsorted(split["row"].to_numpy(), some["row"].to_numpy()))
-    known, texts = contexts(ws, rows), some["text"].to_pylist()
+    known, texts = contexts(ws, rows, comments=True), some["text"].to_pylist()
     history = rows["history"].combine_chunks().flatten().to_numpy().reshape(-1, HISTORY)
     mean = vectors["items"][history].sum(axis=1)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
@@ -150,7 +150,8 @@ def _beside(ws: Workspace) -> list[str]:
 
 
 def _source(context: Context) -> str:
-    return " ".join(f"{item.title} {item.brand} {item.kind}" for item in (*context.history, context.target))
+    shown = (*context.history, context.target)
+    return " ".join(f"{item.title} {item.brand} {item.kind} {item.comment}".rstrip() for item in shown)
 
 
 def _command(ws: Workspace, cot_set: str) -> str:

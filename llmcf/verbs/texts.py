@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from core.contracts import COT_CONTROLS
-from llm.cot.recipes import SELECTIONS, STYLES, GenerateConfig
+from llm.cot.recipes import COMMENTS, SELECTIONS, STYLES, GenerateConfig
 from llm.defaults import ENCODER
 from llm.engines import NAMES
 from llm.kar.recipes import KarConfig
@@ -34,8 +34,13 @@ Selection = Annotated[
 Style = Annotated[
     str, typer.Option(help=f"{' | '.join(STYLES)}: four parts for small models, one opening, nothing for large ones.")
 ]
+Comments = Annotated[
+    str, typer.Option(help=f"{' | '.join(COMMENTS)}: what users wrote about their history's items, on earlier days.")
+]
 PartTokens = Annotated[int | None, typer.Option(help="Longest part of a text; the style's own if not given.")]
-PromptTokens = Annotated[int, typer.Option(help="Longest prompt; a longer one loses its oldest history.", min=32)]
+PromptTokens = Annotated[
+    int, typer.Option(help="Longest prompt; a longer one loses comments, then its oldest history.", min=32)
+]
 Candidates = Annotated[int, typer.Option(help="Texts a row, of which the best is kept.")]
 Attempts = Annotated[int, typer.Option(help="How often a faulty text is asked for before it is dropped.")]
 MaxRows = Annotated[int | None, typer.Option(help="Budget: begin at most so many texts in this run.")]
@@ -62,6 +67,7 @@ def cot_generate(
     limit: Limit = COT.limit or 0,
     selection: Selection = COT.selection,
     style: Style = COT.style,
+    comments: Comments = COT.comments,
     part_tokens: PartTokens = COT.part_tokens,
     prompt_tokens: PromptTokens = COT.prompt_tokens,
     candidates: Candidates = COT.candidates,
@@ -79,7 +85,7 @@ def cot_generate(
     place = workspace(dataset, order, as_of)
     config = GenerateConfig(
         engine=engine, model=model or pins.writer(place, COT.model), recipe=recipe, seed=seed, limit=limit or None,
-        selection=selection, style=style, part_tokens=part_tokens, prompt_tokens=prompt_tokens,
+        selection=selection, style=style, comments=comments, part_tokens=part_tokens, prompt_tokens=prompt_tokens,
         candidates=candidates, attempts=attempts,
     )  # fmt: skip
     limits = Budget(rows=max_rows, tokens=max_tokens, minutes=minutes)
