@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 LOCKS := requirements
 DATASET ?= movielens-100k
+PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-redis demo test lint unit bench bench-language bench-ranking bench-data bench-refresh clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-redis demo test lint unit bench bench-language bench-ranking bench-data bench-refresh gpu clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +57,10 @@ bench-language: env-main env-openvino ## generating, scoring, embedding beside t
 
 bench-ranking: env-main ## training a ranker beside a bare loop, LLM-CF beside its backbone, larger tables
 	@.venv/bin/python -m benchmarks.ranking
+
+gpu: ## the lane for a machine with a GPU: tests and a benchmark, by .venv or by a python3 that has torch
+	@$(PYTHON) -m pytest -q -c tests/gpu/pytest.ini --rootdir=. --confcutdir=tests/gpu tests/gpu
+	@$(PYTHON) -m benchmarks.gpu
 
 bench-data: env-main ## point-in-time joins by Feast's offline stores, and preparation of one to ten times Sports
 	@.venv/bin/python -m benchmarks.feast_join

@@ -3,7 +3,7 @@
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,16 @@ def describe() -> dict[str, Any]:
         "memory_gib": round(memory, 1),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
     }
+
+
+def _version(library: str) -> str:
+    """Empty where it is not installed, as in an environment for one task."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
 
 
 def sentence() -> str:

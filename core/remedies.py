@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from core import settings
+from core.contracts import COT_CONTROLS
 from core.data.tables import remedy
 from core.errors import UsageError
 from core.settings import Workspace
@@ -26,6 +27,14 @@ _VERBS = {
 _ELSE = "llmcf demo"  # every verb in turn
 
 
+def cot_verbs(cot_set: str) -> tuple[str, str]:
+    """The verbs that fill a CoT set: with texts, with vectors."""
+    if not cot_set:
+        return "cot generate", "cot embed"
+    texts = f"cot control --kind {cot_set}" if cot_set in COT_CONTROLS else f"cot restore --pack PACK --set {cot_set}"
+    return texts, f"cot embed --set {cot_set}"
+
+
 def maker(folder: Path) -> str:
     """The command that fills a folder of the home; for a folder nobody knows, the one that runs all verbs."""
     try:
@@ -36,9 +45,7 @@ def maker(folder: Path) -> str:
         ws = Workspace(dataset, order, as_of)
     except (ValueError, UsageError):
         return _ELSE
-    if rest[:2] == ["cot", "sets"] and rest[3:] == ["texts"]:
-        return remedy(ws, f"cot restore --pack PACK --set {rest[2]}")
     if rest[:2] == ["cot", "sets"]:
-        return remedy(ws, f"cot embed --set {rest[2]}")
+        return remedy(ws, cot_verbs(rest[2])[rest[3:] != ["texts"]])
     verb = _VERBS.get(tuple(rest[:2])) or _VERBS.get(tuple(rest[:1]))
     return remedy(ws, verb) if verb else _ELSE

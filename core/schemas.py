@@ -18,6 +18,16 @@ INTERACTIONS = pa.schema(
     ]
 )
 
+# What users wrote about what they took, sorted by user and position; of most interactions there is none.
+COMMENTS = pa.schema(
+    [
+        ("user", pa.int64()),
+        ("position", pa.int32()),
+        ("day", pa.int32()),  # of the interaction: who sees a comment is decided by it
+        ("text", pa.string()),  # cleaned and cut, never empty
+    ]
+)
+
 ITEMS = pa.schema(
     [
         ("item", pa.int64()),

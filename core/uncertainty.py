@@ -98,6 +98,32 @@ def paired_test(first: Sequence[float], second: Sequence[float]) -> PairedTest:
     return PairedTest(difference=float(gap.mean()), t_p=t_p, wilcoxon_p=float(wilcoxon_p), n=len(gap))
 
 
+def equivalence(gaps: Sequence[float], margin: float) -> float:
+    """p value of two one-sided t tests (TOST): small if two models, whose paired differences are given, differ by less
+    than `margin`.
+
+    Raises:
+        ValueError: of fewer than two differences, or for a margin that is not above zero.
+    """
+    from scipy import stats
+
+    if margin <= 0 or len(gaps) < 2:
+        raise ValueError(f"equivalence within {margin} of {len(gaps)} differences cannot be tested")
+    room = margin - abs(np.mean(gaps))
+    error = np.std(gaps, ddof=1) / np.sqrt(len(gaps))
+    return float(stats.t.sf(room / error, len(gaps) - 1)) if error else float(room <= 0)
+
+
+def mean_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[float, float]:
+    """The interval of a mean over seeds by Student's t; NaN of fewer than two."""
+    from scipy import stats
+
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
 def over_seeds(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation; the latter is NaN for one value."""
     spread = np.std(values, ddof=1) if len(values) > 1 else np.nan

@@ -19,6 +19,7 @@ from core import schemas, steps, storage
 from core.contracts import FIRST_ID, RECIPES
 from core.data import tables
 from core.errors import Missing, check_choice
+from core.remedies import cot_verbs
 from core.settings import Workspace
 
 NEVER = torch.iinfo(torch.int64).max  # the day of "no example": later than every request
@@ -94,7 +95,7 @@ class ExampleSet:
         Raises:
             Missing: if a step that makes it has not run, or the texts have changed since; names the verb.
         """
-        make, embed = (tables.remedy(ws, verb) for verb in verbs(cot_set))
+        make, embed = (tables.remedy(ws, verb) for verb in cot_verbs(cot_set))
         vectors = text_vectors(ws, embed, cot_set)
         path = ws.cot("texts", cot_set) / "texts.parquet"
         texts = storage.read_table(path, schemas.COT_TEXTS, make)
@@ -126,13 +127,6 @@ class ExampleSet:
         """The examples with their keys, which are what Milvus stores and a query is compared with."""
         key_MX = keys(self.item_vectors_VE, self.history_ML, self.item_M)
         return Candidates(self.row_M, self.user_M, self.position_M, self.day_M, self.label_M, key_MX)
-
-
-def verbs(cot_set: str) -> tuple[str, str]:
-    """The verbs that fill a CoT set: with texts, with vectors."""
-    if not cot_set:
-        return "cot generate", "cot embed"
-    return f"cot restore --pack PACK --set {cot_set}", f"cot embed --set {cot_set}"
 
 
 def text_vectors(ws: Workspace, remedy: str, cot_set: str = "") -> dict[str, Tensor]:

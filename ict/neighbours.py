@@ -17,9 +17,10 @@ from core.contracts import EXAMPLES
 from core.data import tables
 from core.errors import UsageError, check_choice
 from core.progress import track
+from core.remedies import cot_verbs
 from core.settings import Workspace
 from ict.config import IctConfig
-from ict.examples import Candidates, ExampleSet, Requests, eligible, history_vectors, verbs
+from ict.examples import Candidates, ExampleSet, Requests, eligible, history_vectors
 
 STAGES = ("ranking", "retrieval")
 SOURCES = ("ict/config.py", "ict/examples.py", "ict/neighbours.py")
@@ -103,7 +104,7 @@ def prepare(ws: Workspace, config: NeighbourConfig) -> None:
 def neighbours_step(ws: Workspace, config: NeighbourConfig) -> steps.Step:
     """What they depend on; to ask finds nothing."""
     inputs = [ws.cot("texts", config.cot_set), ws.cot("vectors", config.cot_set)]
-    for folder, verb in zip(inputs, verbs(config.cot_set), strict=True):
+    for folder, verb in zip(inputs, cot_verbs(config.cot_set), strict=True):
         steps.require(folder, tables.remedy(ws, verb))
     return steps.Step(
         folder=ws.path("neighbours", config.folder),

@@ -1,4 +1,4 @@
-"""Prompts of a bounded length: what does not fit is left out, the oldest history first."""
+"""Prompts of a bounded length: what does not fit is left out, comments first, then the oldest history."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,8 +15,8 @@ def fit(
 ) -> list[Context]:
     """The contexts, each cut until its prompt has at most `tokens` tokens.
 
-    A context loses its history from the oldest on, then its profile, then the target's brand and kind, and at last
-    half of the target's title at a time: no item's text, however long, stops a run.
+    A context loses its comments from the oldest on, then its history likewise, then its profile, then the target's
+    brand and kind, and at last half of the target's title at a time: no text, however long, stops a run.
 
     Args:
         newest: history items that the prompt shows at most.
@@ -36,7 +36,9 @@ def fit(
 
 
 def _shorter(context: Context, tokens: int) -> Context:
-    target = context.target
+    target, commented = context.target, [place for place, item in enumerate(context.history) if item.comment]
+    if commented:
+        return replace(context, history=_silent(context.history, commented[0]))
     if context.history:
         return replace(context, history=context.history[1:])
     if context.profile:
@@ -46,3 +48,7 @@ def _shorter(context: Context, tokens: int) -> Context:
     if len(target.title) > _SHORTEST_TITLE:
         return replace(context, target=replace(target, title=target.title[: len(target.title) // 2].rstrip()))
     raise UsageError(f"{tokens} tokens are too few for the instruction alone; allow a prompt more")
+
+
+def _silent(history: tuple[Item, ...], place: int) -> tuple[Item, ...]:
+    return (*history[:place], replace(history[place], comment=""), *history[place + 1 :])

@@ -1,26 +1,32 @@
 """What a prompt may know about a training row: the user, the items before the target, the target."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.data import tables
+from core.data import tables, texts
 from core.settings import Workspace
 
 TITLE_LIMIT = 64  # characters of a title, a kind and a profile in a prompt
 KIND_LIMIT = 48
 PROFILE_LIMIT = 120
+COMMENT_LIMIT = texts.COMMENT_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """An item in words. `kind` is its widest and its narrowest category; `brand` is empty where the title has it."""
+    """An item in words. `kind` is its widest and its narrowest category; `brand` is empty where the title has it.
+
+    `comment` is what the user wrote about it: of items of a history only, where it was asked for and there is one.
+    """
 
     title: str
     brand: str
     kind: str
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +40,26 @@ class Context:
     label: int
 
 
-def contexts(ws: Workspace, rows: pa.Table) -> list[Context]:
-    """The rows of a `schemas.TRAINING_ROWS` table in words, in their order."""
+_Comments = Mapping[tuple[int, int], tuple[int, str]]  # day and text by user and position
+
+
+def contexts(ws: Workspace, rows: pa.Table, *, comments: bool = False) -> list[Context]:
+    """The rows of a `schemas.TRAINING_ROWS` table in words, in their order.
+
+    Args:
+        comments: with what the users wrote about the items of their histories, under the leak rule.
+    """
     items, known = items_in_words(ws), profiles(ws)
+    said = _comments(ws, rows) if comments else {}
     return [
         Context(
             row=row["row"],
             profile=known.get(row["user"], ""),
-            history=tuple(items[item] for item in row["history"] if item in items),
+            history=tuple(_history(row, items, said)),
             target=items.get(row["item"], _UNKNOWN),
             label=row["label"],
         )
-        for row in rows.select(["row", "user", "item", "history", "label"]).to_pylist()
+        for row in rows.select(["row", "user", "item", "position", "day", "history", "label"]).to_pylist()
     ]
 
 
@@ -67,13 +81,32 @@ def training_split(ws: Workspace) -> pa.Table:
 
 def quotable(text: str, limit: int) -> str:
     """A clean text, as `data prepare` leaves all, cut between words and without what ends a quotation in prompts."""
-    whole = text.replace('"', "'")
-    if len(whole) <= limit:
-        return whole
-    words, _, rest = whole[: limit + 1].rpartition(" ")
-    return (words or rest[:limit]).rstrip(" ,;:-(&/")
+    return texts.cut(text.replace('"', "'"), limit)
 
 
+def own_words(comment: str) -> str:
+    """A comment for a quotation, without typographic marks either, which look as if they ended it."""
+    return quotable(comment.translate(_CURLY), COMMENT_LIMIT)
+
+
+def _comments(ws: Workspace, rows: pa.Table) -> _Comments:
+    """Those of the users of `rows`."""
+    table = tables.comments(ws).filter(pc.field("user").isin(rows["user"].unique().to_pylist()))
+    columns = (table[name].to_pylist() for name in ("user", "position", "day", "text"))
+    return {(user, position): (day, text) for user, position, day, text in zip(*columns, strict=True)}
+
+
+def _history(row: Mapping[str, Any], items: Mapping[int, Item], said: _Comments) -> Iterator[Item]:
+    """The items before a row's position, with what was written about them before the row's day: the leak rule."""
+    for back, item in zip(range(len(row["history"]), 0, -1), row["history"], strict=True):
+        if item in items:
+            day, text = said.get((row["user"], row["position"] - back), _NOTHING)
+            seen = text and day < row["day"]
+            yield replace(items[item], comment=own_words(text)) if seen else items[item]
+
+
+_NOTHING = (0, "")
+_CURLY = str.maketrans(dict.fromkeys("“”„‟«»", "'"))
 _UNKNOWN = Item(title="an unknown item", brand="", kind="")
 
 

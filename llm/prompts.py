@@ -35,7 +35,7 @@ def task_answer(label: int) -> str:
 
 def facts(context: Context, words: Domain, newest: int) -> str:
     """What is known: the person, the newest history, the target; a line each, the target last."""
-    chosen = "; ".join(quote(item) for item in context.history[-newest:]) or "nothing yet"
+    chosen = "; ".join(map(_taken, context.history[-newest:])) or "nothing yet"
     person = f'Person: "{context.profile}"\n' if context.profile else ""
     return f"{person}{words.chose.capitalize()}: {chosen}\nNew {words.item}: {quote(context.target)}"
 
@@ -61,6 +61,10 @@ def render(messages: Sequence[Message], tokenizer: object, opening: str = "") ->
     rendered = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
     assert isinstance(rendered, str)
     return rendered + opening
+
+
+def _taken(item: Item) -> str:
+    return f'{quote(item)} (comment: "{item.comment}")' if item.comment else quote(item)
 
 
 def quote(item: Item) -> str:

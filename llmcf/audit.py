@@ -15,10 +15,9 @@ from core import schemas, steps, storage
 from core.contracts import DENSE
 from core.data import asof, audit, tables
 from core.errors import LlmcfError, Missing
-from core.remedies import maker
+from core.remedies import cot_verbs, maker
 from core.result import Result
 from core.settings import Workspace
-from ict.examples import verbs
 from ict.neighbours import NeighbourConfig, neighbours_step
 from llm import quality
 
@@ -93,8 +92,18 @@ def _checks(ws: Workspace) -> Iterator[Check]:
             yield Check(claim=claim, rows=len(rows), violations=rows["row"].to_numpy()[wrong.get(name, [])])
     claim = "no training row comes after a held-out one"
     yield Check(claim=claim, rows=len(rows), violations=audit.split_violations(rows, ws.order))
+    yield from _said(ws, interactions)
     yield from _examples(ws, rows)
     yield from _scores(ws, rows)
+
+
+def _said(ws: Workspace, interactions: pa.Table) -> Iterator[Check]:
+    """Where there are comments: a prompt shows those whose day is before the row's, so their day has to be true."""
+    comments = tables.comments(ws)
+    if comments.num_rows:
+        claim = "a comment has the user, the position and the day of its interaction"
+        wrong = audit.comment_violations(comments, interactions)
+        yield Check(claim=claim, rows=len(comments), violations=wrong)
 
 
 def _examples(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
@@ -106,7 +115,7 @@ def _examples(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
         texts = folder / "texts" / "texts.parquet"
         if not texts.exists():
             continue
-        table = storage.read_table(texts, schemas.COT_TEXTS, tables.remedy(ws, verbs(name)[0]))
+        table = storage.read_table(texts, schemas.COT_TEXTS, tables.remedy(ws, cot_verbs(name)[0]))
         number[name] = table["row"].to_numpy()
         of_set = f" (set {name})" if name else ""
         wrong = audit.example_set_violations(rows, number[name])

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from core.contracts import PAD, UNKNOWN
 from ict.examples import ExampleSet, history_vectors
 from ranking.bags import ItemFields, padded_fields
+from ranking.embeddings import SparseFields, mean_bag, split_first_order
 from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
-from ranking.layers import FIELDS, TABLES, Positions, SparseFields, mean_bag, split_first_order
+from ranking.layers import FIELDS, TABLES, Positions
 from ranking.ranker import Ranker
 from ranking.rows import Knowledge, may_read
 from ranking.text_match import centre, centred, cosines

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from core import steps
 from core.data import tables
+from core.remedies import cot_verbs
 from core.settings import Workspace
 from ict import neighbours
-from ict.examples import ExampleSet, integers, verbs
+from ict.examples import ExampleSet, integers
 from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.configs import RankerConfig
@@ -24,7 +25,7 @@ def needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
     """The folders that a run is made from, each with the verb that fills it."""
     found = [(ws.path("data"), "data prepare"), (ws.path("training"), "features join")]
     if config.uses_examples:
-        parts = zip(("texts", "vectors"), verbs(config.text_set), strict=True)
+        parts = zip(("texts", "vectors"), cot_verbs(config.text_set), strict=True)
         found += [(ws.cot(part, config.text_set), verb) for part, verb in parts]
     elif config.text_match:
         found.append((ws.cot("vectors"), "cot embed --items-only"))

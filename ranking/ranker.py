@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from core.contracts import DENSE
 from ranking.batch import Batch
 from ranking.configs import RankerConfig
+from ranking.embeddings import SparseFields
 from ranking.frameworks.kar import KINDS, Adaptor
 from ranking.frameworks.kd import distillation_loss
 from ranking.frameworks.llm_cf import LlmCf
-from ranking.layers import FIELDS, TARGET, Inputs, Positions, Sizes, SparseFields, Standardise, Widths
+from ranking.layers import FIELDS, TARGET, Inputs, Positions, Sizes, Standardise, Widths
 from ranking.matching import Matching
 from ranking.registry import BACKBONES
 from ranking.text_match import TEXT_MATCH

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from core.contracts import FRAMEWORKS
+from core.contracts import COT_CONTROLS, FRAMEWORKS
 from core.errors import UsageError, check_choice
 from core.settings import Workspace
 from ict.config import PRECISIONS as COMPUTED
@@ -60,9 +60,9 @@ def no_cot(ict: IctConfig) -> IctConfig:
     return replace(ict, use_cot=False)
 
 
-def no_recgen(ict: IctConfig) -> IctConfig:
-    """Texts of the model as it was before tuning."""
-    return replace(ict, cot_set="base")
+def of_set(name: str) -> Variant:
+    """The same rows with other texts."""
+    return lambda ict: replace(ict, cot_set=name)
 
 
 def no_decoder(ict: IctConfig) -> IctConfig:
@@ -84,14 +84,15 @@ def shown(count: int) -> Variant:
     return lambda ict: replace(ict, examples=count)
 
 
-# Of LLM-CF: the ablations of Table 5, the yardstick, the sweep of Figure 5.
+# Of LLM-CF: the ablations of Table 5, the yardstick, the controls of the texts, the sweep of Figure 5.
 VARIANTS: dict[str, Variant] = {
     "": whole,
     "no-text": no_text,
     "no-cot": no_cot,
-    "no-recgen": no_recgen,
+    "no-recgen": of_set("base"),  # texts of the model as it was before tuning
     "no-decoder": no_decoder,
     "similarities": similarities,
+    **{name: of_set(name) for name in COT_CONTROLS},
     **{f"k{count}": shown(count) for count in (0, 2, 6, 8)},
     "k4-unconstrained": unconstrained,
 }

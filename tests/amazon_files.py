@@ -8,6 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from core.settings import Workspace
+from tests.official_files import prepared
+
+DAY = 86_400
 REVIEWS, META = "reviews_Beauty_5.json.gz", "meta_Beauty.json.gz"
 
 
@@ -29,6 +33,17 @@ def official(folder: Path, reviews: Sequence[str | bytes], meta: Sequence[str | 
     write_lines(folder / REVIEWS, reviews)
     write_lines(folder / META, meta)
     return folder
+
+
+def reviewed(ws: Workspace, folder: Path) -> Workspace:
+    """`ws` of Beauty, with training rows: twelve people who take nine things, three a day; each review is one word."""
+    lines = [
+        review(f"A{user}", f"B{(user + turn) % 15}", 1_300_000_000 + turn // 3 * DAY, reviewText=f"said{user}x{turn}")
+        for user in range(12)
+        for turn in range(9)
+    ]
+    things = [f'{{"asin": "B{n}", "title": "Thing {n}", "categories": [["Beauty", "Bath"]]}}' for n in range(15)]
+    return prepared(ws, official(folder, lines, things))
 
 
 def official_of(prepared: Path, folder: Path, users: int, *, literal: bool) -> Path:

@@ -1,5 +1,6 @@
 """What strangers may write, as it arrives in words: through `data prepare`, which cleans it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +23,7 @@ file = "clicks.parquet"
 user = "user"
 item = "item"
 timestamp = "time"
+comment = "said"
 [items]
 file = "goods.parquet"
 item = "item"
@@ -36,7 +38,7 @@ occupation = "text"
 
 
 def arrived(ws: Workspace, folder: Path) -> dict[str, Context]:
-    """Each of HOSTILE as title, brand, category and occupation of a context, by the text.
+    """Each of HOSTILE as title, brand, category, comment and occupation of a context, by the text.
 
     Args:
         ws: of the data set `custom`; gets its data/.
@@ -46,14 +48,21 @@ def arrived(ws: Workspace, folder: Path) -> dict[str, Context]:
     (folder / "dataset.toml").write_text(_TOML, encoding="utf-8")
     numbers = [str(number) for number in range(len(HOSTILE))]
     taken = [(user, item) for user in range(10) for item in range(30) if (user + item) % 5]
-    clicks = [(str(user), str(item), 1_300_000_000 + 86_400 * item) for user, item in taken]
-    pl.DataFrame(clicks, schema=["user", "item", "time"], orient="row").write_parquet(folder / "clicks.parquet")
+    clicks = [
+        (str(user), str(item), 1_300_000_000 + 86_400 * item, dict(enumerate(HOSTILE)).get(item))
+        for user, item in taken
+    ]
+    pl.DataFrame(clicks, schema=["user", "item", "time", "said"], orient="row").write_parquet(folder / "clicks.parquet")
     pl.DataFrame({"item": numbers, "text": HOSTILE, "labels": [[text] for text in HOSTILE]}).write_parquet(
         folder / "goods.parquet"
     )
     pl.DataFrame({"user": numbers, "text": HOSTILE}).write_parquet(folder / "people.parquet")
     prepare(ws, source=folder, seed=1)
     items, people = contexts.items_in_words(ws), contexts.profiles(ws)
+    taken_at = {(row["user"], row["position"]): row["item"] for row in tables.interactions(ws).to_pylist()}
+    for row in tables.comments(ws).to_pylist():
+        item = taken_at[row["user"], row["position"]]
+        items[item] = replace(items[item], comment=contexts.own_words(row["text"]))
     item_of = {row["raw_id"]: items[row["item"]] for row in tables.items(ws).to_pylist()}
     profile_of = {row["raw_id"]: people[row["user"]] for row in tables.users(ws).to_pylist()}
     return {

@@ -2,8 +2,9 @@
 
 Official: `reviews_<Name>_5.json.gz` and `meta_<Name>.json.gz` (https://jmcauley.ucsd.edu/data/amazon/links.html), one
 JSON object or Python literal a line. Prepared: `<source>/amazon/<Name>/{interactions,items,users}.parquet`. Both give
-the same tables, ratings apart: raw ids are reviewerID and ASIN, and interactions come by day, user and ASIN, which is
-the published order of S3-Rec's files on every row of Beauty and Sports.
+the same tables, ratings and comments apart: raw ids are reviewerID and ASIN, and interactions come by day, user and
+ASIN, which is the published order of S3-Rec's files on every row of Beauty and Sports. A comment is a review's summary
+and the head of its text.
 """
 
 import ast
@@ -20,7 +21,7 @@ from typing import Any
 import polars as pl
 
 from core import settings
-from core.data import dataset, downloads
+from core.data import dataset, downloads, texts
 from core.data.rejects import Rejects, screen
 from core.errors import UsageError
 
@@ -39,6 +40,7 @@ _EVENT = pl.Schema(
         "item": pl.String,
         "timestamp": pl.Int64,
         "rating": pl.Float32,
+        "comment": pl.String,
     }
 )
 _ITEM = pl.Schema({"raw_id": pl.String, "title": pl.String, "brand": pl.String, "categories": pl.List(pl.String)})
@@ -84,11 +86,13 @@ def read(shelf: Shelf, paths: Sequence[Path]) -> dataset.RawTables:
     _tell_missing(events, items, rejects)
     root = pl.col("categories").list.eval(pl.element().filter(pl.element() != shelf.root))
     items = items.with_columns(root.list.unique(maintain_order=True)).unique("raw_id", maintain_order=True)
+    said = events.filter(pl.col("comment") != "").select("user", "item", "timestamp", text="comment")
     return dataset.RawTables(
         events.select(dataset.INTERACTIONS.names).to_arrow().cast(dataset.INTERACTIONS),
         items.select(dataset.ITEMS.names).to_arrow().cast(dataset.ITEMS),
         dataset.USERS.empty_table(),
         rejects,
+        comments=said.to_arrow().cast(dataset.COMMENTS),
     )
 
 
@@ -114,6 +118,7 @@ def _read_prepared(paths: Sequence[Path], rejects: Rejects) -> tuple[pl.DataFram
             item="asin",
             timestamp=pl.col("timestamp").cast(pl.Int64),
             rating=pl.lit(None, pl.Float32),
+            comment=pl.lit(None, pl.String),
         )
     )
     return events.cast(_EVENT), tables["items"].rename({"asin": "raw_id"}).select(_ITEM.names()).cast(_ITEM)
@@ -146,7 +151,8 @@ def _events(path: Path, rejects: Rejects) -> Iterator[tuple[Any, ...]]:
         if time is None and review.get("unixReviewTime") is not None:
             rejects.add(path.name, number, "bad_time", review["unixReviewTime"])
         else:
-            yield path.name, number, user, item, None if time is None else int(time), stars
+            said = texts.comment(_text(review.get("summary")), _text(review.get("reviewText")))
+            yield path.name, number, user, item, None if time is None else int(time), stars, said
 
 
 def _items(path: Path, known: set[bytes], rejects: Rejects) -> Iterator[tuple[Any, ...]]:

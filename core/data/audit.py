@@ -52,6 +52,14 @@ def popularity_violations(rows: pa.Table, interactions: pa.Table) -> Rows:
     return _integers(rows, "row")[~np.isclose(stated, counts, rtol=1e-4, atol=1e-3)]
 
 
+def comment_violations(comments: pa.Table, interactions: pa.Table) -> Rows:
+    """Places of comments that belong to no interaction of their user, or say another day than it has."""
+    user, position, day = (_integers(interactions, name) for name in ("user", "position", "day"))
+    of_user, at, of_day = (_integers(comments, name) for name in ("user", "position", "day"))
+    place = np.minimum(np.searchsorted(user, of_user) + at, len(user) - 1)
+    return np.flatnonzero((user[place] != of_user) | (position[place] != at) | (day[place] != of_day))
+
+
 def negative_violations(rows: pa.Table, interactions: pa.Table) -> Rows:
     """Negatives that their user has taken at some time."""
     width = 1 + int(max(_integers(table, "item").max() for table in (rows, interactions)))

@@ -1,4 +1,4 @@
-"""What a data set hands over: three raw tables, whatever the source looked like."""
+"""What a data set hands over: raw tables, whatever the source looked like."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,18 +22,30 @@ INTERACTIONS = pa.schema(
 ITEMS = pa.schema(
     [("raw_id", pa.string()), ("title", pa.string()), ("brand", pa.string()), ("categories", pa.list_(pa.string()))]
 )
+COMMENTS = pa.schema(
+    [
+        ("user", pa.string()),
+        ("item", pa.string()),
+        ("timestamp", pa.int64()),
+        ("text", pa.string()),  # as `texts.comment` leaves it, never empty
+    ]
+)
 USERS = pa.schema([("raw_id", pa.string()), ("age", pa.int32()), ("gender", pa.string()), ("occupation", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
 class RawTables:
-    """Interactions in the published order; what is unknown of a user or an item need not have a row in its table."""
+    """Interactions in the published order; what is unknown of a user or an item need not have a row in its table.
+
+    `comments` has what users wrote about what they took: at most one row an interaction, of its user, item and time.
+    """
 
     interactions: pa.Table
     items: pa.Table
     users: pa.Table
     rejects: Rejects = field(default_factory=Rejects)
     notes: Notes = field(default_factory=Notes)
+    comments: pa.Table = field(default_factory=COMMENTS.empty_table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from core.contracts import ORDERS
-from core.data import dataset, kept, people, sources, times
+from core.data import dataset, kept, people, sources, texts, times
 from core.data.files import content
 from core.data.files.table import Table, named
 from core.data.intake import Notes
@@ -26,7 +26,7 @@ FILE_NAME = "dataset.toml"
 COUNTS = (100_000, 10_000, 10_000)
 _FORM = ("encoding", "delimiter", "compression")
 _KEYS = {  # of each table of the TOML file: required, then optional
-    "interactions": (("file", "user", "item", "timestamp"), ("rating", "unit", *_FORM)),
+    "interactions": (("file", "user", "item", "timestamp"), ("rating", "comment", "unit", *_FORM)),
     "items": (("file", "item"), ("title", "brand", "categories", "separator", *_FORM)),
     "users": (("file", "user"), ("age", "gender", "occupation", *_FORM)),
     "words": ((), ("item", "items", "chose", "purpose")),
@@ -97,12 +97,14 @@ def read(folder: Path, said: Description) -> dataset.RawTables:
     items = _items(found["items"], notes, rejects) if "items" in found else None
     users = _users(found["users"], notes, rejects) if "users" in found else None
     ratings = people.numbers(events, "rating", notes)
+    comments = _comments(events, notes)
     return dataset.RawTables(
         events.select("user", "item", "timestamp", ratings).to_arrow().cast(dataset.INTERACTIONS),
         dataset.ITEMS.empty_table() if items is None else items.to_arrow().cast(dataset.ITEMS),
         dataset.USERS.empty_table() if users is None else users.to_arrow().cast(dataset.USERS),
         rejects,
         notes,
+        comments.to_arrow().cast(dataset.COMMENTS),
     )
 
 
@@ -249,6 +251,14 @@ def _chosen(part: Table, table: Description) -> pl.DataFrame:
         else:
             chosen[ours] = people.text(column, place)
     return pl.DataFrame(chosen).with_columns(file=pl.lit(part.name), line=part.lines)
+
+
+def _comments(events: pl.DataFrame, notes: Notes) -> pl.DataFrame:
+    """What there is of comments, one a row at most."""
+    said = events.select("user", "item", "timestamp", _column("comment", events)).drop_nulls()
+    notes.warnings += people.placeholder_texts(said, ["comment"])
+    text = pl.Series("text", [texts.comment(None, one) for one in said["comment"]], dtype=pl.String)
+    return said.select("user", "item", "timestamp", text).filter(pl.col("text") != "")
 
 
 def _items(table: pl.DataFrame, notes: Notes, rejects: Rejects) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""`llmcf data prepare`: raw tables -> interactions, items, users and rows with frozen negatives."""
+"""`llmcf data prepare`: raw tables -> interactions, comments, items, users and rows with frozen negatives."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ from core.result import Estimate, Result
 from core.settings import LATEST, Workspace
 
 ENGINES = ("duckdb", "spark")
-TABLES = ("interactions", "items", "users", "rows")
+TABLES = ("interactions", "comments", "items", "users", "rows")
 _INTAKE = ("dataset", "described", "events", "intake", "people", "rejects", "sources", "times")
 _OWN = ("adding", "prepare", "protocol", "relational", "engines", "vocabulary", "texts")
 CODE = (
@@ -103,7 +103,12 @@ def _fill(
     known = {"items": tables.items, "users": tables.users}
     found = intake.account(tables.interactions, known, tables.rejects, tables.notes)
     made = interactions(tables.interactions, ws, folder, engine, rules)
-    for name, table in (("items", _items(ws, folder, tables)), ("users", _users(ws, folder, tables.users))):
+    prepared = {
+        "comments": _comments(ws, folder, tables.comments),
+        "items": _items(ws, folder, tables),
+        "users": _users(ws, folder, tables.users),
+    }
+    for name, table in prepared.items():
         storage.write_table(folder / f"{name}.parquet", table, _SCHEMAS[name])
     storage.write_json(folder / "words.json", asdict(dataset.words))  # texts depend on them: content tells of it
     summary = _summary(folder)
@@ -130,7 +135,7 @@ def estimate_prepare(ws: Workspace) -> Estimate:
     )
 
 
-_SCHEMAS = {"items": schemas.ITEMS, "users": schemas.USERS}
+_SCHEMAS = {"comments": schemas.COMMENTS, "items": schemas.ITEMS, "users": schemas.USERS}
 
 
 def interactions(raw_events: pa.Table, ws: Workspace, folder: Path, engine: str, rules: Protocol) -> dict[str, Any]:
@@ -179,6 +184,21 @@ def _without_negative(made: dict[str, Any], found: dict[str, Any]) -> dict[str, 
 def _end(ws: Workspace) -> int | None:
     """The first second that no longer counts."""
     return None if ws.as_of == LATEST else int(datetime.fromisoformat(ws.as_of).replace(tzinfo=UTC).timestamp())
+
+
+def _comments(ws: Workspace, folder: Path, said: pa.Table) -> pa.Table:
+    """Each comment at the place of its interaction; those of interactions that do not count are left out.
+
+    They pass no engine: a user's item and time name an interaction on each of them.
+    """
+    if not said.num_rows:
+        return schemas.COMMENTS.empty_table()
+    events = pq.read_table(folder / "interactions.parquet").drop_columns(["rating"])
+    for place, kind in enumerate(("user", "item")):
+        rows = vocabulary.rows(ws.dataset, f"{kind}s")
+        said = said.set_column(place, kind, pa.array([rows.get(one) for one in said[kind].to_pylist()], pa.int64()))
+    found = events.join(said, ["user", "item", "timestamp"], join_type="inner")
+    return found.sort_by([("user", "ascending"), ("position", "ascending")])
 
 
 def _items(ws: Workspace, folder: Path, raw: RawTables) -> pa.Table:
@@ -260,6 +280,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     counted = {entry["values"]: entry["counts"] for entry in rows}
     return {
         "interactions": events.num_rows,
+        "comments": pq.ParquetFile(folder / "comments.parquet").metadata.num_rows,
         "items": items,
         "users": users,
         "offered": int(pq.read_table(folder / "items.parquet", columns=["offered"])["offered"].to_numpy().sum()),

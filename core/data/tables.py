@@ -27,6 +27,11 @@ def interactions(ws: Workspace) -> pa.Table:
     return _prepared(ws, "interactions", schemas.INTERACTIONS)
 
 
+def comments(ws: Workspace) -> pa.Table:
+    """`schemas.COMMENTS`, sorted by user and position; empty where the source has none."""
+    return _prepared(ws, "comments", schemas.COMMENTS)
+
+
 def items(ws: Workspace) -> pa.Table:
     """`schemas.ITEMS`, sorted by item: row i is item i + FIRST_ID, offered or not."""
     return _prepared(ws, "items", schemas.ITEMS)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 TITLE_LIMIT = 160
 LABEL_LIMIT = 60  # a brand, a category
 TEXT_LIMIT = 400
+COMMENT_LIMIT = 160  # what somebody wrote about an item
 
 _MARKER = re.compile(r"<[^<>]{0,64}>|\[/?[A-Z_]{2,24}\]")  # <|im_start|>, </s>, <b>, [INST]
-_SPACE = re.compile(r"\s+")
 _READ_FACTOR = 8  # how much of a monstrous text is looked at, in limits
 
 
@@ -29,9 +29,30 @@ def clean(text: str | None, limit: int) -> str:
 
 def _clean_once(text: str) -> str:
     text = unicodedata.normalize("NFKC", html.unescape(text))
-    text = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
+    if not text.isprintable():  # as few are; a look at every letter is slow
+        text = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
     text = _MARKER.sub(" ", text).replace("<", " ").replace(">", " ")
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())
+
+
+def cut(text: str, limit: int) -> str:
+    """At most `limit` characters of a clean text, cut between words."""
+    if len(text) <= limit:
+        return text
+    words, _, rest = text[: limit + 1].rpartition(" ")
+    return (words or rest[:limit]).rstrip(" ,;:-(&/")
+
+
+def comment(heading: str | None, text: str | None) -> str:
+    """What somebody wrote about an item, cleaned, as one text of at most COMMENT_LIMIT characters; empty for nothing.
+
+    Args:
+        heading: comes first, and ends like a sentence.
+    """
+    head, body = (clean(part, COMMENT_LIMIT + 1) for part in (heading, text))
+    if head and body and head[-1] not in ".!?":
+        head += "."
+    return clean(cut(f"{head} {body}".strip(), COMMENT_LIMIT), COMMENT_LIMIT)
 
 
 def item_text(title: str, brand: str, categories: Sequence[str]) -> str:

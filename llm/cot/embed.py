@@ -10,6 +10,7 @@ from core.contracts import FIRST_ID
 from core.data import tables
 from core.errors import LlmcfError
 from core.progress import say
+from core.remedies import cot_verbs
 from core.result import Estimate, Result
 from core.settings import Workspace
 from llm import models
@@ -34,8 +35,7 @@ def embed(ws: Workspace, *, encoder: str = models.ENCODER, items_only: bool = Fa
         LlmcfError: if the texts or the encoder are missing, naming the verb that makes them.
     """
     if not items_only:
-        make = f"cot restore --pack <pack> --set {cot_set}" if cot_set else "cot generate"
-        steps.require(ws.cot("texts", cot_set), tables.remedy(ws, make))
+        steps.require(ws.cot("texts", cot_set), tables.remedy(ws, cot_verbs(cot_set)[0]))
     path = models.encoder_path(encoder)
     step = steps.Step(
         folder=ws.cot("vectors", cot_set),

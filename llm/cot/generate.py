@@ -81,7 +81,8 @@ def _drawn(ws: Workspace, config: GenerateConfig) -> list[Context]:
     if not split.num_rows:
         raise LlmcfError(f"{ws.dataset} has no training rows under the order {ws.order}, as of {ws.as_of}")
     count = max(1, split.num_rows // _SHARE) if config.limit is None else config.limit
-    return contexts(ws, choose(ws, split, count, selection=config.selection, seed=config.seed))
+    rows = choose(ws, split, count, selection=config.selection, seed=config.seed)
+    return contexts(ws, rows, comments=config.comments == "own")
 
 
 def _ask(ws: Workspace, config: GenerateConfig, model: Path) -> list[Question]:

@@ -6,11 +6,12 @@ from typing import Any
 
 from core.result import Result
 from core.settings import Workspace
+from llm import models
 from llm.cot import generate
 from llm.cot.recipes import GenerateConfig
 from llm.packs import PACKS
 from llm.texts import packs
-from llm.texts.job import TextJob, stored_fields
+from llm.texts.job import Question, TextJob, stored_fields
 
 
 def pack(ws: Workspace, name: str, *, folder: Path = PACKS) -> Result:
@@ -28,5 +29,24 @@ def restore(ws: Workspace, name: str, *, cot_set: str = "", folder: Path = PACKS
     return packs.restore(ws, name, generate.VERB, lambda stored: _job(ws, stored), into=into, folder=folder)
 
 
+def asked_again(ws: Workspace, stamp: Mapping[str, Any]) -> list[Question]:
+    """The questions that the texts of a stamp answer, whether they were generated here or restored.
+
+    Raises:
+        UsageError, LlmcfError: if their pack or their model is gone.
+    """
+    config, summary = stamp["config"], stamp["summary"]
+    if "pack" in config:
+        job, model = (
+            _job(ws, packs.Pack(ws, config["pack"], generate.VERB, PACKS).manifest["config"]),
+            models.llm_path(models.LLM),
+        )
+    else:
+        job = _job(ws, {**config, "model": summary["model_option"]})
+        _, model = models.find_model(ws, job.config.model, seed=job.config.seed)
+    return job.ask(model)
+
+
 def _job(ws: Workspace, stored: Mapping[str, Any]) -> TextJob:
-    return generate.job(ws, GenerateConfig(**stored_fields(GenerateConfig, stored)))
+    """The job of a stored configuration; one that says nothing of comments was asked without."""
+    return generate.job(ws, GenerateConfig(**stored_fields(GenerateConfig, {"comments": "none", **stored})))

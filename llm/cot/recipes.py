@@ -10,6 +10,7 @@ from llm.engines import Sampling
 from llm.texts.recipes import ATTEMPTS, PROMPT_TOKENS, Manner
 
 SELECTIONS = ("uniform", "representative")
+COMMENTS = ("own", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,9 @@ class GenerateConfig:
         model: as `llm.models.find_model` knows it.
         limit: M, the number of rows; None is a tenth of the training rows. A larger M keeps the rows of a smaller.
         selection: how rows are chosen, one of SELECTIONS.
+        comments: which a prompt shows, one of COMMENTS: the user's own on the items of the history, or none.
         part_tokens: bound of the model's share of a part; None is the style's own.
-        prompt_tokens: longest prompt; a longer one loses its oldest history, see `budget.fit`.
+        prompt_tokens: longest prompt; a longer one loses its comments and its oldest history, see `budget.fit`.
         candidates: texts written for a row, of which the best by the quality score is kept.
         attempts: how often a faulty text is asked for before its row is dropped.
     """
@@ -48,6 +50,7 @@ class GenerateConfig:
     limit: int | None = 1000
     selection: str = SELECTIONS[0]
     style: str = "guided"
+    comments: str = COMMENTS[0]
     part_tokens: int | None = None
     prompt_tokens: int = PROMPT_TOKENS
     candidates: int = 1
@@ -59,6 +62,7 @@ class GenerateConfig:
         check_choice("recipe", self.recipe, RECIPES)
         check_choice("selection", self.selection, SELECTIONS)
         check_choice("style", self.style, STYLES)
+        check_choice("comments", self.comments, COMMENTS)
         bounds = {
             "--limit": (self.limit, 1, 10**9),
             "--part-tokens": (self.part_tokens, 1, 1024),

@@ -98,7 +98,7 @@ def keep(ws: Workspace, name: str, verb: str, texts: Path, job_of: JobOf, folder
         "asked": len(asked),
         "texts": len(found),
         "tokens": sum(entry.tokens for entry in found.values()),
-        "terms": "written by the named model (see NOTICE); parts may repeat words of item titles",
+        "terms": "written by the named model (see NOTICE); parts may repeat words of item titles and comments",
         **packs.origin(ws, path, verb, options(job.config)),
     }
     file = packs.save(ws, name, _table(found), manifest, folder)

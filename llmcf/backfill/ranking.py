@@ -26,7 +26,7 @@ from ranking.registry import MODELS
 from ranking.runs import told_set
 
 TASK = "ranking"
-_SAME = ("order", "as_of", "config", "code", "data", "metrics")  # what makes a line a repetition
+_SAME = ("order", "as_of", "config", "code", "data", "metrics", "segments")  # what makes a line a repetition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def backfill(ws: Workspace, matrix: Matrix, *, command: str, again: bool = False
 
 def run(ws: Workspace, config: RankerConfig, *, command: str) -> dict[str, Any]:
     """Train one cell, or take it from its finished folder, and return its line."""
-    from ranking import runs, trainer
+    from ranking import runs, segments, trainer
 
     made = trainer.train_as(ws, config)
     folder = runs.run_folder(ws, config)
@@ -122,6 +122,7 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> dict[str, Any]:
         "data": _data(ws),
         "code": stamp["key"][:12],
         "metrics": made.metrics,
+        "segments": segments.measure(ws, folder / "scores.parquet"),
         "coverage": account["coverage"],
         "best_epoch": account["best_epoch"],
         "parameters": account["parameters"],

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from core import machine, markdown, measurements, schemas, settings, steps, storage
 from core.contracts import HISTORY
 from core.data import tables
+from core.remedies import cot_verbs
 from core.result import Result
 from core.settings import Workspace
 from llm import quality
@@ -17,15 +18,16 @@ from llm.contexts import Context, contexts, training_split
 from llm.cot import judge
 from llm.defaults import SEED
 
-_WHO = ("order", "model", "prompt", "style", "recipe")
+_WHO = ("order", "model", "prompt", "style", "recipe", "set")
 _FIGURES = ("mrr_item", "mrr_history", "copied_share", "score", "label_probe", "label_probe_facts")
 LIMIT = 2000  # texts that are looked at by the encoder
 
 
-def report(ws: Workspace, *, seed: int = SEED, keep: bool = False) -> Result:
-    """Write runs()/cot-<dataset>-<order>-<as of>/report.md and its pictures.
+def report(ws: Workspace, *, cot_set: str = "", seed: int = SEED, keep: bool = False) -> Result:
+    """Write runs()/cot-<dataset>-<order>-<as of>[-<set>]/report.md and its pictures.
 
     Args:
+        cot_set: a named set in place of the main one.
         keep: add the figures to results/cot/<dataset>.jsonl, whose lines the page shows beside each other.
 
     Raises:
@@ -34,20 +36,21 @@ def report(ws: Workspace, *, seed: int = SEED, keep: bool = False) -> Result:
     from llmcf.reports import llm_plots
 
     start = time.monotonic()
-    stamp = steps.require(ws.path("cot", "texts"), tables.remedy(ws, "cot generate"))
-    steps.require(ws.path("cot", "vectors"), tables.remedy(ws, "cot embed"))
-    found = measure(ws, seed=seed)
-    folder = settings.runs() / f"cot-{ws.dataset}-{ws.order}-{ws.as_of}"
+    make, embed = (tables.remedy(ws, verb) for verb in cot_verbs(cot_set))
+    stamp = steps.require(ws.cot("texts", cot_set), make)
+    steps.require(ws.cot("vectors", cot_set), embed)
+    found = measure(ws, cot_set=cot_set, seed=seed)
+    folder = settings.runs() / "-".join(["cot", ws.dataset, ws.order, ws.as_of, *filter(None, [cot_set])])
     folder.mkdir(parents=True, exist_ok=True)
     llm_plots.cot_quality(found, folder / "quality.png")
     page = folder / "report.md"
     summary = summarise(found)
     if keep:
         measurements.append(
-            measurements.file("cot", ws.dataset), _line(ws, stamp, summary, seed), same=(*_WHO, "figures")
+            measurements.file("cot", ws.dataset), _line(ws, stamp, summary, cot_set, seed), same=(*_WHO, "figures")
         )
     with storage.atomic_path(page) as beside:
-        beside.write_text(_page(ws, stamp["summary"], found, summary, seed), encoding="utf-8")
+        beside.write_text(_page(ws, cot_set, stamp["summary"], found, summary, seed), encoding="utf-8")
     return Result(
         verb="report cot",
         workspace=ws,
@@ -58,23 +61,23 @@ def report(ws: Workspace, *, seed: int = SEED, keep: bool = False) -> Result:
     )
 
 
-def measure(ws: Workspace, *, seed: int) -> dict[str, Any]:
+def measure(ws: Workspace, *, cot_set: str = "", seed: int) -> dict[str, Any]:
     """What is known of a sample of the texts: arrays by name, `text` and `flags`."""
     from llm.texts.encoder import Encoder
 
-    path = ws.path("cot", "texts", "texts.parquet")
-    table = storage.read_table(path, schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
+    make, embed = (tables.remedy(ws, verb) for verb in cot_verbs(cot_set))
+    table = storage.read_table(ws.cot("texts", cot_set) / "texts.parquet", schemas.COT_TEXTS, make)
     place = np.sort(np.random.default_rng(seed).permutation(table.num_rows)[:LIMIT])
-    vectors = load_file(ws.path("cot", "vectors", "vectors.safetensors"))
+    vectors = load_file(ws.cot("vectors", cot_set) / "vectors.safetensors")
     some = table.take(place)
     split = training_split(ws)
     rows = split.take(np.searchsorted(split["row"].to_numpy(), some["row"].to_numpy()))
-    known, texts = contexts(ws, rows), some["text"].to_pylist()
+    known, texts = contexts(ws, rows, comments=True), some["text"].to_pylist()
     history = rows["history"].combine_chunks().flatten().to_numpy().reshape(-1, HISTORY)
     mean = vectors["items"][history].sum(axis=1)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
     content = judge.content(vectors["cot"][place], rows["item"].to_numpy(), vectors["items"], mean, seed=seed)
-    stamp, label = steps.require(ws.path("cot", "vectors"), tables.remedy(ws, "cot embed")), rows["label"].to_numpy()
+    stamp, label = steps.require(ws.cot("vectors", cot_set), embed), rows["label"].to_numpy()
     facts = np.concatenate([mean, vectors["items"][rows["item"].to_numpy()]], axis=1)
     return {
         "text": texts,
@@ -109,7 +112,7 @@ def summarise(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _line(ws: Workspace, stamp: dict[str, Any], summary: dict[str, Any], seed: int) -> dict[str, Any]:
+def _line(ws: Workspace, stamp: dict[str, Any], summary: dict[str, Any], cot_set: str, seed: int) -> dict[str, Any]:
     made, config = stamp["summary"], stamp["config"]
     return {
         "dataset": ws.dataset,
@@ -119,18 +122,20 @@ def _line(ws: Workspace, stamp: dict[str, Any], summary: dict[str, Any], seed: i
         "prompt": made["prompt"],
         "style": made["style"],
         "recipe": config["recipe"],
+        "set": cot_set,
         "seed": seed,
         "written": made["texts"],
         "figures": summary,
         "machine": machine.sentence(),
-        "command": f"{tables.remedy(ws, 'report cot')} --keep",
+        "command": f"{_command(ws, cot_set)} --keep",
     }
 
 
 def _beside(ws: Workspace) -> list[str]:
-    """A table of the newest kept line of each model, prompt, style and recipe."""
+    """A table of the newest kept line of each model, prompt, style, recipe and set."""
     newest = {
-        tuple(line[key] for key in _WHO): line for line in measurements.read(measurements.file("cot", ws.dataset))
+        tuple(line.get(key, "") for key in _WHO): line
+        for line in measurements.read(measurements.file("cot", ws.dataset))
     }
     if not newest:
         return []
@@ -145,10 +150,17 @@ def _beside(ws: Workspace) -> list[str]:
 
 
 def _source(context: Context) -> str:
-    return " ".join(f"{item.title} {item.brand} {item.kind}" for item in (*context.history, context.target))
+    shown = (*context.history, context.target)
+    return " ".join(f"{item.title} {item.brand} {item.kind} {item.comment}".rstrip() for item in shown)
 
 
-def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: dict[str, Any], seed: int) -> str:
+def _command(ws: Workspace, cot_set: str) -> str:
+    return tables.remedy(ws, "report cot" + (f" --set {cot_set}" if cot_set else ""))
+
+
+def _page(
+    ws: Workspace, cot_set: str, made: dict[str, Any], found: dict[str, Any], summary: dict[str, Any], seed: int
+) -> str:
     rows = [
         ("a text finds its own item among 1,000 (mean reciprocal rank)", summary["mrr_item"]),
         ("a text finds its own history among 1,000", summary["mrr_history"]),
@@ -167,7 +179,7 @@ def _page(ws: Workspace, made: dict[str, Any], found: dict[str, Any], summary: d
             "",
             f"Order {ws.order}, as of {ws.as_of}, {summary['texts']:,} texts looked at (seed {seed}), written by "
             f"{made.get('model')} through {made.get('engine')} in style {made.get('style')}. Made by "
-            f"`{tables.remedy(ws, 'report cot')}` on {machine.sentence()}.",
+            f"`{_command(ws, cot_set)}` on {machine.sentence()}.",
             "",
             *markdown.table(["what", "share or mean"], [[name, f"{value:.4f}"] for name, value in rows]),
             "",

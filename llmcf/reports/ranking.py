@@ -8,29 +8,33 @@ import csv
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core import markdown, measurements, metrics, settings, storage
-from core.contracts import FRAMEWORKS, ON_SALE, ORDERS, RECIPES
+from core import measurements, metrics, settings, storage
+from core.contracts import COT_CONTROLS, FRAMEWORKS, ON_SALE, ORDERS, RECIPES
 from core.data.tables import remedy
 from core.errors import Missing
 from core.result import Result
 from core.settings import Workspace
-from core.uncertainty import holm, over_seeds, paired_test
+from core.uncertainty import holm
 from llmcf.backfill.ranking import TASK
+from llmcf.reports import ranking_controls
 from llmcf.reports.ranking_cells import (
     ABLATIONS,
     BACKBONE_NAMES,
     FRAMEWORK_NAMES,
     SWEEP,
     Cells,
-    Key,
+    Table,
     cells_of,
+    mean_text,
     of_today,
+    p_text,
+    paired_p,
     paper_figures,
     values,
 )
@@ -39,19 +43,6 @@ from ranking.registry import MODELS
 
 _SPLITS = {"": "test", ", on sale": ON_SALE}
 TEMPLATE = Path(__file__).with_name("ranking_report.html")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A titled table of texts, for Markdown and HTML alike."""
-
-    title: str
-    note: str
-    head: list[str]
-    rows: list[list[str]]
-
-    def markdown(self) -> list[str]:
-        return [f"## {self.title}", "", self.note, "", *markdown.table(self.head, self.rows), ""]
 
 
 def report(ws: Workspace) -> Result:
@@ -98,6 +89,8 @@ def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Ta
         variants = {key[3] for key in cells if key[0] == recipe} - {""}
         if variants & set(ABLATIONS):
             found.append(_variants(cells, recipe, "Table 5", ABLATIONS, paper))
+        if variants & set(COT_CONTROLS):
+            found += ranking_controls.tables(cells, recipe)
         if variants & set(SWEEP):
             found.append(_variants(cells, recipe, "Figure 5", SWEEP, {}))
     return found
@@ -113,7 +106,7 @@ def orders_beside(ws: Workspace, lines: Sequence[dict[str, Any]]) -> list[Table]
     columns = {f"{order}{of}": (order, split) for order in ORDERS for of, split in _SPLITS.items()}
     rows = [
         [key[0], BACKBONE_NAMES[key[1]][0], key[2]]
-        + [_mean(values(of_order[order], key, "auc", split)) for order, split in columns.values()]
+        + [mean_text(values(of_order[order], key, "auc", split)) for order, split in columns.values()]
         for key in keys
         if sum(key in cells for cells in of_order.values()) > 1
     ]
@@ -124,7 +117,7 @@ def orders_beside(ws: Workspace, lines: Sequence[dict[str, Any]]) -> list[Table]
 def _table_3(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float]) -> Table:
     keys = [(recipe, model, framework, "") for model in MODELS for framework in FRAMEWORKS]
     keys = [key for key in keys if key in cells]
-    p = holm([_p(cells, key, (recipe, key[1], "none", "")) for key in keys])
+    p = holm([paired_p(cells, key, (recipe, key[1], "none", "")) for key in keys])
     rows = []
     for key, corrected in zip(keys, p, strict=True):
         _, model, framework, _ = key
@@ -137,12 +130,12 @@ def _table_3(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float]
                 BACKBONE_NAMES[model][0],
                 framework,
                 str(len(ours)),
-                _mean(ours),
-                _mean(values(cells, key, "logloss")),
+                mean_text(ours),
+                mean_text(values(cells, key, "logloss")),
                 f"{np.mean(gains):+.2f}" if gains and framework != "none" else "",
-                _p_text(corrected),
-                _mean(values(cells, key, "auc", ON_SALE)),
-                _mean(values(cells, key, "gauc")),
+                p_text(corrected),
+                mean_text(values(cells, key, "auc", ON_SALE)),
+                mean_text(values(cells, key, "gauc")),
                 *(f"{figure:.4f}" if figure is not None else "" for figure in theirs),
                 _coverage(cells[key]),
             ]
@@ -163,7 +156,7 @@ def _variants(
     rows = []
     keys = [(recipe, model, "llm-cf", variant) for model in MODELS for variant in names]
     keys = [key for key in keys if key in cells and any((*key[:3], other) in cells for other in names if other)]
-    p = holm([_p(cells, key, (*key[:3], "")) for key in keys])
+    p = holm([paired_p(cells, key, (*key[:3], "")) for key in keys])
     for key, corrected in zip(keys, p, strict=True):
         _, model, _, variant = key
         whole, ours = values(cells, (*key[:3], ""), "auc"), values(cells, key, "auc")
@@ -172,10 +165,10 @@ def _variants(
             BACKBONE_NAMES[model][0],
             names[variant],
             str(len(ours)),
-            _mean(ours),
-            _mean(values(cells, key, "logloss")),
+            mean_text(ours),
+            mean_text(values(cells, key, "logloss")),
             f"{np.mean(gaps):+.4f}" if gaps and variant else "",
-            _p_text(corrected),
+            p_text(corrected),
         ]
         if paper:
             figures = [paper.get((model, names[variant], name)) for name in ("auc", "logloss")]
@@ -187,25 +180,6 @@ def _variants(
         head[1] = "examples K"
         assert set(SWEEP) <= set(VARIANTS)
     return Table(f"{title}, {recipe}", note, head + (["paper AUC", "paper LogLoss"] if paper else []), rows)
-
-
-def _p(cells: Cells, key: Key, base: Key) -> float:
-    ours, theirs = values(cells, key, "auc"), values(cells, base, "auc")
-    seeds = sorted(set(ours) & set(theirs))
-    if key == base or len(seeds) < 2:
-        return float("nan")
-    return paired_test([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]).t_p
-
-
-def _p_text(p: float) -> str:
-    return "" if np.isnan(p) else "< .0001" if p < 1e-4 else f"{p:.4f}"
-
-
-def _mean(of_seed: dict[int, float]) -> str:
-    if not of_seed:
-        return ""
-    mean, spread = over_seeds(list(of_seed.values()))
-    return f"{mean:.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
 
 
 def _coverage(of_seed: dict[int, dict[str, Any]]) -> str:

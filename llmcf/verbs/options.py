@@ -52,3 +52,6 @@ SEED = contracts.SEED
 Release = Annotated[
     int | None, typer.Option("--release", help="Number of a release; the live one if not given.", min=1)
 ]
+CotSet = Annotated[
+    str, typer.Option("--set", help="A named set of texts beside the main one, such as base or paper; empty: the main.")
+]

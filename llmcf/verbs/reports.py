@@ -138,6 +138,7 @@ def report_cot(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
+    cot_set: opt.CotSet = "",
     keep: Annotated[bool, typer.Option("--keep", help="Add the figures to results/cot/.")] = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -145,4 +146,4 @@ def report_cot(
     from llmcf.reports import cot
 
     place = workspace(dataset, order, as_of)
-    run(lambda: cot.report(place, keep=keep), as_json=as_json)
+    run(lambda: cot.report(place, cot_set=cot_set, keep=keep), as_json=as_json)

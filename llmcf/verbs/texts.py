@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from llm.cot.recipes import SELECTIONS, STYLES, GenerateConfig
+from core.contracts import COT_CONTROLS
+from llm.cot.recipes import COMMENTS, SELECTIONS, STYLES, GenerateConfig
 from llm.defaults import ENCODER
 from llm.engines import NAMES
 from llm.kar.recipes import KarConfig
@@ -33,17 +34,19 @@ Selection = Annotated[
 Style = Annotated[
     str, typer.Option(help=f"{' | '.join(STYLES)}: four parts for small models, one opening, nothing for large ones.")
 ]
+Comments = Annotated[
+    str, typer.Option(help=f"{' | '.join(COMMENTS)}: what users wrote about their history's items, on earlier days.")
+]
 PartTokens = Annotated[int | None, typer.Option(help="Longest part of a text; the style's own if not given.")]
-PromptTokens = Annotated[int, typer.Option(help="Longest prompt; a longer one loses its oldest history.", min=32)]
+PromptTokens = Annotated[
+    int, typer.Option(help="Longest prompt; a longer one loses comments, then its oldest history.", min=32)
+]
 Candidates = Annotated[int, typer.Option(help="Texts a row, of which the best is kept.")]
 Attempts = Annotated[int, typer.Option(help="How often a faulty text is asked for before it is dropped.")]
 MaxRows = Annotated[int | None, typer.Option(help="Budget: begin at most so many texts in this run.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Budget: begin none after so many tokens.")]
 Minutes = Annotated[float | None, typer.Option(help="Budget: begin none after so many minutes.")]
 Encoder = Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")]
-CotSet = Annotated[
-    str, typer.Option("--set", help="A named set of texts beside the main one, such as base or paper; empty: the main.")
-]
 Users = Annotated[int, typer.Option(help="Users that get a text; 0 is all with enough interactions.", min=0)]
 Items = Annotated[int, typer.Option(help="Items that get a text; 0 is all.", min=0)]
 Prefix = Annotated[int, typer.Option(help="First interactions of a user that the text is written from.", min=1)]
@@ -64,6 +67,7 @@ def cot_generate(
     limit: Limit = COT.limit or 0,
     selection: Selection = COT.selection,
     style: Style = COT.style,
+    comments: Comments = COT.comments,
     part_tokens: PartTokens = COT.part_tokens,
     prompt_tokens: PromptTokens = COT.prompt_tokens,
     candidates: Candidates = COT.candidates,
@@ -81,7 +85,7 @@ def cot_generate(
     place = workspace(dataset, order, as_of)
     config = GenerateConfig(
         engine=engine, model=model or pins.writer(place, COT.model), recipe=recipe, seed=seed, limit=limit or None,
-        selection=selection, style=style, part_tokens=part_tokens, prompt_tokens=prompt_tokens,
+        selection=selection, style=style, comments=comments, part_tokens=part_tokens, prompt_tokens=prompt_tokens,
         candidates=candidates, attempts=attempts,
     )  # fmt: skip
     limits = Budget(rows=max_rows, tokens=max_tokens, minutes=minutes)
@@ -110,7 +114,7 @@ def cot_restore(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
-    cot_set: CotSet = "",
+    cot_set: opt.CotSet = "",
     as_json: opt.Json = False,
 ) -> None:
     """Fill cot/texts from a pack: texts of a real run, without a language model."""
@@ -120,6 +124,23 @@ def cot_restore(
     run(lambda: packs.restore(place, pack, cot_set=cot_set), as_json=as_json)
 
 
+@cot.command("control")
+def cot_control(
+    kind: Annotated[str, typer.Option(help=f"What is left of the texts: {' | '.join(COT_CONTROLS)}.")],
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    of: Annotated[str, typer.Option(help="The set they are made from; empty: the main.")] = "",
+    seed: opt.Seed = COT.seed,
+    as_json: opt.Json = False,
+) -> None:
+    """Make a set of texts out of another: facts alone, the model's words alone, at wrong rows, titles alone."""
+    from llm.cot import controls
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: controls.control(place, kind, of=of, seed=seed), as_json=as_json)
+
+
 @cot.command("embed")
 def cot_embed(
     dataset: opt.Dataset = opt.DATASET,
@@ -127,7 +148,7 @@ def cot_embed(
     as_of: opt.AsOf = opt.AS_OF,
     encoder: Encoder = ENCODER,
     items_only: Annotated[bool, typer.Option("--items-only", help="Items alone: before representative rows.")] = False,
-    cot_set: CotSet = "",
+    cot_set: opt.CotSet = "",
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:

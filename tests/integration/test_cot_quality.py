@@ -8,7 +8,7 @@ import pytest
 from core import measurements
 from core.errors import LlmcfError
 from core.settings import Workspace
-from llm.cot import embed
+from llm.cot import controls, embed
 from llmcf.reports import cot
 from tests.parrot import Parrot, run
 
@@ -36,10 +36,26 @@ def test_a_page_shows_content_and_scores(written: Workspace, tmp_path: Path, mon
     assert done.details["texts"] == 40
     assert 0 < done.details["mrr_item"] <= 1
     assert done.details["flags"]["decision"] == 0
-    row = f"| {kept['model']} | cot-5 | guided | strict | {done.details['mrr_item']:.3f} |"
+    row = f"| {kept['model']} | cot-5 | guided | strict | | {done.details['mrr_item']:.3f} |"
     assert row in re.sub(" +", " ", page.read_text())
     assert "The lowest, middle and highest scores" in page.read_text()
     assert (page.parent / "quality.png").stat().st_size > 10_000
+
+
+def test_a_control_is_measured_beside_the_texts(
+    written: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCF_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("LLMCF_RESULTS", str(tmp_path / "results"))
+    controls.control(written, "titles")
+    with pytest.raises(LlmcfError, match="cot embed --set titles"):
+        cot.report(written, cot_set="titles")
+    embed.embed(written, cot_set="titles")
+    done = cot.report(written, cot_set="titles", keep=True)
+    (kept,) = measurements.read(measurements.file("cot", written.dataset))
+    assert kept["set"] == "titles"
+    assert "report cot --set titles " in kept["command"]
+    assert done.details["mrr_item"] > 0.5, "a title finds its own item"
 
 
 def test_only_new_texts_are_embedded(written: Workspace, model: Path) -> None:

@@ -10,6 +10,7 @@ from core.data import tables
 from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
+from tests.amazon_files import reviewed
 
 pytestmark = pytest.mark.integration
 
@@ -32,9 +33,17 @@ def test_spark_and_duckdb_give_the_same_tables(source: Path, order: str) -> None
     first = prepare(on_duckdb, source=source, seed=3, negative_draws=2)
     again = prepare(on_spark, source=source, seed=3, negative_draws=2, engine="spark")
     assert not again.skipped
-    for load in (tables.interactions, tables.rows, tables.items, tables.users):
+    for load in (tables.interactions, tables.comments, tables.rows, tables.items, tables.users):
         assert load(on_spark).equals(load(on_duckdb))
     assert again.details == first.details
+
+
+def test_comments_lie_at_the_same_interactions(tmp_path: Path) -> None:
+    on_duckdb = reviewed(Workspace("amazon-beauty", "shuffled-ties"), tmp_path / "source")
+    on_spark = Workspace("amazon-beauty", "shuffled-ties", "2030-01-01")
+    prepare(on_spark, source=tmp_path / "source", seed=7, engine="spark")
+    assert tables.comments(on_spark).num_rows == 108
+    assert tables.comments(on_spark).equals(tables.comments(on_duckdb))
 
 
 def test_a_mistake_is_told_as_on_duckdb(source: Path) -> None:

@@ -12,9 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from core.data.tables import remedy
-from core.remedies import _VERBS, maker
+from core.remedies import _VERBS, cot_verbs, maker
 from core.settings import Workspace
-from ict.examples import verbs
 from llmcf.cli import app
 from tests.meta.test_layout import PACKAGES, PROJECT, sources
 
@@ -95,7 +94,10 @@ def test_something_was_collected() -> None:
     assert "cot embed --items-only" in WHOLE
 
 
-@pytest.mark.parametrize("verb", sorted({*ASKED, *WHOLE, *_VERBS.values(), *verbs(""), *verbs("paper")} - {WORD}))
+@pytest.mark.parametrize(
+    "verb",
+    sorted({*ASKED, *WHOLE, *_VERBS.values(), *cot_verbs(""), *cot_verbs("paper"), *cot_verbs("facts")} - {WORD}),
+)
 def test_a_remedy_parses(verb: str) -> None:
     given = parse(remedy(WS, verb)) if verb != "demo" else parse(f"llmcf {verb}")
     if verb != "demo":

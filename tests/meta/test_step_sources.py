@@ -27,11 +27,8 @@ from core.settings import PROJECT
 PACKAGES = ("core", "ict", "llm", "ranking", "retrieval_stage", "llmcf")
 # Ground: what carries bytes, words and processes, and decides no number of a result.
 GROUND = {
-    *(
-        f"core.{name}"
-        for name in ("contracts", "environments", "errors", "homes", "memory", "processor", "progress", "result")
-    ),
-    *(f"core.{name}" for name in ("schemas", "settings", "steps", "storage", "torchrun")),
+    *(f"core.{name}" for name in ("contracts", "environments", "errors", "homes", "memory", "processor", "progress")),
+    *(f"core.{name}" for name in ("remedies", "result", "schemas", "settings", "steps", "storage", "torchrun")),
     "core.data",
     *(f"core.data.{name}" for name in ("downloads", "tables", "wheels")),
 }

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from core import metrics
-from core.uncertainty import auc_of, bootstrap, difference, mean_of, over_seeds, paired_test
+from core.uncertainty import auc_of, bootstrap, difference, equivalence, mean_interval, mean_of, over_seeds, paired_test
 
 rows = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 1), st.sampled_from([0.1, 0.25, 0.5, 0.9])), min_size=2, max_size=60
@@ -105,3 +105,28 @@ def test_paired_tests_without_spread_and_without_seeds():
 def test_over_seeds():
     assert over_seeds([1, 2, 3]) == (2, 1)
     assert np.isnan(over_seeds([4])[1])
+
+
+def test_equivalence_is_the_larger_of_two_one_sided_tests():
+    gaps = [0.001, -0.0005, 0.0004, 0.0011, -0.0002]
+    sides = [
+        stats.ttest_rel(gaps, np.full(5, edge), alternative=way).pvalue
+        for edge, way in ((-0.002, "greater"), (0.002, "less"))
+    ]
+    assert equivalence(gaps, 0.002) == pytest.approx(max(sides))
+    assert equivalence(gaps, 0.002) == equivalence([-gap for gap in gaps], 0.002)
+    assert equivalence([gap + 0.01 for gap in gaps], 0.002) > 0.99
+
+
+def test_equivalence_without_spread_and_without_seeds():
+    assert (equivalence([0.001, 0.001], 0.002), equivalence([0.002, 0.002], 0.002)) == (0, 1)
+    for gaps, margin in (([0.1], 1), ([0.1, 0.2], 0)):
+        with pytest.raises(ValueError, match="cannot be tested"):
+            equivalence(gaps, margin)
+
+
+def test_the_interval_of_a_mean_is_scipys():
+    values = [0.71, 0.73, 0.72, 0.75, 0.74]
+    known = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
+    assert mean_interval(values) == pytest.approx(known)
+    assert np.isnan(mean_interval([1.0])).all()

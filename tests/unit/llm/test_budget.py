@@ -45,6 +45,16 @@ def test_history_goes_from_the_oldest_one_item_at_a_time():
     assert fitted(CONTEXT, FULL - 3).history == HISTORY[-prompts.TASK_HISTORY + 2 :]
 
 
+def test_comments_go_before_any_history_the_oldest_first():
+    commented = replace(SHOWN, history=tuple(replace(item, comment="three plain words") for item in SHOWN.history))
+    whole = length(commented)
+    one_less = (SHOWN.history[0], *commented.history[1:])
+    assert fitted(commented, whole) == commented
+    assert fitted(commented, whole - 1).history == one_less
+    assert fitted(commented, FULL) == SHOWN
+    assert fitted(commented, FULL - 1).history == SHOWN.history[1:]
+
+
 def test_then_the_profile_then_what_is_known_of_the_target():
     bare = replace(CONTEXT, history=(), profile="")
     assert fitted(CONTEXT, length(bare)) == bare
@@ -70,7 +80,7 @@ def test_contexts_are_fitted_one_by_one():
 
 
 _texts = st.text(max_size=60)
-_items = st.builds(Item, title=_texts.map(lambda text: text or "x"), brand=_texts, kind=_texts)
+_items = st.builds(Item, title=_texts.map(lambda text: text or "x"), brand=_texts, kind=_texts, comment=_texts)
 
 
 @settings(max_examples=40, deadline=None)
@@ -80,4 +90,7 @@ def test_any_context_fits_and_keeps_a_tail_of_its_history(history, target, token
     result = fitted(context, tokens)
     assert length(result) <= tokens
     kept = len(result.history)
-    assert result.history == context.history[len(history) - kept :]
+    left = context.history[len(history) - kept :]
+    assert [replace(item, comment="") for item in result.history] == [replace(item, comment="") for item in left]
+    silent = [not item.comment for item in result.history]
+    assert all(silent) or kept == min(len(history), prompts.TASK_HISTORY)

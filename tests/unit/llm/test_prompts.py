@@ -2,6 +2,7 @@
 after a wanted change raise `wording.VERSION` and run `python -m tests.unit.llm.test_prompts`."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,8 @@ GOLDEN = settings.PROJECT / "tests" / "golden" / "prompts.json"
 ALIEN = Item(title="Alien", brand="1979", kind="Horror, Sci-Fi")
 SOAP = Item(title="Lavender Soap", brand="", kind="Bath")
 CONTEXT = Context(row=6, profile="24 years old, technician", history=(SOAP, ALIEN, ALIEN), target=ALIEN, label=1)
+WORN = replace(SOAP, comment="Smells of summer. I'd buy it again")
+COMMENTED = replace(CONTEXT, history=(SOAP, WORN), target=SOAP)
 FIRST = Context(row=0, profile="", history=(), target=SOAP, label=0)
 
 
@@ -36,6 +39,9 @@ def everything() -> dict[str, object]:
             for stated in (False, True):
                 asked = wording.cot_prompt(context, words, style=style, state_label=stated)
                 out[f"{name}: {style}, label {'stated' if stated else 'hidden'}"] = [*asked.messages, *asked.openings]
+    for style in STYLES:
+        asked = cot(COMMENTED, style=style, dataset="amazon-beauty")
+        out[f"commented: {style}, label hidden"] = [*asked.messages, *asked.openings]
     return out
 
 
@@ -57,6 +63,18 @@ def test_without_stating_it_the_prompt_does_not_depend_on_the_label() -> None:
             assert (both[0] == both[1]) is same
 
 
+def test_a_comment_is_quoted_behind_its_item_and_nowhere_else() -> None:
+    """Not in the openings, which the text begins with, and the target's not at all."""
+    plain = replace(COMMENTED, history=(SOAP, SOAP))
+    for style in STYLES:
+        asked, bare = (cot(one, style=style) for one in (replace(COMMENTED, target=WORN), plain))
+        assert asked.openings == bare.openings
+        assert asked.messages[0] == bare.messages[0]
+        told = f' (comment: "{WORN.comment}")'
+        assert asked.messages[1]["content"].count(told) == 1
+        assert asked.messages[1]["content"].replace(told, "") == bare.messages[1]["content"]
+
+
 def test_what_all_rows_share_comes_first() -> None:
     asked = [cot(context).messages for context in (CONTEXT, FIRST)]
     assert asked[0][0] == asked[1][0]
@@ -72,7 +90,8 @@ def test_a_text_cannot_leave_its_quotation_or_speak_as_the_template(
 ) -> None:
     """Whatever a title says, the conversation keeps its messages, lines and quotations, and no marker of a template."""
     context = hostile[text]
-    plain = Context(row=0, profile="p", history=(SOAP,), target=SOAP, label=0)
+    assert context.history[0].comment
+    plain = Context(row=0, profile="p", history=(WORN,), target=SOAP, label=0)
     asked, expected = (cot(one, style=style, dataset="amazon-beauty") for one in (context, plain))
     task, plain_task = (prompts.task_prompt(one, prompts.domain("amazon-beauty")) for one in (context, plain))
     assert len(asked.openings) == len(expected.openings)

@@ -66,6 +66,16 @@ def test_a_test_item_in_a_history_is_caught(rows, interactions):
     assert audit.held_out_violations(leaked, interactions).tolist() == [rows["row"][row].as_py()]
 
 
+def test_a_comment_elsewhere_than_its_interaction_is_caught(interactions):
+    said = interactions.select(["user", "position", "day"]).append_column("text", pa.array(["x"] * len(interactions)))
+    last = len(said) - 1
+    assert audit.comment_violations(said, interactions).tolist() == []
+    for name, value in (("day", said["day"][3].as_py() - 1), ("position", 500), ("user", said["user"][last].as_py())):
+        assert audit.comment_violations(planted(said, name, 3, value), interactions).tolist() == [3]
+    beyond = planted(said, "position", last, said["position"][last].as_py() + 1)
+    assert audit.comment_violations(beyond, interactions).tolist() == [last]
+
+
 def same_day_row(rows: pa.Table, interactions: pa.Table) -> int:
     """A row whose item somebody takes on the very day of the row."""
     taken = set(zip(interactions["item"].to_pylist(), interactions["day"].to_pylist(), strict=True))

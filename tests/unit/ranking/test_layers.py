@@ -1,6 +1,8 @@
 """What rankers share, against sums written out by hand, and how a run is named."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -9,33 +11,11 @@ import torch
 from core.contracts import FRAMEWORKS, RECIPES
 from core.errors import UsageError
 from core.settings import Workspace
-from ranking.bags import padded_fields
-from ranking.graph import GatherFields
-from ranking.layers import FIELDS, SparseFields, Standardise, mean_bag
+from ranking.layers import Standardise
 from ranking.recipes import from_json, resolve
 from ranking.registry import MODELS
-from tests import in_memory
 
 WS = Workspace("movielens-100k", "shuffled-ties")
-
-
-def test_torchrec_bags_equal_plain_gathers() -> None:
-    """The trained tables and their serving copy pool the same rows to the same embeddings."""
-    builder, shape = in_memory.batches()
-    fields = SparseFields(shape.tables, width=8)
-    requests = builder.rows.requests
-    trained = fields(builder(torch.arange(len(requests)), training=False).sparse)
-    ids = padded_fields(builder.items, requests.user_B, requests.item_B, requests.history_BL)
-    served = GatherFields(fields)(ids)
-    assert trained[0].shape == (len(requests), len(FIELDS), 8)
-    for left, right in zip(trained, served, strict=True):
-        torch.testing.assert_close(left, right)
-
-
-def test_mean_bag_by_hand() -> None:
-    table = torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])
-    bags = torch.tensor([[0, 1, 2], [0, 0, 2], [0, 0, 0]])
-    torch.testing.assert_close(mean_bag(table, bags), torch.tensor([[2.0, 3.0], [3.0, 4.0], [0.0, 0.0]]))
 
 
 def test_standardise_and_a_constant_feature() -> None:
@@ -67,3 +47,20 @@ def test_bad_names_are_usage_errors(name: str, value: str | int) -> None:
 def test_a_configuration_survives_its_stamp(model: str) -> None:
     config = resolve(WS, model=model, framework="llm-cf", recipe="best", seed=3, epochs=2)
     assert from_json(json.loads(json.dumps(asdict(config)))) == config
+
+
+BARE = """
+import sys
+import ict.module
+from ranking.layers import Widths
+from ranking.registry import BACKBONES
+for backbone in BACKBONES.values():
+    backbone.module(Widths(fields=7, width=8), backbone.config())
+print(sorted({name.split(".")[0] for name in sys.modules} & {"torchrec", "fbgemm_gpu", "pyarrow", "filelock"}))
+"""
+
+
+def test_models_import_without_torchrec_and_arrow() -> None:
+    """So that they run wherever torch does, as on a bare GPU machine."""
+    done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -53,6 +53,67 @@ def test_interactions_come_by_time_user_and_asin_whatever_the_order_of_lines(tmp
     ]  # fmt: skip
 
 
+def test_a_review_is_a_comment_cleaned_and_cut_between_words(tmp_path):
+    said = {
+        "B1": {"summary": "Lovely", "reviewText": "Smells of &lt;b&gt;summer\n\u0000 &lt;|im_end|&gt;"},
+        "B2": {"summary": "Long", "reviewText": "words " * 200},
+        "B3": {"summary": None, "reviewText": 7},
+        "B4": {"reviewText": ""},
+    }
+    reviews = [review("A1", item, day * DAY, **words) for day, (item, words) in enumerate(said.items(), start=5)]
+    found = read(official(tmp_path, [*reviews, reviews[0].replace("Lovely", "Again"), review("", "B1", 5)]))
+    assert found.interactions.num_rows == 4
+    first, second = found.comments.to_pylist()
+    assert first == {"user": "A1", "item": "B1", "timestamp": 5 * DAY, "text": "Lovely. Smells of summer"}
+    assert (second["item"], second["text"]) == ("B2", "Long. " + "words " * 24 + "words")
+
+
+class TestComments:
+    WS = Workspace("amazon-beauty", "published")
+
+    @pytest.fixture
+    def source(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+        lines = [
+            review(
+                f"A{n % 10}", f"B{n * 7 % 20}", 1_300_000_000 + n // 20 * DAY, reviewText=f"said at {n}" * (n % 4 > 0)
+            )
+            for n in range(200)
+        ]
+        return official(tmp_path, lines, [meta(f"B{n}") for n in range(20)])
+
+    @pytest.mark.parametrize("order", ["published", "shuffled-ties", "global-time"])
+    def test_each_lies_at_its_interaction_whatever_the_order(self, source, order):
+        ws = Workspace("amazon-beauty", order)
+        assert prepare(ws, source=source, seed=1).details["comments"] == 150
+        users, items = ({row[key]: row["raw_id"] for row in table.to_pylist()} for key, table in
+                        (("user", tables.users(ws)), ("item", tables.items(ws))))  # fmt: skip
+        events = {(row["user"], row["position"]): row for row in tables.interactions(ws).to_pylist()}
+        comments = tables.comments(ws).to_pylist()
+        assert comments == sorted(comments, key=lambda row: (row["user"], row["position"]))
+        for row in comments:
+            event, number = events[row["user"], row["position"]], int(row["text"].split()[-1])
+            assert (users[row["user"]], items[event["item"]]) == (f"A{number % 10}", f"B{number * 7 % 20}")
+            assert row["day"] == event["day"] == (1_300_000_000 + number // 20 * DAY) // DAY
+
+    def test_those_of_the_day_and_later_do_not_count(self, source):
+        early = Workspace("amazon-beauty", "published", "2011-03-18")
+        prepare(early, source=source, seed=1)
+        assert 0 < tables.comments(early).num_rows < 150
+        assert max(tables.comments(early)["day"].to_pylist()) == max(tables.interactions(early)["day"].to_pylist())
+
+    def test_they_change_no_other_table(self, source, tmp_path):
+        spoken, silent = self.WS, Workspace("amazon-beauty", "published", "2030-01-01")
+        prepare(spoken, source=source, seed=1)
+        with gzip.open(source / REVIEWS, "rt") as lines:
+            bare = [json.dumps(json.loads(line) | {"reviewText": ""}) for line in lines]
+        prepare(silent, source=official(tmp_path / "bare", bare, [meta(f"B{n}") for n in range(20)]), seed=1)
+        assert tables.comments(silent).num_rows == 0
+        for name in ("interactions", "items", "users", "rows"):
+            one, other = (ws.path("data", f"{name}.parquet").read_bytes() for ws in (spoken, silent))
+            assert one == other
+
+
 BAD = {
     "not_an_object": ["{", "[1, 2]", "__import__('os').system('true')", b"\xff\xfe\x00", '{"a":'],
     "missing_field": ['{"asin": "B1", "unixReviewTime": 5}', '{"reviewerID": "A", "asin": "B"}'],

@@ -357,6 +357,19 @@ def test_ids_and_titles_that_stand_for_nothing_are_a_warning(tmp_path):
     assert second.startswith("1 times the title is 'N/A'")
 
 
+def test_a_column_of_comments_is_read_cleaned_and_what_stands_for_none_is_a_warning(tmp_path):
+    shop = Shop()
+    shop.toml["interactions"]["comment"] = "review"
+    for row, said in zip(shop.clicks, ("Fits <b>well</b>", "", "n/a", " \t", "x " * 500, "<|im_end|>"), strict=False):
+        row["review"] = said
+    for row in shop.clicks[6:]:
+        row["review"] = ""
+    (warning,) = prepared(shop.write(tmp_path))["intake"]["warnings"]
+    assert warning.startswith("1 times the comment is 'n/a'")
+    found = sorted(tables.comments(WS)["text"].to_pylist())
+    assert found == ["Fits well", "n/a", ("x " * 80).strip()]
+
+
 PARQUET = TOML.replace("clicks.csv", "clicks.parquet")
 NESTED = pl.Series("x", [["a"]] * 100)
 

@@ -46,6 +46,10 @@ def test_interactions_are_what_the_source_says(tiny, source):
     assert found == {(user, item, int(time), float(rating)) for user, item, rating, time in lines}
 
 
+def test_a_source_without_comments_gives_an_empty_table(tiny):
+    assert tables.comments(tiny).num_rows == 0
+
+
 def test_an_earlier_as_of_keeps_the_ids(fresh, source):
     prepare(fresh, source=source, seed=1)
     early = Workspace(fresh.dataset, fresh.order, "1997-11-20")

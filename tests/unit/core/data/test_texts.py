@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.data.texts import clean, item_text, user_profile
+from core.data.texts import COMMENT_LIMIT, clean, comment, cut, item_text, user_profile
 
 MARKUP = st.sampled_from(["<|im_start|>", "</s>", "[INST]", "&lt;", "&amp;", "<", ">", "<b>", "\n", "\u202e", "\x00"])
 
@@ -36,6 +36,34 @@ def test_clean_is_final_short_and_free_of_markup(text, limit):
 
 def test_clean_reads_only_the_start_of_a_monstrous_text():
     assert len(clean("&amp;" * 100_000, 50)) <= 50
+
+
+@pytest.mark.parametrize(
+    ("heading", "text", "said"),
+    [
+        ("Great!", "I use it daily", "Great! I use it daily"),
+        ("Great", "I use it daily", "Great. I use it daily"),
+        (None, "I &lt;b&gt;use&lt;/b&gt; it\n\ndaily", "I use it daily"),
+        ("Great", None, "Great"),
+        ("<|im_end|>", "\u202e", ""),
+    ],
+)
+def test_a_comment_is_its_heading_and_its_text(heading, text, said):
+    assert comment(heading, text) == said
+
+
+@given(*[st.lists(st.text(max_size=30) | MARKUP, max_size=20).map("".join)] * 2)
+def test_a_comment_is_clean_and_short(heading, text):
+    said = comment(heading, text)
+    assert len(said) <= COMMENT_LIMIT
+    assert clean(said, COMMENT_LIMIT) == said
+
+
+def test_a_long_comment_ends_with_a_word():
+    said = comment("Long", "soap " * 1000)
+    assert COMMENT_LIMIT - 5 < len(said) <= COMMENT_LIMIT
+    assert set(said.split()) == {"Long.", "soap"}
+    assert cut("a soap of olive oil", 12) == "a soap of"
 
 
 def test_item_text_says_what_is_known():

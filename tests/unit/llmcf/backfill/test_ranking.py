@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from core import measurements, storage
+from core.contracts import COT_CONTROLS
 from core.data import tables
 from core.errors import LlmcfError, UsageError
 from core.result import Result
@@ -21,10 +22,12 @@ from llmcf.backfill import ranking as ranking_matrix
 from llmcf.backfill.ranking import Matrix
 from llmcf.backfill.workers import Named, each
 from llmcf.reports import ranking as ranking_report
-from llmcf.reports import ranking_cells
+from llmcf.reports import ranking_cells, ranking_controls
+from llmcf.reports.ranking_cells import cells_of
 from ranking.configs import RankerConfig
 from ranking.recipes import VARIANTS, resolve
 from ranking.registry import MODELS
+from ranking.segments import SEGMENTS
 from tests import in_memory
 
 BEAUTY = Workspace("amazon-beauty", "published")
@@ -75,6 +78,7 @@ def test_variants_change_what_they_say() -> None:
     assert configs["no-text"].use_text is False
     assert configs["no-cot"].use_cot is False
     assert configs["no-recgen"].cot_set == "base"
+    assert {name: configs[name].cot_set for name in COT_CONTROLS} == {name: name for name in COT_CONTROLS}
     assert configs["no-decoder"].pooling == "mean"
     assert [configs[name].examples for name in ("k0", "k2", "", "k6", "k8")] == [0, 2, 4, 6, 8]
     assert configs["k4-unconstrained"].constrained is False
@@ -192,6 +196,32 @@ def test_tables_hold_means_gains_and_the_papers_figures(kept: Path) -> None:
     assert "<svg" in (folder / "report.html").read_text()
     with (folder / "ranking.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 2 * (3 * 12 + 6)
+
+
+def test_controls_stand_beside_the_texts_as_written_and_beside_none(kept: Path) -> None:
+    aucs = {("none", ""): 0.80, ("llm-cf", ""): 0.81, ("llm-cf", "facts"): 0.8101, ("llm-cf", "shuffled"): 0.80}
+    lines = []
+    for (framework, variant), auc in aucs.items():
+        for seed, wobble in ((1, 0.0), (2, 0.0004), (3, 0.0008)):
+            measured = line("deepfm", framework, seed, auc + wobble * (1.2 if variant == "facts" else 1), variant)
+            measured["segments"] = {name: {"rows": 9, "auc": auc - 0.1} for name in SEGMENTS}
+            lines.append(measured)
+    whole, parts = ranking_controls.tables(cells_of(lines), "strict")
+    rows = {row[1]: row for row in whole.rows}
+    assert list(rows) == ["no LLM-CF", "the texts as written", "facts alone", "true texts at wrong rows"]
+    assert rows["the texts as written"][-3:] == ["", "", ""]
+    gap, differs, same = rows["facts alone"][-3:]
+    assert gap.startswith("+0.0002 [")
+    assert float(same.removeprefix("< ")) < 0.01 < float(differs)
+    gap, differs, same = rows["true texts at wrong rows"][-3:]
+    assert gap == "-0.0100 [-0.0100, -0.0100]"
+    assert (differs, same) == ("< .0001", "1.0000")
+    assert [row[2] for row in parts.rows] == [
+        "0.7000 ± 0.0000",
+        "0.7100 ± 0.0000",
+        "0.7101 ± 0.0000",
+        "0.7000 ± 0.0000",
+    ]
 
 
 def test_what_was_measured_in_several_orders_stands_side_by_side(kept: Path) -> None:
