@@ -11,8 +11,8 @@ _WORD = 64 // _BITS  # numbers that one random word serves
 class Dropout(nn.Module):
     """`torch.nn.Dropout`, its mask cut out of whole random words on a CPU.
 
-    torch draws a Bernoulli variable for each number there; where its math library is slow at that (AMD), the mask takes
-    longer than the product of the layer before it (benchmarks/results/ranking.md). Other devices use torch's own.
+    torch draws a Bernoulli variable for each number there, which takes longer than the product of the layer before it
+    where its math library is slow at that, as on AMD. Other devices use torch's own.
 
     Args:
         share: of the numbers that training leaves out, in [0, 1); kept to 1 in 65,536.

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from core import metrics
 from core.contracts import PAD
 from core.data import tables
-from core.data.asof import NEVER
 from core.settings import Workspace
 
 NEW_DAYS = 30
@@ -24,8 +23,7 @@ def _history(rows: pa.Table) -> NDArray[np.int64]:
 
 
 def _new(rows: pa.Table) -> Mask:
-    age = rows["item_age"].to_numpy()
-    return (age == NEVER) | (np.expm1(age).round() < NEW_DAYS)
+    return np.expm1(rows["item_age"].to_numpy()).round() < NEW_DAYS  # NEVER lies below every number of days
 
 
 def _popular(rows: pa.Table) -> Mask:

@@ -74,7 +74,7 @@ def words(text: str, openings: Sequence[str]) -> str:
         ValueError: if the text does not hold them in their order.
     """
     said, at = [], 0
-    for opening in map(clean, openings, [TEXT_LIMIT] * len(openings)):
+    for opening in (clean(one, TEXT_LIMIT) for one in openings):
         start = text.index(opening, at)
         said.append(text[at:start])
         at = start + len(opening)
