@@ -31,9 +31,9 @@ def control(ws: Workspace, kind: str, *, of: str = "", seed: int = SEED) -> Resu
 
     Args:
         kind: one of COT_CONTROLS: the openings alone, the model's words alone, true texts at wrong rows, the target's
-            title alone.
+            title alone, all words dealt anew.
         of: the set it is made from, written in style `guided`; empty is the main one.
-        seed: which text of another row a row gets, for `shuffled`.
+        seed: which text of another row a row gets, for `shuffled`, and which words, for `dealt`.
 
     Raises:
         UsageError: for an unknown kind, a set that is itself a control, or one whose texts have no openings.
@@ -92,11 +92,22 @@ def exchanged(texts: Sequence[str], seed: int) -> list[str]:
     return found.tolist()
 
 
+def dealt(texts: Sequence[str], seed: int) -> list[str]:
+    """All words of all texts in a random order, each text as many of them as it had: vectors that say nothing."""
+    parts = [text.split() for text in texts]
+    order = np.random.default_rng(seed).permutation(sum(map(len, parts)))
+    words = iter(np.array([word for part in parts for word in part], dtype=object)[order])
+    return [" ".join(next(words) for _ in part) for part in parts]
+
+
+_OF_ALL: dict[str, Callable[[Sequence[str], int], list[str]]] = {"shuffled": exchanged, "dealt": dealt}
+
+
 def _work(ws: Workspace, kind: str, source: Path, stamp: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
     table = storage.read_table(source / "texts.parquet", schemas.COT_TEXTS, tables.remedy(ws, "cot generate"))
     texts = table["text"].to_pylist()
-    if kind == "shuffled":
-        made = exchanged(texts, seed)
+    if kind in _OF_ALL:
+        made = _OF_ALL[kind](texts, seed)
     else:
         asked = _asked(ws, stamp)
         of_row = [asked[row] for row in table["row"].to_pylist()]

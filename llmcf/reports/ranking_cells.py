@@ -31,6 +31,7 @@ CONTROLS = {  # variant -> what its texts are
     "words": "the model's words alone",
     "titles": "the target's title alone",
     "shuffled": "true texts at wrong rows",
+    "dealt": "the words of all texts, dealt at random",
 }
 SWEEP = {"k0": "0", "k2": "2", "": "4", "k6": "6", "k8": "8", "k4-unconstrained": "4, unconstrained"}
 Key = tuple[str, str, str, str]  # recipe, model, framework, variant

@@ -134,7 +134,7 @@ def cot_control(
     seed: opt.Seed = COT.seed,
     as_json: opt.Json = False,
 ) -> None:
-    """Make a set of texts out of another: facts alone, the model's words alone, at wrong rows, titles alone."""
+    """Make a set of texts out of another: facts or the model's words alone, at wrong rows, titles, random words."""
     from llm.cot import controls
 
     place = workspace(dataset, order, as_of)

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core import steps
+from core.contracts import COT_CONTROLS
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llm import models
@@ -24,7 +25,7 @@ def rows_of(place: Workspace, kind: str) -> list[int]:
     return pq.read_table(place.cot("texts", kind) / "texts.parquet")["row"].to_pylist()
 
 
-@pytest.mark.parametrize("kind", ["facts", "words", "shuffled", "titles"])
+@pytest.mark.parametrize("kind", COT_CONTROLS)
 def test_every_control_has_the_same_rows(place: Workspace, model: Path, kind: str) -> None:
     run(place, model, Parrot())
     done = controls.control(place, kind)
@@ -59,6 +60,17 @@ def test_titles_and_shuffled(place: Workspace, model: Path) -> None:
     assert moved != written
     controls.control(place, "shuffled", seed=7)
     assert texts_of(place, "shuffled") != moved
+
+
+def test_dealt_words_are_all_words_at_random(place: Workspace, model: Path) -> None:
+    run(place, model, Parrot())
+    controls.control(place, "dealt")
+    written, made = texts_of(place, ""), texts_of(place, "dealt")
+    assert sorted(" ".join(made).split()) == sorted(" ".join(written).split())
+    assert [len(text.split()) for text in made] == [len(text.split()) for text in written]
+    assert not set(made) & set(written)
+    controls.control(place, "dealt", seed=7)
+    assert texts_of(place, "dealt") != made
 
 
 def test_controls_of_a_restored_pack(
