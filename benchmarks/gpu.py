@@ -40,7 +40,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 1, "vocab_size": 500, "tie_word_embeddings": True}  # fmt: skip
-REQUESTS, PROMPT, NEW = 64, 256, 112  # texts asked for, tokens of a prompt, tokens of a text
+REQUESTS, PROMPT, NEW = 512, 256, 112  # texts asked for, tokens of a prompt, tokens of a text
 BATCH, LENGTH, RESPONSE = 4, 512, 64  # of a tuning step
 ROWS, WIDTH, TEXT, EXAMPLES, DISTINCT = 2048, 32, 384, 4, 1500  # of a ranker's step
 
@@ -114,7 +114,7 @@ def generation(folder: Path, texts: int, device: torch.device) -> dict[str, floa
         start = time.perf_counter()
         tokens = sum(made.tokens for made in complete(engine, requests[texts:]))
         seconds = time.perf_counter() - start
-    return {"tokens_a_second": round(tokens / seconds, 1), "peak_gib": peak(device)}
+        return {"tokens_a_second": round(tokens / seconds, 1), "batch": engine.batch, "peak_gib": peak(device)}
 
 
 def tuning(folder: Path, vocabulary: int, device: torch.device) -> dict[str, float]:
@@ -218,17 +218,18 @@ def page(account: dict[str, Any]) -> str:
         f"`python -m benchmarks.gpu` on {account['device']} (CUDA {account['cuda']}), {here['processor']}, "
         f"{here['cores']} cores, torch {here['libraries']['torch']}, {here['date']}; seed {SEED}, random weights.",
         "",
-        f"Generation: {REQUESTS} texts of {NEW} tokens after prompts of {PROMPT}, in batches of 16. Tuning: {BATCH} "
-        f"samples of {LENGTH} tokens, gradients checkpointed, weights, gradients and Adam's state in bfloat16.",
+        f"Generation: {REQUESTS} texts of {NEW} tokens after prompts of {PROMPT}, in batches that half of the free "
+        f"memory holds. Tuning: {BATCH} samples of {LENGTH} tokens, gradients checkpointed, weights, gradients and "
+        "Adam's state in bfloat16.",
         "",
-        "| model | parameters | written, tokens/s | GiB | tuned, tokens/s | ms a step | GiB |",
-        "|---|---|---|---|---|---|---|",
+        "| model | parameters | written, tokens/s | batch | GiB | tuned, tokens/s | ms a step | GiB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, found in account["language"].items():
         made, tuned = found["generation"], found["tuning"]
         lines.append(
-            f"| {name} | {found['parameters'] / 1e6:,.0f}M | {made['tokens_a_second']:,} | {made['peak_gib']} "
-            f"| {tuned['tokens_a_second']:,} | {tuned['ms_a_step']:,} | {tuned['peak_gib']} |"
+            f"| {name} | {found['parameters'] / 1e6:,.0f}M | {made['tokens_a_second']:,} | {made['batch']} "
+            f"| {made['peak_gib']} | {tuned['tokens_a_second']:,} | {tuned['ms_a_step']:,} | {tuned['peak_gib']} |"
         )
     devices = list(next(iter(account["modules"].values())))
     lines += ["", f"Forward and backward of {ROWS:,} rows, milliseconds, float32, without tables:", ""]

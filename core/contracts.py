@@ -23,7 +23,7 @@ RECIPES = ("strict", "paper", "best")
 SEED = 2023  # of every verb, where none is asked for
 FRAMEWORKS = ("none", "kd", "kar", "llm-cf", "llm-cf+kd")
 RETRIEVAL_FRAMEWORKS = ("none", "llm-cf")
-COT_CONTROLS = ("facts", "words", "shuffled", "titles", "dealt")  # sets of texts made out of another, see llm/cot/controls.py
+COT_CONTROLS = ("facts", "words", "shuffled", "titles", "dealt")  # made out of other texts: llm/cot/controls.py
 SPLITS = ("train", "valid", "test")
 ON_SALE = "test_on_sale"  # a second test set: the same positives, negatives that were on sale by the day of the row
 

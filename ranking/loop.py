@@ -56,7 +56,8 @@ def fit_and_measure(
         weights.save(folder / weights.FILE, state, weights.manifest(ws, config, shape))
         storage.write_json(folder / "losses.json", {"steps": losses, "epochs": account["epochs"]})
         pq.write_table(scores, folder / "scores.parquet", compression="zstd")
-    return {"metrics": measured, "training": account | {"coverage": coverage(batches)}}
+    texts = batches.context.examples.count if batches.context else 0
+    return {"metrics": measured, "training": account | {"coverage": coverage(batches), "texts": texts}}
 
 
 def fit(

@@ -24,7 +24,7 @@ from llm.texts.recipes import Budget
 from llm.texts.wording import TextPrompt
 
 VERB = "cot generate"
-_SHARE = 10  # a chain of thought for one training row in ten, as in the paper
+SHARE = 10  # a chain of thought for one training row in ten, as in the paper
 _RATES = {"openvino": 270, "vllm": 45, "transformers": 35, "server": 45}  # new tokens a second, 135M, 2 cores
 _STARTS = {"openvino": 60, "vllm": 60, "transformers": 10, "server": 1}  # seconds; OpenVINO converts a model once
 _MEAN_SHARE = 0.6  # of part_tokens, before the sentence ends
@@ -63,7 +63,7 @@ def job(ws: Workspace, config: GenerateConfig) -> TextJob:
 def estimate_generate(ws: Workspace, config: GenerateConfig) -> Estimate:
     """What `generate` would take on two cores with the carried model and an empty cache."""
     available = training_split(ws).num_rows
-    count = min(available, config.limit or max(1, available // _SHARE)) * config.candidates
+    count = min(available, config.limit or max(1, available // SHARE)) * config.candidates
     tokens = count * config.manner.part_tokens * _MEAN_SHARE * (4 if config.style == "guided" else 1)
     engine = config.engine
     return Estimate(
@@ -80,7 +80,7 @@ def _drawn(ws: Workspace, config: GenerateConfig) -> list[Context]:
     split = training_split(ws)
     if not split.num_rows:
         raise LlmcfError(f"{ws.dataset} has no training rows under the order {ws.order}, as of {ws.as_of}")
-    count = max(1, split.num_rows // _SHARE) if config.limit is None else config.limit
+    count = max(1, split.num_rows // SHARE) if config.limit is None else config.limit
     rows = choose(ws, split, count, selection=config.selection, seed=config.seed)
     return contexts(ws, rows, comments=config.comments == "own")
 

@@ -1,12 +1,15 @@
 """`llmcf cot pack` and `llmcf cot restore`: chains of thought of a real run as a small file, see `llm.texts.packs`."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from core.errors import UsageError
 from core.result import Result
 from core.settings import Workspace
 from llm import models
+from llm.contexts import training_split
 from llm.cot import generate
 from llm.cot.recipes import GenerateConfig
 from llm.packs import PACKS
@@ -19,14 +22,18 @@ def pack(ws: Workspace, name: str, *, folder: Path = PACKS) -> Result:
     return packs.keep(ws, name, generate.VERB, ws.cot("texts"), lambda stored: _job(ws, stored), folder)
 
 
-def restore(ws: Workspace, name: str, *, cot_set: str = "", folder: Path = PACKS) -> Result:
+def restore(ws: Workspace, name: str, *, cot_set: str = "", limit: int | None = None, folder: Path = PACKS) -> Result:
     """Fill cot/texts, or those of a named set, from the pack `name`; errors as `packs.restore`.
 
+    Args:
+        limit: M, as if so many rows had been chosen when the texts were written; None for all.
+
     Raises:
-        UsageError: also for a set badly named.
+        UsageError: also for a set badly named, a limit above the pack's rows, and one of rows that are not drawn.
     """
     into = ws.cot("texts", cot_set)
-    return packs.restore(ws, name, generate.VERB, lambda stored: _job(ws, stored), into=into, folder=folder)
+    job_of = partial(_limited, ws, name=name, limit=limit)
+    return packs.restore(ws, name, generate.VERB, job_of, into=into, limit=limit, folder=folder)
 
 
 def asked_again(ws: Workspace, stamp: Mapping[str, Any]) -> list[Question]:
@@ -38,13 +45,30 @@ def asked_again(ws: Workspace, stamp: Mapping[str, Any]) -> list[Question]:
     config, summary = stamp["config"], stamp["summary"]
     if "pack" in config:
         job, model = (
-            _job(ws, packs.Pack(ws, config["pack"], generate.VERB, PACKS).manifest["config"]),
+            _limited(
+                ws,
+                packs.Pack(ws, config["pack"], generate.VERB, PACKS).manifest["config"],
+                name=config["pack"],
+                limit=config.get("limit"),
+            ),
             models.llm_path(models.LLM),
         )
     else:
         job = _job(ws, {**config, "model": summary["model_option"]})
         _, model = models.find_model(ws, job.config.model, seed=job.config.seed)
     return job.ask(model)
+
+
+def _limited(ws: Workspace, stored: Mapping[str, Any], *, name: str, limit: int | None) -> TextJob:
+    """The job of a pack, or of the first `limit` rows of its draw."""
+    if limit is None:
+        return _job(ws, stored)
+    if stored["selection"] != "uniform":
+        raise UsageError(f"--limit: the rows of pack {name!r} are {stored['selection']}, not drawn one after the other")
+    rows = stored["limit"] or training_split(ws).num_rows // generate.SHARE
+    if not 1 <= limit <= rows:
+        raise UsageError(f"--limit {limit} is not between 1 and {rows:,}, the rows of pack {name!r}")
+    return _job(ws, {**stored, "limit": limit})
 
 
 def _job(ws: Workspace, stored: Mapping[str, Any]) -> TextJob:

@@ -1,4 +1,7 @@
-"""transformers in this process: the reference the other engines are compared with. Static batches, float32 on a CPU."""
+"""transformers in this process: the reference the other engines are compared with.
+
+Static batches; float32 on a CPU, bfloat16 and batches as large as its memory takes on a GPU.
+"""
 
 from collections import deque
 from pathlib import Path
@@ -8,14 +11,17 @@ from typing import Any, Self
 from core import processor
 from llm.engines.base import Generation, Request, Sampling
 
-BATCH = 16
+BATCH = 16  # on a CPU
+GPU_BATCH = 1024  # at most
+_TOKENS = 2048  # of a sequence, when a batch is fitted into a GPU's memory
+_DRAWN = 8  # copies of a row of logits, in float32, while the next token is drawn
 
 
 class TransformersEngine:
     """Requests wait until a batch is asked for; those of like length share one, and the first one's seed seeds it."""
 
     name = "transformers"
-    window = 4 * BATCH
+    window = 4 * BATCH  # of a GPU known once it is entered
 
     def __init__(self, model: Path, sampling: Sampling) -> None:
         self._folder, self._sampling = model, sampling
@@ -23,6 +29,7 @@ class TransformersEngine:
         self._done: deque[Generation] = deque()
         self._model: Any = None
         self._tokenizer: Any = None
+        self.batch = BATCH
 
     def __enter__(self) -> Self:
         import torch
@@ -36,6 +43,9 @@ class TransformersEngine:
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         model: Any = AutoModelForCausalLM.from_pretrained(self._folder, local_files_only=True, dtype=dtype)
         self._model = model.to(device).eval()
+        if device == "cuda":
+            self.batch = gpu_batch(model.config, torch.cuda.mem_get_info()[0])
+            self.window = 4 * self.batch
         return self
 
     def __exit__(
@@ -54,7 +64,7 @@ class TransformersEngine:
         if not self._done:
             self._waiting.sort(key=lambda request: (_kind(request), len(request.prompt)))
             alike = sum(_kind(request) == _kind(self._waiting[0]) for request in self._waiting)
-            batch = self._waiting[: min(alike, BATCH)]
+            batch = self._waiting[: min(alike, self.batch)]
             del self._waiting[: len(batch)]
             self._run(batch)
         return self._done.popleft()
@@ -99,6 +109,14 @@ class TransformersEngine:
             pad_token_id=self._tokenizer.pad_token_id,
             eos_token_id=self._tokenizer.eos_token_id,
         )
+
+
+def gpu_batch(config: Any, free: int) -> int:
+    """Sequences whose keys and values, in bfloat16, and next tokens fit into half of `free` bytes."""
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    held = 2 * 2 * config.num_hidden_layers * heads * head * _TOKENS
+    return max(1, min(GPU_BATCH, free // 2 // (held + 4 * _DRAWN * config.vocab_size)))
 
 
 def _kind(request: Request) -> tuple[int, int, tuple[str, ...]]:

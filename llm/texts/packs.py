@@ -112,12 +112,20 @@ def keep(ws: Workspace, name: str, verb: str, texts: Path, job_of: JobOf, folder
 
 
 def restore(
-    ws: Workspace, name: str, verb: str, job_of: JobOf, *, into: Path | None = None, folder: Path = PACKS
+    ws: Workspace,
+    name: str,
+    verb: str,
+    job_of: JobOf,
+    *,
+    into: Path | None = None,
+    limit: int | None = None,
+    folder: Path = PACKS,
 ) -> Result:
     """Fill the job's folder from the pack `name`.
 
     Args:
         into: another folder in its place.
+        limit: what `job_of` has made of the stored one, so that another is made anew.
 
     Raises:
         UsageError: for an unknown pack, or one of another verb, data set, order or day.
@@ -133,6 +141,7 @@ def restore(
         return texts.assemble(target) | {"pack": name}
 
     config = {"pack": name, "sha256": held.manifest["sha256"], "recipe": job.recipe}
+    config |= {} if limit is None else {"limit": limit}
     step = steps.Step(folder=into or job.folder, config=config, inputs=job.inputs, code=job.code)
     return machine.result(ws, job, f"{verb.split()[0]} restore", steps.run(step, work))
 

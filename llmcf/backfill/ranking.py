@@ -124,6 +124,7 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> dict[str, Any]:
         "metrics": made.metrics,
         "segments": segments.measure(ws, folder / "scores.parquet"),
         "coverage": account["coverage"],
+        "texts": account["texts"],
         "best_epoch": account["best_epoch"],
         "parameters": account["parameters"],
         "seconds": made.seconds,

@@ -7,7 +7,7 @@ seeds, corrected by Holm within its table. The paper's own figures stand beside 
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from llmcf.reports.ranking_cells import (
     ABLATIONS,
     BACKBONE_NAMES,
     FRAMEWORK_NAMES,
+    GROWTH,
     SWEEP,
     Cells,
     Table,
@@ -51,7 +52,7 @@ def report(ws: Workspace) -> Result:
     Raises:
         LlmcfError: if nothing was.
     """
-    from llmcf.reports import ranking_plots
+    from llmcf.reports import ranking_plots, ranking_texts_plots
 
     start = time.monotonic()
     measured = [line for line in measurements.read(measurements.file(TASK, ws.dataset)) if line["as_of"] == ws.as_of]
@@ -60,10 +61,11 @@ def report(ws: Workspace) -> Result:
     if not lines:
         raise Missing(f"nothing is measured on {ws.dataset} in the order {ws.order}", remedy(ws, "backfill ranking"))
     cells, paper = cells_of(lines), paper_figures(ws.dataset)
-    tables = [*tables_of(cells, paper), *orders_beside(ws, measured)]
+    content = contents(ws)
+    tables = [*tables_of(cells, paper, content), *orders_beside(ws, measured)]
     folder = settings.runs() / f"ranking-{ws.dataset}-{ws.order}"
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = ranking_plots.draw(cells, paper, folder)
+    pictures = ranking_plots.draw(cells, paper, folder) | ranking_texts_plots.draw(cells, content, folder)
     made = f"Order {ws.order}. {_made(lines, len(of_order) - len(lines))}"
     for name, text in {
         "report.md": _markdown(ws, made, tables, pictures),
@@ -81,8 +83,16 @@ def report(ws: Workspace) -> Result:
     )
 
 
-def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Table]:
-    """Table 3 of each recipe that has runs, then Table 5 and Figure 5 where variants were run."""
+def contents(ws: Workspace) -> dict[str, dict[str, Any]]:
+    """What `report cot --keep` last measured of each set of texts in the workspace's order."""
+    lines = measurements.read(measurements.file("cot", ws.dataset))
+    return {line["set"]: line["figures"] for line in lines if line["order"] == ws.order and "set" in line}
+
+
+def tables_of(
+    cells: Cells, paper: dict[tuple[str, str, str], float], content: Mapping[str, dict[str, Any]]
+) -> list[Table]:
+    """Table 3 of each recipe that has runs, then Table 5, its controls and Figure 5 where variants were run."""
     found = []
     for recipe in (name for name in RECIPES if any(key[0] == name for key in cells)):
         found.append(_table_3(cells, recipe, paper))
@@ -91,6 +101,10 @@ def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Ta
             found.append(_variants(cells, recipe, "Table 5", ABLATIONS, paper))
         if variants & set(COT_CONTROLS):
             found += ranking_controls.tables(cells, recipe)
+            for model in MODELS:
+                found += ranking_controls.content_table(cells, model, content, recipe)
+        if variants & set(GROWTH):
+            found.append(ranking_controls.growth_table(cells, recipe))
         if variants & set(SWEEP):
             found.append(_variants(cells, recipe, "Figure 5", SWEEP, {}))
     return found

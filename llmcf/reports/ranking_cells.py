@@ -27,12 +27,17 @@ ABLATIONS = {
 CONTROLS = {  # variant -> what its texts are
     "": "the texts as written",
     "no-recgen": "of the untuned model",
+    "three": "the best of three",
+    "paper": "written knowing the label",
+    "suited": "of whom it suits",
+    "compared": "of what is shared",
     "facts": "facts alone",
     "words": "the model's words alone",
     "titles": "the target's title alone",
     "shuffled": "true texts at wrong rows",
     "dealt": "the words of all texts, dealt at random",
 }
+GROWTH = {"m1000": "1,000", "m5000": "5,000", "m15000": "15,000", "tenth": "a tenth of the rows"}  # variant -> texts
 SWEEP = {"k0": "0", "k2": "2", "": "4", "k6": "6", "k8": "8", "k4-unconstrained": "4, unconstrained"}
 Key = tuple[str, str, str, str]  # recipe, model, framework, variant
 Cells = dict[Key, dict[int, dict[str, Any]]]  # seed -> line

@@ -1,14 +1,33 @@
 """What of a chain of thought helps a ranker: LLM-CF beside itself with controls in place of the texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from core.uncertainty import equivalence, holm, mean_interval
-from llmcf.reports.ranking_cells import BACKBONE_NAMES, CONTROLS, Cells, Key, Table, mean_text, p_text, paired_p, values
+from llmcf.reports.ranking_cells import (
+    BACKBONE_NAMES,
+    CONTROLS,
+    GROWTH,
+    Cells,
+    Key,
+    Table,
+    mean_text,
+    p_text,
+    paired_p,
+    values,
+)
 from ranking.registry import MODELS
 from ranking.segments import SEGMENTS
 
+CONTENT = {  # a figure of `report cot` -> what it says
+    "mrr_item": "finds its item",
+    "mrr_history": "finds its history",
+    "label_probe": "tells the label",
+    "score": "quality score",
+}
 MARGIN = 0.0025  # of AUC: a quarter of what LLM-CF adds to DeepFM on Beauty
 
 
@@ -20,10 +39,84 @@ def tables(cells: Cells, recipe: str) -> list[Table]:
     return [_whole(cells, recipe, keys), *_by_segment(cells, recipe, keys)]
 
 
+def growth_table(cells: Cells, recipe: str) -> Table:
+    """What LLM-CF adds by the number of texts, where sets of several sizes were run."""
+    rows = []
+    for model in MODELS:
+        base = (recipe, model, "none", "")
+        for name, title in GROWTH.items():
+            key = (recipe, model, "llm-cf", name)
+            if key in cells:
+                gain = less(cells, key, base)
+                number = texts_of(cells, key)
+                rows.append(
+                    [BACKBONE_NAMES[model][0], f"{number:,}" if number else title, str(len(cells[key])),
+                     *(mean_text(values(cells, key, metric)) for metric in ("auc", "gauc", "logloss")), _gap(gain)]
+                )  # fmt: skip
+    note = (
+        f"Recipe `{recipe}`. One draw of rows, so that each set holds the smaller ones; paired by seed, 95 % interval."
+    )
+    head = ["backbone", "texts M", "seeds", "AUC", "GAUC", "LogLoss", "AUC less that without LLM-CF"]
+    return Table(f"Number of texts, {recipe}", note, head, rows)
+
+
+def growth(cells: Cells, model: str, recipe: str = "strict") -> dict[int, list[float]]:
+    """Number of texts -> what LLM-CF adds to the AUC, by the seeds that both have."""
+    keys = [(recipe, model, "llm-cf", name) for name in GROWTH]
+    found = {texts_of(cells, key): less(cells, key, (recipe, model, "none", "")) for key in keys if key in cells}
+    return {number: gains for number, gains in sorted(found.items()) if number and gains}
+
+
+def texts_of(cells: Cells, key: Key) -> int:
+    """The number of texts that the newest run of a cell read; 0 for a line that does not say."""
+    return max((line.get("texts", 0) for line in cells[key].values()), default=0)
+
+
+def content_table(cells: Cells, model: str, content: Mapping[str, dict[str, Any]], recipe: str) -> list[Table]:
+    """What `report cot` measured of each set beside what the set gives, and their rank correlation over the sets."""
+    told = content_and_gain(cells, model, content, recipe)
+    if len(told) < 3:
+        return []
+    gains = [gain for _, gain in told.values()]
+    rows = [
+        [CONTROLS.get(name, name), *(f"{figures[of]:.3f}" for of in CONTENT), f"{gain:+.4f}"]
+        for name, (figures, gain) in told.items()
+    ]
+    ranks = [spearmanr([figures[of] for figures, _ in told.values()], gains) for of in CONTENT]
+    rows.append(["Spearman's ρ with the gain (p)", *(f"{rho:+.2f} ({p:.2f})" for rho, p in ranks), ""])
+    note = (
+        f"{BACKBONE_NAMES[model][0]}, recipe `{recipe}`: figures of `llmcf report cot --set ... --keep` and the mean "
+        "gain over no LLM-CF. So few sets show strong relations only."
+    )
+    return [
+        Table(
+            f"Content and gain, {BACKBONE_NAMES[model][0]}, {recipe}", note, ["texts", *CONTENT.values(), "gain"], rows
+        )
+    ]
+
+
+def content_and_gain(
+    cells: Cells, model: str, content: Mapping[str, dict[str, Any]], recipe: str = "strict"
+) -> dict[str, tuple[dict[str, float], float]]:
+    """Set -> its figures of content, and what LLM-CF adds with it; only sets that have both."""
+    sets = {name: "base" if name == "no-recgen" else name for name in CONTROLS}
+    found = {}
+    for variant, name in sets.items():
+        gains = less(cells, (recipe, model, "llm-cf", variant), (recipe, model, "none", ""))
+        if gains and name in content:
+            found[variant] = ({of: content[name][of] for of in CONTENT}, float(np.mean(gains)))
+    return found
+
+
+def less(cells: Cells, key: Key, base: Key, name: str = "auc") -> list[float]:
+    """A metric of a cell less that of another, by the seeds that both have."""
+    ours, theirs = values(cells, key, name), values(cells, base, name)
+    return [ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))]
+
+
 def gaps(cells: Cells, key: Key, name: str = "auc") -> list[float]:
     """A metric of a cell less that of LLM-CF with the texts as written, by the seeds that both have."""
-    ours, whole = values(cells, key, name), values(cells, (key[0], key[1], "llm-cf", ""), name)
-    return [ours[seed] - whole[seed] for seed in sorted(set(ours) & set(whole))]
+    return less(cells, key, (key[0], key[1], "llm-cf", ""), name)
 
 
 def _texts(recipe: str, model: str) -> list[Key]:

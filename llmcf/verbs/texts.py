@@ -115,13 +115,14 @@ def cot_restore(
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
     cot_set: opt.CotSet = "",
+    limit: Annotated[int | None, typer.Option(help="So many rows of the pack, the first of its draw.")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Fill cot/texts from a pack: texts of a real run, without a language model."""
     from llm.cot import packs
 
     place = workspace(dataset, order, as_of)
-    run(lambda: packs.restore(place, pack, cot_set=cot_set), as_json=as_json)
+    run(lambda: packs.restore(place, pack, cot_set=cot_set, limit=limit), as_json=as_json)
 
 
 @cot.command("control")

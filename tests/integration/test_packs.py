@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from core import storage
@@ -36,6 +37,21 @@ def test_a_restored_table_is_the_one_that_was_written(place: Workspace, packed: 
     assert (done.details["texts"], done.details["pack"], done.details["fresh"]) == (20, "small", 0)
     assert texts(place) == before
     assert packs.restore(place, "small", folder=packed).skipped
+
+
+def test_a_part_of_a_pack_is_the_smaller_draw(place: Workspace, model: Path, packed: Path) -> None:
+    whole = {row["row"]: row["text"] for row in texts(place)}
+    done = packs.restore(place, "small", cot_set="few", limit=7, folder=packed)
+    few = {row["row"]: row["text"] for row in pq.read_table(done.artifacts["texts"]).to_pylist()}
+    assert len(few) == 7
+    assert few.items() <= whole.items()
+    storage.remove(place.path("cot", "texts"))
+    run(place, model, Parrot(), limit=7)
+    assert [row["row"] for row in texts(place)] == list(few), "the rows that a run of seven chooses"
+    assert packs.restore(place, "small", cot_set="few", limit=7, folder=packed).skipped
+    assert not packs.restore(place, "small", cot_set="few", limit=8, folder=packed).skipped
+    with pytest.raises(UsageError, match="--limit 21 is not between 1 and 20, the rows of pack 'small'"):
+        packs.restore(place, "small", cot_set="few", limit=21, folder=packed)
 
 
 def test_the_manifest_says_how_to_make_it_again(packed: Path) -> None:

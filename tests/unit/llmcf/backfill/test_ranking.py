@@ -22,7 +22,7 @@ from llmcf.backfill import ranking as ranking_matrix
 from llmcf.backfill.ranking import Matrix
 from llmcf.backfill.workers import Named, each
 from llmcf.reports import ranking as ranking_report
-from llmcf.reports import ranking_cells, ranking_controls
+from llmcf.reports import ranking_cells, ranking_controls, ranking_texts_plots
 from llmcf.reports.ranking_cells import cells_of
 from ranking.configs import RankerConfig
 from ranking.recipes import VARIANTS, resolve
@@ -108,6 +108,7 @@ def test_a_cell_without_its_input_is_left_out_with_its_remedy_and_the_others_run
     lines = measurements.read(file)
     assert [one["config"]["framework"] for one in lines] == ["none", "llm-cf"]
     assert lines[1]["coverage"]["examples"] <= 1
+    assert (lines[0]["texts"], lines[1]["texts"] > 0) == (0, True)
     assert "rel_impr" in lines[1]["metrics"]["test"]
     ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
     assert len(measurements.read(file)) == 2, "a finished run is not written down twice"
@@ -222,6 +223,46 @@ def test_controls_stand_beside_the_texts_as_written_and_beside_none(kept: Path) 
         "0.7101 ± 0.0000",
         "0.7000 ± 0.0000",
     ]
+
+
+def test_growth_is_the_gain_by_number_of_texts(kept: Path, tmp_path: Path) -> None:
+    lines = []
+    for seed, plain in ((1, 0.800), (2, 0.802), (3, 0.801)):
+        lines.append(line("deepfm", "none", seed, plain))
+        for name, texts, gain in (("tenth", 30_000, 0.02), ("m1000", 990, 0.01)):
+            lines.append(line("deepfm", "llm-cf", seed, plain + gain, name) | {"texts": texts})
+    cells = cells_of(lines)
+    table = ranking_controls.growth_table(cells, "strict")
+    assert [row[1:3] + row[-1:] for row in table.rows] == [
+        ["990", "3", "+0.0100 [+0.0100, +0.0100]"],
+        ["30,000", "3", "+0.0200 [+0.0200, +0.0200]"],
+    ]
+    found = ranking_controls.growth(cells, "deepfm")
+    assert list(found) == [990, 30_000]
+    assert found[990] == pytest.approx([0.01] * 3)
+    assert list(ranking_texts_plots.draw(cells, {}, tmp_path)) == ["Gain by number of texts, strict"]
+    assert (tmp_path / "growth-strict.svg").read_text().startswith("<?xml")
+
+
+def test_content_stands_beside_the_gain_of_the_sets_that_have_both(kept: Path, tmp_path: Path) -> None:
+    file = measurements.file("cot", BEAUTY.dataset)
+    figures = {"": 0.7, "base": 0.8, "facts": 0.9, "titles": 0.95}
+    for name, level in figures.items():
+        kept_line = {"order": "published", "set": name, "figures": dict.fromkeys(ranking_controls.CONTENT, level)}
+        measurements.append(file, kept_line, same=["set"])
+    measurements.append(file, {"order": "global-time", "set": "", "figures": {}}, same=["order", "set"])
+    aucs = {("none", ""): 0.80, ("llm-cf", ""): 0.81, ("llm-cf", "no-recgen"): 0.811, ("llm-cf", "facts"): 0.812,
+            ("llm-cf", "words"): 0.813}  # fmt: skip
+    cells = cells_of([line("deepfm", framework, 1, auc, variant) for (framework, variant), auc in aucs.items()])
+    content = ranking_report.contents(BEAUTY)
+    (table,) = ranking_controls.content_table(cells, "deepfm", content, "strict")
+    assert [row[0] for row in table.rows[:-1]] == ["the texts as written", "of the untuned model", "facts alone"]
+    assert [row[-1] for row in table.rows[:-1]] == ["+0.0100", "+0.0110", "+0.0120"]
+    assert table.rows[-1][1].startswith("+1.00 ("), "the order of the gains is the order of the content"
+    assert ranking_controls.content_table(cells, "din", content, "strict") == []
+    assert sorted(ranking_texts_plots.draw(cells, content, tmp_path).values()) == [
+        "content-deepfm.svg", "controls-strict.svg",
+    ]  # fmt: skip
 
 
 def test_what_was_measured_in_several_orders_stands_side_by_side(kept: Path) -> None:
