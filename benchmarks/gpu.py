@@ -40,7 +40,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 1, "vocab_size": 500, "tie_word_embeddings": True}  # fmt: skip
-REQUESTS, PROMPT, NEW = 512, 256, 112  # texts asked for, tokens of a prompt, tokens of a text
+REQUESTS, PROMPT, NEW = 256, 256, 112  # texts asked for, tokens of a prompt, tokens of a text
 BATCH, LENGTH, RESPONSE = 4, 512, 64  # of a tuning step
 ROWS, WIDTH, TEXT, EXAMPLES, DISTINCT = 2048, 32, 384, 4, 1500  # of a ranker's step
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,11 +12,12 @@ LIBRARIES = ("torch", "torchrec", "feast", "pymilvus", "milvus-lite", "transform
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, memory (GiB), system, library versions and the time (UTC)."""
+    """Processor, cores, memory (GiB), system, library versions and the time (UTC); the GPU, where torch is in use."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "processor": _processor(),
+        "gpu": _gpu(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory, 1),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
@@ -35,10 +37,17 @@ def _version(library: str) -> str:
 def sentence() -> str:
     """The same in one line."""
     here = describe()
+    gpu = f"{here['gpu']}, " if here["gpu"] else ""
     return (
-        f"{here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB, {here['system']}, "
+        f"{gpu}{here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB, {here['system']}, "
         f"Python {here['python']}, torch {here['libraries']['torch']}, {here['date']}"
     )
+
+
+def _gpu() -> str:
+    """The name of the GPU that torch computes on, empty for none; torch is not loaded for the question."""
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else ""
 
 
 def _processor() -> str:
