@@ -39,8 +39,8 @@ def alike(model: nn.Module, there: torch.device, parts: Sequence[Tensor], call: 
         inputs = [part.detach().clone().to(device).requires_grad_(part.is_floating_point()) for part in parts]
         out = call(own, *inputs)
         out.square().mean().backward()
-        grads = {name: weight.grad.cpu() for name, weight in own.named_parameters() if weight.grad is not None}
-        given = [part.grad.cpu() for part in inputs if part.grad is not None]
+        grads = {name: weight.grad.cpu().clone() for name, weight in own.named_parameters() if weight.grad is not None}
+        given = [part.grad.cpu().clone() for part in inputs if part.grad is not None]
         seen.append((out.detach().cpu(), grads, given))
     (out, grads, given), (out_there, grads_there, given_there) = seen
     close(out_there, out)
