@@ -1,23 +1,31 @@
-"""Cells of the ranking matrix in processes of their own: each gives its memory back, and several run side by side."""
+"""Cells of a matrix in processes of their own: each gives its memory back, and several run side by side."""
 
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from core import processor
 from core.errors import LlmcfError
 from core.progress import Named
-from ranking.configs import RankerConfig
 
+
+class Cell(Protocol):
+    """The configuration of a run, which can be pickled."""
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        ...
+
+
+C = TypeVar("C", bound=Cell)
 T = TypeVar("T")
 
 
-def each(
-    work: Callable[[RankerConfig], T], cells: Sequence[RankerConfig], workers: int
-) -> Iterator[tuple[RankerConfig, T]]:
+def each(work: Callable[[C], T], cells: Sequence[C], workers: int) -> Iterator[tuple[C, T]]:
     """Yield every cell with what `work` makes of it, as they end; `workers` at a time share the cores.
 
     The first that fails cancels those that have not begun; what runs beside it ends first.
@@ -43,7 +51,7 @@ def each(
             pool.shutdown(cancel_futures=True)
 
 
-def _run(work: Callable[[RankerConfig], T], config: RankerConfig, workers: int) -> T:
+def _run(work: Callable[[C], T], config: C, workers: int) -> T:
     import torch
 
     processor.flush_denormals(torch.set_flush_denormal)

@@ -1,0 +1,110 @@
+"""Cells of a matrix, whatever their stage: what has not run is run, each finished one a line in results/<task>/."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic
+
+from core import measurements, steps
+from core.data.tables import remedy
+from core.errors import UsageError
+from core.progress import say
+from core.result import Result
+from core.settings import Workspace
+from llmcf.backfill.workers import C, each
+
+Line = dict[str, Any]
+_SAME = ("order", "as_of", "config", "code", "data", "metrics", "segments")  # what makes a line a repetition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage(Generic[C]):
+    """What a stage tells of its cells.
+
+    Args:
+        task: the folder under results/.
+        run: trains a cell, or takes it from its finished folder, and returns its line; the command is the last
+            argument. It can be pickled.
+        lacking: the first input that a cell lacks, with the verb that makes it; empty if none is.
+        same: whether a stored configuration is a cell's.
+        told: the figures of a line in a few words.
+    """
+
+    task: str
+    run: Callable[..., Line]
+    lacking: Callable[[Workspace, C], str]
+    same: Callable[[dict[str, Any], C], bool]
+    told: Callable[[Line], str]
+
+
+def fill(
+    stage: Stage[C], ws: Workspace, cells: Sequence[C], *, command: str, again: bool = False, workers: int = 1
+) -> Result:
+    """Run what has not run, and keep a line of each in results/<task>/<data set>.jsonl.
+
+    A cell whose configuration and data have a line there is taken from it, whichever machine wrote it; one that lacks
+    an input is left out, and its remedy is told.
+
+    Args:
+        command: what was asked for; every line names it.
+        again: run them all the same, as after a change of the code.
+        workers: cells that are trained at a time; they share the cores.
+
+    Raises:
+        UsageError: if there is to be no worker.
+        LlmcfError: if the rows themselves are missing, or a run fails.
+    """
+    if workers < 1:
+        raise UsageError(f"--workers {workers} is not at least 1")
+    start = time.monotonic()
+    for folder, verb in ((ws.path("data"), "data prepare"), (ws.path("training"), "features join")):
+        steps.require(folder, remedy(ws, verb))
+    file = measurements.file(stage.task, ws.dataset)
+    done: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    waiting: list[C] = []
+
+    def keep(config: C, line: Line) -> None:
+        done[config.name] = stage.told(line)
+        say(f"[{len(done)}/{len(cells)}] {config.name}: {done[config.name]}, {line['seconds']:.0f} s")
+
+    for config in cells:
+        if lacking := stage.lacking(ws, config):
+            left_out[config.name] = lacking
+            say(f"{config.name}: left out, {lacking}")
+        elif not again and (line := kept(stage, ws, file, config)):
+            keep(config, line)
+        else:
+            waiting.append(config)
+    for config, line in each(partial(stage.run, ws, command=command), waiting, workers):
+        measurements.append(file, line, same=_SAME)
+        keep(config, line)
+    return Result(
+        verb=f"backfill {stage.task}",
+        workspace=ws,
+        seconds=time.monotonic() - start,
+        artifacts={"results": str(file)},
+        details={**done, **{name: f"left out: {why}" for name, why in left_out.items()}},
+    )
+
+
+def kept(stage: Stage[C], ws: Workspace, file: Path, config: C) -> Line | None:
+    """The last line of the same run on the same data."""
+    wanted = {"order": ws.order, "as_of": ws.as_of, "data": data_of(ws)}
+    alike = [line for line in measurements.read(file) if all(line.get(name) == value for name, value in wanted.items())]
+    return next((line for line in reversed(alike) if stage.same(line["config"], config)), None)
+
+
+def data_of(ws: Workspace) -> str:
+    """What names a workspace's training rows in a line."""
+    return steps.require(ws.path("training"), remedy(ws, "features join"))["content"][:12]
+
+
+def first_lacking(ws: Workspace, needs: Sequence[tuple[Path, str]]) -> str:
+    """The first of these folders that is not there, as advice; empty if all are."""
+    for folder, verb in needs:
+        if steps.Step(folder=folder, config=None).stamp() is None:
+            return f"run `{remedy(ws, verb)}` first"
+    return ""
