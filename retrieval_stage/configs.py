@@ -46,6 +46,14 @@ class RetrievalConfig:
         gate: a gate that reads the user vector and w, instead of `scale`.
         positions: share of a step's positions at which w is computed.
         refresh: steps between two encodings of the examples' histories.
+        item_text, item_attributes: what an item's vector has beside its id's: its text vector, projected; the mean of
+            its brand's and its categories' vectors.
+        table_dropout: share of the entries of the item table that a step leaves out, in histories and catalogue alike.
+        xavier: start every matrix by Xavier's normal rule.
+        beta2: Adam's decay of squared gradients.
+        averaging: share of the moving average of the weights that a step keeps; 0 for none.
+        temperature: what scores are divided by in training.
+        trimmed: windows of like length share a batch, which is cut to the longest.
     """
 
     model: str
@@ -69,6 +77,14 @@ class RetrievalConfig:
     gate: bool = False
     positions: float = 0.25
     refresh: int = 8
+    item_text: bool = False
+    item_attributes: bool = False
+    table_dropout: float = 0.0
+    xavier: bool = False
+    beta2: float = 0.999
+    averaging: float = 0.0
+    temperature: float = 1.0
+    trimmed: bool = False
 
     def __post_init__(self) -> None:
         if self.in_context.pooling == "similarities":

@@ -37,9 +37,9 @@ class EmbeddingTable(nn.Module):
 class DenseTable(nn.Module):
     """The same lookup for a graph with a dynamic batch; ids beyond the table are `unknown`."""
 
-    def __init__(self, table: EmbeddingTable, unknown: int) -> None:
+    def __init__(self, weight: Tensor, unknown: int) -> None:
         super().__init__()
-        weight = table.weight.detach().clone()
+        weight = weight.detach().clone()
         weight[PAD] = 0
         self.unknown = unknown
         self.embedding = nn.Embedding.from_pretrained(weight)

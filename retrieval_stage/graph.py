@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from core.contracts import UNKNOWN
 from ict.examples import history_vectors
-from retrieval_stage.embeddings import DenseTable, EmbeddingTable
+from retrieval_stage.embeddings import DenseTable
 from retrieval_stage.user_tower import UserTower
 
 Tensors = Mapping[str, Tensor]
@@ -26,9 +26,10 @@ class UserVectorGraph(nn.Module):
     def __init__(self, tower: UserTower) -> None:
         super().__init__()
         self.tower = copy.deepcopy(tower)
-        for name, table in (("user", tower.user), ("item", tower.item)):
-            assert isinstance(table, EmbeddingTable)
-            self.tower.set_submodule(name, DenseTable(table, UNKNOWN))
+        with torch.no_grad():
+            for name, weight in (("user", tower.user.weight), ("item", tower.items().weight)):
+                self.tower.set_submodule(name, DenseTable(weight, UNKNOWN))
+        self.tower.features = None  # the table holds them
         self.eval()
 
     @property

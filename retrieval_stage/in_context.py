@@ -71,10 +71,13 @@ class InContextFeature(nn.Module):
         parts = [user_XD, state_XD, self.ict.text(history_XE), nothing_XD, nothing_XD]
         return self.represent(torch.cat(parts, dim=-1))
 
-    def train_on(self, r_XD: Tensor, examples_XK: Tensor, similarity_XK: Tensor, user: Lookup, item: Lookup) -> Tensor:
-        """w, (X, D), with gradients into the tokens of the batch's distinct examples."""
+    def train_on(
+        self, r_XD: Tensor, examples_XK: Tensor, similarity_XK: Tensor, user: Lookup, item: Lookup
+    ) -> tuple[Tensor, Tensor]:
+        """w, (X, D), with gradients into the tokens of the batch's distinct examples, and the reconstruction loss."""
         ids_U, slots_XK = distinct(examples_XK)
-        return self.ict(r_XD, self.tokens(ids_U, user, item), slots_XK, similarity_XK)[0]
+        w_XD, predict_XKD = self.ict(r_XD, self.tokens(ids_U, user, item), slots_XK, similarity_XK)
+        return w_XD, self.ict.added_loss(predict_XKD, slots_XK, self.cot_ME[ids_U])
 
     def forward(self, r_XD: Tensor, examples_XK: Tensor, similarity_XK: Tensor | None) -> Tensor:
         """w, (X, D), from the tokens that `freeze` made."""

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from core.contracts import FIRST_ID
 from core.data import tables
+from core.data.histories import Attributes
 from core.settings import Workspace
-from ict.examples import ExampleSet, Requests
+from ict.examples import ExampleSet, Requests, text_vectors
 from ict.neighbours import NeighbourConfig, Neighbours, neighbours
 from retrieval_stage.configs import RetrievalConfig
+from retrieval_stage.item_side import ItemFacts
 from retrieval_stage.sequences import Sequences
 
 
@@ -24,6 +26,7 @@ class TowerData:
         examples: the CoT set, or None without LLM-CF.
         users: rows of the user table.
         offered_V: which items are of the catalogue; the first is item FIRST_ID.
+        facts: what items' vectors are made of beside their ids, where the configuration reads it.
     """
 
     sequences: Sequences
@@ -31,6 +34,7 @@ class TowerData:
     examples: ExampleSet | None
     users: int
     offered_V: Tensor
+    facts: ItemFacts | None = None
 
     def known_users(self) -> Tensor:
         """Which user ids have training rows, (U,)."""
@@ -47,14 +51,23 @@ def load(ws: Workspace, config: RetrievalConfig) -> TowerData:
     """
     rows = tables.training_rows(ws)
     sequences = Sequences.of(rows)
+    items = tables.items(ws)
     examples = ExampleSet.load(ws, config.in_context.cot_set, rows) if config.uses_examples else None
     return TowerData(
         sequences,
         _shown(ws, config, sequences, rows, examples),
         examples,
         users=len(tables.users(ws)) + FIRST_ID,
-        offered_V=torch.from_numpy(tables.items(ws)["offered"].to_numpy()),
+        offered_V=torch.from_numpy(items["offered"].to_numpy()),
+        facts=_facts(ws, config, items),
     )
+
+
+def _facts(ws: Workspace, config: RetrievalConfig, items: pa.Table) -> ItemFacts | None:
+    if not (config.item_text or config.item_attributes):
+        return None
+    text_VE = text_vectors(ws, tables.remedy(ws, "cot embed --items-only"))["items"] if config.item_text else None
+    return ItemFacts(text_VE, Attributes.of(items) if config.item_attributes else None)
 
 
 def _shown(

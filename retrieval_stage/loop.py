@@ -15,6 +15,7 @@ from core.contracts import SPLITS
 from core.errors import LlmcfError
 from core.progress import say, track
 from core.settings import Workspace
+from ict.averaging import Averages
 from ict.neighbours import Neighbours
 from ict.resume import Checkpoint, Progress, put
 from ict.seeding import seed_everything
@@ -27,6 +28,7 @@ from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower, build
 
 _EVALUATED = ("valid", "test")
+_LIKE = 32  # batches whose windows are sorted by length together
 
 
 def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -73,10 +75,15 @@ def fit(
     """
     config = tower.config
     optimizer = torch.optim.Adam(
-        tower.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        tower.parameters(),
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
     )
     generator = torch.Generator().manual_seed(config.seed)
-    live = {"model": tower.state_dict()}
+    averages = Averages(tower.parameters(), config.averaging)
+    live = {"model": tower.state_dict(), "averages": averages.state()}
     progress, best = checkpoint.resume(live, optimizer, generator) if checkpoint else (Progress(), {})
     if progress.epoch:
         say(f"going on after epoch {progress.epoch} of a run that was broken off")
@@ -84,11 +91,18 @@ def fit(
         epoch, start = progress.epoch + 1, time.monotonic()
         if config.decay:
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (epoch - 1) / config.epochs)
-        losses = _epoch(tower, sequences, shown, optimizer, generator, what=f"epoch {epoch}, steps")
-        loss, valid = sum(losses) / len(losses), _validated(tower, sequences, shown)
-        if valid["hit@10"] > max((entry["valid"]["hit@10"] for entry in progress.epochs), default=-1.0):
-            best = {name: values.clone() for name, values in live["model"].items()}
-            progress.best_epoch = epoch
+        batches = _batches(sequences, sequences.windows(generator), config, generator)
+        ends = track(batches, total=len(batches), what=f"epoch {epoch}, steps")
+        losses = []
+        for step in updates(tower, sequences, shown, optimizer, ends, generator):
+            losses.append(step)
+            averages.step()
+        loss = sum(losses) / len(losses)
+        with averages.in_place():
+            valid = _validated(tower, sequences, shown)
+            if valid["hit@10"] > max((entry["valid"]["hit@10"] for entry in progress.epochs), default=-1.0):
+                best = {name: values.clone() for name, values in live["model"].items()}
+                progress.best_epoch = epoch
         seconds = round(time.monotonic() - start, 3)
         progress.epochs.append({"epoch": epoch, "loss": loss, "valid": valid, "seconds": seconds})
         say(f"epoch {epoch}: loss {loss:.4f}, validation HIT@10 {valid['hit@10']:.4f}, {seconds:.1f} s")
@@ -100,21 +114,6 @@ def fit(
 
 def _validated(tower: UserTower, sequences: Sequences, shown: Neighbours) -> dict[str, float]:
     return _ranked(tower, sequences, shown, sequences.of_split("valid"))[0]["masked"]
-
-
-def _epoch(
-    tower: UserTower,
-    sequences: Sequences,
-    shown: Neighbours,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    *,
-    what: str,
-) -> list[float]:
-    """One pass over every training position; returns the losses of its steps."""
-    batches = list(_batches(sequences.windows(generator), tower.config.batch, generator))
-    ends = track(batches, total=len(batches), what=what)
-    return list(updates(tower, sequences, shown, optimizer, ends, generator))
 
 
 def updates(
@@ -149,8 +148,17 @@ def train_step(
     return update(step_loss(tower, sequences, shown, index_B, generator), optimizer)
 
 
-def _batches(index_X: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    yield from index_X[torch.randperm(len(index_X), generator=generator)].split(size)
+def _batches(
+    sequences: Sequences, index_X: Tensor, config: RetrievalConfig, generator: torch.Generator
+) -> list[Tensor]:
+    """The windows in a random order, in batches; under `trimmed` those of a batch are of like length."""
+    index_X = index_X[torch.randperm(len(index_X), generator=generator)]
+    if not config.trimmed:
+        return list(index_X.split(config.batch))
+    groups = index_X.split(_LIKE * config.batch)
+    sorted_X = torch.cat([group_X[sequences.position_N[group_X].argsort(stable=True)] for group_X in groups])
+    batches = sorted_X.split(config.batch)
+    return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def _ranked(

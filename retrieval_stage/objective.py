@@ -17,6 +17,7 @@ from torch import Tensor
 from core.contracts import PAD, UNKNOWN
 from ict.neighbours import Neighbours
 from retrieval_stage.in_context import InContextFeature
+from retrieval_stage.item_side import Items
 from retrieval_stage.losses import full_softmax, sampled_softmax
 from retrieval_stage.sequences import Sequences, hide
 from retrieval_stage.user_tower import UserTower
@@ -40,33 +41,43 @@ def step_loss(
     """The mean loss over the windows that end at `index_B`."""
     config = tower.config
     target_BL = sequences.targets(index_B)
+    skipped = int((target_BL == PAD).all(dim=0).sum()) if config.trimmed else 0  # positions that no window has
+    target_BL = target_BL[:, skipped:]
     there_BL = target_BL != PAD
     user_B = hide(sequences.user_N[index_B], config.unknown_user, UNKNOWN, generator)
-    history_BL = hide(sequences.history_NL[index_B], config.unknown_item, UNKNOWN, generator)
-    row_X = sequences.rows_of_window(index_B)[there_BL]
-    user_BD = tower.users(user_B)
+    history_BL = hide(sequences.history_NL[index_B, skipped:], config.unknown_item, UNKNOWN, generator)
+    row_X = sequences.rows_of_window(index_B)[:, skipped:][there_BL]
+    user_BD, items = tower.users(user_B), tower.items()
     user_XD = user_BD[:, None].expand(-1, there_BL.shape[1], -1)[there_BL]
     if tower.backbone.causal:
-        state_XD = tower.states(history_BL, user_BD)[there_BL]
+        state_XD = tower.states(history_BL, user_BD, items)[there_BL]
     else:
         prefix_XL = hide(sequences.history_NL[row_X], config.unknown_item, UNKNOWN, generator)
-        state_XD = tower.states(prefix_XL, user_XD)[:, -1]
+        state_XD = tower.states(prefix_XL, user_XD, items)[:, -1]
     positions = PredictingPositions(state_XD, user_XD, row_X)
     vector_XD = tower.combine(positions.state_XD, positions.user_XD)
     chosen_P = torch.nonzero(torch.rand(len(vector_XD), generator=generator) < config.positions).flatten()
+    added = torch.zeros(())
     if tower.context is not None and len(chosen_P):
-        w_PD = _feature(tower, tower.context, sequences, shown, positions.take(chosen_P))
+        w_PD, added = _feature(tower, tower.context, sequences, shown, positions.take(chosen_P), items)
         vector_XD = vector_XD.index_copy(0, chosen_P, tower.add_feature(vector_XD[chosen_P], w_PD))
-    item_OD, target_X = tower.catalogue(target_BL[there_BL])
+    item_OD, target_X = tower.catalogue(target_BL[there_BL], items)
+    scaled_XD = vector_XD / config.temperature
     if config.negatives:
-        return sampled_softmax(vector_XD, item_OD, target_X, config.negatives, generator)
-    return full_softmax(vector_XD, item_OD, target_X)
+        return added + sampled_softmax(scaled_XD, item_OD, target_X, config.negatives, generator)
+    return added + full_softmax(scaled_XD, item_OD, target_X)
 
 
 def _feature(
-    tower: UserTower, context: InContextFeature, sequences: Sequences, shown: Neighbours, chosen: PredictingPositions
-) -> Tensor:
+    tower: UserTower,
+    context: InContextFeature,
+    sequences: Sequences,
+    shown: Neighbours,
+    chosen: PredictingPositions,
+    items: Items,
+) -> tuple[Tensor, Tensor]:
+    """w of the chosen positions, (P, D), and the reconstruction loss."""
     history_PE = context.texts_of(sequences.history_NL[chosen.row_X])
     r_PD = context.represent_requests(chosen.user_XD, chosen.state_XD, history_PE)
     examples_PK, similarity_PK = shown.examples_NK[chosen.row_X], shown.similarity_NK[chosen.row_X]
-    return context.train_on(r_PD, examples_PK, similarity_PK, tower.users, tower.item)
+    return context.train_on(r_PD, examples_PK, similarity_PK, tower.users, items)

@@ -10,17 +10,14 @@ from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.recipes import from_json
 
 FOLDER = "retrieval"
+_READ = ("configs", "embeddings", "evaluation", "inputs", "item_side", "registry", "sequences", "user_tower")
+_DONE = ("loop", "losses", "objective", "weights")
+_SHARED = ("averaging", "config", "dropout", "examples", "resume", "seeding", "update")
 SOURCES = [
-    *(f"retrieval_stage/{name}.py" for name in ("configs", "embeddings", "evaluation", "inputs", "loop", "losses")),
-    *(f"retrieval_stage/{name}.py" for name in ("objective", "registry", "sequences", "user_tower", "weights")),
+    *(f"retrieval_stage/{name}.py" for name in (*_READ, *_DONE)),
     "retrieval_stage/models",
-    "core/metrics.py",
-    "ict/config.py",
-    "ict/dropout.py",
-    "ict/examples.py",
-    "ict/resume.py",
-    "ict/seeding.py",
-    "ict/update.py",
+    *(f"ict/{name}.py" for name in _SHARED),
+    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories")),
 ]
 IN_CONTEXT_SOURCES = [
     "retrieval_stage/in_context.py",

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.contracts import FIRST_ID, HISTORY, UNKNOWN
+from ict.dropout import Dropout
 from ict.examples import ExampleSet
 from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.embeddings import DenseTable, EmbeddingTable
 from retrieval_stage.in_context import InContextFeature
 from retrieval_stage.inputs import TowerData
+from retrieval_stage.item_side import ItemFacts, ItemFeatures, Items, ItemTable
 from retrieval_stage.registry import BACKBONES
 
 _CHUNK = 1024
@@ -29,6 +31,7 @@ class UserTower(nn.Module):
         examples: the CoT set, or None for framework none.
         offered_V: which rows of `item_vectors` are of this workspace's catalogue, all if not given; no other is learnt
             as a negative or ranked. It is not among the weights.
+        facts: what items' vectors are made of beside their ids, where the configuration reads it.
     """
 
     known_U: Tensor
@@ -44,6 +47,7 @@ class UserTower(nn.Module):
         items: int,
         examples: ExampleSet | None = None,
         offered_V: Tensor | None = None,
+        facts: ItemFacts | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -53,15 +57,31 @@ class UserTower(nn.Module):
         self._all = bool(offered_V.all())
         self.user = EmbeddingTable("user", len(known_U), config.width)
         self.item = EmbeddingTable("item", items, config.width)
+        self.features = None
+        if config.item_text or config.item_attributes:
+            parts = {"text": config.item_text, "attributes": config.item_attributes}
+            self.features = ItemFeatures(facts, config.width, **parts)
+        self.table_dropout = Dropout(config.table_dropout)
         self.backbone = BACKBONES[config.model].module(config.width, HISTORY, config.backbone)
         self.context = self.gate = None
         if examples is not None:
             self.context = InContextFeature(examples, config.in_context, config.width)
             self.gate = nn.Linear(2 * config.width, config.width) if config.gate else None
+        if config.xavier:
+            for weight in self.parameters():
+                if weight.dim() > 1:
+                    nn.init.xavier_normal_(weight)
 
-    def states(self, history_BL: Tensor, user_BD: Tensor) -> Tensor:
+    def items(self) -> Items:
+        """The items' vectors, with the weights as they are; in training those of one step."""
+        if self.features is None and not (self.training and self.config.table_dropout):
+            return self.item
+        table_VD = self.item.weight if self.features is None else self.item.weight + self.features()
+        return ItemTable(self.table_dropout(table_VD))
+
+    def states(self, history_BL: Tensor, user_BD: Tensor, items: Items | None = None) -> Tensor:
         """The backbone's state after each position, (B, L, D); of one that is not causal only the last counts."""
-        return self.backbone(self.item(history_BL), history_BL, user_BD)
+        return self.backbone((items or self.items())(history_BL), history_BL, user_BD)
 
     def users(self, user_B: Tensor) -> Tensor:
         """(B, D). Ids without training rows, or beyond the vocabulary, are the UNKNOWN user."""
@@ -97,14 +117,15 @@ class UserTower(nn.Module):
 
     def item_vectors(self) -> Tensor:
         """What user vectors are scored against, (V - FIRST_ID, D): row i is item i + FIRST_ID."""
-        return self.item.weight[FIRST_ID:]
+        return self.items().weight[FIRST_ID:]
 
-    def catalogue(self, item_X: Tensor) -> tuple[Tensor, Tensor]:
+    def catalogue(self, item_X: Tensor, items: Items) -> tuple[Tensor, Tensor]:
         """The vectors of what is offered, (O, D), and the places in it of `item_X`, ids that are."""
+        vectors_VD = items.weight[FIRST_ID:]
         if self._all:
-            return self.item_vectors(), item_X - FIRST_ID
+            return vectors_VD, item_X - FIRST_ID
         place_V = self.offered_V.cumsum(0) - 1
-        return F.embedding(torch.nonzero(self.offered_V).flatten(), self.item_vectors()), place_V[item_X - FIRST_ID]
+        return F.embedding(torch.nonzero(self.offered_V).flatten(), vectors_VD), place_V[item_X - FIRST_ID]
 
     @torch.no_grad()
     def encode_examples(self) -> None:
@@ -112,8 +133,9 @@ class UserTower(nn.Module):
         if self.context is not None:
             training = self.training
             self.eval()
+            items = self.items()
             of_examples = zip(self.context.history_ML.split(_CHUNK), self.context.user_M.split(_CHUNK), strict=True)
-            parts = [self.states(part_BL, self.users(user_B))[:, -1] for part_BL, user_B in of_examples]
+            parts = [self.states(part_BL, self.users(user_B), items)[:, -1] for part_BL, user_B in of_examples]
             self.context.state_MD = torch.cat(parts)
             self.train(training)
 
@@ -121,7 +143,7 @@ class UserTower(nn.Module):
         """Encode the examples and their tokens with the weights as they are now."""
         if self.context is not None:
             self.encode_examples()
-            self.context.freeze(self.users, self.item)
+            self.context.freeze(self.users, self.items())
 
 
 def build(config: RetrievalConfig, data: TowerData) -> UserTower:
@@ -132,4 +154,5 @@ def build(config: RetrievalConfig, data: TowerData) -> UserTower:
         items=len(data.offered_V) + FIRST_ID,
         examples=data.examples,
         offered_V=data.offered_V,
+        facts=data.facts,
     )

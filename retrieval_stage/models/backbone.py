@@ -20,7 +20,8 @@ class Backbone(Protocol):
 
         Args:
             item_BLD: embeddings of the history, zero at padding.
-            history_BL: the ids themselves, newest last, `contracts.PAD` on the left; a graph of a session reads them.
+            history_BL: the ids themselves, newest last, `contracts.PAD` on the left, at most as many as it was made
+                for; a graph of a session reads them.
             user_BD: the users' own embeddings, for a backbone that knows its user.
         """
         ...

@@ -13,7 +13,7 @@ WIDTH = 8
 @pytest.mark.parametrize("ids", [torch.tensor([4, 0, 2]), torch.tensor([[0, 0, 3], [0, 4, 4], [0, 0, 0]])])
 def test_torchrec_table_looks_up_what_a_plain_one_does(ids: torch.Tensor) -> None:
     table = EmbeddingTable("item", 5, WIDTH)
-    plain = DenseTable(table, UNKNOWN)
+    plain = DenseTable(table.weight, UNKNOWN)
     assert_close(table(ids), plain(ids))
     assert (table(ids)[ids == PAD] == 0).all()
     table(ids).square().sum().backward()
@@ -23,5 +23,5 @@ def test_torchrec_table_looks_up_what_a_plain_one_does(ids: torch.Tensor) -> Non
 
 
 def test_an_id_beyond_the_table_is_unknown() -> None:
-    plain = DenseTable(EmbeddingTable("item", 5, WIDTH), UNKNOWN)
+    plain = DenseTable(EmbeddingTable("item", 5, WIDTH).weight, UNKNOWN)
     assert_close(plain(torch.tensor([5, 99])), plain(torch.tensor([UNKNOWN, UNKNOWN])))

@@ -27,6 +27,9 @@ CONFIG = replace(
     epochs=3,
     patience=2,
     refresh=2,
+    averaging=0.9,
+    table_dropout=0.1,
+    trimmed=True,
 )
 
 

@@ -95,6 +95,41 @@ def test_the_feature_learns_through_the_loss(shown: Neighbours, recipe: str) -> 
     assert rests == {"context.ict.no_example"}, "masked wherever it stands"
 
 
+@pytest.mark.parametrize("name", ["none", "llm-cf"])
+def test_trimmed_windows_have_the_same_loss(shown: Neighbours, name: str) -> None:
+    config = replace(config_of(name), unknown_user=0.0, unknown_item=0.0)
+    ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
+    short = ends[SEQUENCES.position_N[ends] < 7]
+    losses = []
+    for trimmed in (False, True):
+        tower = tower_of(replace(config, trimmed=trimmed))
+        losses.append(step_loss(tower, SEQUENCES, shown, short, torch.Generator().manual_seed(5)))
+    assert_close(losses[0], losses[1])
+
+
+def test_scores_are_divided_by_the_temperature_in_training_alone(shown: Neighbours) -> None:
+    plain, cool = (tower_of(replace(config_of("none"), temperature=t)) for t in (1.0, 0.5))
+    ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
+    losses = [step_loss(t, SEQUENCES, shown, ends, torch.Generator().manual_seed(5)).item() for t in (plain, cool)]
+    assert losses[0] != pytest.approx(losses[1], abs=1e-4)
+    index = SEQUENCES.of_split("test")
+    assert_close(vectors(plain, shown, index), vectors(cool, shown, index))
+
+
+def test_the_reconstruction_loss_is_added_where_alpha_asks_for_it(shown: Neighbours) -> None:
+    ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
+    losses = []
+    for alpha in (0.0, 0.5, 1.0):
+        config = config_of("llm-cf")
+        tower = tower_of(replace(config, in_context=replace(config.in_context, alpha=alpha)))
+        tower.encode_examples()
+        losses.append(step_loss(tower, SEQUENCES, shown, ends, torch.Generator().manual_seed(5)))
+    added = (losses[2] - losses[0]).item()
+    assert added == pytest.approx(2 * (losses[1] - losses[0]).item(), rel=1e-3)
+    assert 0.2 < added < 2, "1 - cosine"
+    losses[2].backward()
+
+
 def test_a_user_without_training_rows_is_the_unknown_user(shown: Neighbours) -> None:
     tower = tower_of(config_of("none")).eval()
     same = tower.users(torch.tensor([5, UNKNOWN, USERS + FIRST_ID, 10**9]))
