@@ -1,9 +1,9 @@
 """Hyper-parameters of a retrieval run and of its backbones: frozen dataclasses, light to import."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.contracts import RETRIEVAL_WIDTH
-from core.errors import UsageError
+from core.errors import UsageError, check_choice
 from ict.config import IctConfig, check_counts, check_share
 
 
@@ -26,6 +26,7 @@ class SasRecConfig:
         check_share("SASRec", "dropout", self.dropout)
 
 
+FUSIONS = ("add", "gate", "concatenate")
 BackboneConfig = SasRecConfig  # | that of each other backbone
 
 
@@ -34,6 +35,7 @@ class RetrievalConfig:
     """Everything that decides a training run, beside the data.
 
     Args:
+        variant: what is changed in LLM-CF, one of `recipes.VARIANTS`.
         backbone: hyper-parameters of `model`.
         user_id: add the user's own embedding to the backbone's state.
         unknown_user, unknown_item: shares of ids hidden in training, so that the UNKNOWN rows are trained.
@@ -41,9 +43,9 @@ class RetrievalConfig:
         batch: windows.
         decay: the rate falls linearly, to nothing after the last epoch.
         patience: epochs without a better HIT@10 on validation.
-        in_context: LLM-CF's module; it reconstructs nothing here.
-        scale: of w, when it is added to the user vector.
-        gate: a gate that reads the user vector and w, instead of `scale`.
+        in_context: LLM-CF's module.
+        fusion: how w joins the user vector, one of FUSIONS: added, times `scale`; added behind a gate that reads both;
+            concatenated, and both mapped to the width.
         positions: share of a step's positions at which w is computed.
         refresh: steps between two encodings of the examples' histories.
         item_text, item_attributes: what an item's vector has beside its id's: its text vector, projected; the mean of
@@ -60,6 +62,7 @@ class RetrievalConfig:
     framework: str
     recipe: str
     seed: int
+    variant: str = ""
     width: int = RETRIEVAL_WIDTH
     backbone: BackboneConfig = field(default_factory=SasRecConfig)
     user_id: bool = True
@@ -73,8 +76,8 @@ class RetrievalConfig:
     epochs: int = 15
     patience: int = 5
     in_context: IctConfig = field(default_factory=lambda: IctConfig(alpha=0.0))
+    fusion: str = "add"
     scale: float = 0.1
-    gate: bool = False
     positions: float = 0.25
     refresh: int = 8
     item_text: bool = False
@@ -87,14 +90,26 @@ class RetrievalConfig:
     trimmed: bool = False
 
     def __post_init__(self) -> None:
+        check_choice("fusion", self.fusion, FUSIONS)
         if self.in_context.pooling == "similarities":
             raise UsageError("the retrieval stage has no pooling 'similarities'; choose decoder or mean")
 
     @property
     def name(self) -> str:
         """Of the run's folder."""
-        return f"{self.model}-{self.framework}-{self.recipe}-s{self.seed}"
+        return "-".join(filter(None, (self.model, self.framework, self.recipe, self.variant, f"s{self.seed}")))
+
+    @property
+    def decisive(self) -> "RetrievalConfig":
+        """The same without the knobs of what its framework does not read: two runs equal in this are one."""
+        if self.uses_examples:
+            return self
+        unread = {name: getattr(_DEFAULT, name) for name in ("in_context", "fusion", "scale", "positions", "refresh")}
+        return replace(self, **unread)
 
     @property
     def uses_examples(self) -> bool:
         return self.framework == "llm-cf"
+
+
+_DEFAULT = RetrievalConfig(model="", framework="none", recipe="", seed=0)

@@ -22,7 +22,7 @@ def strict(config: RetrievalConfig) -> RetrievalConfig:
 def paper(config: RetrievalConfig) -> RetrievalConfig:
     """As published."""
     return replace(
-        config,
+        code(config),
         user_id=False,
         negatives=128,
         learning_rate=1e-3,
@@ -36,13 +36,37 @@ def paper(config: RetrievalConfig) -> RetrievalConfig:
 
 def best(config: RetrievalConfig) -> RetrievalConfig:
     """With a gate on w, and the similarity of each example."""
-    return replace(config, gate=True, in_context=replace(config.in_context, use_similarity=True))
+    return replace(config, fusion="gate", in_context=replace(config.in_context, use_similarity=True))
 
 
 RECIPES: dict[str, Callable[[RetrievalConfig], RetrievalConfig]] = {"strict": strict, "paper": paper, "best": best}
 
 
-def resolve(*, model: str, framework: str, recipe: str, seed: int, epochs: int | None = None) -> RetrievalConfig:
+Variant = Callable[[RetrievalConfig], RetrievalConfig]
+
+
+def whole(config: RetrievalConfig) -> RetrievalConfig:
+    """LLM-CF as it is."""
+    return config
+
+
+def code(config: RetrievalConfig) -> RetrievalConfig:
+    """Fused as in the authors' code: a tenth of w is added and nothing reconstructed; YoutubeDNN concatenates."""
+    joined = "concatenate" if config.model == "youtubednn" else "add"
+    return replace(config, fusion=joined, scale=0.1, in_context=replace(config.in_context, alpha=0.0))
+
+
+def no_cot(config: RetrievalConfig) -> RetrievalConfig:
+    """Examples and labels without chains of thought."""
+    return replace(config, in_context=replace(config.in_context, use_cot=False))
+
+
+VARIANTS: dict[str, Variant] = {"": whole, "code": code, "no-cot": no_cot}  # of LLM-CF
+
+
+def resolve(
+    *, model: str, framework: str, recipe: str, seed: int, epochs: int | None = None, variant: str = ""
+) -> RetrievalConfig:
     """The configuration of a named run; `epochs` overrides the recipe's.
 
     Raises:
@@ -51,11 +75,16 @@ def resolve(*, model: str, framework: str, recipe: str, seed: int, epochs: int |
     check_choice("retrieval model", model, MODELS)
     check_choice("framework", framework, RETRIEVAL_FRAMEWORKS)
     check_choice("recipe", recipe, RECIPES)
+    check_choice("variant", variant, VARIANTS)
+    if variant and framework == "none":
+        raise UsageError(f"the variant {variant!r} is one of LLM-CF; the framework {framework!r} has none")
     if epochs is not None and epochs < 1:
         raise UsageError(f"--epochs {epochs} is not at least 1")
     backbone = BACKBONES[model].config()
-    plain = RetrievalConfig(model=model, framework=framework, recipe=recipe, seed=seed, backbone=backbone)
-    config = RECIPES[recipe](plain)
+    plain = RetrievalConfig(
+        model=model, framework=framework, recipe=recipe, seed=seed, variant=variant, backbone=backbone
+    )
+    config = VARIANTS[variant](RECIPES[recipe](plain))
     return config if epochs is None else replace(config, epochs=epochs)
 
 

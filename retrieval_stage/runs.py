@@ -5,6 +5,7 @@ from pathlib import Path
 from core import steps
 from core.data.tables import remedy
 from core.errors import Missing
+from core.remedies import cot_verbs
 from core.settings import Workspace
 from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.recipes import from_json
@@ -27,15 +28,29 @@ IN_CONTEXT_SOURCES = [
 ]
 
 
-def run_step(ws: Workspace, config: RetrievalConfig) -> steps.Step:
-    """The step of one run. Neighbours are not among its inputs: what they are made from is."""
-    inputs, code = [ws.path("data"), ws.path("training")], list(SOURCES)
+def needs(ws: Workspace, config: RetrievalConfig) -> list[tuple[Path, str]]:
+    """The folders that a run is made from, each with the verb that fills it. Neighbours are not among them: what they
+    are made from is."""
+    found = [(ws.path("data"), "data prepare"), (ws.path("training"), "features join")]
     if config.uses_examples:
-        for name, verb in (("texts", "cot generate"), ("vectors", "cot embed")):
-            steps.require(ws.path("cot", name), remedy(ws, verb))
-            inputs.append(ws.path("cot", name))
-        code += IN_CONTEXT_SOURCES
-    return steps.Step(folder=run_folder(ws, config), config=config, inputs=inputs, code=code)
+        parts = zip(("texts", "vectors"), cot_verbs(config.in_context.cot_set), strict=True)
+        found += [(ws.cot(part, config.in_context.cot_set), verb) for part, verb in parts]
+    elif config.item_text:
+        found.append((ws.cot("vectors"), "cot embed --items-only"))
+    return found
+
+
+def run_step(ws: Workspace, config: RetrievalConfig) -> steps.Step:
+    """The step of one run.
+
+    Raises:
+        Missing: if an input is not there, naming the verb that makes it.
+    """
+    found = needs(ws, config)
+    for folder, verb in found:
+        steps.require(folder, remedy(ws, verb))
+    code = SOURCES + (IN_CONTEXT_SOURCES if config.uses_examples else [])
+    return steps.Step(folder=run_folder(ws, config), config=config, inputs=[folder for folder, _ in found], code=code)
 
 
 def run_folder(ws: Workspace, config: RetrievalConfig) -> Path:

@@ -1,6 +1,6 @@
 """The user's side of retrieval: a backbone, the user's own embedding, and the in-context feature where there is one.
 
-    vector = state [+ user] [+ 0.1 w],     score of an item = vector . its row of the item table
+    vector = state [+ user] [+ w],     score of an item = vector . its row of the item table
 
 Suffixes: B requests, X positions of windows, L history length, D width, K examples, M examples + 1, U users, V items,
 O items on offer.
@@ -63,10 +63,10 @@ class UserTower(nn.Module):
             self.features = ItemFeatures(facts, config.width, **parts)
         self.table_dropout = Dropout(config.table_dropout)
         self.backbone = BACKBONES[config.model].module(config.width, HISTORY, config.backbone)
-        self.context = self.gate = None
+        self.context = self.fuse = None
         if examples is not None:
             self.context = InContextFeature(examples, config.in_context, config.width)
-            self.gate = nn.Linear(2 * config.width, config.width) if config.gate else None
+            self.fuse = nn.Linear(2 * config.width, config.width) if config.fusion != "add" else None
         if config.xavier:
             for weight in self.parameters():
                 if weight.dim() > 1:
@@ -93,10 +93,11 @@ class UserTower(nn.Module):
         return state_XD + user_XD if self.config.user_id else state_XD
 
     def add_feature(self, vector_XD: Tensor, w_XD: Tensor) -> Tensor:
-        """The user vector with w: 0.1 w as published, or through a learned gate."""
-        if self.gate is None:
+        """The user vector with w, by the configured fusion."""
+        if self.fuse is None:
             return vector_XD + self.config.scale * w_XD
-        return vector_XD + torch.sigmoid(self.gate(torch.cat([vector_XD, w_XD], dim=-1))) * w_XD
+        joined_XD = self.fuse(torch.cat([vector_XD, w_XD], dim=-1))
+        return vector_XD + torch.sigmoid(joined_XD) * w_XD if self.config.fusion == "gate" else joined_XD
 
     def forward(
         self,
