@@ -9,7 +9,6 @@ import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,28 +21,21 @@ from core.result import Result
 from core.settings import Workspace
 from core.uncertainty import holm
 from llmcf.backfill.ranking import TASK
-from llmcf.reports import ranking_controls
+from llmcf.reports import matrix_page, ranking_controls
+from llmcf.reports.measured import Cells, Table, cells_of, mean_text, p_text, paired_p, values
 from llmcf.reports.ranking_cells import (
     ABLATIONS,
     BACKBONE_NAMES,
     FRAMEWORK_NAMES,
     GROWTH,
     SWEEP,
-    Cells,
-    Table,
-    cells_of,
-    mean_text,
     of_today,
-    p_text,
-    paired_p,
     paper_figures,
-    values,
 )
 from ranking.recipes import VARIANTS
 from ranking.registry import MODELS
 
 _SPLITS = {"": "test", ", on sale": ON_SALE}
-TEMPLATE = Path(__file__).with_name("ranking_report.html")
 
 
 def report(ws: Workspace) -> Result:
@@ -66,14 +58,10 @@ def report(ws: Workspace) -> Result:
     folder = settings.runs() / f"ranking-{ws.dataset}-{ws.order}"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = ranking_plots.draw(cells, paper, folder) | ranking_texts_plots.draw(cells, content, folder)
-    made = f"Order {ws.order}. {_made(lines, len(of_order) - len(lines))}"
-    for name, text in {
-        "report.md": _markdown(ws, made, tables, pictures),
-        "report.html": _html(ws, made, tables, pictures, folder),
-        "ranking.csv": _csv(cells),
-    }.items():
-        with storage.atomic_path(folder / name) as beside:
-            beside.write_text(text, encoding="utf-8")
+    made = matrix_page.made(ws, lines, left_out=len(of_order) - len(lines))
+    matrix_page.write(f"Ranking on {ws.dataset}", made, tables, pictures, folder)
+    with storage.atomic_path(folder / "ranking.csv") as beside:
+        beside.write_text(_csv(cells), encoding="utf-8")
     return Result(
         verb="report ranking",
         workspace=ws,
@@ -199,26 +187,6 @@ def _variants(
 def _coverage(of_seed: dict[int, dict[str, Any]]) -> str:
     newest = of_seed[max(of_seed)]["coverage"]
     return ", ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in newest.items())
-
-
-def _made(lines: Sequence[dict[str, Any]], others: int) -> str:
-    last = lines[-1]
-    made = f"{len(lines)} measured runs, the last by `{last['command']}` on {last['machine']}."
-    return made + (f" Left out: {others} of what the recipes were before." if others else "")
-
-
-def _markdown(ws: Workspace, made: str, tables: Sequence[Table], pictures: dict[str, str]) -> str:
-    shown = [line for title, file in pictures.items() for line in (f"![{title}]({file})", "")]
-    body = [line for table in tables for line in table.markdown()]
-    return "\n".join([f"# Ranking on {ws.dataset}", "", made, "", *shown, *body])
-
-
-def _html(ws: Workspace, made: str, tables: Sequence[Table], pictures: dict[str, str], folder: Path) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    drawn = {title: (folder / file).read_text(encoding="utf-8") for title, file in pictures.items()}
-    return template.render(dataset=ws.dataset, made=made, tables=tables, pictures=drawn)
 
 
 def _csv(cells: Cells) -> str:

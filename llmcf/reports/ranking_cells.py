@@ -1,15 +1,10 @@
 """The measured runs of the ranking stage by cell, the paper's figures and names for them, and how a table says them."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from core import markdown
 from core.settings import PROJECT, Workspace
-from core.uncertainty import over_seeds, paired_test
 from ranking.recipes import from_json, resolve
 from ranking.registry import BACKBONES
 
@@ -39,18 +34,6 @@ CONTROLS = {  # variant -> what its texts are
 }
 GROWTH = {"m1000": "1,000", "m5000": "5,000", "m15000": "15,000", "tenth": "a tenth of the rows"}  # variant -> texts
 SWEEP = {"k0": "0", "k2": "2", "": "4", "k6": "6", "k8": "8", "k4-unconstrained": "4, unconstrained"}
-Key = tuple[str, str, str, str]  # recipe, model, framework, variant
-Cells = dict[Key, dict[int, dict[str, Any]]]  # seed -> line
-
-
-def cells_of(lines: Sequence[dict[str, Any]]) -> Cells:
-    """The last line of each run, by cell and seed."""
-    cells: Cells = {}
-    for line in lines:
-        config = line["config"]
-        key = (config["recipe"], config["model"], config["framework"], config["variant"])
-        cells.setdefault(key, {})[config["seed"]] = line
-    return cells
 
 
 def of_today(ws: Workspace, stored: dict[str, Any]) -> bool:
@@ -67,11 +50,6 @@ def of_today(ws: Workspace, stored: dict[str, Any]) -> bool:
     return replace(today, in_context=in_context).decisive == config.decisive
 
 
-def values(cells: Cells, key: Key, name: str, split: str = "test") -> dict[int, float]:
-    """A metric of a cell, by seed; empty if it was not measured."""
-    return {seed: line["metrics"][split][name] for seed, line in cells.get(key, {}).items() if split in line["metrics"]}
-
-
 def paper_figures(dataset: str) -> dict[tuple[str, str, str], float]:
     """(backbone, framework, metric) -> the paper's figure, of Tables 3 and 5; empty for data it has not."""
     with PAPER.open(encoding="utf-8") as stream:
@@ -82,36 +60,3 @@ def paper_figures(dataset: str) -> dict[tuple[str, str, str], float]:
                 model = next((ours for ours, theirs in BACKBONE_NAMES.items() if line["backbone"] in theirs), "")
                 found[model, line["framework"], line["metric"]] = float(line["value"])
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A titled table of texts, for Markdown and HTML alike."""
-
-    title: str
-    note: str
-    head: list[str]
-    rows: list[list[str]]
-
-    def markdown(self) -> list[str]:
-        return [f"## {self.title}", "", self.note, "", *markdown.table(self.head, self.rows), ""]
-
-
-def paired_p(cells: Cells, key: Key, base: Key) -> float:
-    """Of the paired t test over the seeds that both cells have; NaN of the same cell, and of fewer than two."""
-    ours, theirs = values(cells, key, "auc"), values(cells, base, "auc")
-    seeds = sorted(set(ours) & set(theirs))
-    if key == base or len(seeds) < 2:
-        return float("nan")
-    return paired_test([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]).t_p
-
-
-def p_text(p: float) -> str:
-    return "" if np.isnan(p) else "< .0001" if p < 1e-4 else f"{p:.4f}"
-
-
-def mean_text(of_seed: dict[int, float]) -> str:
-    if not of_seed:
-        return ""
-    mean, spread = over_seeds(list(of_seed.values()))
-    return f"{mean:.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")

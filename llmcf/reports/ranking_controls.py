@@ -6,19 +6,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from core.uncertainty import equivalence, holm, mean_interval
-from llmcf.reports.ranking_cells import (
-    BACKBONE_NAMES,
-    CONTROLS,
-    GROWTH,
-    Cells,
-    Key,
-    Table,
-    mean_text,
-    p_text,
-    paired_p,
-    values,
-)
+from core.uncertainty import equivalence, holm
+from llmcf.reports.measured import Cells, Key, Table, gap_text, less, mean_text, p_text, paired_p, values
+from llmcf.reports.ranking_cells import BACKBONE_NAMES, CONTROLS, GROWTH
 from ranking.registry import MODELS
 from ranking.segments import SEGMENTS
 
@@ -47,11 +37,11 @@ def growth_table(cells: Cells, recipe: str) -> Table:
         for name, title in GROWTH.items():
             key = (recipe, model, "llm-cf", name)
             if key in cells:
-                gain = less(cells, key, base)
+                gain = less(cells, key, base, "auc")
                 number = texts_of(cells, key)
                 rows.append(
                     [BACKBONE_NAMES[model][0], f"{number:,}" if number else title, str(len(cells[key])),
-                     *(mean_text(values(cells, key, metric)) for metric in ("auc", "gauc", "logloss")), _gap(gain)]
+                     *(mean_text(values(cells, key, metric)) for metric in ("auc", "gauc", "logloss")), gap_text(gain)]
                 )  # fmt: skip
     note = (
         f"Recipe `{recipe}`. One draw of rows, so that each set holds the smaller ones; paired by seed, 95 % interval."
@@ -63,7 +53,7 @@ def growth_table(cells: Cells, recipe: str) -> Table:
 def growth(cells: Cells, model: str, recipe: str = "strict") -> dict[int, list[float]]:
     """Number of texts -> what LLM-CF adds to the AUC, by the seeds that both have."""
     keys = [(recipe, model, "llm-cf", name) for name in GROWTH]
-    found = {texts_of(cells, key): less(cells, key, (recipe, model, "none", "")) for key in keys if key in cells}
+    found = {texts_of(cells, key): less(cells, key, (recipe, model, "none", ""), "auc") for key in keys if key in cells}
     return {number: gains for number, gains in sorted(found.items()) if number and gains}
 
 
@@ -102,16 +92,10 @@ def content_and_gain(
     sets = {name: "base" if name == "no-recgen" else name for name in CONTROLS}
     found = {}
     for variant, name in sets.items():
-        gains = less(cells, (recipe, model, "llm-cf", variant), (recipe, model, "none", ""))
+        gains = less(cells, (recipe, model, "llm-cf", variant), (recipe, model, "none", ""), "auc")
         if gains and name in content:
             found[variant] = ({of: content[name][of] for of in CONTENT}, float(np.mean(gains)))
     return found
-
-
-def less(cells: Cells, key: Key, base: Key, name: str = "auc") -> list[float]:
-    """A metric of a cell less that of another, by the seeds that both have."""
-    ours, theirs = values(cells, key, name), values(cells, base, name)
-    return [ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))]
 
 
 def gaps(cells: Cells, key: Key, name: str = "auc") -> list[float]:
@@ -137,7 +121,7 @@ def _whole(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
             _title(key),
             str(len(cells[key])),
             *(mean_text(values(cells, key, name)) for name in ("auc", "gauc", "logloss")),
-            _gap(gaps(cells, key)) if key in differs else "",
+            gap_text(gaps(cells, key)) if key in differs else "",
             p_text(differs.get(key, float("nan"))),
             p_text(same.get(key, float("nan"))),
         ]
@@ -170,10 +154,3 @@ def _of_segment(cells: Cells, key: Key, name: str) -> dict[int, float]:
 def _equivalence(cells: Cells, key: Key) -> float:
     paired = gaps(cells, key)
     return equivalence(paired, MARGIN) if len(paired) > 1 else float("nan")
-
-
-def _gap(paired: Sequence[float]) -> str:
-    if not paired:
-        return ""
-    low, high = mean_interval(paired)
-    return f"{np.mean(paired):+.4f}" + ("" if np.isnan(low) else f" [{low:+.4f}, {high:+.4f}]")

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 
 from core.contracts import FRAMEWORKS, RECIPES
 from core.uncertainty import over_seeds
+from llmcf.reports.measured import Cells, values
 from llmcf.reports.plot_style import ACCENT, GOOD, INK, PALE, STYLE
-from llmcf.reports.ranking_cells import ABLATIONS, BACKBONE_NAMES, FRAMEWORK_NAMES, SWEEP, Cells, values
+from llmcf.reports.ranking_cells import ABLATIONS, BACKBONE_NAMES, FRAMEWORK_NAMES, SWEEP
 from ranking.registry import MODELS
 
 _COLOURS: dict[str, str] = dict(zip(FRAMEWORKS, ("#7f8c9b", "#d68910", GOOD, ACCENT, "#7d3c98"), strict=True))

@@ -13,8 +13,9 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from core.uncertainty import mean_interval
 from llmcf.reports import ranking_controls as controls
+from llmcf.reports.measured import Cells
 from llmcf.reports.plot_style import ACCENT, GOOD, INK, PALE, STYLE
-from llmcf.reports.ranking_cells import BACKBONE_NAMES, CONTROLS, GROWTH, Cells
+from llmcf.reports.ranking_cells import BACKBONE_NAMES, CONTROLS, GROWTH
 from ranking.registry import MODELS
 
 _SHAPES = "osD^vP"

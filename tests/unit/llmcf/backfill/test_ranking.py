@@ -21,9 +21,9 @@ from core.uncertainty import holm
 from llmcf.backfill import ranking as ranking_matrix
 from llmcf.backfill.ranking import Matrix
 from llmcf.backfill.workers import Named, each
+from llmcf.reports import measured, ranking_controls, ranking_texts_plots
 from llmcf.reports import ranking as ranking_report
-from llmcf.reports import ranking_cells, ranking_controls, ranking_texts_plots
-from llmcf.reports.ranking_cells import cells_of
+from llmcf.reports.measured import cells_of
 from ranking.configs import RankerConfig
 from ranking.recipes import VARIANTS, resolve
 from ranking.registry import MODELS
@@ -279,8 +279,8 @@ def test_what_was_measured_in_several_orders_stands_side_by_side(kept: Path) -> 
 
 def test_the_last_line_of_a_run_counts() -> None:
     lines = [line("din", "none", 1, 0.7), line("din", "none", 1, 0.8)]
-    cells = ranking_cells.cells_of(lines)
-    assert ranking_cells.values(cells, ("strict", "din", "none", ""), "auc") == {1: 0.8}
+    cells = measured.cells_of(lines)
+    assert measured.values(cells, ("strict", "din", "none", ""), "auc") == {1: 0.8}
 
 
 def test_nothing_measured_names_the_verb(kept: Path) -> None:
