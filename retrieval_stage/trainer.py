@@ -31,6 +31,7 @@ def train(
     recipe: str = RECIPES[0],
     seed: int = SEED,
     epochs: int | None = None,
+    variant: str = "",
 ) -> Result:
     """Train a retrieval model, keep the weights that are best on validation, rank the catalogue for the test rows.
 
@@ -38,7 +39,8 @@ def train(
         UsageError: for an unknown name, or if the loss is not a number.
         LlmcfError: if an input is missing, naming the verb that makes it.
     """
-    return train_as(ws, resolve(model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs))
+    names = {"model": model, "framework": framework, "recipe": recipe, "variant": variant}
+    return train_as(ws, resolve(**names, seed=seed, epochs=epochs))
 
 
 def train_as(ws: Workspace, config: RetrievalConfig) -> Result:

@@ -55,7 +55,10 @@ def backfill(ws: Workspace, matrix: Matrix, *, command: str, again: bool = False
 
 
 def run(ws: Workspace, config: RetrievalConfig, *, command: str) -> Line:
-    """Train one cell, or take it from its finished folder, and return its line."""
+    """Train one cell, or take it from its finished folder, and return its line.
+
+    Metrics of a split are with the user's seen items taken out; those of `<split>_unmasked` among all items.
+    """
     from retrieval_stage import runs, trainer
 
     made = trainer.train_as(ws, config)
@@ -68,7 +71,11 @@ def run(ws: Workspace, config: RetrievalConfig, *, command: str) -> Line:
         "config": asdict(config),
         "data": data_of(ws),
         "code": stamp["key"][:12],
-        "metrics": made.metrics,
+        "metrics": {
+            split if seen == "masked" else f"{split}_{seen}": figures
+            for split, of_seen in made.metrics.items()
+            for seen, figures in of_seen.items()
+        },
         "epochs": account["epochs"],
         "best_epoch": account["best_epoch"],
         "parameters": account["parameters"],
@@ -85,7 +92,7 @@ def _lacking(ws: Workspace, config: RetrievalConfig) -> str:
 
 
 def _told(line: Line) -> str:
-    test = line["metrics"]["test"]["masked"]
+    test = line["metrics"]["test"]
     return f"HIT@10 {test['hit@10']:.4f}, NDCG@10 {test['ndcg@10']:.4f}"
 
 

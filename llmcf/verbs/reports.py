@@ -1,15 +1,25 @@
 """`llmcf backfill` and `llmcf report`: matrices of runs, and what they show."""
 
 import shlex
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from core.contracts import FRAMEWORKS
+from core.contracts import FRAMEWORKS, RETRIEVAL_FRAMEWORKS
 from core.errors import UsageError
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import group, workspace
+
+Recipes = Annotated[str, typer.Option(help="Comma-separated.")]
+Variants = Annotated[
+    str,
+    typer.Option(help="Comma-separated ablations and settings of LLM-CF, beside it as it is; `all` for every one."),
+]
+Seeds = Annotated[str, typer.Option(help="Comma-separated.")]
+Again = Annotated[bool, typer.Option("--again", help="Also run cells whose results are there.")]
+Workers = Annotated[int, typer.Option(help="Cells that are trained at a time; they share the cores.")]
 
 backfill = group("Matrices of runs, each finished cell a line in results/.")
 report = group("Pages and pictures about what was made and measured.")
@@ -62,15 +72,12 @@ def backfill_ranking(
     frameworks: Annotated[
         str, typer.Option(help=f"Comma-separated, of {', '.join(FRAMEWORKS)}; all if not given.")
     ] = "",
-    recipes: Annotated[str, typer.Option(help="Comma-separated.")] = opt.RECIPE,
-    variants: Annotated[
-        str,
-        typer.Option(help="Comma-separated ablations and settings of LLM-CF, beside it as it is; `all` for every one."),
-    ] = "",
-    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = str(opt.SEED),
+    recipes: Recipes = opt.RECIPE,
+    variants: Variants = "",
+    seeds: Seeds = str(opt.SEED),
     precision: opt.Precision = opt.PRECISION,
-    again: Annotated[bool, typer.Option("--again", help="Also run cells whose results are there.")] = False,
-    workers: Annotated[int, typer.Option(help="Cells that are trained at a time; they share the cores.")] = 1,
+    again: Again = False,
+    workers: Workers = 1,
     as_json: opt.Json = False,
 ) -> None:
     """Train every backbone with every framework, and keep what each reaches; what is there already is not run again."""
@@ -90,9 +97,43 @@ def backfill_ranking(
         "recipes": recipes, "variants": variants, "seeds": seeds,
         "precision": "" if precision == opt.PRECISION else precision,
     }  # fmt: skip
-    named = [word for name, value in options.items() if value for word in (f"--{name}", value)]
-    command = shlex.join(["llmcf", "backfill", "ranking", *named])
+    command = _command("ranking", options)
     run(lambda: ranking.backfill(place, matrix, command=command, again=again, workers=workers), as_json=as_json)
+
+
+@backfill.command("retrieval")
+def backfill_retrieval(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    backbones: Annotated[str, typer.Option(help="Comma-separated; all if not given.")] = "",
+    frameworks: Annotated[
+        str, typer.Option(help=f"Comma-separated, of {', '.join(RETRIEVAL_FRAMEWORKS)}; all if not given.")
+    ] = "",
+    recipes: Recipes = opt.RECIPE,
+    variants: Variants = "",
+    seeds: Seeds = str(opt.SEED),
+    again: Again = False,
+    workers: Workers = 1,
+    as_json: opt.Json = False,
+) -> None:
+    """Train every retrieval model with and without LLM-CF, and keep what each reaches; what is there is not run."""
+    from llmcf.backfill import retrieval
+    from retrieval_stage.recipes import VARIANTS
+
+    place = workspace(dataset, order, as_of)
+    listed = {"backbones": _names(backbones), "frameworks": _names(frameworks), "recipes": _names(recipes)}
+    matrix = retrieval.Matrix(
+        **{name: values for name, values in listed.items() if values},
+        variants=tuple(VARIANTS) if variants == "all" else ("", *_names(variants)),
+        seeds=_numbers("--seeds", seeds),
+    )
+    options = {
+        "dataset": dataset, "order": order, "backbones": backbones, "frameworks": frameworks,
+        "recipes": recipes, "variants": variants, "seeds": seeds,
+    }  # fmt: skip
+    command = _command("retrieval", options)
+    run(lambda: retrieval.backfill(place, matrix, command=command, again=again, workers=workers), as_json=as_json)
 
 
 @report.command("ranking")
@@ -107,6 +148,12 @@ def report_ranking(
 
     place = workspace(dataset, order, as_of)
     run(lambda: ranking.report(place), as_json=as_json)
+
+
+def _command(task: str, options: Mapping[str, str | None]) -> str:
+    """The command line that was given, for the lines of results."""
+    named = [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    return shlex.join(["llmcf", "backfill", task, *named])
 
 
 def _names(text: str) -> tuple[str, ...]:

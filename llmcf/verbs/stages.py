@@ -12,6 +12,7 @@ from llmcf.verbs import options as opt
 from llmcf.verbs.groups import check_names, group, workspace
 from ranking.recipes import VARIANTS
 from ranking.registry import MODELS
+from retrieval_stage.recipes import VARIANTS as OF_RETRIEVAL
 from retrieval_stage.registry import MODELS as RETRIEVAL_MODELS
 
 _VARIANT = f"LLM-CF without a part, or with other examples: {', '.join(filter(None, VARIANTS))}."
@@ -72,6 +73,7 @@ def retrieve_train(
     recipe: opt.Recipe = opt.RECIPE,
     seed: opt.Seed = opt.SEED,
     epochs: opt.Epochs = None,
+    variant: Annotated[str, typer.Option(help=f"LLM-CF otherwise: {', '.join(filter(None, OF_RETRIEVAL))}.")] = "",
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
@@ -81,8 +83,9 @@ def retrieve_train(
     check_names(recipe=recipe)
     check_choice("framework", framework, RETRIEVAL_FRAMEWORKS)
     place = workspace(dataset, order, as_of)
+    names = {"model": model, "framework": framework, "recipe": recipe, "variant": variant}
     run(
-        lambda: trainer.train(place, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs),
+        lambda: trainer.train(place, **names, seed=seed, epochs=epochs),
         as_json=as_json,
         estimate=(lambda: trainer.estimate_train(place, model=model, framework=framework, recipe=recipe, epochs=epochs))
         if dry_run
