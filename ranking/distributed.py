@@ -1,26 +1,24 @@
 """A ranker on several processes: TorchRec's DistributedModelParallel over gloo on CPUs, NCCL on GPUs.
 
 Tables are sharded by rows, so that each process holds its part of every table, its gradient and what the
-optimizer keeps for it; the dense weights are replicated and their gradients averaged. Suffixes: B rows of a batch,
-N rows.
+optimizer keeps for it; the dense weights are replicated and their gradients averaged. Suffixes: B rows of a batch.
 """
 
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.distributed import ReduceOp
 from torch.distributed._shard.metadata import ShardMetadata
 from torch.distributed._shard.sharded_tensor.api import ShardedTensor
-from torch.distributed.distributed_c10d import get_node_local_rank
 from torchrec.distributed.embedding_types import EmbeddingComputeKernel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise
 from torchrec.distributed.types import ModuleSharder, ShardingPlan
 
-from ict.device import device
+from ict import group as processes
 from ranking import big_tables
 from ranking.bags import lengthened
 from ranking.batch import Batch
@@ -29,55 +27,18 @@ from ranking.layers import SIDES
 from ranking.ranker import Ranker
 
 _TABLES = "fields.tables"  # of a ranker
-_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The processes that train one ranker together, of which this is number `rank`. All call alike, in one order."""
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = _CPU
-
-    @classmethod
-    def join(cls) -> "Group":
-        """The group that torchrun has started this process for."""
-        own = device(get_node_local_rank())
-        if own.type == "cuda":
-            torch.cuda.set_device(own)
-        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
-        return cls(distributed.get_rank(), distributed.get_world_size(), own)
-
-    def shard(self, at_B: Tensor) -> Tensor:
-        """This process's rows of a batch. All get as many, so up to size - 1 rows of a last batch are left out."""
-        return at_B[self.rank : len(at_B) // self.size * self.size : self.size]
+class Group(processes.Group):
+    """The processes that train one ranker together."""
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on this process's device; sharded tables want as many bags of all, so that empty ones are added."""
         if self.size == 1:
             return batch.to(self.device)
         rows = batch.sparse.stride() // SIDES
-        return replace(batch, sparse=lengthened(batch.sparse, self._extreme(rows, ReduceOp.MAX))).to(self.device)
-
-    def broadcast(self, value: Tensor) -> Tensor:
-        """The first process's `value`, which has one shape everywhere."""
-        if self.size > 1:
-            value = value.to(self.device)
-            distributed.broadcast(value, 0)
-        return value.cpu()
-
-    def mean(self, value: float) -> float:
-        """The mean of the processes' values."""
-        if self.size == 1:
-            return value
-        total = torch.tensor(value, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(total)
-        return total.item() / self.size
-
-    def minimum(self, value: int) -> int:
-        """The smallest of the processes' values."""
-        return value if self.size == 1 else self._extreme(value, ReduceOp.MIN)
+        return replace(batch, sparse=lengthened(batch.sparse, self.extreme(rows, ReduceOp.MAX))).to(self.device)
 
     def distribute(self, ranker: Ranker, config: RankerConfig) -> nn.Module:
         """The ranker as it is trained: on this process's device; with its tables sharded, in place, by several
@@ -89,28 +50,8 @@ class Group:
             return ranker.to(self.device)
         state = torch.get_rng_state()
         sharded = shard_tables(ranker, self, config)
-        torch.set_rng_state(state)
-        if self.rank:
-            torch.manual_seed(torch.initial_seed() + self.rank)
+        self.go_apart(state)
         return sharded
-
-    def gather(self, parts_N: Tensor, count: int) -> Tensor:
-        """What each process has made of `padded_shard`, put back into the order of the `count` rows."""
-        if self.size == 1:
-            return parts_N
-        found = [torch.empty_like(parts_N) for _ in range(self.size)]
-        distributed.all_gather(found, parts_N)
-        return torch.stack(found, dim=1).flatten()[:count]
-
-    def padded_shard(self, at_N: Tensor) -> Tensor:
-        """This process's rows of all that are to be scored; some are scored twice, so that all get as many."""
-        missing = -len(at_N) % self.size
-        return torch.cat([at_N, at_N[:1].expand(missing)])[self.rank :: self.size]
-
-    def _extreme(self, value: int, which: ReduceOp.RedOpType) -> int:
-        found = torch.tensor(value, device=self.device)
-        distributed.all_reduce(found, which)
-        return int(found)
 
 
 ALONE = Group()
