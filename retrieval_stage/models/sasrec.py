@@ -28,7 +28,7 @@ class SASRec(nn.Module):
     def forward(self, item_BLD: Tensor, history_BL: Tensor, user_BD: Tensor) -> Tensor:  # noqa: ARG002 - as of Backbone
         """The state after each position, (B, L, D): what the user may want next."""
         scaled_BLD = item_BLD * item_BLD.shape[-1] ** 0.5
-        hidden_BLD = self.dropout(scaled_BLD + self.position_LD)
+        hidden_BLD = self.dropout(scaled_BLD + self.position_LD[-item_BLD.shape[1] :])
         mask_B1LL = causal_mask(history_BL != PAD)
         for block in self.blocks:
             hidden_BLD = block(hidden_BLD, mask_B1LL)
