@@ -22,8 +22,7 @@ class SRGNN(nn.Module):
 
     The gate is `nn.GRUCell`: it applies the reset gate to the product with the state, as the authors' code does, where
     equation 4 applies it to the state. Biases of equation 7 are those of the code too; without one, an empty history
-    would score all items alike. New weights are torch's, uniform within 1 / sqrt(inputs), which is what the authors
-    draw all of theirs from.
+    would score all items alike. New weights are torch's, uniform within 1 / sqrt(inputs), as the authors draw theirs.
 
     The graph of a window knows its later edges, so this is not causal.
     """
@@ -52,27 +51,30 @@ class SRGNN(nn.Module):
             node_BLD = mean_over(same_BLL, self.dropout(node_BLD), there_BL1)
         for _ in range(self.steps):
             node_BLD = self.propagate(node_BLD, same_BLL, there_BL1)
-        return self.read(node_BLD, there_BL1)[:, None].expand_as(item_BLD)
+        return self.read(node_BLD)[:, None].expand_as(item_BLD)
 
     def propagate(self, node_BLD: Tensor, same_BLL: Tensor, there_BL1: Tensor) -> Tensor:
-        """One round of messages, (B, L, D). An edge weighs as often as it was taken, by the in-degree of where it ends
-        for messages along it, by the out-degree of where it starts for messages back."""
+        """One round of messages, (B, L, D), padding left at zero. An edge weighs as often as it was taken, divided by
+        the in-degree of where it ends for messages along it, by the out-degree of where it starts for those back."""
         earlier_BLD = mean_over(same_BLL, shifted(node_BLD, 1), shifted(there_BL1, 1))
         later_BLD = mean_over(same_BLL, shifted(node_BLD, -1), shifted(there_BL1, -1))
         message_BLX = torch.cat([self.from_earlier(earlier_BLD), self.from_later(later_BLD)], dim=-1)
         updated_XD = self.gate(message_BLX.flatten(0, 1), node_BLD.flatten(0, 1))
         return updated_XD.view(node_BLD.shape) * there_BL1
 
-    def read(self, node_BLD: Tensor, there_BL1: Tensor) -> Tensor:
+    def read(self, node_BLD: Tensor) -> Tensor:
         """The state, (B, D); attention is no softmax, so a long history adds up to more."""
         last_BD = node_BLD[:, -1]
-        attention_BL1 = self.weigh(torch.sigmoid(self.ask(last_BD)[:, None] + self.key(node_BLD))) * there_BL1
+        attention_BL1 = self.weigh(torch.sigmoid(self.ask(last_BD)[:, None] + self.key(node_BLD)))
         return self.read_out(torch.cat([last_BD, (attention_BL1 * node_BLD).sum(dim=1)], dim=-1))
 
 
 def mean_over(same_BLL: Tensor, value_BLD: Tensor, there_BL1: Tensor) -> Tensor:
-    """For each position the mean, over all positions of its item, of the values that are there; zero where none is."""
-    return same_BLL @ (value_BLD * there_BL1) / (same_BLL @ there_BL1).clamp(min=1)
+    """For each position the mean, over all positions of its item, of the values that are there, (B, L, D).
+
+    A value that is not there is zero, and so is a mean of none.
+    """
+    return same_BLL @ value_BLD / (same_BLL @ there_BL1).clamp(min=1)
 
 
 def shifted(value_BLD: Tensor, by: int) -> Tensor:
