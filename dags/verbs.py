@@ -10,6 +10,7 @@ from airflow.sdk import Param
 
 ENGINES = ["vllm", "openvino", "transformers", "server"]
 RANKERS = ["deepfm", "xdeepfm", "autoint", "dcn", "dcnv2", "din"]
+RETRIEVERS = ["sasrec", "youtubednn", "gru4rec", "srgnn"]
 RECIPES = ["strict", "paper", "best"]
 ORDERS = ["shuffled-ties", "published", "global-time"]
 FRAMEWORKS = ["none", "llm-cf"]  # those that need no other verbs than these
@@ -31,7 +32,7 @@ PARAMETERS = {
     "cot_workers": Param(1, type="integer", minimum=1, maximum=64, description="Tasks that write side by side."),
     "encoder": Param("all-minilm-l6-v2", type="string", minLength=1, description="What makes vectors of texts."),
     "ranker": Param("deepfm", enum=RANKERS),
-    "retriever": Param("sasrec", enum=["sasrec"]),
+    "retriever": Param("sasrec", enum=RETRIEVERS),
     "framework": Param("llm-cf", enum=FRAMEWORKS, description="What is released; none is trained beside it."),
     "recipe": Param("best", enum=RECIPES),
 }

@@ -22,6 +22,8 @@ from retrieval_stage.losses import full_softmax, sampled_softmax
 from retrieval_stage.sequences import Sequences, hide
 from retrieval_stage.user_tower import UserTower
 
+_LENGTHS = 8  # groups of prefixes, by how long they are
+
 
 @dataclass(frozen=True, slots=True)
 class PredictingPositions:
@@ -53,7 +55,7 @@ def step_loss(
         state_XD = tower.states(history_BL, user_BD, items)[there_BL]
     else:
         prefix_XL = hide(sequences.history_NL[row_X], config.unknown_item, UNKNOWN, generator)
-        state_XD = tower.states(prefix_XL, user_XD, items)[:, -1]
+        state_XD = _last_states(tower, prefix_XL, user_XD, items)
     positions = PredictingPositions(state_XD, user_XD, row_X)
     vector_XD = tower.combine(positions.state_XD, positions.user_XD)
     chosen_P = torch.nonzero(torch.rand(len(vector_XD), generator=generator) < config.positions).flatten()
@@ -66,6 +68,18 @@ def step_loss(
     if config.negatives:
         return added + sampled_softmax(scaled_XD, item_OD, target_X, config.negatives, generator)
     return added + full_softmax(scaled_XD, item_OD, target_X)
+
+
+def _last_states(tower: UserTower, prefix_XL: Tensor, user_XD: Tensor, items: Items) -> Tensor:
+    """The states of whole prefixes, (X, D). Most are short: those of like length go together, without their padding."""
+    length_X = (prefix_XL != PAD).sum(dim=1)
+    order_X = length_X.argsort(stable=True)
+    states = []
+    for group_Y in order_X.split(-(-len(order_X) // _LENGTHS)):
+        longest = max(1, int(length_X[group_Y[-1]]))
+        group_YD = user_XD.index_select(0, group_Y)
+        states.append(tower.states(prefix_XL[group_Y, -longest:], group_YD, items)[:, -1])
+    return torch.cat(states).index_select(0, order_X.argsort())
 
 
 def _feature(

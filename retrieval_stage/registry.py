@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from retrieval_stage.configs import SasRecConfig
+from retrieval_stage.configs import Gru4RecConfig, SasRecConfig, SrGnnConfig, YoutubeDnnConfig
 
 if TYPE_CHECKING:
     from retrieval_stage.models.backbone import Backbone
@@ -22,7 +22,8 @@ class RetrievalBackbone(Generic[C]):
     Args:
         config: its hyper-parameters.
         module: makes it for a width and a length of histories; an nn.Module that keeps `models.backbone.Backbone`.
-        row_us: microseconds a row and epoch, measured on 2 shared x86 cores.
+        row_us: microseconds a row and epoch beside the softmax, measured on 2 shared x86 cores: SASRec's alone, the
+            others' by how they compare with it on Amazon Beauty, so roughly.
         display: its name in reports.
     """
 
@@ -38,7 +39,28 @@ def _sasrec(width: int, length: int, config: SasRecConfig) -> "Backbone":
     return SASRec(width, length, config)
 
 
+def _youtubednn(width: int, length: int, config: YoutubeDnnConfig) -> "Backbone":
+    from retrieval_stage.models.youtubednn import YoutubeDNN
+
+    return YoutubeDNN(width, length, config)
+
+
+def _gru4rec(width: int, length: int, config: Gru4RecConfig) -> "Backbone":
+    from retrieval_stage.models.gru4rec import GRU4Rec
+
+    return GRU4Rec(width, length, config)
+
+
+def _srgnn(width: int, length: int, config: SrGnnConfig) -> "Backbone":
+    from retrieval_stage.models.srgnn import SRGNN
+
+    return SRGNN(width, length, config)
+
+
 BACKBONES: dict[str, RetrievalBackbone[Any]] = {
     "sasrec": RetrievalBackbone(config=SasRecConfig, module=_sasrec, row_us=12.0, display="SASRec"),
+    "youtubednn": RetrievalBackbone(config=YoutubeDnnConfig, module=_youtubednn, row_us=6.0, display="YoutubeDNN"),
+    "gru4rec": RetrievalBackbone(config=Gru4RecConfig, module=_gru4rec, row_us=14.0, display="GRU4Rec"),
+    "srgnn": RetrievalBackbone(config=SrGnnConfig, module=_srgnn, row_us=28.0, display="SRGNN"),
 }
 MODELS = tuple(BACKBONES)

@@ -13,17 +13,22 @@ from ict.examples import Requests
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
 from retrieval_stage.loop import updates
 from retrieval_stage.recipes import resolve
+from retrieval_stage.registry import MODELS
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
 from tests import in_memory
 
 GOLDEN = Path(__file__).with_name("retrieval_losses.json")
-RUNS = [("none", "strict"), ("none", "paper"), ("llm-cf", "strict"), ("llm-cf", "paper"), ("llm-cf", "best")]
+RUNS = [
+    *(("sasrec", framework, recipe) for framework in ("none", "llm-cf") for recipe in ("strict", "paper")),
+    *((model, "none", "strict") for model in MODELS if model != "sasrec"),
+    *((model, "llm-cf", "best") for model in MODELS),
+]
 USERS, ITEMS, STEPS = 12, 40, 20
 
 
-def losses(framework: str, recipe: str) -> list[float]:
-    config = resolve(model="sasrec", framework=framework, recipe=recipe, seed=1)
+def losses(model: str, framework: str, recipe: str) -> list[float]:
+    config = resolve(model=model, framework=framework, recipe=recipe, seed=1)
     config = replace(config, width=16, refresh=1, negatives=min(config.negatives, 8))
     rows = in_memory.training_rows(users=USERS, items=ITEMS, length=30)
     sequences, examples = Sequences.of(rows), in_memory.example_set(rows, items=ITEMS)
@@ -44,21 +49,24 @@ def losses(framework: str, recipe: str) -> list[float]:
     return curve
 
 
-@pytest.mark.parametrize(("framework", "recipe"), RUNS)
-def test_losses_are_golden(framework: str, recipe: str) -> None:
-    golden = json.loads(GOLDEN.read_text())[f"{framework} {recipe}"]
-    assert losses(framework, recipe) == pytest.approx(golden, rel=1e-4)
+@pytest.mark.parametrize("run", RUNS, ids=" ".join)
+def test_losses_are_golden(run: tuple[str, str, str]) -> None:
+    golden = json.loads(GOLDEN.read_text())[" ".join(run)]
+    assert losses(*run) == pytest.approx(golden, rel=1e-4)
 
 
-def test_the_same_seed_gives_the_same_losses_bit_for_bit() -> None:
-    assert losses("llm-cf", "best") == losses("llm-cf", "best")
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_seed_gives_the_same_losses_bit_for_bit(model: str) -> None:
+    assert losses(model, "llm-cf", "best") == losses(model, "llm-cf", "best")
 
 
 def test_losses_go_down() -> None:
-    for curve in json.loads(GOLDEN.read_text()).values():
-        assert sum(curve[-5:]) < sum(curve[:5])
+    curves = json.loads(GOLDEN.read_text())
+    assert set(curves) == {" ".join(run) for run in RUNS}
+    for name, curve in curves.items():
+        assert sum(curve[-5:]) < sum(curve[:5]), name
 
 
 if __name__ == "__main__":
-    curves = {f"{framework} {recipe}": losses(framework, recipe) for framework, recipe in RUNS}
+    curves = {" ".join(run): losses(*run) for run in RUNS}
     GOLDEN.write_text(json.dumps(curves, indent=1) + "\n")

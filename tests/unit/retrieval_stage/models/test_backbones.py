@@ -15,6 +15,7 @@ from retrieval_stage.models.backbone import Backbone
 from retrieval_stage.registry import BACKBONES, MODELS
 
 WIDTH, ITEMS, ROWS = 8, 30, 4
+IN_PLACES = {"sasrec"}  # these know an item's place in the window, not its age at a position
 CAUSAL = [name for name in MODELS if BACKBONES[name].module(WIDTH, HISTORY, BACKBONES[name].config()).causal]
 
 
@@ -64,6 +65,52 @@ def test_padding_is_never_looked_at(name: str) -> None:
     assert_close(before[:3, -1], after[:3, -1])
     if name in CAUSAL:
         assert_close(before[there_BL1.squeeze(2)], after[there_BL1.squeeze(2)])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_how_much_padding_there_is_does_not_matter(name: str) -> None:
+    backbone, (item_BLD, history_BL, user_BD) = made(name), inputs()
+    there_BL = history_BL != PAD
+    whole_BLD = backbone(item_BLD, history_BL, user_BD)
+    for row, taken in enumerate(there_BL.sum(dim=1).tolist()):
+        for length in {max(1, taken), min(HISTORY, taken + 1), min(HISTORY, taken + 5)}:
+            short = (item_BLD[[row], -length:], history_BL[[row], -length:], user_BD[[row]])
+            cut_BLD = backbone(*short)
+            assert_close(cut_BLD[:, -1], whole_BLD[[row], -1], atol=1e-5, rtol=1e-5)
+            if name in CAUSAL:
+                there_L = there_BL[row, -length:]
+                assert_close(cut_BLD[0, there_L], whole_BLD[row, -length:][there_L], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in CAUSAL if name not in IN_PLACES])
+def test_a_causal_state_is_that_of_its_prefix_alone(name: str) -> None:
+    backbone, (item_BLD, history_BL, user_BD) = made(name), inputs(full=True)
+    window_BLD = backbone(item_BLD, history_BL, user_BD)
+    for place in range(HISTORY):
+        blank = HISTORY - 1 - place
+        prefix_BL = torch.nn.functional.pad(history_BL[:, : place + 1], (blank, 0), value=PAD)
+        prefix_BLD = torch.nn.functional.pad(item_BLD[:, : place + 1], (0, 0, blank, 0))
+        assert_close(backbone(prefix_BLD, prefix_BL, user_BD)[:, -1], window_BLD[:, place], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_oldest_and_the_newest_item_count(name: str) -> None:
+    backbone, (item_BLD, history_BL, user_BD) = made(name), inputs(full=True)
+    before = backbone(item_BLD, history_BL, user_BD)[:, -1]
+    for place in (0, HISTORY - 1):
+        changed_BLD, changed_BL = item_BLD.clone(), history_BL.clone()
+        changed_BLD[:, place], changed_BL[:, place] = torch.randn(ROWS, WIDTH), ITEMS
+        after = backbone(changed_BLD, changed_BL, user_BD)[:, -1]
+        assert not torch.isclose(before, after, atol=1e-7, rtol=1e-5).all(dim=1).any(), place
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dropout_is_for_training_only(name: str) -> None:
+    backbone, parts = made(name), inputs(full=True)
+    assert_close(backbone(*parts), backbone(*parts), atol=0, rtol=0)
+    assert isinstance(backbone, nn.Module)
+    backbone.train()
+    assert not torch.allclose(backbone(*parts)[:, -1], backbone(*parts)[:, -1], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
