@@ -6,8 +6,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from core.contracts import FIRST_ID
+from core.contracts import FIRST_ID, SPLITS
 from core.data import tables
+from core.errors import LlmcfError
 from core.settings import Workspace
 from ict.examples import ExampleSet, Requests
 from ict.neighbours import NeighbourConfig, Neighbours, neighbours
@@ -53,8 +54,24 @@ def load(ws: Workspace, config: RetrievalConfig) -> TowerData:
         _shown(ws, config, sequences, rows, examples),
         examples,
         users=len(tables.users(ws)) + FIRST_ID,
-        offered_V=torch.from_numpy(tables.items(ws)["offered"].to_numpy()),
+        offered_V=offered(ws),
     )
+
+
+def offered(ws: Workspace) -> Tensor:
+    """Which items are of the workspace's catalogue, (V,); the first is item FIRST_ID."""
+    return torch.from_numpy(tables.items(ws)["offered"].to_numpy())
+
+
+def require_splits(ws: Workspace, sequences: Sequences) -> None:
+    """Nothing can be trained or measured without rows of every split.
+
+    Raises:
+        LlmcfError: if one is empty.
+    """
+    for split in SPLITS:
+        if not len(sequences.of_split(split)):
+            raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
 
 
 def _shown(

@@ -13,8 +13,9 @@ FOLDER = "retrieval"
 SOURCES = [
     *(f"retrieval_stage/{name}.py" for name in ("configs", "embeddings", "evaluation", "inputs", "loop", "losses")),
     *(f"retrieval_stage/{name}.py" for name in ("objective", "registry", "sequences", "user_tower", "weights")),
+    *(f"retrieval_stage/{name}.py" for name in ("account", "controls", "takings")),
     "retrieval_stage/models",
-    "core/metrics.py",
+    *(f"core/{name}.py" for name in ("metrics", "segments", "uncertainty")),
     "ict/config.py",
     "ict/dropout.py",
     "ict/examples.py",
