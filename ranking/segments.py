@@ -1,42 +1,17 @@
-"""Metrics on parts of the test rows: by how much is known of the user and of the item on the row's day."""
+"""Metrics of clicks on parts of the test rows."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from core import metrics
-from core.contracts import PAD
+from core import metrics, segments
 from core.data import tables
 from core.settings import Workspace
 
-NEW_DAYS = 30
-Mask = NDArray[np.bool_]
-
-
-def _history(rows: pa.Table) -> NDArray[np.int64]:
-    history = rows["history"].combine_chunks()
-    return (history.flatten().to_numpy().reshape(rows.num_rows, -1) != PAD).sum(axis=1)
-
-
-def _new(rows: pa.Table) -> Mask:
-    return np.expm1(rows["item_age"].to_numpy()).round() < NEW_DAYS  # NEVER lies below every number of days
-
-
-def _popular(rows: pa.Table) -> Mask:
-    popularity = rows["popularity"].to_numpy()
-    return popularity >= np.quantile(popularity, 0.75)
-
-
-SEGMENTS: dict[str, Callable[[pa.Table], Mask]] = {
-    "history of 0-4": lambda rows: _history(rows) < 5,
-    "history of 10 and more": lambda rows: _history(rows) >= 10,
-    "new items": _new,  # first taken less than NEW_DAYS before, or never
-    "popular items": _popular,  # a quarter of the rows, by takings before the row's day
-}
+# Those that lines of results have; a line with others would be a new one.
+_NAMES = ("history of 0-4", "history of 10 and more", "new items", "popular items")
+SEGMENTS = {name: segments.SEGMENTS[name] for name in _NAMES}
 
 
 def measure(ws: Workspace, scores: Path) -> dict[str, dict[str, float]]:

@@ -6,9 +6,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from core.contracts import FIRST_ID
+from core.contracts import FIRST_ID, SPLITS
 from core.data import tables
 from core.data.histories import Attributes
+from core.errors import LlmcfError
 from core.settings import Workspace
 from ict.examples import ExampleSet, Requests, text_vectors
 from ict.neighbours import NeighbourConfig, Neighbours, neighbours
@@ -51,23 +52,38 @@ def load(ws: Workspace, config: RetrievalConfig) -> TowerData:
     """
     rows = tables.training_rows(ws)
     sequences = Sequences.of(rows)
-    items = tables.items(ws)
     examples = ExampleSet.load(ws, config.in_context.cot_set, rows) if config.uses_examples else None
     return TowerData(
         sequences,
         _shown(ws, config, sequences, rows, examples),
         examples,
         users=len(tables.users(ws)) + FIRST_ID,
-        offered_V=torch.from_numpy(items["offered"].to_numpy()),
-        facts=_facts(ws, config, items),
+        offered_V=offered(ws),
+        facts=_facts(ws, config),
     )
 
 
-def _facts(ws: Workspace, config: RetrievalConfig, items: pa.Table) -> ItemFacts | None:
+def offered(ws: Workspace) -> Tensor:
+    """Which items are of the workspace's catalogue, (V,); the first is item FIRST_ID."""
+    return torch.from_numpy(tables.items(ws)["offered"].to_numpy())
+
+
+def require_splits(ws: Workspace, sequences: Sequences) -> None:
+    """Nothing can be trained or measured without rows of every split.
+
+    Raises:
+        LlmcfError: if one is empty.
+    """
+    for split in SPLITS:
+        if not len(sequences.of_split(split)):
+            raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
+
+
+def _facts(ws: Workspace, config: RetrievalConfig) -> ItemFacts | None:
     if not (config.item_text or config.item_attributes):
         return None
     text_VE = text_vectors(ws, tables.remedy(ws, "cot embed --items-only"))["items"] if config.item_text else None
-    return ItemFacts(text_VE, Attributes.of(items) if config.item_attributes else None)
+    return ItemFacts(text_VE, Attributes.of(tables.items(ws)) if config.item_attributes else None)
 
 
 def _shown(

@@ -5,14 +5,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from core import storage
-from core.contracts import SPLITS
-from core.errors import LlmcfError
+from core.data import tables
 from core.progress import say, track
 from core.settings import Workspace
 from ict.averaging import Averages
@@ -20,14 +18,14 @@ from ict.neighbours import Neighbours
 from ict.resume import Checkpoint, Progress, put
 from ict.seeding import seed_everything
 from ict.update import update
-from retrieval_stage import evaluation, weights
+from retrieval_stage import controls, evaluation, weights
+from retrieval_stage.account import Evaluator
 from retrieval_stage.configs import RetrievalConfig
-from retrieval_stage.inputs import load
+from retrieval_stage.inputs import load, require_splits
 from retrieval_stage.objective import step_loss
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower, build
 
-_EVALUATED = ("valid", "test")
 _LIKE = 32  # batches whose windows are sorted by length together
 
 
@@ -42,23 +40,23 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path, checkp
     """
     seed_everything(config.seed)
     data = load(ws, config)
-    for split in SPLITS:
-        if not len(data.sequences.of_split(split)):
-            raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
+    require_splits(ws, data.sequences)
     tower = build(config, data)
     sequences, shown = data.sequences, data.shown
     log = fit(tower, sequences, shown, checkpoint)
     weights.save(folder / weights.FILE, tower)
     storage.write_json(folder / "losses.json", log)
-    metrics = _evaluate(tower, sequences, shown, folder / "scores.parquet")
-    popularity = evaluation.by_popularity(sequences, tower.offered_V)
-    floor = evaluation.summary(*evaluation.catalogue_ranks(popularity, sequences, sequences.of_split("test")))
+    evaluator = Evaluator.of(tables.training_rows(ws), sequences, tower.offered_V)
+    account = evaluator.account(_scores(tower, sequences, shown))
+    with storage.atomic_path(folder / "scores.parquet") as beside:
+        pq.write_table(account.ranks, beside, compression="zstd")
+    floor = evaluator.ranked(controls.popularity(sequences, evaluator.takings, tower.offered_V), "test")
     return {
-        "metrics": metrics,
+        **account.figures(),
         "epochs": len(log),
         "best_epoch": max(log, key=lambda entry: entry["valid"]["hit@10"])["epoch"],
         "parameters": sum(weight.numel() for weight in tower.parameters()),
-        "popularity": floor,
+        "popularity": evaluation.summary(floor.masked_B, floor.unmasked_B),
     }
 
 
@@ -113,7 +111,10 @@ def fit(
 
 
 def _validated(tower: UserTower, sequences: Sequences, shown: Neighbours) -> dict[str, float]:
-    return _ranked(tower, sequences, shown, sequences.of_split("valid"))[0]["masked"]
+    index_B = sequences.of_split("valid")
+    return evaluation.summary(*evaluation.catalogue_ranks(_scores(tower, sequences, shown), sequences, index_B))[
+        "masked"
+    ]
 
 
 def updates(
@@ -161,32 +162,8 @@ def _batches(
     return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def _ranked(
-    tower: UserTower, sequences: Sequences, shown: Neighbours, index_B: Tensor
-) -> tuple[dict[str, dict[str, float]], Tensor, Tensor]:
-    """Metrics of these rows with the weights as they are, and their ranks, masked and unmasked."""
+def _scores(tower: UserTower, sequences: Sequences, shown: Neighbours) -> evaluation.Score:
+    """Scores with the weights as they are."""
     tower.eval()
     tower.freeze_examples()
-    score = evaluation.by_tower(tower, sequences, shown)
-    masked_B, unmasked_B = evaluation.catalogue_ranks(score, sequences, index_B)
-    return evaluation.summary(masked_B, unmasked_B), masked_B, unmasked_B
-
-
-def _evaluate(tower: UserTower, sequences: Sequences, shown: Neighbours, path: Path) -> dict[str, Any]:
-    """Metrics of validation and test; every row's ranks go to `path`."""
-    metrics, parts = {}, []
-    for split in _EVALUATED:
-        index_B = sequences.of_split(split)
-        metrics[split], masked_B, unmasked_B = _ranked(tower, sequences, shown, index_B)
-        columns = {
-            "split": [split] * len(index_B),
-            "row": sequences.row_N[index_B].numpy(),
-            "user": sequences.user_N[index_B].numpy(),
-            "item": sequences.item_N[index_B].numpy(),
-            "rank_masked": masked_B.numpy(),
-            "rank_unmasked": unmasked_B.numpy(),
-        }
-        parts.append(pa.table(columns))
-    with storage.atomic_path(path) as beside:
-        pq.write_table(pa.concat_tables(parts), beside, compression="zstd")
-    return metrics
+    return evaluation.by_tower(tower, sequences, shown)

@@ -12,13 +12,13 @@ from retrieval_stage.recipes import from_json
 
 FOLDER = "retrieval"
 _READ = ("configs", "embeddings", "evaluation", "inputs", "item_side", "registry", "sequences", "user_tower")
-_DONE = ("loop", "losses", "objective", "weights")
+_DONE = ("account", "controls", "loop", "losses", "objective", "takings", "weights")
 _SHARED = ("averaging", "config", "dropout", "examples", "resume", "seeding", "update")
 SOURCES = [
     *(f"retrieval_stage/{name}.py" for name in (*_READ, *_DONE)),
     "retrieval_stage/models",
     *(f"ict/{name}.py" for name in _SHARED),
-    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories")),
+    *(f"core/{name}.py" for name in ("data/dated", "data/histories", "metrics", "segments", "uncertainty")),
 ]
 IN_CONTEXT_SOURCES = [
     "retrieval_stage/in_context.py",

@@ -26,6 +26,7 @@ class Sequences:
     user_N: Tensor
     item_N: Tensor
     position_N: Tensor
+    day_N: Tensor
     split_N: Tensor
     history_NL: Tensor
 
@@ -45,6 +46,7 @@ class Sequences:
             user_N=requests.user_B,
             item_N=requests.item_B,
             position_N=requests.position_B,
+            day_N=requests.day_B,
             split_N=torch.from_numpy(np.argmax(split[:, None] == np.array(SPLITS), axis=1)),
             history_NL=requests.history_BL,
         )

@@ -1,5 +1,6 @@
 """An invented workspace in memory: training rows, item vectors and a CoT set, for tests of ict and ranking."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from core import schemas, steps, storage
-from core.contracts import DENSE, FIRST_ID, HISTORY
+from core.contracts import DENSE, FIRST_ID, HISTORY, SPLITS
 from core.settings import Workspace
 from ict.examples import ExampleSet
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
@@ -21,6 +22,7 @@ from ranking.ranker import Shape
 from ranking.registry import BACKBONES
 from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
+from retrieval_stage.sequences import Sequences
 
 USERS = 14  # rows of the user table
 
@@ -44,6 +46,25 @@ def training_rows(users: int = 12, items: int = 30, length: int = 8, days: int =
                 for name, value in zip(schemas.TRAINING_ROWS.names, values, strict=True):
                     columns[name].append(value)
     return pa.table(columns).cast(schemas.TRAINING_ROWS)
+
+
+def sequences(taken: Mapping[int, Sequence[tuple[int, int, str]]]) -> Sequences:
+    """Of each user the (item, day, split) of every interaction, in their order; rows are numbered as they come."""
+    flat = [(user, *one, position) for user, own in sorted(taken.items()) for position, one in enumerate(own)]
+    user, item, day, split, position = zip(*flat, strict=True)
+    history = np.zeros((len(flat), HISTORY), dtype=np.int64)
+    for row, nth in enumerate(position):
+        before = item[max(row - nth, row - HISTORY) : row]
+        history[row, HISTORY - len(before) :] = before
+    return Sequences(
+        row_N=torch.arange(len(flat)),
+        user_N=torch.tensor(user),
+        item_N=torch.tensor(item),
+        position_N=torch.tensor(position),
+        day_N=torch.tensor(day),
+        split_N=torch.tensor([SPLITS.index(one) for one in split]),
+        history_NL=torch.from_numpy(history),
+    )
 
 
 def item_vectors(items: int = 30, width: int = 16, seed: int = 0) -> torch.Tensor:

@@ -14,7 +14,7 @@ from core.result import Result
 from core.settings import Workspace
 from ict import onnx
 from ict.examples import ExampleSet
-from retrieval_stage import export, trainer
+from retrieval_stage import account, export, trainer
 from retrieval_stage.export import UserVectorExport
 from retrieval_stage.recipes import resolve
 from tests import in_memory
@@ -59,6 +59,14 @@ def test_ranks_are_written_for_every_validation_and_test_row(ws: Workspace) -> N
     assert (masked <= unmasked).all()
     assert result.metrics["test"]["masked"]["hit@10"] == pytest.approx((masked <= 10).mean())
     assert set(result.metrics["valid"]["unmasked"]) == {"hit@5", "hit@10", "ndcg@5", "ndcg@10"}
+    segments = account.by_segment(ranks, tables.training_rows(ws))
+    assert segments == result.details["segments"]
+    assert sum(segments[name]["rows"] for name in segments if name.startswith("history")) == users
+    low, high = result.details["intervals"]["hit@10"]
+    assert low <= result.metrics["test"]["masked"]["hit@10"] <= high
+    assert 0 < result.details["coverage"] <= 1
+    assert result.details["mean_popularity"] > 0
+    assert set(result.details["popularity"]) == {"masked", "unmasked"}
     entries = storage.read_json(Path(result.artifacts["losses"]))
     assert [entry["epoch"] for entry in entries] == [1, 2]
     assert entries[1]["loss"] < entries[0]["loss"]

@@ -1,10 +1,11 @@
 """Ranks over the whole catalogue: by hand, and against a slow twin."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.contracts import FIRST_ID
+from core.contracts import FIRST_ID, PAD
 from retrieval_stage import evaluation
 from retrieval_stage.sequences import Sequences
 from tests import in_memory
@@ -43,23 +44,40 @@ def test_the_true_item_first_is_rank_one_and_equal_scores_are_last() -> None:
     assert masked.tolist() == [ITEMS - (LENGTH - 1)] * 3, "what the user has seen cannot stand above"
 
 
-def test_popularity_counts_training_rows_only() -> None:
-    scores = evaluation.by_popularity(SEQUENCES, torch.ones(ITEMS, dtype=torch.bool))(TEST)
-    assert scores.shape == (3, ITEMS)
-    assert scores[0].sum() == len(SEQUENCES.of_split("train"))
+def test_metrics_of_ranks_by_hand() -> None:
     assert evaluation.summary(torch.tensor([1, 20]), torch.tensor([2, 3]))["masked"]["hit@10"] == 0.5
+    oracle_last = torch.arange(ITEMS).float().expand(3, -1)  # the higher the id, the better
+    ranks = [slow_ranks(list(range(ITEMS)), int(index)) for index in TEST]
+    found = evaluation.metrics_of(lambda index: oracle_last[: len(index)], SEQUENCES, TEST)
+    assert found["masked"]["hit@5"] == sum(masked <= 5 for masked, _ in ranks) / 3
+    assert found["unmasked"]["hit@5"] == sum(unmasked <= 5 for _, unmasked in ranks) / 3
 
 
-def test_what_is_not_offered_ranks_nowhere_even_where_nobody_took_anything() -> None:
-    """The floor gives items that no training row took 0, which ties count as better than a target with 0."""
-    offered = torch.ones(ITEMS, dtype=torch.bool)
-    index = TEST[:1]
-    target = int(SEQUENCES.item_N[index]) - FIRST_ID
-    gone = [place for place in range(ITEMS) if place != target][:4]
-    offered[gone] = False
-    everything = evaluation.by_popularity(SEQUENCES, torch.ones(ITEMS, dtype=torch.bool))
-    unmasked = evaluation.catalogue_ranks(everything, SEQUENCES, index)[1].item()
-    fewer = evaluation.catalogue_ranks(evaluation.by_popularity(SEQUENCES, offered), SEQUENCES, index)[1].item()
-    above = sum(bool(everything(index)[0][place] >= everything(index)[0][target]) for place in gone)
-    assert above > 0
-    assert fewer == unmasked - above
+def test_what_is_recommended_is_new_to_the_user_best_first_and_on_offer() -> None:
+    scores = torch.arange(ITEMS).float()
+    scores[[3, 11]] = -torch.inf  # not offered
+    ranked = evaluation.ranked_catalogue(lambda index: scores.repeat(len(index), 1), SEQUENCES, TEST, top=4)
+    for top_K, index in zip(ranked.top_BK.tolist(), TEST.tolist(), strict=True):
+        seen = set(SEQUENCES.item_N[index - (LENGTH - 1) : index].tolist())
+        left = [item for item in reversed(range(FIRST_ID, FIRST_ID + ITEMS)) if item - FIRST_ID not in (3, 11)]
+        assert top_K == [item for item in left if item not in seen][:4]
+
+
+def test_where_too_few_items_are_left_the_rest_is_padding() -> None:
+    scores = torch.full((3, ITEMS), -torch.inf)
+    ranked = evaluation.ranked_catalogue(lambda index: scores, SEQUENCES, TEST, top=5)
+    assert ranked.top_BK.tolist() == [[PAD] * 5] * 3
+    more = evaluation.ranked_catalogue(lambda index: torch.rand(3, ITEMS), SEQUENCES, TEST, top=ITEMS + 8)
+    assert more.top_BK.shape == (3, ITEMS)
+    assert ((more.top_BK == PAD).sum(dim=1) == LENGTH - 1).all(), "what the user has seen"
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    table = torch.randint(0, 4, (len(SEQUENCES), ITEMS), generator=torch.Generator().manual_seed(1)).float()
+    everything = torch.arange(len(SEQUENCES))
+    whole = evaluation.ranked_catalogue(lambda index: table[index], SEQUENCES, everything, top=3)
+    monkeypatch.setattr(evaluation, "_CHUNK", chunk)
+    parts = evaluation.ranked_catalogue(lambda index: table[index], SEQUENCES, everything, top=3)
+    for name in ("masked_B", "unmasked_B", "top_BK"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name))
