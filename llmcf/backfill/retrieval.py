@@ -1,11 +1,11 @@
 """`llmcf backfill retrieval`: backbones x frameworks x recipes x variants x seeds, each finished run a line."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
-from core import machine, steps
+from core import machine, measurements, steps
 from core.contracts import RECIPES, RETRIEVAL_FRAMEWORKS, SEED
 from core.errors import check_choice
 from core.remedies import maker
@@ -17,6 +17,7 @@ from retrieval_stage.recipes import VARIANTS, from_json, resolve
 from retrieval_stage.registry import MODELS
 
 TASK = "retrieval"
+CONTROL = "control"  # the recipe of what needs no training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +51,47 @@ class Matrix:
 
 
 def backfill(ws: Workspace, matrix: Matrix, *, command: str, again: bool = False, workers: int = 1) -> Result:
-    """Run what has not run, and keep a line of each in results/retrieval/<data set>.jsonl; see `cells.fill`."""
-    return fill(STAGE, ws, list(matrix.cells()), command=command, again=again, workers=workers)
+    """Run what has not run, and keep a line of each in results/retrieval/<data set>.jsonl; see `cells.fill`.
+
+    What needs no training is measured beside them.
+    """
+    result = fill(STAGE, ws, list(matrix.cells()), command=command, again=again, workers=workers)
+    lacking = measure_controls(ws, command=command, again=again)
+    return replace(result, details={**result.details, **{name: f"left out: {why}" for name, why in lacking.items()}})
+
+
+def measure_controls(ws: Workspace, *, command: str, again: bool = False) -> dict[str, str]:
+    """Keep a line of each control that has none for this data; return why others are left out."""
+    from retrieval_stage import measured_controls
+
+    file, here = measurements.file(TASK, ws.dataset), {"order": ws.order, "as_of": ws.as_of, "data": data_of(ws)}
+    measured = {
+        line["config"]["model"]
+        for line in measurements.read(file)
+        if line["config"]["recipe"] == CONTROL and all(line[name] == value for name, value in here.items())
+    }
+    if not again and measured >= set(measured_controls.NAMES):
+        return {}
+    lines, lacking = measured_controls.measure(ws)
+    for line in lines:
+        name, settings = line.pop("name"), line.pop("settings")
+        config = {"model": name, "framework": "none", "recipe": CONTROL, "variant": "", "seed": 0, **settings}
+        made = {**here, "config": config, **line, "metrics": flat(line["metrics"]), "machine": machine.sentence()}
+        measurements.append(file, made | {"command": command}, same=(*here, "config", "metrics"))
+    return lacking
+
+
+def flat(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Mapping[str, float]]:
+    """Metrics by split, those with the user's seen items taken out; those of `<split>_unmasked` are among all items."""
+    return {
+        split if seen == "masked" else f"{split}_{seen}": figures
+        for split, of_seen in metrics.items()
+        for seen, figures in of_seen.items()
+    }
 
 
 def run(ws: Workspace, config: RetrievalConfig, *, command: str) -> Line:
-    """Train one cell, or take it from its finished folder, and return its line.
-
-    Metrics of a split are with the user's seen items taken out; those of `<split>_unmasked` among all items.
-    """
+    """Train one cell, or take it from its finished folder, and return its line."""
     from retrieval_stage import runs, trainer
 
     made = trainer.train_as(ws, config)
@@ -71,11 +104,8 @@ def run(ws: Workspace, config: RetrievalConfig, *, command: str) -> Line:
         "config": asdict(config),
         "data": data_of(ws),
         "code": stamp["key"][:12],
-        "metrics": {
-            split if seen == "masked" else f"{split}_{seen}": figures
-            for split, of_seen in made.metrics.items()
-            for seen, figures in of_seen.items()
-        },
+        "metrics": flat(made.metrics),
+        **{name: account[name] for name in ("intervals", "segments", "coverage", "mean_popularity")},
         "epochs": account["epochs"],
         "best_epoch": account["best_epoch"],
         "parameters": account["parameters"],

@@ -9,11 +9,12 @@ import numpy as np
 from core import markdown
 from core.uncertainty import mean_interval, over_seeds, paired_test
 
+Line = dict[str, Any]
 Key = tuple[str, str, str, str]  # recipe, model, framework, variant
-Cells = dict[Key, dict[int, dict[str, Any]]]  # seed -> line
+Cells = dict[Key, dict[int, Line]]  # seed -> line
 
 
-def cells_of(lines: Sequence[dict[str, Any]]) -> Cells:
+def cells_of(lines: Sequence[Line]) -> Cells:
     """The last line of each run, by cell and seed."""
     cells: Cells = {}
     for line in lines:

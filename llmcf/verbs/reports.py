@@ -150,6 +150,20 @@ def report_ranking(
     run(lambda: ranking.report(place), as_json=as_json)
 
 
+@report.command("retrieval")
+def report_retrieval(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Render the paper's Table 4 as measured here, beside the paper's figures and what needs no training."""
+    from llmcf.reports import retrieval
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: retrieval.report(place), as_json=as_json)
+
+
 def _command(task: str, options: Mapping[str, str | None]) -> str:
     """The command line that was given, for the lines of results."""
     named = [word for name, value in options.items() if value for word in (f"--{name}", value)]

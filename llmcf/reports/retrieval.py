@@ -1,0 +1,221 @@
+"""`llmcf report retrieval`: the paper's Table 4 out of results/retrieval/<data set>.jsonl, beside untrained scores.
+
+A figure of ours is a mean over seeds with its standard deviation, over the whole catalogue and all users of the test
+rows; a p value is of the paired t test over the same seeds, corrected by Holm within its table.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from core import measurements, settings, storage
+from core.contracts import ORDERS, RECIPES, RETRIEVAL_FRAMEWORKS
+from core.data.tables import remedy
+from core.errors import Missing
+from core.result import Result
+from core.segments import SEGMENTS
+from core.settings import Workspace
+from core.uncertainty import holm
+from llmcf.backfill.retrieval import CONTROL, TASK
+from llmcf.reports import matrix_page
+from llmcf.reports.measured import (
+    Cells,
+    Key,
+    Line,
+    Table,
+    cells_of,
+    gap_text,
+    less,
+    mean_text,
+    p_text,
+    paired_p,
+    values,
+)
+from llmcf.reports.retrieval_cells import (
+    CONTROLS,
+    NAMES,
+    VARIANT_NAMES,
+    of_today,
+    paper_figures,
+)
+from retrieval_stage.recipes import VARIANTS
+from retrieval_stage.registry import MODELS
+
+METRICS = ("hit@5", "hit@10", "ndcg@5", "ndcg@10")
+MAIN = "ndcg@10"  # what differences and tests are of
+_FRAMEWORK_NAMES = {"none": "None", "llm-cf": "LLM-CF"}  # in the paper
+
+
+def report(ws: Workspace) -> Result:
+    """Render what was measured in the workspace's order: report.md, report.html, retrieval.csv and pictures.
+
+    Raises:
+        LlmcfError: if nothing was.
+    """
+    from llmcf.reports import retrieval_plots
+
+    start = time.monotonic()
+    measured = [line for line in measurements.read(measurements.file(TASK, ws.dataset)) if line["as_of"] == ws.as_of]
+    of_order = [line for line in measured if line["order"] == ws.order]
+    lines = [line for line in of_order if of_today(line["config"])]
+    if not lines:
+        raise Missing(f"nothing is measured on {ws.dataset} in the order {ws.order}", remedy(ws, "backfill retrieval"))
+    cells, paper = cells_of(lines), paper_figures(ws.dataset)
+    tables = [*tables_of(cells, paper), *orders_beside(measured)]
+    folder = settings.runs() / f"retrieval-{ws.dataset}-{ws.order}"
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = retrieval_plots.draw(cells, paper, folder)
+    made = matrix_page.made(ws, lines, left_out=len(of_order) - len(lines))
+    matrix_page.write(f"Retrieval on {ws.dataset}", made, tables, pictures, folder)
+    with storage.atomic_path(folder / "retrieval.csv") as beside:
+        beside.write_text(_csv(cells), encoding="utf-8")
+    return Result(
+        verb="report retrieval",
+        workspace=ws,
+        seconds=time.monotonic() - start,
+        artifacts={"report": str(folder / "report.md"), "page": str(folder / "report.html")},
+        details={"runs": sum(map(len, cells.values())), "tables": [table.title for table in tables]},
+    )
+
+
+def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Table]:
+    """Of each recipe that has runs: Table 4, the variants of LLM-CF, the segments, and what is recommended."""
+    found = []
+    for recipe in (name for name in RECIPES if any(key[0] == name for key in cells)):
+        keys = _keys(cells, recipe)
+        found.append(_table_4(cells, recipe, keys, paper))
+        if any(key[0] == recipe and key[3] for key in cells):
+            found.append(_variants(cells, recipe))
+        found += [_by_segment(cells, recipe, keys), _recommended(cells, recipe, keys)]
+    return found
+
+
+def orders_beside(lines: Sequence[Line]) -> list[Table]:
+    """One table of the cells that were measured in several orders; ties of the published one flatter some of them."""
+    of_order = {
+        order: cells_of([line for line in lines if line["order"] == order and of_today(line["config"])])
+        for order in ORDERS
+    }
+    keys = [key for recipe in RECIPES for key in [*_models_of(recipe), *_controls()]]
+    columns = {f"{order}, {name}": (order, name) for order in ORDERS for name in ("hit@10", "ndcg@10")}
+    rows = [
+        [key[0], *_titles(key)] + [mean_text(values(of_order[order], key, name)) for order, name in columns.values()]
+        for key in dict.fromkeys(keys)
+        if sum(key in cells for cells in of_order.values()) > 1
+    ]
+    note = "The same cell on the data's orders, seen items taken out; rows and splits differ between them."
+    return [Table("Orders side by side", note, ["recipe", "backbone", "framework", *columns], rows)] if rows else []
+
+
+def _table_4(cells: Cells, recipe: str, keys: Sequence[Key], paper: dict[tuple[str, str, str], float]) -> Table:
+    p = holm([paired_p(cells, key, _plain(key), MAIN) for key in keys])
+    rows = [
+        [
+            *_titles(key),
+            str(len(cells[key])),
+            *(mean_text(values(cells, key, name)) for name in METRICS),
+            *(mean_text(values(cells, key, name, "test_unmasked")) for name in ("hit@10", "ndcg@10")),
+            gap_text(less(cells, key, _plain(key), MAIN)) if key != _plain(key) else "",
+            p_text(corrected),
+            *(_paper_text(paper, key, name) for name in ("hit@10", "ndcg@10")),
+        ]
+        for key, corrected in zip(keys, p, strict=True)
+    ]
+    head = ["backbone", "framework", "seeds", "HIT@5", "HIT@10", "NDCG@5", "NDCG@10", "unmasked HIT@10"]
+    head += ["unmasked NDCG@10", "NDCG@10 less none's", "p", "paper HIT@10", "paper NDCG@10"]
+    note = (
+        f"Recipe `{recipe}`. All users' test rows, the whole catalogue; the user's seen items are taken out, unless "
+        "unmasked. Mean ± standard deviation over seeds; differences are paired by seed, with the 95 % interval of "
+        "their mean and the p of the paired t test. The first rows were trained on nothing."
+    )
+    return Table(f"Table 4, {recipe}", note, head, rows)
+
+
+def _variants(cells: Cells, recipe: str) -> Table:
+    keys = [(recipe, model, "llm-cf", variant) for model in MODELS for variant in VARIANTS]
+    keys = [key for key in keys if key in cells and any((*key[:3], other) in cells for other in VARIANTS if other)]
+    p = holm([paired_p(cells, key, (*key[:3], ""), MAIN) for key in keys])
+    rows = [
+        [
+            NAMES[key[1]],
+            VARIANT_NAMES[key[3]],
+            str(len(cells[key])),
+            *(mean_text(values(cells, key, name)) for name in METRICS),
+            gap_text(less(cells, key, (*key[:3], ""), MAIN)) if key[3] else "",
+            p_text(corrected),
+        ]
+        for key, corrected in zip(keys, p, strict=True)
+    ]
+    head = ["backbone", "variant", "seeds", "HIT@5", "HIT@10", "NDCG@5", "NDCG@10", "NDCG@10 less LLM-CF's", "p"]
+    return Table(f"Variants of LLM-CF, {recipe}", f"Recipe `{recipe}`, framework LLM-CF, paired by seed.", head, rows)
+
+
+def _by_segment(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
+    rows = [[*_titles(key), *(mean_text(of_segment(cells, key, name)) for name in SEGMENTS)] for key in keys]
+    note = "NDCG@10 on parts of the test rows, seen items taken out; all as of the row's day. They overlap."
+    return Table(f"By segment, {recipe}", note, ["backbone", "framework", *SEGMENTS], rows)
+
+
+def of_segment(cells: Cells, key: Key, name: str) -> dict[int, float]:
+    """NDCG@10 of a cell on a segment, by seed."""
+    lines = cells.get(key, {}).items()
+    return {seed: line["segments"][name]["masked"][MAIN] for seed, line in lines if name in line["segments"]}
+
+
+def _recommended(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
+    rows = [
+        [
+            *_titles(key),
+            f"{np.mean([line['coverage'] for line in cells[key].values()]):.1%}",
+            f"{np.mean([line['mean_popularity'] for line in cells[key].values()]):.1f}",
+        ]
+        for key in keys
+    ]
+    note = (
+        "Of the test rows' ten best items: the share of the catalogue that comes up for anybody, and how often "
+        "training rows had taken a recommended item before the row's day, on average."
+    )
+    return Table(f"What is recommended, {recipe}", note, ["backbone", "framework", "coverage", "takings"], rows)
+
+
+def _keys(cells: Cells, recipe: str) -> list[Key]:
+    """What Table 4 of a recipe has: what needs no training, then every backbone with every framework."""
+    return [key for key in [*_controls(), *_models_of(recipe)] if key in cells]
+
+
+def _models_of(recipe: str) -> list[Key]:
+    return [(recipe, model, framework, "") for model in MODELS for framework in RETRIEVAL_FRAMEWORKS]
+
+
+def _controls() -> list[Key]:
+    return [(CONTROL, name, "none", "") for name in CONTROLS]
+
+
+def _plain(key: Key) -> Key:
+    return (*key[:2], "none", "")
+
+
+def _titles(key: Key) -> list[str]:
+    return [CONTROLS[key[1]], "not trained"] if key[0] == CONTROL else [NAMES[key[1]], key[2]]
+
+
+def _paper_text(paper: dict[tuple[str, str, str], float], key: Key, name: str) -> str:
+    figure = None if key[0] == CONTROL else paper.get((key[1], _FRAMEWORK_NAMES[key[2]], name))
+    return "" if figure is None else f"{figure:.4f}"
+
+
+def _csv(cells: Cells) -> str:
+    """Every measured run: a line a seed and split."""
+    stream = io.StringIO()
+    write = csv.writer(stream, lineterminator="\n")
+    write.writerow(["recipe", "backbone", "framework", "variant", "seed", "split", *METRICS, "seconds", "best_epoch"])
+    for key, of_seed in sorted(cells.items()):
+        for seed, line in sorted(of_seed.items()):
+            for split, measured in line["metrics"].items():
+                figures: list[Any] = [measured[name] for name in METRICS]
+                write.writerow([*key, seed, split, *figures, line["seconds"], line.get("best_epoch", "")])
+    return stream.getvalue()

@@ -1,0 +1,41 @@
+"""Names of what the retrieval stage measures, which of it is of today, and the paper's figures for it."""
+
+import csv
+from typing import Any
+
+from core.settings import PROJECT
+from llmcf.backfill.retrieval import CONTROL
+from retrieval_stage.recipes import from_json, resolve
+from retrieval_stage.registry import BACKBONES, MODELS
+
+PAPER = PROJECT / "results" / "paper.csv"
+NAMES = {name: backbone.display for name, backbone in BACKBONES.items()}
+CONTROLS = {  # name -> title
+    "popularity": "popularity",
+    "transitions": "transition graph",
+    "text": "text cosine",
+    "graph+text": "transition graph and text",
+}
+VARIANT_NAMES = {"": "LLM-CF", "code": "fused as in the authors' code", "no-cot": "w/o CoT"}
+
+
+def of_today(stored: dict[str, Any]) -> bool:
+    """Whether a line's configuration is what its names stand for now; recipes change, and unlike runs have no mean."""
+    if stored["recipe"] == CONTROL:
+        return stored["model"] in CONTROLS
+    if stored["model"] not in MODELS:
+        return False
+    config = from_json(stored)
+    names = {"model": config.model, "framework": config.framework, "recipe": config.recipe, "variant": config.variant}
+    return resolve(**names, seed=config.seed).decisive == config.decisive
+
+
+def paper_figures(dataset: str) -> dict[tuple[str, str, str], float]:
+    """(backbone, framework, metric) -> the paper's figure, of Table 4; empty for data it has not."""
+    ours = {display.lower(): name for name, display in NAMES.items()}
+    with PAPER.open(encoding="utf-8") as stream:
+        return {
+            (ours.get(line["backbone"].lower(), ""), line["framework"], line["metric"]): float(line["value"])
+            for line in csv.DictReader(stream)
+            if line["dataset"] == dataset.removeprefix("amazon-") and line["table"] == "table4"
+        }
