@@ -26,8 +26,14 @@ def of_today(stored: dict[str, Any]) -> bool:
     if stored["model"] not in MODELS:
         return False
     config = from_json(stored)
-    names = {"model": config.model, "framework": config.framework, "recipe": config.recipe, "variant": config.variant}
-    return resolve(**names, seed=config.seed).decisive == config.decisive
+    today = resolve(
+        model=config.model,
+        framework=config.framework,
+        recipe=config.recipe,
+        seed=config.seed,
+        variant=config.variant,
+    )
+    return today.decisive == config.decisive
 
 
 def paper_figures(dataset: str) -> dict[tuple[str, str, str], float]:
