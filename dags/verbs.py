@@ -28,7 +28,7 @@ PARAMETERS = {
     "llm": Param("pinned", type="string", minLength=1, description="Who writes: pinned, recgen, base or a folder."),
     "engine": Param(ENGINES[0], enum=ENGINES, description="What runs the language model."),
     "cot_limit": Param(0, type="integer", minimum=0, description="Rows that get a text; 0 is a tenth of them."),
-    "cot_style": Param("guided", enum=["guided", "led", "free"]),
+    "cot_style": Param("guided", enum=["guided", "suited", "compared", "led", "free"]),
     "cot_workers": Param(1, type="integer", minimum=1, maximum=64, description="Tasks that write side by side."),
     "encoder": Param("all-minilm-l6-v2", type="string", minLength=1, description="What makes vectors of texts."),
     "ranker": Param("deepfm", enum=RANKERS),

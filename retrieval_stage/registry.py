@@ -21,7 +21,7 @@ class RetrievalBackbone(Generic[C]):
 
     Args:
         config: its hyper-parameters.
-        module: makes it for a width and a length of histories; an nn.Module that keeps `models.backbone.Backbone`.
+        module: makes it for a width and the longest history; an nn.Module that keeps `models.backbone.Backbone`.
         row_us: microseconds a row and epoch beside the softmax, measured on 2 shared x86 cores: SASRec's alone, the
             others' by how they compare with it on Amazon Beauty, so roughly.
         display: its name in reports.

@@ -10,7 +10,9 @@ class Backbone(Protocol):
 
     A causal one gives the state after every position, each blind to what comes later, so that a window trains all of
     its positions at once. One that is not causal need get only the last state right: it is trained on the prefix of
-    each position by itself, which takes as many times as long as a window has positions.
+    each position by itself, which takes several times as long.
+
+    Padding, and how much of it there is, changes nothing: a window may be shorter than the longest history.
     """
 
     causal: bool

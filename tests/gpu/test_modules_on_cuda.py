@@ -1,4 +1,4 @@
-"""The in-context module, every ranking backbone and SASRec: forward and backward on CUDA equal the CPU's."""
+"""The in-context module and every backbone of both stages: forward and backward on CUDA equal the CPU's."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,8 +13,7 @@ from ict.dropout import Dropout
 from ict.module import InContext, Reads, Similarities
 from ranking.layers import FIELDS, Inputs, Positions, Widths
 from ranking.registry import BACKBONES, MODELS
-from retrieval_stage.configs import SasRecConfig
-from retrieval_stage.models.sasrec import SASRec
+from retrieval_stage import registry as retrieval
 
 pytestmark = pytest.mark.gpu
 
@@ -91,9 +90,12 @@ def test_the_in_context_module(name: str, cuda: torch.device) -> None:
     alike(model, cuda, parts, call)
 
 
-def test_sasrec(cuda: torch.device) -> None:
+@pytest.mark.parametrize("name", retrieval.MODELS)
+def test_backbones_of_retrieval(name: str, cuda: torch.device) -> None:
     torch.manual_seed(0)
-    model = SASRec(16, LENGTH, SasRecConfig(dropout=0.0))
+    entry = retrieval.BACKBONES[name]
+    model = entry.module(16, LENGTH, replace(entry.config(), dropout=0.0))
+    assert isinstance(model, nn.Module)
     history_BL = torch.randint(1, 9, (ROWS, LENGTH)) * (torch.arange(LENGTH) >= torch.arange(ROWS)[:, None] % LENGTH)
     parts = [torch.randn(ROWS, LENGTH, 16), history_BL]
     alike(model, cuda, parts, lambda model, item, history: model(item, history, torch.zeros_like(item[:, 0])))
