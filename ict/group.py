@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.distributed import ReduceOp
 from torch.distributed.distributed_c10d import get_node_local_rank
+from torch.nn.parallel import DistributedDataParallel
 
 from ict.device import device
 
@@ -72,8 +73,23 @@ class Group:
         missing = -len(at_N) % self.size
         return torch.cat([at_N, at_N[:1].expand(missing)])[self.rank :: self.size]
 
+    def replicate(self, module: nn.Module, state: Tensor) -> nn.Module:
+        """The module as several processes train it, each on its share: their gradients are averaged.
+
+        Args:
+            state: of torch's generator, from which the first process draws on.
+        """
+        if self.size == 1:
+            return module
+        replica = DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+        self.go_apart(state)
+        return replica
+
     def go_apart(self, state: Tensor) -> None:
         """The first process draws on from a state of torch's generator, and each of the others something else."""
         torch.set_rng_state(state)
         if self.rank:
             torch.manual_seed(torch.initial_seed() + self.rank)
+
+
+ALONE = Group()

@@ -7,17 +7,17 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from core import metrics, steps, storage, torchrun
+from core import metrics, steps, storage
 from core.contracts import RECIPES, SEED
 from core.data.tables import remedy
 from core.result import Estimate, Result
 from core.settings import Workspace
+from ict import shared_run
 from ranking.configs import RankerConfig
 from ranking.recipes import from_json, resolve
 from ranking.registry import BACKBONES
 from ranking.runs import run_folder, run_remedy, run_step, told_set, unfinished
 
-JOB, MADE = "job.json", "made.json"  # what the processes of a run are told, and what the first has made
 SHOWN = "rank train"  # how its progress begins
 _WORKER = "ranking.worker"
 _FILES = {"model": "model.safetensors", "losses": "losses.json", "scores": "scores.parquet"}
@@ -81,9 +81,7 @@ def train_as(ws: Workspace, config: RankerConfig, *, processes: int = 1, nodes: 
         else:
             prepare(ws, config)
             job = {"workspace": asdict(ws), "config": asdict(config), "key": step.key, "out": str(folder)}
-            storage.write_json(scratch / JOB, job)
-            torchrun.launch(_WORKER, scratch / JOB, shown=f"{SHOWN}: ", processes=processes, nodes=nodes)
-            made = storage.read_json(scratch / MADE)
+            made = shared_run.lead(_WORKER, scratch, job, shown=SHOWN, processes=processes, nodes=nodes)
         storage.remove(scratch)
         return made
 
@@ -109,9 +107,7 @@ def join(ws: Workspace, config: RankerConfig, *, processes: int, nodes: int) -> 
         LlmcfError: if nobody leads such a run within ten minutes, or it fails.
     """
     start = time.monotonic()
-    job = unfinished(ws, config) / JOB
-    torchrun.await_job(job)
-    torchrun.launch(_WORKER, job, shown=f"{SHOWN}: ", processes=processes, nodes=nodes)
+    shared_run.join(_WORKER, unfinished(ws, config), shown=SHOWN, processes=processes, nodes=nodes)
     seconds = time.monotonic() - start
     return Result(verb="rank join", workspace=ws, recipe=config.recipe, seed=config.seed, seconds=seconds)
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core import storage
 from core.data import tables
 from core.progress import say, track
 from core.settings import Workspace
 from ict.averaging import Averages
+from ict.group import ALONE, Group
 from ict.neighbours import Neighbours
 from ict.resume import Checkpoint, Progress, put
 from ict.seeding import seed_everything
@@ -22,17 +23,19 @@ from retrieval_stage import controls, evaluation, weights
 from retrieval_stage.account import Evaluator
 from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.inputs import load, require_splits
-from retrieval_stage.objective import step_loss
+from retrieval_stage.objective import Objective
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower, build
 
 _LIKE = 32  # batches whose windows are sorted by length together
 
 
-def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+def fit_and_measure(
+    ws: Workspace, config: RetrievalConfig, folder: Path, checkpoint: Checkpoint, group: Group = ALONE
+) -> dict[str, Any]:
     """Train, rank the catalogue for every validation and test row, and leave weights, losses and ranks in `folder`.
 
-    A run that was killed goes on from `checkpoint`.
+    A run that was killed goes on from `checkpoint`. Of a group of processes the first measures and writes.
 
     Raises:
         LlmcfError: if a split is empty.
@@ -43,7 +46,9 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path, checkp
     require_splits(ws, data.sequences)
     tower = build(config, data)
     sequences, shown = data.sequences, data.shown
-    log = fit(tower, sequences, shown, checkpoint)
+    log = fit(tower, sequences, shown, checkpoint, group)
+    if group.rank:
+        return {}
     weights.save(folder / weights.FILE, tower)
     storage.write_json(folder / "losses.json", log)
     evaluator = Evaluator.of(tables.training_rows(ws), sequences, tower.offered_V)
@@ -61,17 +66,22 @@ def fit_and_measure(ws: Workspace, config: RetrievalConfig, folder: Path, checkp
 
 
 def fit(
-    tower: UserTower, sequences: Sequences, shown: Neighbours, checkpoint: Checkpoint | None = None
+    tower: UserTower,
+    sequences: Sequences,
+    shown: Neighbours,
+    checkpoint: Checkpoint | None = None,
+    group: Group = ALONE,
 ) -> list[dict[str, Any]]:
     """Train until HIT@10 on validation, seen items masked, stops rising; leave the best weights in `tower`.
 
     Returns one entry an epoch: its number, mean loss, validation metrics and seconds. A run that was killed goes on
-    from `checkpoint`.
+    from `checkpoint`. In a group, each process trains on its share of every batch; `tower` is the same in all.
 
     Raises:
         UsageError: if the loss is not a number.
     """
     config = tower.config
+    trained = group.replicate(Objective(tower, sequences, shown, group), torch.get_rng_state())
     optimizer = torch.optim.Adam(
         tower.parameters(),
         lr=config.learning_rate,
@@ -92,12 +102,12 @@ def fit(
         batches = _batches(sequences, sequences.windows(generator), config, generator)
         ends = track(batches, total=len(batches), what=f"epoch {epoch}, steps")
         losses = []
-        for step in updates(tower, sequences, shown, optimizer, ends, generator):
-            losses.append(step)
+        for step in updates(trained, tower, optimizer, ends, generator):
+            losses.append(group.mean(step))
             averages.step()
         loss = sum(losses) / len(losses)
         with averages.in_place():
-            valid = _validated(tower, sequences, shown)
+            valid = _validated(tower, sequences, shown, group)
             if valid["hit@10"] > max((entry["valid"]["hit@10"] for entry in progress.epochs), default=-1.0):
                 best = {name: values.clone() for name, values in live["model"].items()}
                 progress.best_epoch = epoch
@@ -110,43 +120,41 @@ def fit(
     return progress.epochs
 
 
-def _validated(tower: UserTower, sequences: Sequences, shown: Neighbours) -> dict[str, float]:
+def _validated(tower: UserTower, sequences: Sequences, shown: Neighbours, group: Group) -> dict[str, float]:
     index_B = sequences.of_split("valid")
-    return evaluation.summary(*evaluation.catalogue_ranks(_scores(tower, sequences, shown), sequences, index_B))[
-        "masked"
-    ]
+    score = _scores(tower, sequences, shown)
+    ranks = evaluation.catalogue_ranks(score, sequences, group.padded_shard(index_B))
+    return evaluation.summary(*(group.gather(rank_B, len(index_B)) for rank_B in ranks))["masked"]
 
 
 def updates(
+    objective: nn.Module,
     tower: UserTower,
-    sequences: Sequences,
-    shown: Neighbours,
     optimizer: torch.optim.Optimizer,
     ends: Iterable[Tensor],
     generator: torch.Generator,
 ) -> Iterator[float]:
-    """Train on batch after batch of windows, given by where they end; yields the losses."""
+    """Train on batch after batch of windows, given by where they end; yields the losses.
+
+    Args:
+        objective: of `tower`, which may be wrapped.
+    """
     for number, index_B in enumerate(ends):
         if number % tower.config.refresh == 0:
             tower.encode_examples()
-        yield train_step(tower, sequences, shown, optimizer, index_B, generator)
+        yield train_step(objective, optimizer, index_B, generator)
 
 
 def train_step(
-    tower: UserTower,
-    sequences: Sequences,
-    shown: Neighbours,
-    optimizer: torch.optim.Optimizer,
-    index_B: Tensor,
-    generator: torch.Generator,
+    objective: nn.Module, optimizer: torch.optim.Optimizer, index_B: Tensor, generator: torch.Generator
 ) -> float:
     """One update from the windows that end at `index_B`; return the loss.
 
     Raises:
         UsageError: if it is not a number; the weights are then left as they were.
     """
-    tower.train()
-    return update(step_loss(tower, sequences, shown, index_B, generator), optimizer)
+    objective.train()
+    return update(objective(index_B, generator), optimizer)
 
 
 def _batches(

@@ -12,10 +12,12 @@ O items on offer.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.contracts import PAD, UNKNOWN
+from ict.group import ALONE, Group
 from ict.neighbours import Neighbours
+from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.in_context import InContextFeature
 from retrieval_stage.item_side import Items
 from retrieval_stage.losses import full_softmax, sampled_softmax
@@ -26,48 +28,111 @@ _LENGTHS = 8  # groups of prefixes, by how long they are
 
 
 @dataclass(frozen=True, slots=True)
-class PredictingPositions:
-    """Those that predict something: backbone state and user embedding, (X, D), and whose training row they are."""
+class Drawn:
+    """What a step trains on, its random choices made.
 
-    state_XD: Tensor
-    user_XD: Tensor
+    Args:
+        user_B, history_BL: of the windows, some of the ids hidden.
+        there_BL: which positions predict something; X-long tensors hold these, window by window.
+        target_X: the items that they predict.
+        row_X: whose training row each is.
+        with_w_X: where w enters.
+        prefix_XL: the history before each, some of its ids hidden, for backbones that are not causal.
+    """
+
+    user_B: Tensor
+    history_BL: Tensor
+    there_BL: Tensor
+    target_X: Tensor
     row_X: Tensor
+    with_w_X: Tensor
+    prefix_XL: Tensor | None
 
-    def take(self, chosen_P: Tensor) -> "PredictingPositions":
-        return PredictingPositions(self.state_XD[chosen_P], self.user_XD[chosen_P], self.row_X[chosen_P])
+    @classmethod
+    def of(
+        cls, sequences: Sequences, index_B: Tensor, config: RetrievalConfig, generator: torch.Generator, *, causal: bool
+    ) -> "Drawn":
+        """The windows that end at `index_B`."""
+        target_BL = sequences.targets(index_B)
+        skipped = int((target_BL == PAD).all(dim=0).sum()) if config.trimmed else 0  # positions that no window has
+        target_BL = target_BL[:, skipped:]
+        there_BL = target_BL != PAD
+        user_B = hide(sequences.user_N[index_B], config.unknown_user, UNKNOWN, generator)
+        history_BL = hide(sequences.history_NL[index_B, skipped:], config.unknown_item, UNKNOWN, generator)
+        row_X = sequences.rows_of_window(index_B)[:, skipped:][there_BL]
+        prefix_XL = None
+        if not causal:
+            prefix_XL = hide(sequences.history_NL[row_X], config.unknown_item, UNKNOWN, generator)
+        with_w_X = torch.rand(len(row_X), generator=generator) < config.positions
+        return cls(user_B, history_BL, there_BL, target_BL[there_BL], row_X, with_w_X, prefix_XL)
+
+    def share(self, group: Group) -> tuple["Drawn", float]:
+        """This process's windows, and the weight of the mean over their positions in that over all processes'."""
+        if group.size == 1:
+            return self, 1.0
+        own_B = group.shard(torch.arange(len(self.user_B)))
+        own_X = torch.zeros_like(self.there_BL).index_fill_(0, own_B, True)[self.there_BL]
+        trained = self.there_BL[: len(own_B) * group.size].sum().item()
+        own = Drawn(
+            self.user_B[own_B],
+            self.history_BL[own_B],
+            self.there_BL[own_B],
+            self.target_X[own_X],
+            self.row_X[own_X],
+            self.with_w_X[own_X],
+            None if self.prefix_XL is None else self.prefix_XL[own_X],
+        )
+        return own, own_X.sum().item() * group.size / trained
+
+
+class Objective(nn.Module):
+    """`step_loss` as a module, whose gradients `Group.replicate` averages."""
+
+    def __init__(self, tower: UserTower, sequences: Sequences, shown: Neighbours, group: Group = ALONE) -> None:
+        super().__init__()
+        self.tower = tower
+        self.read = (sequences, shown)
+        self.group = group
+
+    def forward(self, index_B: Tensor, generator: torch.Generator) -> Tensor:
+        """The loss of the windows that end at `index_B`."""
+        return step_loss(self.tower, *self.read, index_B, generator, self.group)
 
 
 def step_loss(
-    tower: UserTower, sequences: Sequences, shown: Neighbours, index_B: Tensor, generator: torch.Generator
+    tower: UserTower,
+    sequences: Sequences,
+    shown: Neighbours,
+    index_B: Tensor,
+    generator: torch.Generator,
+    group: Group = ALONE,
 ) -> Tensor:
-    """The mean loss over the windows that end at `index_B`."""
-    config = tower.config
-    target_BL = sequences.targets(index_B)
-    skipped = int((target_BL == PAD).all(dim=0).sum()) if config.trimmed else 0  # positions that no window has
-    target_BL = target_BL[:, skipped:]
-    there_BL = target_BL != PAD
-    user_B = hide(sequences.user_N[index_B], config.unknown_user, UNKNOWN, generator)
-    history_BL = hide(sequences.history_NL[index_B, skipped:], config.unknown_item, UNKNOWN, generator)
-    row_X = sequences.rows_of_window(index_B)[:, skipped:][there_BL]
-    user_BD, items = tower.users(user_B), tower.items()
-    user_XD = user_BD[:, None].expand(-1, there_BL.shape[1], -1)[there_BL]
-    if tower.backbone.causal:
-        state_XD = tower.states(history_BL, user_BD, items)[there_BL]
+    """The mean loss over the windows that end at `index_B`.
+
+    Of a group it is this process's part times the number of processes: the mean over the processes is the loss of all.
+    `generator` stands at the same place in each, and what is drawn from it is drawn for all.
+    """
+    config, causal = tower.config, tower.backbone.causal
+    own, share = Drawn.of(sequences, index_B, config, generator, causal=causal).share(group)
+    user_BD, items = tower.users(own.user_B), tower.items()
+    user_XD = user_BD[:, None].expand(-1, own.there_BL.shape[1], -1)[own.there_BL]
+    if own.prefix_XL is None:
+        state_XD = tower.states(own.history_BL, user_BD, items)[own.there_BL]
     else:
-        prefix_XL = hide(sequences.history_NL[row_X], config.unknown_item, UNKNOWN, generator)
-        state_XD = _last_states(tower, prefix_XL, user_XD, items)
-    positions = PredictingPositions(state_XD, user_XD, row_X)
-    vector_XD = tower.combine(positions.state_XD, positions.user_XD)
-    chosen_P = torch.nonzero(torch.rand(len(vector_XD), generator=generator) < config.positions).flatten()
-    added = torch.zeros(())
+        state_XD = _last_states(tower, own.prefix_XL, user_XD, items)
+    vector_XD, added = tower.combine(state_XD, user_XD), torch.zeros(())
+    chosen_P = torch.nonzero(own.with_w_X).flatten()
     if tower.context is not None and len(chosen_P):
-        w_PD, added = _feature(tower, tower.context, sequences, shown, positions.take(chosen_P), items)
+        parts = (own.row_X[chosen_P], user_XD[chosen_P], state_XD[chosen_P])
+        w_PD, added = _feature(tower, tower.context, sequences, shown, *parts, items)
         vector_XD = vector_XD.index_copy(0, chosen_P, tower.add_feature(vector_XD[chosen_P], w_PD))
-    item_OD, target_X = tower.catalogue(target_BL[there_BL], items)
+    item_OD, target_X = tower.catalogue(own.target_X, items)
     scaled_XD = vector_XD / config.temperature
     if config.negatives:
-        return added + sampled_softmax(scaled_XD, item_OD, target_X, config.negatives, generator)
-    return added + full_softmax(scaled_XD, item_OD, target_X)
+        loss = sampled_softmax(scaled_XD, item_OD, target_X, config.negatives, generator)
+    else:
+        loss = full_softmax(scaled_XD, item_OD, target_X)
+    return loss * share + added
 
 
 def _last_states(tower: UserTower, prefix_XL: Tensor, user_XD: Tensor, items: Items) -> Tensor:
@@ -87,11 +152,11 @@ def _feature(
     context: InContextFeature,
     sequences: Sequences,
     shown: Neighbours,
-    chosen: PredictingPositions,
+    row_P: Tensor,
+    user_PD: Tensor,
+    state_PD: Tensor,
     items: Items,
 ) -> tuple[Tensor, Tensor]:
-    """w of the chosen positions, (P, D), and the reconstruction loss."""
-    history_PE = context.texts_of(sequences.history_NL[chosen.row_X])
-    r_PD = context.represent_requests(chosen.user_XD, chosen.state_XD, history_PE)
-    examples_PK, similarity_PK = shown.examples_NK[chosen.row_X], shown.similarity_NK[chosen.row_X]
-    return context.train_on(r_PD, examples_PK, similarity_PK, tower.users, items)
+    """w of some positions, (P, D), and the reconstruction loss."""
+    r_PD = context.represent_requests(user_PD, state_PD, context.texts_of(sequences.history_NL[row_P]))
+    return context.train_on(r_PD, shown.examples_NK[row_P], shown.similarity_NK[row_P], tower.users, items)

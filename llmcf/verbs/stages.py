@@ -74,18 +74,27 @@ def retrieve_train(
     seed: opt.Seed = opt.SEED,
     epochs: opt.Epochs = None,
     variant: Annotated[str, typer.Option(help=f"LLM-CF otherwise: {', '.join(filter(None, OF_RETRIEVAL))}.")] = "",
+    processes: opt.Processes = 1,
+    nodes: opt.Nodes = 1,
+    join: opt.Join = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
-    """Train a retrieval model; prints HIT@k and NDCG@k over the whole catalogue."""
+    """Train a retrieval model; prints HIT@k and NDCG@k over the whole catalogue. Processes share each batch."""
     from retrieval_stage import trainer
+    from retrieval_stage.recipes import resolve
 
     check_names(recipe=recipe)
     check_choice("framework", framework, RETRIEVAL_FRAMEWORKS)
     place = workspace(dataset, order, as_of)
-    names = {"model": model, "framework": framework, "recipe": recipe, "variant": variant}
+    verb = trainer.join if join else trainer.train_as
+
+    def work() -> Result:
+        names = {"model": model, "framework": framework, "recipe": recipe, "variant": variant}
+        return verb(place, resolve(**names, seed=seed, epochs=epochs), processes=processes, nodes=nodes)
+
     run(
-        lambda: trainer.train(place, **names, seed=seed, epochs=epochs),
+        work,
         as_json=as_json,
         estimate=(lambda: trainer.estimate_train(place, model=model, framework=framework, recipe=recipe, epochs=epochs))
         if dry_run

@@ -12,6 +12,7 @@ from core.contracts import FIRST_ID
 from ict.examples import Requests
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
 from retrieval_stage.loop import updates
+from retrieval_stage.objective import Objective
 from retrieval_stage.recipes import resolve
 from retrieval_stage.registry import MODELS
 from retrieval_stage.sequences import Sequences
@@ -44,7 +45,8 @@ def losses(model: str, framework: str, recipe: str) -> list[float]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # tiny tensors
     ends = (sequences.windows(generator) for _ in range(STEPS))
-    curve = list(updates(tower, sequences, shown, optimizer, ends, generator))
+    objective = Objective(tower, sequences, shown)
+    curve = list(updates(objective, tower, optimizer, ends, generator))
     torch.set_num_threads(threads)
     return curve
 
