@@ -112,6 +112,7 @@ class RetrievalConfig:
         averaging: share of the moving average of the weights that a step keeps; 0 for none.
         temperature: what scores are divided by in training.
         trimmed: windows of like length share a batch, which is cut to the longest.
+        blended: what the run is judged by are its scores and those of `blend.Blend`, added up.
     """
 
     model: str
@@ -144,6 +145,7 @@ class RetrievalConfig:
     averaging: float = 0.0
     temperature: float = 1.0
     trimmed: bool = False
+    blended: bool = False
 
     def __post_init__(self) -> None:
         check_choice("fusion", self.fusion, FUSIONS)

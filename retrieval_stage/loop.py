@@ -14,6 +14,7 @@ from core.data import tables
 from core.progress import say, track
 from core.settings import Workspace
 from ict.averaging import Averages
+from ict.examples import text_vectors
 from ict.group import ALONE, Group
 from ict.neighbours import Neighbours
 from ict.resume import Checkpoint, Progress, put
@@ -21,6 +22,7 @@ from ict.seeding import seed_everything
 from ict.update import update
 from retrieval_stage import controls, evaluation, weights
 from retrieval_stage.account import Evaluator
+from retrieval_stage.blend import Blend
 from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.inputs import load, require_splits
 from retrieval_stage.objective import Objective
@@ -52,12 +54,20 @@ def fit_and_measure(
     weights.save(folder / weights.FILE, tower)
     storage.write_json(folder / "losses.json", log)
     evaluator = Evaluator.of(tables.training_rows(ws), sequences, tower.offered_V)
-    account = evaluator.account(_scores(tower, sequences, shown))
+    score, alone, blended_by = _scores(tower, sequences, shown), {}, {}
+    if config.blended:
+        blend = Blend(_evidence(ws, evaluator))
+        blended_by = blend.tuned(score, sequences)
+        alone = {"tower": evaluation.metrics_of(score, sequences, sequences.of_split("test"))}
+        score = blend.scores(score, blended_by)
+    account = evaluator.account(score)
     with storage.atomic_path(folder / "scores.parquet") as beside:
         pq.write_table(account.ranks, beside, compression="zstd")
     floor = evaluator.ranked(controls.popularity(sequences, evaluator.takings, tower.offered_V), "test")
     return {
         **account.figures(),
+        "metrics": account.metrics | alone,
+        "blend": blended_by,
         "epochs": len(log),
         "best_epoch": max(log, key=lambda entry: entry["valid"]["hit@10"])["epoch"],
         "parameters": sum(weight.numel() for weight in tower.parameters()),
@@ -168,6 +178,15 @@ def _batches(
     sorted_X = torch.cat([group_X[sequences.position_N[group_X].argsort(stable=True)] for group_X in groups])
     batches = sorted_X.split(config.batch)
     return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def _evidence(ws: Workspace, evaluator: Evaluator) -> dict[str, controls.Evidence]:
+    """What speaks for an item without training: the transition graph, and texts."""
+    vectors_VE = text_vectors(ws, tables.remedy(ws, "cot embed --items-only"))["items"]
+    return {
+        "graph": controls.Transitions(evaluator.sequences, len(evaluator.offered_V)),
+        "text": controls.text(evaluator.sequences, vectors_VE),
+    }
 
 
 def _scores(tower: UserTower, sequences: Sequences, shown: Neighbours) -> evaluation.Score:

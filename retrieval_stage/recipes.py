@@ -35,8 +35,8 @@ def paper(config: RetrievalConfig) -> RetrievalConfig:
 
 
 def best(config: RetrievalConfig) -> RetrievalConfig:
-    """With a gate on w, and the similarity of each example."""
-    return replace(config, fusion="gate", in_context=replace(config.in_context, use_similarity=True))
+    """With a gate on w, the similarity of each example, and what needs no training in the scores."""
+    return replace(config, blended=True, fusion="gate", in_context=replace(config.in_context, use_similarity=True))
 
 
 RECIPES: dict[str, Callable[[RetrievalConfig], RetrievalConfig]] = {"strict": strict, "paper": paper, "best": best}

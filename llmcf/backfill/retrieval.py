@@ -105,7 +105,7 @@ def run(ws: Workspace, config: RetrievalConfig, *, command: str) -> Line:
         "data": data_of(ws),
         "code": stamp["key"][:12],
         "metrics": flat(made.metrics),
-        **{name: account[name] for name in ("intervals", "segments", "coverage", "mean_popularity")},
+        **{name: account[name] for name in ("intervals", "segments", "coverage", "mean_popularity", "blend")},
         "epochs": account["epochs"],
         "best_epoch": account["best_epoch"],
         "parameters": account["parameters"],

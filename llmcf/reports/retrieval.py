@@ -90,6 +90,8 @@ def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Ta
         found.append(_table_4(cells, recipe, keys, paper))
         if any(key[0] == recipe and key[3] for key in cells):
             found.append(_variants(cells, recipe))
+        if any("tower" in line["metrics"] for key in keys for line in cells[key].values()):
+            found.append(_blended(cells, recipe, keys))
         found += [_by_segment(cells, recipe, keys), _recommended(cells, recipe, keys)]
     return found
 
@@ -152,6 +154,29 @@ def _variants(cells: Cells, recipe: str) -> Table:
     ]
     head = ["backbone", "variant", "seeds", "HIT@5", "HIT@10", "NDCG@5", "NDCG@10", "NDCG@10 less LLM-CF's", "p"]
     return Table(f"Variants of LLM-CF, {recipe}", f"Recipe `{recipe}`, framework LLM-CF, paired by seed.", head, rows)
+
+
+def _blended(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
+    rows = [
+        [
+            *_titles(key),
+            *(mean_text(values(cells, key, name, "tower")) for name in ("hit@10", "ndcg@10")),
+            *(mean_text(values(cells, key, name)) for name in ("hit@10", "ndcg@10")),
+            "; ".join(_weights(line["blend"]) for line in cells[key].values()),
+        ]
+        for key in keys
+        if values(cells, key, MAIN, "tower")
+    ]
+    head = ["backbone", "framework", "HIT@10 alone", "NDCG@10 alone", "HIT@10 blended", "NDCG@10 blended", "weights"]
+    note = (
+        f"Recipe `{recipe}` adds the transition graph's and the texts' evidence to a model's scores, by weights chosen "
+        "on validation rows for each seed; alone are the scores of the model that is exported."
+    )
+    return Table(f"With and without the blend, {recipe}", note, head, rows)
+
+
+def _weights(chosen: dict[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in chosen.items())
 
 
 def _by_segment(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:

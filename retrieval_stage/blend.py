@@ -1,0 +1,64 @@
+"""A model's scores and what speaks for an item without training, added up by weights that validation chooses.
+
+A trained model generalises; which items follow the user's last two, and how near an item's text is to the last one's,
+are what it has not room to learn by heart. Suffixes: B rows, V items.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from retrieval_stage import evaluation
+from retrieval_stage.controls import Evidence
+from retrieval_stage.evaluation import Score
+from retrieval_stage.sequences import Sequences
+
+WEIGHTS = {"graph": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0), "text": (0.0, 2.0, 4.0, 6.0, 8.0, 12.0)}
+TUNED_ON = 5000  # validation rows at most, evenly over the users
+_CHUNK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Evidence by name, as `controls.Transitions` and `controls.text` give it."""
+
+    evidence: dict[str, Evidence]
+
+    def scores(self, score: Score, weights: dict[str, float]) -> Score:
+        """The sum; items that are not offered stay at -inf."""
+
+        def blended(index_B: Tensor) -> Tensor:
+            score_BV = score(index_B)
+            for name, weight in weights.items():
+                if weight:
+                    score_BV.add_(self.evidence[name](index_B), alpha=weight)
+            return score_BV
+
+        return blended
+
+    def tuned(self, score: Score, sequences: Sequences) -> dict[str, float]:
+        """The weights with the best NDCG@10 on validation rows, seen items taken out; the smaller of equals."""
+        index_N = sequences.of_split("valid")
+        index_N = index_N[:: -(-len(index_N) // TUNED_ON)]
+        index_N = index_N[sequences.day_N[index_N].argsort(stable=True)]
+        choices = [dict(zip(self.evidence, chosen, strict=True)) for chosen in product(*self._grid())]
+        gains = torch.zeros(len(choices), dtype=torch.float64)
+        for index_B in index_N.split(_CHUNK):
+            parts = {"": score(index_B)} | {name: of(index_B) for name, of in self.evidence.items()}
+            for place, weights in enumerate(choices):
+                gains[place] += _gain(parts, weights, sequences, index_B)
+        return choices[int(gains.argmax())]
+
+    def _grid(self) -> list[tuple[float, ...]]:
+        return [WEIGHTS[name] for name in self.evidence]
+
+
+def _gain(parts: dict[str, Tensor], weights: dict[str, float], sequences: Sequences, index_B: Tensor) -> float:
+    """The sum of these rows' NDCG@10."""
+    score_BV = parts[""].clone()
+    for name, weight in weights.items():
+        score_BV.add_(parts[name], alpha=weight)
+    masked_B, _ = evaluation.catalogue_ranks(lambda _: score_BV, sequences, index_B)
+    return float((1 / torch.log2(1 + masked_B[masked_B <= 10].double())).sum())
