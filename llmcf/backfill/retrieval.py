@@ -127,7 +127,7 @@ def _told(line: Line) -> str:
 
 
 def _same(stored: dict[str, Any], config: RetrievalConfig) -> bool:
-    return from_json(stored).decisive == config.decisive
+    return stored["model"] in MODELS and from_json(stored).decisive == config.decisive
 
 
 STAGE = Stage(task=TASK, run=run, lacking=_lacking, same=_same, told=_told)

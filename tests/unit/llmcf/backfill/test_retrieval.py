@@ -79,6 +79,7 @@ def test_a_plain_cell_is_the_same_whatever_llm_cf_would_read() -> None:
     plain = resolve(model="sasrec", framework="none", recipe="strict", seed=1)
     assert STAGE.same(asdict(replace(plain, scale=0.7, fusion="gate")), plain)
     assert not STAGE.same(asdict(replace(plain, width=32)), plain)
+    assert not STAGE.same(control("graph+text", 0.1)["config"], plain), "a line of what was not trained"
     enhanced = resolve(model="sasrec", framework="llm-cf", recipe="strict", seed=1)
     assert not STAGE.same(asdict(replace(enhanced, scale=0.7)), enhanced)
 
