@@ -23,6 +23,7 @@ class TowerData:
     """The data of a workspace as a tower and its loop take them.
 
     Args:
+        rows: `schemas.TRAINING_ROWS`.
         shown: the examples of every positive; K is 0 without LLM-CF.
         examples: the CoT set, or None without LLM-CF.
         users: rows of the user table.
@@ -30,6 +31,7 @@ class TowerData:
         facts: what items' vectors are made of beside their ids, where the configuration reads it.
     """
 
+    rows: pa.Table
     sequences: Sequences
     shown: Neighbours
     examples: ExampleSet | None
@@ -54,6 +56,7 @@ def load(ws: Workspace, config: RetrievalConfig) -> TowerData:
     sequences = Sequences.of(rows)
     examples = ExampleSet.load(ws, config.in_context.cot_set, rows) if config.uses_examples else None
     return TowerData(
+        rows,
         sequences,
         _shown(ws, config, sequences, rows, examples),
         examples,

@@ -53,7 +53,7 @@ def fit_and_measure(
         return {}
     weights.save(folder / weights.FILE, tower)
     storage.write_json(folder / "losses.json", log)
-    evaluator = Evaluator.of(tables.training_rows(ws), sequences, tower.offered_V)
+    evaluator = Evaluator.of(data.rows, sequences, tower.offered_V)
     score, alone, blended_by = _scores(tower, sequences, shown), {}, {}
     if config.blended:
         blend = Blend(_evidence(ws, evaluator))

@@ -39,10 +39,12 @@ def _count(value: Tensor) -> int:
 
 
 if __name__ == "__main__":
+    from ict import shared_run
     from ranking import worker
+    from ranking.distributed import Group
 
     start_pool()
-    worker.main()
+    shared_run.take_part(Group, worker.fit, shown=worker.SHOWN)
     report = {"threads": torch.get_num_threads(), "left": left()}
     Path(os.environ[REPORT], f"{os.environ['RANK']}.json").write_text(json.dumps(report))
     sys.exit()

@@ -119,7 +119,7 @@ def test_wrong_requests_are_answered_before_any_work(place: Workspace, model: Pa
         ({"recipe": "lax"}, "strict, paper, best"),
         ({"limit": 0}, "--limit 0"),
         ({"part_tokens": 0}, "--part-tokens 0"),
-        ({"style": "poem"}, "guided, led, free"),
+        ({"style": "poem"}, "guided, suited, compared, led, free"),
         ({"selection": "best"}, "uniform, representative"),
         ({"model": "smollm"}, "unknown llm 'smollm'"),
     ):
