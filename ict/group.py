@@ -23,9 +23,9 @@ class Group:
     device: torch.device = _CPU
 
     @classmethod
-    def join(cls) -> Self:
-        """The group that torchrun has started this process for."""
-        own = device(get_node_local_rank())
+    def join(cls, *, gpus: bool = True) -> Self:
+        """The group that torchrun has started this process for; on GPUs where there are any, if it uses them."""
+        own = device(get_node_local_rank()) if gpus else _CPU
         if own.type == "cuda":
             torch.cuda.set_device(own)
         distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")

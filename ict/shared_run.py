@@ -47,7 +47,7 @@ def join(module: str, scratch: Path, *, shown: str, processes: int, nodes: int) 
     torchrun.launch(module, scratch / JOB, shown=f"{shown}: ", processes=processes, nodes=nodes)
 
 
-def take_part(group_of: type[G], fit: "Fit[G]", *, shown: str) -> None:
+def take_part(join_group: Callable[[], G], fit: "Fit[G]", *, shown: str) -> None:
     """One of the processes, whose command line names the job: fit, and write down what the first has made."""
     import torch
     from torch import distributed
@@ -59,7 +59,7 @@ def take_part(group_of: type[G], fit: "Fit[G]", *, shown: str) -> None:
     path = Path(sys.argv[1])
     job = storage.read_json(path)
     processor.flush_denormals(torch.set_flush_denormal)  # before gloo has threads, which add up gradients
-    group = group_of.join()
+    group = join_group()
     sys.stderr = Named(sys.stderr, shown if group.rank == 0 else f"process {group.rank}")
     with torchrun.telling(path):
         checkpoint = Checkpoint(path.parent, job["key"], group)

@@ -19,4 +19,4 @@ def fit(ws: Workspace, config: Mapping[str, Any], out: Path, checkpoint: Checkpo
 
 
 if __name__ == "__main__":
-    shared_run.take_part(Group, fit, shown=SHOWN)
+    shared_run.take_part(Group.join, fit, shown=SHOWN)

@@ -109,7 +109,7 @@ def fit(
         epoch, start = progress.epoch + 1, time.monotonic()
         if config.decay:
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (epoch - 1) / config.epochs)
-        batches = _batches(sequences, sequences.windows(generator), config, generator)
+        batches = _batches(sequences, sequences.windows(generator), config, generator, least=group.size)
         ends = track(batches, total=len(batches), what=f"epoch {epoch}, steps")
         losses = []
         for step in updates(trained, tower, optimizer, ends, generator):
@@ -168,15 +168,15 @@ def train_step(
 
 
 def _batches(
-    sequences: Sequences, index_X: Tensor, config: RetrievalConfig, generator: torch.Generator
+    sequences: Sequences, index_X: Tensor, config: RetrievalConfig, generator: torch.Generator, *, least: int = 1
 ) -> list[Tensor]:
-    """The windows in a random order, in batches; under `trimmed` those of a batch are of like length."""
+    """The windows in a random order, in batches of at least `least`; under `trimmed` those of one are of like length."""
     index_X = index_X[torch.randperm(len(index_X), generator=generator)]
     if not config.trimmed:
-        return list(index_X.split(config.batch))
+        return [part_B for part_B in index_X.split(config.batch) if len(part_B) >= least]
     groups = index_X.split(_LIKE * config.batch)
     sorted_X = torch.cat([group_X[sequences.position_N[group_X].argsort(stable=True)] for group_X in groups])
-    batches = sorted_X.split(config.batch)
+    batches = [part_B for part_B in sorted_X.split(config.batch) if len(part_B) >= least]
     return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
 

@@ -1,6 +1,7 @@
 """One of the processes that train a retrieval model: `-m retrieval_stage.worker JOB.json`, started by torchrun."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,4 +20,4 @@ def fit(ws: Workspace, config: Mapping[str, Any], out: Path, checkpoint: Checkpo
 
 
 if __name__ == "__main__":
-    shared_run.take_part(Group, fit, shown=SHOWN)
+    shared_run.take_part(partial(Group.join, gpus=False), fit, shown=SHOWN)  # towers are on the CPU

@@ -44,7 +44,7 @@ if __name__ == "__main__":
     from ranking.distributed import Group
 
     start_pool()
-    shared_run.take_part(Group, worker.fit, shown=worker.SHOWN)
+    shared_run.take_part(Group.join, worker.fit, shown=worker.SHOWN)
     report = {"threads": torch.get_num_threads(), "left": left()}
     Path(os.environ[REPORT], f"{os.environ['RANK']}.json").write_text(json.dumps(report))
     sys.exit()

@@ -9,9 +9,11 @@ from torch.testing import assert_close
 from core.contracts import FIRST_ID, PAD, UNKNOWN
 from core.errors import UsageError
 from ict.examples import Requests
+from ict.group import Group
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
 from retrieval_stage import evaluation
 from retrieval_stage.configs import RetrievalConfig, SasRecConfig
+from retrieval_stage.loop import _batches
 from retrieval_stage.objective import step_loss
 from retrieval_stage.recipes import resolve
 from retrieval_stage.sequences import Sequences
@@ -128,6 +130,30 @@ def test_the_reconstruction_loss_is_added_where_alpha_asks_for_it(shown: Neighbo
     assert added == pytest.approx(2 * (losses[1] - losses[0]).item(), rel=1e-3)
     assert 0.2 < added < 2, "1 - cosine"
     losses[2].backward()
+
+
+@pytest.mark.parametrize("model", ["sasrec", "srgnn"])
+def test_the_parts_of_two_processes_have_the_loss_of_one_as_their_mean(shown: Neighbours, model: str) -> None:
+    config = resolve(model=model, framework="llm-cf", recipe="strict", seed=1)
+    config = replace(config, width=16, backbone=replace(config.backbone, dropout=0.0), positions=0.5)
+    tower = tower_of(config)
+    ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
+    ends = ends[: len(ends) // 2 * 2]
+    groups = (Group(), Group(rank=0, size=2), Group(rank=1, size=2))
+    whole, *parts = (
+        step_loss(tower, SEQUENCES, shown, ends, torch.Generator().manual_seed(5), group).item() for group in groups
+    )
+    assert sum(parts) / 2 == pytest.approx(whole, rel=1e-5)
+    assert parts[0] != pytest.approx(parts[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_no_batch_has_fewer_windows_than_there_are_processes(trimmed: bool) -> None:
+    config = replace(config_of("none"), batch=4, trimmed=trimmed)
+    generator = torch.Generator().manual_seed(0)
+    ends = SEQUENCES.windows(generator)[:9]
+    sizes = [sorted(map(len, _batches(SEQUENCES, ends, config, generator, least=n))) for n in (1, 2)]
+    assert sizes == [[1, 4, 4], [4, 4]]
 
 
 def test_a_user_without_training_rows_is_the_unknown_user(shown: Neighbours) -> None:
