@@ -170,7 +170,7 @@ def train_step(
 def _batches(
     sequences: Sequences, index_X: Tensor, config: RetrievalConfig, generator: torch.Generator, *, least: int = 1
 ) -> list[Tensor]:
-    """The windows in a random order, in batches of at least `least`; under `trimmed` those of one are of like length."""
+    """The windows in a random order, in batches of at least `least`; under `trimmed` of like length."""
     index_X = index_X[torch.randperm(len(index_X), generator=generator)]
     if not config.trimmed:
         return [part_B for part_B in index_X.split(config.batch) if len(part_B) >= least]
