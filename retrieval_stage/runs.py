@@ -18,6 +18,7 @@ SOURCES = [
     "ict/config.py",
     "ict/dropout.py",
     "ict/examples.py",
+    "ict/filters.py",
     "ict/resume.py",
     "ict/seeding.py",
     "ict/update.py",

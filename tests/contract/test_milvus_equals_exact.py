@@ -8,8 +8,9 @@ import torch
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import Requests, keys
-from ict.index import KIND, ServingReplica, records, search_milvus
+from ict.index import KIND, records, search_milvus
 from ict.neighbours import STAGES, ExactSearch, NeighbourConfig
+from ict.replica import ServingReplica
 from tests import in_memory
 
 ROWS = in_memory.training_rows()
@@ -26,12 +27,12 @@ def test_same_examples(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     exact = ExactSearch(EXAMPLES.candidates(), EXAMPLES.item_vectors_VE, config)
     with milvus.connect(ws) as client:
         milvus.publish(client, ws, KIND, records(EXAMPLES, [f"text {m}" for m in range(1, EXAMPLES.count + 1)]))
-        name = milvus.load(client, ws, KIND, "llmcf cot index")
+        collection = milvus.open_live(client, ws, KIND, "llmcf cot index")
         for row in SOME:
             request = REQUESTS.slice(row, row + 1)
             key_X = keys(EXAMPLES.item_vectors_VE, request.history_BL, request.item_B)[0]
-            found = search_milvus(client, name, key_X, request, config)
-            assert_same(found, exact(request), exact.scores(request)[0])
+            found = search_milvus(collection, key_X, request, config)
+            assert_same((found.numbers_1K, found.similarity_1K), exact(request), exact.scores(request)[0])
 
 
 def test_the_replica_read_back_from_milvus_shows_what_training_saw(
@@ -61,7 +62,7 @@ def test_the_replica_read_back_from_milvus_shows_what_training_saw(
     evidence = replica.evidence(7)
     assert evidence["text"] == "text 7"
     assert evidence["item"] == EXAMPLES.item_M[7]
-    assert evidence["row"] == EXAMPLES.row_M[7]
+    assert evidence["position"] == EXAMPLES.position_M[7]
 
 
 def assert_same(
