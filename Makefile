@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis demo test lint unit bench bench-language bench-ranking bench-data bench-refresh gpu clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis demo test lint unit bench bench-language bench-ranking bench-data bench-refresh bench-index gpu clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ bench-language: env-main env-openvino ## generating, scoring, embedding beside t
 
 bench-ranking: env-main ## training a ranker beside a bare loop, LLM-CF beside its backbone, larger tables
 	@.venv/bin/python -m benchmarks.ranking
+
+bench-index: env-main env-milvus ## indexes of examples on Milvus Lite and a Milvus server; about half an hour
+	@.venv/bin/python -m benchmarks.index
 
 gpu: ## the lane for a machine with a GPU: tests and a benchmark, by .venv or by a python3 that has torch
 	@$(PYTHON) -m pytest -q -c tests/gpu/pytest.ini --rootdir=. --confcutdir=tests/gpu tests/gpu

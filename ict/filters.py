@@ -101,7 +101,8 @@ class Filter:
     def _masks(self, columns: Columns) -> Iterator[np.ndarray]:
         if missing := sorted(self.reads() - set(columns)):
             raise UsageError(
-                f"these rows have no {', '.join(missing)}, which the filter ({self.expression()}) asks for"
+                f"these rows have no {', '.join(missing)}, which the filter ({self.expression()}) asks for; publish "
+                "their index again"
             )
         if self.allow is not None:
             yield np.isin(columns["id"], np.array(self.allow, dtype=np.int64))

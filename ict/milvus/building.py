@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Unavailable, UsageError
 from ict.milvus import lite
 from ict.milvus.collection import Collection, tell
 from ict.milvus.connection import Server
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _WORTH_COPYING = 0.5  # of the rows are the same
 _POLL_S = 0.2
+_PATIENCE_S = 1800.0  # for a segment to be indexed
 _DELETED = 5000  # ids a call
 
 
@@ -96,18 +97,32 @@ def _whole(client: "MilvusClient", name: str, records: Records, columns: Mapping
 
 
 def _index(client: "MilvusClient", name: str, records: Records) -> None:
-    """Wait for the index and load it, so that no search compares with every row in its stead."""
+    """Wait for the index of all rows, then load it: until then a server searches by another one, which finds less."""
     from pymilvus.exceptions import MilvusException
 
     tell(client, name, {"index": records.index.as_json()})
     for vector in records.searched:
-        while (client.describe_index(name, vector) or {}).get("state") not in ("Finished", "Failed"):
-            time.sleep(_POLL_S)
+        _wait(client, name, vector)
     client.release_collection(name)
     try:
         client.load_collection(name)
     except MilvusException as error:
         raise _refused(client, records, error) from error
+
+
+def _wait(client: "MilvusClient", name: str, vector: str) -> None:
+    moved, pending = time.monotonic(), -1
+    while told := client.describe_index(name, vector):
+        left = int(told.get("pending_index_rows", 0))
+        if told["state"] == "Failed":
+            raise LlmcfError(f"Milvus did not build the index of {name}.{vector}: {told}; the old version stays live")
+        if not left:
+            return
+        if left != pending:
+            moved, pending = time.monotonic(), left
+        if time.monotonic() - moved > _PATIENCE_S:
+            raise Unavailable(f"Milvus has indexed none of {left:,} rows of {name}.{vector} for {_PATIENCE_S:.0f} s")
+        time.sleep(_POLL_S)
 
 
 def _digests(client: "MilvusClient", before: str | None, records: Records) -> dict[int, int]:

@@ -130,7 +130,7 @@ class Collection:
         if left > _LEFT_TO_READ:
             raise LlmcfError(
                 f"the index of {self.name} finds fewer than {k} of the {left:,} rows that ({rule.expression()}) "
-                "leaves; publish it with a larger ef or nprobe, or as FLAT"
+                "leaves; publish it as IVF_FLAT or FLAT"
             )
         rows = self.read([vector], rule)
         return Exact(rows["id"], rows[vector], {}).search(queries_BX, k)

@@ -55,7 +55,7 @@ IndexType = Annotated[
     str | None,
     typer.Option(
         "--index",
-        help="FLAT | HNSW | IVF_FLAT, or auto: FLAT up to 100,000 examples, HNSW beyond; what was asked last, or auto.",
+        help="FLAT | IVF_FLAT | HNSW, or auto: FLAT, IVF_FLAT from 100,000 examples on; if not given, as last time.",
     ),
 ]
 Queries = Annotated[

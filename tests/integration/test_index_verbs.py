@@ -142,3 +142,20 @@ def test_queries_of_kind_text_find_what_the_exact_search_of_whole_texts_does(ws:
     assert sorted(shown["example"] for shown in found["examples"]) == sorted(best)
     assert found["queries"] == "text"
     assert search(ws, user=user, item=item).details["queries"] == "factorised"
+
+
+def test_the_verbs_on_each_milvus(ws: Workspace, each_milvus: str) -> None:
+    made = index(ws).details
+    assert made["rows"] == 60
+    assert made["recall"]["key"]["time and label"] == 1.0
+    assert index(ws).skipped
+    user, item = tables.users(ws)["raw_id"][3].as_py(), tables.items(ws)["raw_id"][5].as_py()
+    found = search(ws, user=user, item=item).details
+    assert len(found["examples"]) == 4
+    texts = storage.read_table(ws.path("cot", "texts", "texts.parquet"), schemas.COT_TEXTS, "")["text"].to_pylist()
+    assert [shown["text"] for shown in found["examples"]] == [
+        texts[shown["example"] - 1] for shown in found["examples"]
+    ]
+    (listed,) = indexes.listing(ws).details["versions"]
+    assert (listed["collection"], listed["state"]) == (made["collection"], "live")
+    assert listed["server"].startswith("Milvus Lite" if each_milvus == "lite" else "Milvus server")

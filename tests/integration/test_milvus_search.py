@@ -5,6 +5,7 @@ what cannot be answered is said.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,8 @@ def test_an_index_loses_nothing_to_a_narrow_filter(ws: Workspace, each_milvus: s
     queries = generator.normal(size=(8, WIDTH)).astype(np.float32)
     with published(ws, records) as collection:
         assert collection.index == milvus.IndexConfig.of(index.as_json())
+        told: Any = collection.client.describe_index(collection.name, "vector")
+        assert (told["index_type"], told["pending_index_rows"]) == (kind, 0), "a server searches otherwise until then"
         for some in (3, 10, 40):
             rule = Filter(allow=generator.choice(records.ids, some, replace=False))
             ids, _ = collection.search(queries, K, rule, vector="vector")
@@ -165,5 +168,5 @@ def test_an_index_that_finds_too_few_of_many_says_so(ws: Workspace, monkeypatch:
     records = world(7)
     with published(ws, records) as collection:
         monkeypatch.setattr(collection.client, "search", lambda *_, **__: [[]])
-        with pytest.raises(LlmcfError, match=r"finds fewer than 7 of the 800 rows .* larger ef"):
+        with pytest.raises(LlmcfError, match=r"finds fewer than 7 of the 800 rows .* publish it as IVF_FLAT or FLAT"):
             collection.search(np.ones((1, WIDTH), dtype=np.float32), K, vector="vector")

@@ -13,7 +13,7 @@ def test_each_kind_says_only_its_own_numbers() -> None:
     assert hnsw.build_params() == {"M": 8, "efConstruction": 40}
     assert hnsw.search_params(10) == {"ef": 64}
     assert hnsw.search_params(100) == {"ef": 100}, "a search looks at as many as it is to find"
-    assert IndexConfig(kind="IVF_FLAT").search_params(10) == {"nprobe": 64}
+    assert IndexConfig(kind="IVF_FLAT").search_params(10) == {"nprobe": 128}
 
 
 def test_what_was_told_is_read_again() -> None:
@@ -21,7 +21,7 @@ def test_what_was_told_is_read_again() -> None:
     assert IndexConfig.of({**config.as_json(), "of a later version": 1}) == config
 
 
-@pytest.mark.parametrize(("rows", "kind"), [(100_000, "FLAT"), (100_001, "HNSW")])
+@pytest.mark.parametrize(("rows", "kind"), [(100_000, "FLAT"), (100_001, "IVF_FLAT")])
 def test_auto_goes_by_the_number_of_rows(rows: int, kind: str) -> None:
     assert IndexConfig.named("auto", rows).kind == kind
     assert IndexConfig.named("ivf_flat", rows).kind == "IVF_FLAT"
