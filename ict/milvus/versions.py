@@ -49,7 +49,7 @@ def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) 
     name = next((old for old in there if old.endswith(digest)), None)
     if name is None:
         name = f"{alias(ws, kind)}_v{number(there[-1]) + 1 if there else 1}_{digest}"
-        _make(client, ws, kind, name, records, live)
+        _make(client, ws, kind, name, records, live or _of_an_earlier_day(client, ws, kind))
     if live and digest in account_of(client, live).get("left", []):
         version = number(name)
         back = tables.remedy(ws, f"index rollback --kind {kind} --version {version}")
@@ -160,12 +160,12 @@ def open_live(client: "MilvusClient", ws: Workspace, kind: str, remedy: str) -> 
     return Collection.open(client, name, remedy)
 
 
-def _make(client: "MilvusClient", ws: Workspace, kind: str, name: str, records: Records, live: str | None) -> None:
+def _make(client: "MilvusClient", ws: Workspace, kind: str, name: str, records: Records, before: str | None) -> None:
     """Build under a name that no reader looks for, verify, and only then give it its own."""
     start, building_name = time.monotonic(), _unverified(ws, kind)
     _drop_unverified(client, ws, kind)
     try:
-        changes, seconds = building.build(client, building_name, records, live)
+        changes, seconds = building.build(client, building_name, records, before)
         collection = Collection.open(client, building_name)
         if changes.copied:
             building.prove(collection, records)
@@ -184,7 +184,7 @@ def _make(client: "MilvusClient", ws: Workspace, kind: str, name: str, records: 
             "k": records.k,
             "recall": recall,
             "until": records.until,
-            "changes": asdict(changes),
+            "changes": {"since": before, **asdict(changes)},
             "seconds": {**seconds, "all": round(time.monotonic() - start, 2)},
             "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             **records.facts,
@@ -199,6 +199,16 @@ def _flip(client: "MilvusClient", ws: Workspace, kind: str, live: str | None, na
     for one, target in ((_before(ws, kind), live), (alias(ws, kind), name)):
         if target:
             (client.alter_alias if _behind(client, one) else client.create_alias)(target, one)
+
+
+def _of_an_earlier_day(client: "MilvusClient", ws: Workspace, kind: str) -> str | None:
+    """The last version of the newest earlier workspace of this home, data set and order, whose rows may be the same."""
+    day = ws.as_of.replace("-", "_")
+    head, tail = alias(ws, kind).rsplit(f"_{day}_", 1)
+    pattern = re.compile(rf"{re.escape(head)}_(\d{{4}}_\d\d_\d\d)_{re.escape(tail)}_v\d+_[0-9a-f]{{{DIGITS}}}")
+    found = [(match[1], number(name), name) for name in names(client) if (match := pattern.fullmatch(name))]
+    earlier = [one for one in found if one[0] < day]
+    return max(earlier)[2] if earlier else None
 
 
 def _behind(client: "MilvusClient", one: str) -> str | None:

@@ -78,7 +78,7 @@ def test_the_account_says_what_was_verified(each: Workspace) -> None:
     assert account["index"] == {"kind": "FLAT"}
     assert account["recall"] == {"vector": {"early": 1.0}}
     assert (account["encoder"], account["until"], account["k"]) == ("e1", 300, 4)
-    assert account["changes"] == {"same": 0, "new": 300, "changed": 0, "gone": 0, "copied": False}
+    assert account["changes"] == {"since": None, "same": 0, "new": 300, "changed": 0, "gone": 0, "copied": False}
     assert (listed["collection"], listed["state"], listed["version"]) == (name, "live", 1)
 
 

@@ -169,6 +169,24 @@ def test_a_server_that_goes_away_is_not_asked_for_minutes(ws: Workspace, monkeyp
         open_and_leave(ws)
 
 
+FRESH = """
+from core.settings import Workspace
+from ict import milvus
+from ict.milvus import connection
+connection._TIMEOUT_S = 1
+with milvus.connect(Workspace("movielens-100k", "shuffled-ties")) as client:
+    client.describe_alias("nobody")
+"""
+
+
+def test_a_fresh_process_logs_no_traceback_beside_what_is_raised(ws: Workspace) -> None:
+    """pymilvus makes a log of its own when it is imported, which would show every failed call."""
+    done = subprocess.run([sys.executable, "-c", FRESH], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "does not exist" in done.stderr
+    assert "[ERROR]" not in done.stderr
+
+
 class Refusing(grpc.GenericRpcHandler):
     """A server that wants another token, whatever it is asked."""
 

@@ -70,7 +70,7 @@ def test_only_what_has_changed_is_written(ws: Workspace, monkeypatch: pytest.Mon
         second = milvus.publish(client, ws, "cot", day(1, index))
         assert told == {"insert": 0, "upsert": 4, "delete": 2}
         changes = milvus.account_of(client, second)["changes"]
-        assert changes == {"same": 597, "new": 3, "changed": 1, "gone": 2, "copied": True}
+        assert changes == {"since": first, "same": 597, "new": 3, "changed": 1, "gone": 2, "copied": True}
         old, new = (milvus.Collection.open(client, name).read(["text", "vector"]) for name in (first, second))
     assert old["id"].tolist() == day(0).ids.tolist(), "the version before is as it was"
     assert new["id"].tolist() == day(1).ids.tolist()
@@ -94,20 +94,19 @@ def test_only_what_has_changed_is_written(ws: Workspace, monkeypatch: pytest.Mon
 )
 def test_what_is_laid_out_otherwise_is_written_whole(ws: Workspace, other: dict[str, Any]) -> None:
     with milvus.connect(ws) as client:
-        milvus.publish(client, ws, "cot", day(0))
+        first = milvus.publish(client, ws, "cot", day(0))
         second = milvus.publish(client, ws, "cot", replace(day(1), **other))
-        assert milvus.account_of(client, second)["changes"] == {
-            "same": 0, "new": 601, "changed": 0, "gone": 0, "copied": False
-        }  # fmt: skip
+        changes = milvus.account_of(client, second)["changes"]
+    assert changes == {"since": first, "same": 0, "new": 601, "changed": 0, "gone": 0, "copied": False}
 
 
 def test_other_vectors_for_most_rows_are_written_whole(ws: Workspace) -> None:
     with milvus.connect(ws) as client:
-        milvus.publish(client, ws, "cot", day(0))
+        first = milvus.publish(client, ws, "cot", day(0))
         moved = {"vector": -day(1).vectors["vector"]}
         second = milvus.publish(client, ws, "cot", replace(day(1), vectors=moved))
         changes = milvus.account_of(client, second)["changes"]
-    assert changes == {"same": 0, "new": 3, "changed": 598, "gone": 2, "copied": False}
+    assert changes == {"since": first, "same": 0, "new": 3, "changed": 598, "gone": 2, "copied": False}
 
 
 def test_a_copy_that_is_not_what_it_should_be_does_not_go_live(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,5 +127,28 @@ def test_a_server_writes_a_version_whole_and_says_what_was_the_same(ws: Workspac
         milvus.publish(client, ws, "cot", day(0))
         second = milvus.publish(client, ws, "cot", day(1))
         changes = milvus.account_of(client, second)["changes"]
-        assert changes == {"same": 597, "new": 3, "changed": 1, "gone": 2, "copied": each_milvus == "lite"}
+        assert (changes["same"], changes["copied"]) == (597, each_milvus == "lite")
         assert milvus.Collection.open(client, second).read(["text"])["text"].tolist() == day(1).scalars["text"]
+
+
+def test_a_day_is_a_copy_of_the_newest_earlier_day_that_milvus_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LLMCF_MILVUS_URI", str(tmp_path / "shared.db"))
+
+    def published(home: str, as_of: str, number: int) -> dict[str, Any]:
+        monkeypatch.setenv("LLMCF_HOME", str(tmp_path / home))
+        ws = Workspace("movielens-100k", "shuffled-ties", as_of)
+        with milvus.connect(ws) as client:
+            name = milvus.publish(client, ws, "cot", day(number))
+            return {"name": name, **milvus.account_of(client, name)["changes"]}
+
+    third = published("home", "2026-01-03", 0)
+    assert third["since"] is None
+    second = published("home", "2026-01-02", 1)
+    assert second["since"] is None, "a later day may know more"
+    fourth = published("home", "2026-01-04", 1)
+    assert (fourth["since"], fourth["new"], fourth["copied"]) == (third["name"], 3, True)
+    assert published("another", "2026-01-05", 1)["since"] is None, "of another home"
+    assert published("home", "latest", 1)["since"] == fourth["name"]
