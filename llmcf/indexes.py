@@ -28,7 +28,7 @@ def listing(ws: Workspace) -> Result:
             server = str(milvus.Server.of(client))
             found = [version for kind in KINDS for version in milvus.listed(client, ws, kind)]
     served = {name: claim.number for claim in releases.claims(ws.dataset) for name in claim.collections}
-    head = ["kind", "version", "state", "rows", "index", "recall", "seconds", "release", "made"]
+    head = ["kind", "version", "state", "rows", "index", "least recall", "seconds", "release", "made"]
     rows = [_row(version, served.get(version["collection"])) for version in found]
     nothing = f"no index of {ws.dataset} {ws.order} {ws.as_of}; `{remedy(ws, 'cot index')}` makes one"
     return Result(
@@ -67,18 +67,15 @@ def _row(version: dict[str, Any], release: int | None) -> list[str]:
     index = dict(version.get("index", {}))
     kind = index.pop("kind", "")
     numbers = " ".join(f"{name} {value}" for name, value in index.items())
-    recall = [
-        f"{vector + ' ' if len(version['recall']) > 1 else ''}{what} {value:.3f}"
-        for vector, values in version.get("recall", {}).items()
-        for what, value in values.items()
-    ]
+    measured = version.get("recall", {}).items()
+    least = {vector: min((value, what) for what, value in of.items()) for vector, of in measured if of}
     return [
         version["kind"],
         str(version["version"]),
         version["state"],
         f"{version['rows']:,}" if "rows" in version else "",
         " ".join(filter(None, [kind, numbers])),
-        "; ".join(recall),
+        "; ".join(f"{vector} {value:.3f} ({what})" for vector, (value, what) in least.items()),
         f"{version['seconds']['all']:.0f}" if "seconds" in version else "",
         str(release or ""),
         version.get("made", ""),

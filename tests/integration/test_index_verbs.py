@@ -59,7 +59,7 @@ def test_the_list_tells_of_each_version(ws: Workspace) -> None:
     assert made["until"] == tables.interactions(ws)["day"].to_numpy().max() + 1
     assert "HNSW m 16 ef_construction 200" in found["text"]
     assert index(ws).skipped, "the type that was asked for stays"
-    assert "time and label 1.000" in found["text"]
+    assert "key 1.000 (no filter)" in found["text"]
 
 
 def test_a_rollback_outlives_the_verb_that_published(ws: Workspace) -> None:
