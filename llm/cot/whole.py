@@ -24,7 +24,10 @@ from llm.vector_cache import VectorCache
 
 VERB = "cot embed --whole"
 FILE = "whole.safetensors"
-CODE = ("llm/cot/whole.py", "llm/contexts.py", "llm/prompts.py", "llm/texts/encoder.py", "llm/vector_cache.py")
+CODE = (
+    "core/data/texts.py",
+    *(f"llm/{name}.py" for name in ("contexts", "cot/whole", "prompts", "texts/encoder", "vector_cache")),
+)
 
 
 def embed_whole(ws: Workspace, *, encoder: str) -> Result:
