@@ -9,7 +9,7 @@ from pathlib import Path
 from core import settings
 from core.errors import LlmcfError, Missing, check_choice
 
-NAMES = ("main", "triton", "openvino", "vllm", "spark")
+NAMES = ("main", "triton", "openvino", "vllm", "spark", "milvus")
 
 
 def python(name: str) -> Path:

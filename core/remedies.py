@@ -15,6 +15,7 @@ _VERBS = {
     ("feast",): "features apply",
     ("cot", "texts"): "cot generate",
     ("cot", "vectors"): "cot embed",
+    ("cot", "whole"): "cot embed --whole",
     ("cot", "index"): "cot index",
     ("kar", "texts"): "kar generate",
     ("kar", "vectors"): "kar embed",

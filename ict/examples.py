@@ -21,6 +21,7 @@ from core.data import tables
 from core.errors import Missing, check_choice
 from core.remedies import cot_verbs
 from core.settings import Workspace
+from ict.filters import Filter
 
 NEVER = torch.iinfo(torch.int64).max  # the day of "no example": later than every request
 
@@ -93,12 +94,14 @@ class ExampleSet:
             rows: the workspace's training rows, where they are at hand.
 
         Raises:
-            Missing: if a step that makes it has not run, or the texts have changed since; names the verb.
+            Missing: if a step that makes it has not run, there are no texts, or others since; names the verb.
         """
         make, embed = (tables.remedy(ws, verb) for verb in cot_verbs(cot_set))
         vectors = text_vectors(ws, embed, cot_set)
         path = ws.cot("texts", cot_set) / "texts.parquet"
         texts = storage.read_table(path, schemas.COT_TEXTS, make)
+        if not len(texts):
+            raise Missing(f"{path} holds no chain of thought", make)
         if len(texts) != len(vectors["cot"]):
             raise Missing(f"{path} has changed since it was embedded", embed)
         rows = tables.training_rows(ws) if rows is None else rows
@@ -177,13 +180,13 @@ def eligible(recipe: str, examples: Candidates, requests: Requests) -> Tensor:
     return examples.day_M < requests.day_B[:, None]
 
 
-def milvus_filter(recipe: str, request: Requests, label: int) -> str:
-    """The same rule for a single request, and examples of one label, in Milvus's filter language."""
+def rule(recipe: str, request: Requests, label: int | None = None) -> Filter:
+    """The same rule for a single request, and with `label` examples of that label, as a filter of an index."""
     check_choice("recipe", recipe, RECIPES)
     user, position, day = (int(part[0]) for part in (request.user_B, request.position_B, request.day_B))
     if recipe == "paper":
-        return f"label == {label} and (user != {user} or position <= {position})"
-    return f"label == {label} and day < {day}"
+        return Filter(label=label, seen_from=(user, position))
+    return Filter(label=label, before=day)
 
 
 def with_none(values_N: Tensor, none: int) -> Tensor:

@@ -1,49 +1,73 @@
-"""The example index: `cot index` publishes the CoT set to Milvus, and the replica serves from it.
+"""The example index: `cot index` publishes the CoT set to Milvus as a new version, verified before it goes live.
 
-Milvus Lite takes 150 ms for one filtered query, so the on-line service reads the collection once per release and
-searches it exactly in memory; a contract test proves that both give the same examples.
+An example's key in Milvus is made of what it is (user, position, label), so it stays when the data grows; its number,
+which graphs and training know it by, is its place among the keys. Two kinds of query find examples:
+
+    factorised  key      half cosine of the histories' mean item vectors, half of the targets' vectors: made of item
+                         vectors alone, so it can be asked for in a request
+    text        whole    cosine of the encoder's vectors of the whole texts x^t (arXiv, section 5.2): needs the encoder,
+                         so it is for offline use; there after `cot embed --whole`
+
+Suffixes: M examples + 1, E width of a text vector, X of a key, K examples a request.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from core import schemas, settings, steps, storage
+from core.contracts import PAD
+from core.data import tables
 from core.data.tables import remedy
+from core.errors import LlmcfError, UsageError
 from core.result import Result
-from core.settings import Workspace
+from core.settings import LATEST, Workspace
 from ict import milvus
-from ict.examples import NEVER, Candidates, ExampleSet, Requests, milvus_filter, with_none
-from ict.neighbours import ExactSearch, NeighbourConfig, arrange
-
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
+from ict.examples import ExampleSet, Requests, rule
+from ict.filters import Filter
+from ict.milvus import indexes
+from ict.milvus.indexes import IndexConfig
+from ict.neighbours import NeighbourConfig, arrange
+from ict.whole import whole_vectors
 
 KIND = "cot"
 INDEX_VERB = "cot index"
-_READ = ("row", "user", "item", "position", "day", "label", "text", "key")
+QUERIES = {"factorised": "key", "text": "whole"}  # the vectors that each kind of query is compared with
+_POSITION_BITS = 20
+_CHECKED_DAYS = (0.25, 0.5, 0.75, 1.0)  # quantiles at which the recall is measured
+
+CODE = [
+    *(f"ict/{name}.py" for name in ("config", "exact", "examples", "filters", "index", "neighbours", "whole")),
+    "ict/milvus",
+]
 
 
-CODE = [f"ict/{name}.py" for name in ("index", "milvus", "milvus_lite", "examples", "config", "neighbours")]
+def index(ws: Workspace, *, kind: str | None = None) -> Result:
+    """Publish the CoT set as a new version of the workspace's collection, unless it is there.
 
-
-def index(ws: Workspace) -> Result:
-    """Publish the CoT set as a new version of the workspace's collection, unless the live one is current.
+    Args:
+        kind: type of index, or "auto", which goes by the number of examples; None is what was asked for last.
 
     Raises:
-        LlmcfError: if the vectors are missing, or Milvus is held, unreachable or answers wrongly.
+        UsageError: for an unknown type of index, or one that this Milvus does not build.
+        LlmcfError: if the set is empty, the vectors are missing, or Milvus is held, unreachable or answers wrongly; the
+            live version stays.
     """
+    kind = kind or _last_asked(ws)
+    IndexConfig.named(kind, 0)
+    inputs = [ws.path("training"), ws.path("cot", "texts"), ws.path("cot", "vectors")]
     step = steps.Step(
         folder=ws.path("cot", "index"),
-        config={"server": settings.milvus_uri() is not None, "alias": milvus.alias(ws, KIND)},
-        inputs=[ws.path("training"), ws.path("cot", "texts"), ws.path("cot", "vectors")],
+        config={"server": settings.milvus_uri() is not None, "alias": milvus.alias(ws, KIND), "index": kind},
+        inputs=[*inputs, *([ws.cot("whole")] if ws.cot("whole").exists() else [])],
         code=CODE,
     )
-    outcome = steps.run(step, lambda folder: _publish(ws, folder), force=_gone(ws, step))
+    outcome = steps.run(step, lambda folder: _publish(ws, kind, folder), force=_gone(ws, step))
     return Result(
         verb=INDEX_VERB,
         workspace=ws,
@@ -54,111 +78,95 @@ def index(ws: Workspace) -> Result:
     )
 
 
-def records(examples: ExampleSet, texts: list[str]) -> milvus.Records:
-    """The collection's columns: the key, the CoT vector, what the eligibility rule reads, and the evidence."""
+def records(
+    examples: ExampleSet,
+    texts: list[str],
+    *,
+    index: IndexConfig | None = None,
+    whole_ME: Tensor | None = None,
+    until: int | None = None,
+    facts: dict[str, Any] | None = None,
+) -> milvus.Records:
+    """The collection's columns: the vectors, what the eligibility rule reads, and the evidence.
+
+    Args:
+        whole_ME: vectors of the examples' whole texts, where there are any, without "no example".
+        until: the day of the requests that the examples are for; none may be of that day or later.
+
+    """
     scalars = {
-        "row": examples.row_M,
         "user": examples.user_M,
         "item": examples.item_M,
         "position": examples.position_M,
         "day": examples.day_M,
         "label": examples.label_M,
     }
+    vectors = {"key": examples.candidates().key_MX[1:], "cot": examples.cot_ME[1:]}
+    if whole_ME is not None:
+        vectors["whole"] = whole_ME
     return milvus.Records(
-        ids=np.arange(1, examples.count + 1),
-        vectors={"key": examples.candidates().key_MX[1:].numpy(), "cot": examples.cot_ME[1:].numpy()},
+        ids=keys_of(examples),
+        vectors={name: values.numpy() for name, values in vectors.items()},
         scalars={**{name: column_M[1:].numpy() for name, column_M in scalars.items()}, "text": texts},
+        index=index or IndexConfig(),
+        kept=frozenset({"cot"}),
+        facts=facts or {},
+        until=until,
+        checks=_checks(examples),
     )
 
 
-def search_milvus(
-    client: "MilvusClient", collection: str, key_X: Tensor, request: Requests, config: NeighbourConfig
-) -> tuple[Tensor, Tensor]:
-    """The examples of one request, asked of Milvus itself: numbers (1, K) and similarities (1, K)."""
-    wanted = config.count // 2
-    found: list[tuple[int, float]] = []
-    for label in (1, 0):
-        rule = milvus_filter(config.recipe, request, label)
-        hits = client.search(collection, data=[key_X.numpy()], anns_field="key", filter=rule, limit=wanted)[0]
-        found += [(hit["id"], hit["distance"]) for hit in hits] + [(0, -np.inf)] * (wanted - len(hits))
-    numbers_1K = torch.tensor([[number for number, _ in found]])
-    similarity_1K = torch.tensor([[score for _, score in found]], dtype=torch.float32)
-    return arrange(numbers_1K, similarity_1K, request, config)
+def keys_of(examples: ExampleSet) -> np.ndarray:
+    """Each example's primary key, int64 ascending, (M - 1,): of user, position and label.
+
+    Raises:
+        LlmcfError: if two examples are of one row, or they are not in the rows' order.
+    """
+    user_M, position_M, label_M = (
+        column_M[1:].numpy() for column_M in (examples.user_M, examples.position_M, examples.label_M)
+    )
+    keys_M = (user_M << (_POSITION_BITS + 1)) + (position_M << 1) + (1 - label_M)
+    if (np.diff(keys_M) <= 0).any():
+        raise LlmcfError("the set of chains of thought names a row twice, or rows out of order; write it again")
+    return keys_M
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """The examples of C candidates, or of one user: numbers (C, K), 0 for none, and similarities (C, K)."""
+class Found:
+    """The examples of one request: numbers (1, K), 0 for none, similarities (1, K), and each number's primary key."""
 
-    examples_CK: Tensor
-    similarity_CK: Tensor
+    numbers_1K: Tensor
+    similarity_1K: Tensor
+    keys: dict[int, int]
 
 
-class ServingReplica:
-    """The live collection in memory. Safe to share between threads; holds no connection."""
+def search_milvus(
+    collection: milvus.Collection, query_X: Tensor, request: Requests, config: NeighbourConfig, vector: str = "key"
+) -> Found:
+    """The examples of one request, asked of Milvus itself.
 
-    def __init__(
-        self,
-        candidates: Candidates,
-        item_vectors_VE: Tensor,
-        item_M: Tensor,
-        texts: list[str],
-        *,
-        ranking: NeighbourConfig,
-        retrieval: NeighbourConfig,
-    ) -> None:
-        self.candidates = candidates
-        self._item_M = item_M
-        self._texts = texts
-        self._ranking, self._retrieval = (
-            ExactSearch(candidates, item_vectors_VE, config) for config in (ranking, retrieval)
+    Raises:
+        UsageError: if the collection is of another encoder than the query, or has no such vectors.
+    """
+    labels: Sequence[int | None] = (1, 0) if config.constrained else (None,)
+    wanted, found = config.count // len(labels), []
+    for label in labels:
+        asked = rule(config.recipe, request, label)
+        keys_1K, scores_1K = collection.search(
+            query_X.numpy()[None], min(wanted, collection.count), asked, vector=vector, none_left=True
         )
+        pairs = zip(keys_1K[0].tolist(), scores_1K[0].tolist(), strict=True)
+        found += [*pairs, *[(PAD, -np.inf)] * (wanted - keys_1K.shape[1])]
+    keys = {number_of(collection, key): key for key, _ in found if key}
+    numbers = {key: number for number, key in keys.items()} | {PAD: 0}
+    numbers_1K = torch.tensor([[numbers[key] for key, _ in found]])
+    similarity_1K = torch.tensor([[score for _, score in found]], dtype=torch.float32)
+    return Found(*arrange(numbers_1K, similarity_1K, request, config), keys)
 
-    @classmethod
-    def read(
-        cls,
-        client: "MilvusClient",
-        collection: str,
-        item_vectors_VE: Tensor,
-        *,
-        ranking: NeighbourConfig,
-        retrieval: NeighbourConfig,
-    ) -> "ServingReplica":
-        """Read a version through an open connection; `item_vectors_VE` are those that its keys were made of."""
-        client.load_collection(collection)
-        rows = milvus.read(client, collection, _READ)
-        column = {name: with_none(torch.from_numpy(rows[name].astype(np.int64)), none) for name, none in _NONE.items()}
-        candidates = Candidates(
-            row_M=column["row"],
-            user_M=column["user"],
-            position_M=column["position"],
-            day_M=column["day"],
-            label_M=column["label"],
-            key_MX=torch.nn.functional.pad(torch.from_numpy(rows["key"]).float(), (0, 0, 1, 0)),
-        )
-        texts = ["", *rows["text"].tolist()]
-        return cls(candidates, item_vectors_VE, column["item"], texts, ranking=ranking, retrieval=retrieval)
 
-    def for_ranking(self, *, user: int, position: int, day: int, history_L: Tensor, items_C: Tensor) -> Shown:
-        """The examples of each candidate of one user: `position` is the number of the user's interactions so far."""
-        return Shown(*self._ranking(request(user, position, day, history_L, items_C)))
-
-    def for_retrieval(self, *, user: int, position: int, day: int, history_L: Tensor) -> Shown:
-        """The examples of the user as such, (1, K)."""
-        return Shown(*self._retrieval(request(user, position, day, history_L, torch.zeros(1, dtype=torch.int64))))
-
-    def evidence(self, number: int) -> dict[str, Any]:
-        """Who and what example `number` is about, with its text."""
-        candidates = self.candidates
-        return {
-            "example": number,
-            "row": int(candidates.row_M[number]),
-            "user": int(candidates.user_M[number]),
-            "item": int(self._item_M[number]),
-            "label": int(candidates.label_M[number]),
-            "day": int(candidates.day_M[number]),
-            "text": self._texts[number],
-        }
+def number_of(collection: milvus.Collection, key: int) -> int:
+    """An example's number, by its primary key: its place among all keys, from 1."""
+    return collection.left(Filter(), also=f"id <= {key}")
 
 
 def request(user: int, position: int, day: int, history_L: Tensor, items_C: Tensor) -> Requests:
@@ -169,25 +177,71 @@ def request(user: int, position: int, day: int, history_L: Tensor, items_C: Tens
     return Requests(user_C, items_C, position_C, day_C, history_L.expand(count, -1))
 
 
-_NONE = {"row": -1, "user": 0, "item": 0, "position": 0, "day": NEVER, "label": 0}
+def _checks(examples: ExampleSet) -> dict[str, list[Filter]]:
+    """The filters of requests: at a few days each label, and what recipe `paper` asks."""
+    days = np.quantile(examples.day_M[1:].numpy(), _CHECKED_DAYS).astype(int).tolist()
+    user, position = int(examples.user_M[1]), int(examples.position_M[1])
+    return {
+        "no filter": [Filter()],
+        "time and label": [Filter(before=day, label=label) for day in days for label in (1, 0)],
+        "the paper's rule": [Filter(seen_from=(user, position), label=label) for label in (1, 0)],
+    }
 
 
-def _publish(ws: Workspace, folder: Path) -> dict[str, Any]:
+def _publish(ws: Workspace, kind: str, folder: Path) -> dict[str, Any]:
     examples = ExampleSet.load(ws)
-    texts = storage.read_table(ws.path("cot", "texts", "texts.parquet"), schemas.COT_TEXTS, remedy(ws, "cot generate"))[
-        "text"
-    ].to_pylist()
+    path = ws.path("cot", "texts", "texts.parquet")
+    texts = storage.read_table(path, schemas.COT_TEXTS, remedy(ws, "cot generate"))
+    made = records(
+        examples,
+        texts["text"].to_pylist(),
+        index=IndexConfig.named(kind, examples.count),
+        whole_ME=whole_vectors(ws, texts["row"].to_numpy()),
+        until=first_unknown_day(ws),
+        facts={"encoder": encoder(ws)},
+    )
     with milvus.connect(ws) as client:
-        name = milvus.publish(client, ws, KIND, records(examples, texts))
-    summary = {"collection": name, "alias": milvus.alias(ws, KIND), "count": examples.count}
+        name = milvus.publish(client, ws, KIND, made)
+        live, account = milvus.live_version(client, ws, KIND), milvus.account_of(client, name)
+    summary = {"collection": name, "alias": milvus.alias(ws, KIND), "live": live, "count": examples.count, **account}
     storage.write_json(folder / "index.json", summary)
     return summary
 
 
+def encoder(ws: Workspace) -> str:
+    """What made the workspace's text vectors: its digest, or its name where that is not known."""
+    config = steps.require(ws.cot("vectors"), remedy(ws, "cot embed"))["config"] or {}
+    return str(config.get("hash") or config.get("encoder") or "")
+
+
+def first_unknown_day(ws: Workspace) -> int:
+    """The first day of which the workspace must not know anything: its as-of day, or the day after all data."""
+    if ws.as_of != LATEST:
+        return int(np.datetime64(ws.as_of, "D").astype(np.int64))
+    return int(tables.interactions(ws)["day"].to_numpy().max()) + 1
+
+
+def check_encoder(ws: Workspace, collection: milvus.Collection) -> None:
+    """Raises UsageError if the vectors of the workspace are of another encoder than the collection's."""
+    theirs, ours = collection.account.get("encoder", ""), encoder(ws)
+    if theirs and ours and theirs != ours:
+        raise UsageError(
+            f"{collection.name} was made with the encoder {theirs[:12]}, and {ws.cot('vectors')} with {ours[:12]}; "
+            f"run `{remedy(ws, INDEX_VERB)}`"
+        )
+
+
+def _last_asked(ws: Workspace) -> str:
+    """Which type of index was asked for when the workspace's examples were last published."""
+    stamp = steps.Step(folder=ws.path("cot", "index"), config=None).stamp()
+    return stamp["config"].get("index", indexes.AUTO) if stamp else indexes.AUTO
+
+
 def _gone(ws: Workspace, step: steps.Step) -> bool:
-    """Whether the collection that the stamp names is not, or no longer, what readers find in Milvus."""
+    """Whether Milvus lacks the collection that the stamp names, or readers find none; a rollback stays as it is."""
     stamp = step.stamp()
     if stamp is None or not milvus.exists(ws):
         return True
     with milvus.connect(ws) as client:
-        return milvus.live_version(client, ws, KIND) != stamp["summary"]["collection"]
+        there = milvus.names(client)
+        return stamp["summary"]["collection"] not in there or milvus.live_version(client, ws, KIND) is None

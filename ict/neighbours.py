@@ -23,7 +23,7 @@ from ict.config import IctConfig
 from ict.examples import Candidates, ExampleSet, Requests, eligible, history_vectors
 
 STAGES = ("ranking", "retrieval")
-SOURCES = ("ict/config.py", "ict/examples.py", "ict/neighbours.py")
+SOURCES = ("ict/config.py", "ict/examples.py", "ict/filters.py", "ict/neighbours.py")
 _BATCH = 4096
 _FILE = "neighbours.safetensors"
 

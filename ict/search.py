@@ -6,12 +6,14 @@ serves from, play no part.
 
 import datetime
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import Tensor
 
 from core.contracts import HISTORY, PAD, RECIPES, SEED
 from core.data import tables, texts
@@ -21,14 +23,22 @@ from core.result import Result
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import Requests, keys, text_vectors
-from ict.index import INDEX_VERB, KIND, request, search_milvus
+from ict.index import INDEX_VERB, KIND, QUERIES, check_encoder, request, search_milvus
 from ict.neighbours import NeighbourConfig
 
 _GONE = "(not in this workspace)"  # of an example that another day's data had
 _EVIDENCE = ["user", "item", "label", "day", "text"]
 
 
-def search(ws: Workspace, *, user: str, item: str, recipe: str = RECIPES[0], seed: int = SEED) -> Result:
+def search(
+    ws: Workspace,
+    *,
+    user: str,
+    item: str,
+    recipe: str = RECIPES[0],
+    seed: int = SEED,
+    encode: Callable[[pa.Table], np.ndarray] | None = None,
+) -> Result:
     """Show the examples of the request "would `user` like `item`?", made on the day after the last interaction.
 
     Args:
@@ -36,24 +46,28 @@ def search(ws: Workspace, *, user: str, item: str, recipe: str = RECIPES[0], see
         item: raw id.
         recipe: whose eligibility rule applies.
         seed: of the examples' order.
+        encode: makes queries of kind `text` of rows with the columns of `schemas.TRAINING_ROWS` that say what a row
+            is; factorised ones are asked if there is none.
 
     Raises:
-        UsageError: for an id that the data set does not have.
+        UsageError: for an id that the data set does not have, an index of another encoder, or one without whole texts.
         LlmcfError: if the index is missing, or Milvus is held or unreachable.
     """
     check_choice("recipe", recipe, RECIPES)
     start = time.monotonic()
     users, items = tables.users(ws), tables.items(ws)
     asked = now(ws, _row(users, "user", user), _row(items, "item", item))
-    key_X = keys(text_vectors(ws, remedy(ws, "cot embed"))["items"], asked.history_BL, asked.item_B)[0]
+    queries = "text" if encode else "factorised"
+    query_X = torch.from_numpy(encode(_as_row(asked))[0]) if encode else _factorised(ws, asked)
     config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed)
     with milvus.connect(ws) as client:
-        collection = milvus.load(client, ws, KIND, remedy(ws, INDEX_VERB))
-        numbers_1K, similarity_1K = search_milvus(client, collection, key_X, asked, config)
-        found = [number for number in numbers_1K[0].tolist() if number]
-        stored = {row["id"]: row for row in client.get(collection, ids=found, output_fields=_EVIDENCE)}
-    similarities = dict(zip(numbers_1K[0].tolist(), similarity_1K[0].tolist(), strict=True))
-    shown = [_evidence(stored[number], similarities[number], users, items) for number in found]
+        collection = milvus.open_live(client, ws, KIND, remedy(ws, INDEX_VERB))
+        check_encoder(ws, collection)
+        found = search_milvus(collection, query_X, asked, config, QUERIES[queries])
+        keys_found = list(found.keys.values())
+        stored = {row["id"]: row for row in client.get(collection.name, ids=keys_found, output_fields=_EVIDENCE)}
+    pairs = zip(found.numbers_1K[0].tolist(), found.similarity_1K[0].tolist(), strict=True)
+    shown = [_evidence(number, stored[found.keys[number]], score, users, items) for number, score in pairs if number]
     return Result(
         verb="cot search",
         workspace=ws,
@@ -64,6 +78,8 @@ def search(ws: Workspace, *, user: str, item: str, recipe: str = RECIPES[0], see
             "user": user,
             "item": item,
             "title": _title(items, int(asked.item_B[0])),
+            "queries": queries,
+            "collection": collection.name,
             "examples": shown,
             "text": "\n".join(map(_line, shown)) or "  no example is old enough for this request",
         },
@@ -89,6 +105,18 @@ def now(ws: Workspace, user: int, item: int) -> Requests:
     return request(user, len(own), day, torch.from_numpy(history), torch.tensor([item]))
 
 
+def _factorised(ws: Workspace, asked: Requests) -> Tensor:
+    """The query of one request, (2E,): made of item vectors alone."""
+    return keys(text_vectors(ws, remedy(ws, "cot embed"))["items"], asked.history_BL, asked.item_B)[0]
+
+
+def _as_row(asked: Requests) -> pa.Table:
+    """One request as a row of training would state it; its label is not known, and nobody asks for it."""
+    columns = {"user": asked.user_B, "item": asked.item_B, "position": asked.position_B, "day": asked.day_B}
+    plain = {name: values_1.numpy() for name, values_1 in columns.items()}
+    return pa.table({"row": [-1], "label": [0], **plain, "history": asked.history_BL.tolist()})
+
+
 def _row(table: pa.Table, kind: str, raw_id: str) -> int:
     at = pc.index(table["raw_id"], raw_id).as_py()
     if at < 0:
@@ -97,10 +125,10 @@ def _row(table: pa.Table, kind: str, raw_id: str) -> int:
     return table[kind][at].as_py()
 
 
-def _evidence(row: dict[str, Any], similarity: float, users: pa.Table, items: pa.Table) -> dict[str, Any]:
+def _evidence(number: int, row: dict[str, Any], similarity: float, users: pa.Table, items: pa.Table) -> dict[str, Any]:
     who = pc.index(users["user"], row["user"]).as_py()
     return {
-        "example": row["id"],
+        "example": number,
         "similarity": round(similarity, 4),
         "label": "liked" if row["label"] else "not taken",
         "user": users["raw_id"][who].as_py() if who >= 0 else _GONE,

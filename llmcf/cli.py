@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core import processor, settings
 from core.errors import LlmcfError, UsageError
-from llmcf.verbs import data, language, releases, reports, serving, stages, texts, workspaces
+from llmcf.verbs import data, indexes, language, releases, reports, serving, stages, texts, workspaces
 from llmcf.verbs.groups import group
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -29,6 +29,7 @@ for name, verbs in {
     "backfill": reports.backfill,
     "report": reports.report,
     "release": releases.release,
+    "index": indexes.index,
     "dag": serving.dag,
     "workspace": workspaces.workspaces,
 }.items():

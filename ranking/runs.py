@@ -12,7 +12,7 @@ from ranking.recipes import from_json
 FOLDER = "ranking"
 _OWN = ("averaging", "bags", "batch", "big_tables", "configs", "distributed", "embeddings", "inputs", "layers", "loop")
 _READ = ("matching", "ranker", "registry", "rows", "text_match", "weights")
-_SHARED = ("averaging", "config", "device", "dropout", "examples", "group", "resume", "seeding", "update")
+_SHARED = ("averaging", "config", "device", "dropout", "examples", "filters", "group", "resume", "seeding", "update")
 SOURCES = [
     *(f"ranking/{name}.py" for name in (*_OWN, *_READ)),
     "ranking/models",

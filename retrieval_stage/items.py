@@ -1,9 +1,9 @@
-"""The item index: item vectors in Milvus, and an exact in-process replica of them for serving.
+"""The item index: item vectors in Milvus with what searches filter by, and an exact replica of them for serving.
 
 Milvus Lite is far too slow for an online budget, so a release's vectors are read out of the collection once and
 searched by a matrix product. Milvus itself gives the same answer (tests prove it).
 
-Suffixes: V items of the index, B users, W width, k results.
+Suffixes: V items of the index, B users, W width, C categories an item, k results.
 """
 
 from collections.abc import Sequence
@@ -12,55 +12,132 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.contracts import PAD
+from core.contracts import CATEGORIES, PAD
+from core.data import tables
 from core.settings import Workspace
 from ict import milvus
+from ict.exact import Exact
+from ict.filters import Filter
+from ict.milvus import indexes
+from ict.milvus.indexes import IndexConfig
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 KIND = "items"
+NEVER = np.iinfo(np.int64).max  # the first day of an item that nobody has taken
 _VECTOR = "vector"
+_FILTERED = ("categories", "first_day")
+_K = 10  # of recall@k
+_DENIED, _ALLOWED = 100, 1000  # at most so many items in the filters that a version is tried with
 
 
-def publish(ws: Workspace, item_ids: np.ndarray, item_vectors: np.ndarray) -> str:
-    """Publish a new version of the item collection and return its name; readers switch to it at once."""
-    records = milvus.Records(ids=item_ids, vectors={_VECTOR: np.ascontiguousarray(item_vectors, dtype=np.float32)})
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What searches filter by: categories, padded with PAD, and the first day an item was taken, NEVER for none."""
+
+    categories_VC: np.ndarray
+    first_day_V: np.ndarray
+
+    @classmethod
+    def of(cls, ws: Workspace, ids_V: np.ndarray) -> "Facts":
+        """Of those items of the workspace."""
+        items, taken = tables.items(ws), tables.interactions(ws)
+        last = int(items["item"].to_numpy().max())
+        first_day = np.full(last + 1, NEVER)
+        np.minimum.at(first_day, taken["item"].to_numpy(), taken["day"].to_numpy().astype(np.int64))
+        lists = dict(zip(items["item"].to_pylist(), items["category_ids"].to_pylist(), strict=True))
+        padded = [(*lists[item][:CATEGORIES], *[PAD] * (CATEGORIES - len(lists[item]))) for item in ids_V.tolist()]
+        return cls(np.array(padded, dtype=np.int64).reshape(-1, CATEGORIES), first_day[ids_V])
+
+
+def publish(
+    ws: Workspace,
+    item_ids: np.ndarray,
+    item_vectors: np.ndarray,
+    facts: Facts | None = None,
+    *,
+    kind: str = indexes.AUTO,
+) -> str:
+    """Publish a new version of the item collection and return its name; readers switch to it at once.
+
+    Args:
+        item_ids: ascending, (V,); `item_vectors` (V, W).
+        facts: without them the collection knows no filter but of ids.
+        kind: type of index, or "auto", which goes by the number of items.
+
+    Raises:
+        UsageError: for an unknown type of index, or no items.
+        LlmcfError: if Milvus is held, unreachable or answers wrongly; the live version stays.
+    """
+    made = records(item_ids, item_vectors, facts, index=IndexConfig.named(kind, len(item_ids)))
     with milvus.connect(ws) as client:
-        return milvus.publish(client, ws, KIND, records)
+        return milvus.publish(client, ws, KIND, made)
+
+
+def records(
+    item_ids: np.ndarray, item_vectors: np.ndarray, facts: Facts | None = None, *, index: IndexConfig | None = None
+) -> milvus.Records:
+    """The collection's columns; the arguments as of `publish`."""
+    scalars = {} if facts is None else {"categories": facts.categories_VC, "first_day": facts.first_day_V}
+    return milvus.Records(
+        ids=item_ids,
+        vectors={_VECTOR: np.ascontiguousarray(item_vectors, dtype=np.float32)},
+        scalars=scalars,
+        index=index or IndexConfig(),
+        checks=_checks(item_ids, facts),
+        k=_K,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ItemReplica:
-    """A collection's ids, ascending, and vectors, (V, W). Holds no connection."""
+    """A collection in memory: ids, ascending, vectors, (V, W), and what filters ask for. Holds no connection."""
 
     collection: str
-    ids_V: np.ndarray
-    vectors_VW: np.ndarray
+    exact: Exact
 
     @classmethod
     def read(cls, client: "MilvusClient", collection: str) -> "ItemReplica":
-        """Read a collection through an open connection."""
-        client.load_collection(collection)
-        rows = milvus.read(client, collection, [_VECTOR])
-        return cls(collection, rows["id"].astype(np.int64), rows[_VECTOR].astype(np.float32))
+        """Read a collection through an open connection; older ones hold vectors alone."""
+        stored = milvus.Collection.open(client, collection, "llmcf export")
+        filtered = [name for name in _FILTERED if name in stored.widths]
+        rows = stored.read([_VECTOR, *filtered])
+        return cls(collection, Exact(rows["id"], rows[_VECTOR], {name: rows[name] for name in filtered}))
 
     def __contains__(self, item: int) -> bool:
-        return bool(np.isin(item, self.ids_V, assume_unique=True))
+        return bool(np.isin(item, self.exact.ids_N, assume_unique=True))
 
     def search(
-        self, vector_BW: np.ndarray, k: int, exclude: Sequence[Sequence[int]] | None = None
+        self, vector_BW: np.ndarray, k: int, filters: Sequence[Filter] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of each user by inner product: ids and scores, (B, k), best first, ties by lower id.
 
-        `exclude` lists, for each user, item ids that must not come up. Where fewer than k items are left, the rest is
-        PAD with a score of -inf.
+        Args:
+            filters: for each user what may come up. Where fewer than k items are left, the rest is PAD with a score of
+                -inf.
+
+        Raises:
+            UsageError: if the collection lacks what a filter asks for.
         """
-        score_BV = vector_BW @ self.vectors_VW.T
-        for score_V, unwanted in zip(score_BV, exclude or (), strict=exclude is not None):
-            score_V[np.isin(self.ids_V, np.asarray(unwanted, dtype=np.int64))] = -np.inf
-        best_BV = np.argsort(-score_BV, axis=1, kind="stable")[:, :k]
-        short = max(0, k - best_BV.shape[1])
-        score_Bk = np.pad(np.take_along_axis(score_BV, best_BV, axis=1), ((0, 0), (0, short)), constant_values=-np.inf)
-        ids_Bk = np.pad(self.ids_V[best_BV], ((0, 0), (0, short)), constant_values=PAD)
-        return np.where(np.isneginf(score_Bk), PAD, ids_Bk), score_Bk
+        return self.exact.search(vector_BW, k, filters)
+
+
+def _checks(item_ids: np.ndarray, facts: Facts | None) -> dict[str, list[Filter]]:
+    """The filters of requests, on items that are the same each time."""
+    drawn = np.random.default_rng(0).permutation(item_ids)
+    found = {
+        "no filter": [Filter()],
+        "seen items": [Filter(deny=drawn[: min(_DENIED, len(drawn) // 2)])],
+        "an allow list": [Filter(allow=drawn[: min(_ALLOWED, max(1, len(drawn) // 2))])],
+    }
+    if facts is not None:
+        common = np.unique(facts.categories_VC[facts.categories_VC != PAD], return_counts=True)
+        days = facts.first_day_V[facts.first_day_V != NEVER]
+        if len(common[0]):
+            by_count = common[0][np.argsort(-common[1], kind="stable")]
+            some = (by_count[0], by_count[len(by_count) // 2])  # a common one, and one of the middle
+            found["categories"] = [Filter(categories=np.array([category])) for category in some]
+        if len(days):
+            found["on sale"] = [Filter(on_sale=int(day)) for day in np.quantile(days, (0.1, 0.5)).astype(int) + 1]
+    return found

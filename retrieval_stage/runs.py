@@ -13,7 +13,7 @@ from retrieval_stage.recipes import from_json
 FOLDER = "retrieval"
 _READ = ("configs", "embeddings", "evaluation", "inputs", "item_side", "registry", "sequences", "user_tower")
 _DONE = ("account", "blend", "controls", "loop", "losses", "objective", "takings", "weights")
-_SHARED = ("averaging", "config", "device", "dropout", "examples", "group", "resume", "seeding", "update")
+_SHARED = ("averaging", "config", "device", "dropout", "examples", "filters", "group", "resume", "seeding", "update")
 SOURCES = [
     *(f"retrieval_stage/{name}.py" for name in (*_READ, *_DONE)),
     "retrieval_stage/models",

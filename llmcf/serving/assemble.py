@@ -189,8 +189,8 @@ def texts_of(ws: Workspace, stages: Mapping[str, Stage]) -> dict[str, tuple[Path
 def _publish_items(ws: Workspace, made: Mapping[str, tuple[Stage, Made]]) -> str:
     from retrieval_stage import items
 
-    (found,) = [one.items for _, one in made.values() if one.items is not None]
-    return items.publish(ws, *found)
+    ((ids, vectors),) = [one.items for _, one in made.values() if one.items is not None]
+    return items.publish(ws, ids, vectors, items.Facts.of(ws, ids))
 
 
 def _keep_item_vectors(ws: Workspace, folder: Path) -> str:

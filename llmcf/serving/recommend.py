@@ -16,7 +16,7 @@ def recommend(release: Release, *, users: Sequence[str], k: int = 10) -> Result:
     """Recommend `k` items to each of `users` (raw ids), through the server that runs or one started for this call.
 
     Raises:
-        UsageError: if `k` is not between 1 and the number of candidates, or no user is named.
+        UsageError: if `k` is not between 1 and the number of candidates, or of items, or no user is named.
         LlmcfError: if a part of the release is missing, naming the verb.
     """
     if not 1 <= k <= CANDIDATES:
@@ -25,6 +25,8 @@ def recommend(release: Release, *, users: Sequence[str], k: int = 10) -> Result:
         raise UsageError("no user is named; give --user at least once")
     start = time.monotonic()
     recommender = Recommender.load(release)
+    if k > (count := len(recommender.items.exact.ids_N)):
+        raise UsageError(f"k {k} is above the {count} items that release {release.number} can recommend")
     with serve.connect(release) as server, Client(server, release.stages) as client:
         given = [recommender.recommend(client, user, k) for user in users]
     return Result(

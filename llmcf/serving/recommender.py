@@ -18,6 +18,7 @@ import numpy as np
 
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
 from core.progress import say
+from ict.filters import Filter
 from llmcf.feature_store import registry
 from llmcf.feature_store.ledger import taken_of
 from llmcf.serving import held
@@ -29,7 +30,7 @@ from llmcf.serving.triton_client import Client
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-    from ict.index import ServingReplica, Shown
+    from ict.replica import ServingReplica, Shown
     from retrieval_stage.items import ItemReplica
 
 CANDIDATES = 100
@@ -153,8 +154,8 @@ class Recommender:
         with watch.stage("user vector"):
             vector_1W = client.infer("user_vector", {**_person_rows(person, 1), **_example_rows(shown, 1)})["vector"]
         with watch.stage("item search"):
-            exclude = np.union1d(self.taken(person.row), person.history_L).tolist()
-            ids_1C, _ = self.items.search(vector_1W, CANDIDATES, [exclude])
+            seen = Filter(deny=np.union1d(self.taken(person.row), person.history_L))
+            ids_1C, _ = self.items.search(vector_1W, CANDIDATES, [seen])
         return np.asarray(ids_1C[0])[np.asarray(ids_1C[0]) != PAD]
 
     def _rank(
@@ -250,8 +251,8 @@ def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | 
 def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":
     from safetensors.torch import load_file
 
-    from ict.index import ServingReplica
     from ict.neighbours import NeighbourConfig
+    from ict.replica import ServingReplica
 
     vectors_VE = load_file(release.folder / release.item_vectors)[ITEM_VECTORS]
     ranker, tower = (release.stages[model] for model in ("ranker", "user_vector"))

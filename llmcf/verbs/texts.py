@@ -1,10 +1,12 @@
 """`llmcf cot` and `kar`: what the language model writes, offline."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from core.contracts import COT_CONTROLS
+from core.errors import UsageError, check_choice
 from llm.cot.recipes import COMMENTS, SELECTIONS, STYLES, GenerateConfig
 from llm.defaults import ENCODER
 from llm.engines import NAMES
@@ -46,6 +48,19 @@ Attempts = Annotated[int, typer.Option(help="How often a faulty text is asked fo
 MaxRows = Annotated[int | None, typer.Option(help="Budget: begin at most so many texts in this run.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Budget: begin none after so many tokens.")]
 Minutes = Annotated[float | None, typer.Option(help="Budget: begin none after so many minutes.")]
+Whole = Annotated[
+    bool, typer.Option("--whole", help="In their place the examples' whole texts, for `cot search --queries text`.")
+]
+IndexType = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        help="FLAT | IVF_FLAT | HNSW, or auto: FLAT, IVF_FLAT from 100,000 examples on; if not given, as last time.",
+    ),
+]
+Queries = Annotated[
+    str, typer.Option(help="factorised, out of item vectors as requests ask, or text, which needs the encoder.")
+]
 Encoder = Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")]
 Users = Annotated[int, typer.Option(help="Users that get a text; 0 is all with enough interactions.", min=0)]
 Items = Annotated[int, typer.Option(help="Items that get a text; 0 is all.", min=0)]
@@ -150,15 +165,23 @@ def cot_embed(
     encoder: Encoder = ENCODER,
     items_only: Annotated[bool, typer.Option("--items-only", help="Items alone: before representative rows.")] = False,
     cot_set: opt.CotSet = "",
+    whole: Whole = False,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
     """Embed item texts and chains of thought; what was ever embedded is not embedded again."""
     from llm.cot import embed
+    from llm.cot import whole as whole_texts
 
     place = workspace(dataset, order, as_of)
+    if whole and (items_only or cot_set or dry_run):
+        raise UsageError("--whole is of the main set's examples alone; leave --items-only, --set and --dry-run out")
     run(
-        lambda: embed.embed(place, encoder=encoder, items_only=items_only, cot_set=cot_set),
+        lambda: (
+            whole_texts.embed_whole(place, encoder=encoder)
+            if whole
+            else embed.embed(place, encoder=encoder, items_only=items_only, cot_set=cot_set)
+        ),
         as_json=as_json,
         estimate=(lambda: embed.estimate_embed(place)) if dry_run else None,
     )
@@ -169,13 +192,14 @@ def cot_index(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
+    index_type: IndexType = None,
     as_json: opt.Json = False,
 ) -> None:
     """Push the examples into a new Milvus collection, verify it and flip the alias."""
     from ict import index
 
     place = workspace(dataset, order, as_of)
-    run(lambda: index.index(place), as_json=as_json)
+    run(lambda: index.index(place, kind=index_type), as_json=as_json)
 
 
 @cot.command("search")
@@ -187,14 +211,19 @@ def cot_search(
     as_of: opt.AsOf = opt.AS_OF,
     recipe: opt.Recipe = opt.RECIPE,
     seed: opt.Seed = opt.SEED,
+    queries: Queries = "factorised",
     as_json: opt.Json = False,
 ) -> None:
     """Show the in-context examples that a request for this user and item would see."""
     from ict import search
+    from ict.index import QUERIES
+    from llm.cot import whole
 
     check_names(recipe=recipe)
+    check_choice("kind of query", queries, QUERIES)
     place = workspace(dataset, order, as_of)
-    run(lambda: search.search(place, user=user, item=item, recipe=recipe, seed=seed), as_json=as_json)
+    encode = partial(whole.queries, place) if queries == "text" else None
+    run(lambda: search.search(place, user=user, item=item, recipe=recipe, seed=seed, encode=encode), as_json=as_json)
 
 
 @kar.command("generate")

@@ -1,15 +1,23 @@
 """Milvus, the exact search of training and the serving replica show the same examples for the same request."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from pymilvus import DataType
 
+from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import Requests, keys
-from ict.index import KIND, ServingReplica, records, search_milvus
+from ict.filters import Filter
+from ict.index import KIND, records, search_milvus
+from ict.milvus.records import DIGEST, rows
 from ict.neighbours import STAGES, ExactSearch, NeighbourConfig
+from ict.replica import ServingReplica
+from retrieval_stage.items import ItemReplica
 from tests import in_memory
 
 ROWS = in_memory.training_rows()
@@ -26,12 +34,12 @@ def test_same_examples(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     exact = ExactSearch(EXAMPLES.candidates(), EXAMPLES.item_vectors_VE, config)
     with milvus.connect(ws) as client:
         milvus.publish(client, ws, KIND, records(EXAMPLES, [f"text {m}" for m in range(1, EXAMPLES.count + 1)]))
-        name = milvus.load(client, ws, KIND, "llmcf cot index")
+        collection = milvus.open_live(client, ws, KIND, "llmcf cot index")
         for row in SOME:
             request = REQUESTS.slice(row, row + 1)
             key_X = keys(EXAMPLES.item_vectors_VE, request.history_BL, request.item_B)[0]
-            found = search_milvus(client, name, key_X, request, config)
-            assert_same(found, exact(request), exact.scores(request)[0])
+            found = search_milvus(collection, key_X, request, config)
+            assert_same((found.numbers_1K, found.similarity_1K), exact(request), exact.scores(request)[0])
 
 
 def test_the_replica_read_back_from_milvus_shows_what_training_saw(
@@ -61,7 +69,57 @@ def test_the_replica_read_back_from_milvus_shows_what_training_saw(
     evidence = replica.evidence(7)
     assert evidence["text"] == "text 7"
     assert evidence["item"] == EXAMPLES.item_M[7]
-    assert evidence["row"] == EXAMPLES.row_M[7]
+    assert evidence["position"] == EXAMPLES.position_M[7]
+
+
+def test_a_release_of_before_accounts_is_read_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its collections have numbers for keys, rows, and neither digests nor an account; it is served all the same."""
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    ws = Workspace("movielens-100k", "shuffled-ties")
+    stages = {stage: NeighbourConfig(stage=stage, recipe="strict", seed=5) for stage in STAGES}
+    made = records(EXAMPLES, [f"text {m}" for m in range(1, EXAMPLES.count + 1)])
+    old = replace(
+        made,
+        ids=np.arange(1, EXAMPLES.count + 1),
+        scalars={**made.scalars, "row": EXAMPLES.row_M[1:].numpy()},
+        index=milvus.IndexConfig(),
+    )
+    columns = {name: values for name, values in old.columns().items() if name != DIGEST}
+    items = {"id": np.array([2, 3]), "vector": np.eye(2, 4, dtype=np.float32)}
+    with milvus.connect(ws) as client:
+        for name, fields in (("old_cot", columns), ("old_items", items)):
+            schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+            index = client.prepare_index_params()
+            for field, values in fields.items():
+                if isinstance(values, list):
+                    schema.add_field(field, DataType.VARCHAR, max_length=8192)
+                elif np.ndim(values) == 2:
+                    schema.add_field(field, DataType.FLOAT_VECTOR, dim=np.shape(values)[1])
+                    index.add_index(field, index_type="FLAT", metric_type="IP")
+                else:
+                    schema.add_field(field, DataType.INT64, is_primary=field == "id")
+            client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+            for part in rows(fields, range(len(fields["id"]))):
+                client.insert(name, part)
+        replica = ServingReplica.read(client, "old_cot", EXAMPLES.item_vectors_VE, **stages)
+        stored = ItemReplica.read(client, "old_items")
+    assert torch.equal(replica.candidates.key_MX, EXAMPLES.candidates().key_MX)
+    assert replica.evidence(7)["text"] == "text 7"
+    assert stored.search(np.eye(1, 4, dtype=np.float32), 1, [Filter(deny=[3])])[0].tolist() == [[2]]
+    with pytest.raises(UsageError, match="have no categories"):
+        stored.search(np.eye(1, 4, dtype=np.float32), 1, [Filter(categories=[3])])
+
+
+def test_examples_of_another_encoder_than_the_releases_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    ws = Workspace("movielens-100k", "shuffled-ties")
+    stages = {stage: NeighbourConfig(stage=stage, recipe="strict", seed=5) for stage in STAGES}
+    with milvus.connect(ws) as client:
+        name = milvus.publish(client, ws, KIND, records(EXAMPLES, ["text"] * EXAMPLES.count))
+        with pytest.raises(LlmcfError, match="holds keys of 32 numbers, and the release's item vectors have 8"):
+            ServingReplica.read(client, name, EXAMPLES.item_vectors_VE[:, :8], **stages)
 
 
 def assert_same(

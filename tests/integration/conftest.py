@@ -1,4 +1,4 @@
-"""What the integration tests share: language models, a small world of a test's own, a Redis server."""
+"""What the integration tests share: language models, a small world of a test's own, servers of Redis and Milvus."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from core.errors import LlmcfError
 from core.settings import Workspace
 from llm import fetch, models
 from tests import tiny_llama
+from tests.milvus_server import TOKEN, MilvusServer, run_milvus
 from tests.redis_server import RedisServer, run_redis
 
 
@@ -50,3 +51,24 @@ def redis_server() -> Iterator[RedisServer]:
         pytest.skip(str(error))
     with run_redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def milvus_server() -> Iterator[MilvusServer]:
+    """A Milvus server of the session's own, with a password."""
+    try:
+        environments.python("milvus")
+    except LlmcfError as error:
+        pytest.skip(str(error))
+    with run_milvus() as server:
+        yield server
+
+
+@pytest.fixture(params=["lite", "server"])
+def each_milvus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Once on the Milvus Lite of the test's home, once on a server."""
+    if request.param == "server":
+        server: MilvusServer = request.getfixturevalue("milvus_server")
+        monkeypatch.setenv("LLMCF_MILVUS_URI", server.uri)
+        monkeypatch.setenv("LLMCF_MILVUS_TOKEN", TOKEN)
+    return request.param

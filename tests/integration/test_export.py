@@ -189,7 +189,7 @@ def test_lost_item_vectors_are_published_anew(ws: Workspace, first: Result) -> N
     assert again.details["release"] > first.details["release"]
     with milvus.connect(ws) as client:
         published = ItemReplica.read(client, releases.require(ws.dataset).collections["items"])
-    np.testing.assert_array_equal(published.vectors_VW, vectors.vectors_VW)
+    np.testing.assert_array_equal(published.exact.vectors_NX, vectors.exact.vectors_NX)
 
 
 def test_a_release_of_lost_examples_is_none(ws: Workspace, first: Result, monkeypatch: pytest.MonkeyPatch) -> None:

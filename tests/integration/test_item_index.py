@@ -8,6 +8,7 @@ import pytest
 from core.contracts import FIRST_ID, PAD
 from core.settings import Workspace
 from ict import milvus
+from ict.filters import Filter
 from retrieval_stage import items
 
 pytestmark = pytest.mark.integration
@@ -32,7 +33,8 @@ def published(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def read(ws: Workspace, collection: str = "") -> items.ItemReplica:
     """A collection, or the live one."""
     with milvus.connect(ws) as client:
-        return items.ItemReplica.read(client, collection or milvus.load(client, ws, items.KIND, "llmcf export"))
+        name = collection or milvus.open_live(client, ws, items.KIND, "llmcf export").name
+        return items.ItemReplica.read(client, name)
 
 
 def test_replica_equals_milvus(published: Workspace) -> None:
@@ -40,8 +42,8 @@ def test_replica_equals_milvus(published: Workspace) -> None:
     users = generator.normal(size=(8, WIDTH)).astype(np.float32)
     exclude = [generator.choice(IDS, count, replace=False).tolist() for count in (0, 1, 5, 50, 100, 200, 280, 295)]
     with milvus.connect(published) as client:
-        replica = items.ItemReplica.read(client, milvus.load(client, published, items.KIND, "llmcf export"))
-        ids, scores = replica.search(users, 10, exclude)
+        replica = items.ItemReplica.read(client, milvus.open_live(client, published, items.KIND, "llmcf export").name)
+        ids, scores = replica.search(users, 10, [Filter(deny=unwanted) for unwanted in exclude])
         for number, unwanted in enumerate(exclude):
             assert not set(ids[number].tolist()) & set(unwanted)
             rule = f"id not in {unwanted}" if unwanted else ""
@@ -53,7 +55,7 @@ def test_replica_equals_milvus(published: Workspace) -> None:
 
 def test_fewer_items_than_asked_for_are_filled_up_with_padding(published: Workspace) -> None:
     replica = read(published)
-    ids, scores = replica.search(VECTORS[:1], 10, [IDS[3:].tolist()])
+    ids, scores = replica.search(VECTORS[:1], 10, [Filter(deny=IDS[3:])])
     assert sorted(ids[0, :3].tolist()) == IDS[:3].tolist()
     assert ids[0, 3:].tolist() == [PAD] * 7
     assert np.isneginf(scores[0, 3:]).all()
@@ -66,4 +68,4 @@ def test_a_release_can_hold_on_to_the_version_before(published: Workspace) -> No
     first = read(published)
     second = items.publish(published, IDS[:5], VECTORS[:5])
     assert read(published).collection == second
-    np.testing.assert_array_equal(read(published, first.collection).ids_V, IDS)
+    np.testing.assert_array_equal(read(published, first.collection).exact.ids_N, IDS)

@@ -4,13 +4,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from core.errors import LlmcfError
+from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
-from ict import milvus, milvus_lite
+from ict import milvus
+from ict.filters import Filter
+from ict.milvus import connection, lite
 
 pytestmark = pytest.mark.integration
 
@@ -29,62 +32,157 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return Workspace("movielens-100k", "shuffled-ties")
 
 
-def some_records(count: int, seed: int = 0) -> milvus.Records:
-    vectors = np.random.default_rng(seed).normal(size=(count, 8)).astype(np.float32)
+@pytest.fixture
+def each(each_milvus: str, ws: Workspace) -> Workspace:
+    """The workspace on Milvus Lite and on a Milvus server."""
+    return ws
+
+
+def some_records(count: int, seed: int = 0, width: int = 8, **more: Any) -> milvus.Records:
+    vectors = np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
     return milvus.Records(
         ids=np.arange(1, count + 1),
         vectors={"vector": vectors},
         scalars={"day": np.arange(count), "text": ["é" * 6000] * count},
+        **more,
     )
 
 
-def test_versions_alias_and_reading_back(ws: Workspace) -> None:
-    with milvus.connect(ws) as client:
-        assert milvus.live_version(client, ws, "items") is None
-        names = [milvus.publish(client, ws, "items", some_records(count)) for count in (5, 6, 2300)]
+def test_versions_alias_and_reading_back(each: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
+    with milvus.connect(each) as client:
+        assert milvus.live_version(client, each, "items") is None
+        names = [milvus.publish(client, each, "items", some_records(count)) for count in (5, 6, 2300)]
         assert [milvus.number(name) for name in names] == [1, 2, 3]
-        assert milvus.versions(client, ws, "items") == names, "whoever reads an old one goes on"
-        assert milvus.drop_versions(client, ws, "items", keep={names[0]}) == [names[1]]
-        assert milvus.versions(client, ws, "items") == [names[0], names[2]], "what is kept, and the live one"
-    with milvus.connect(ws) as client:  # reopened: nothing is loaded
-        name = milvus.load(client, ws, "items", "llmcf export")
-        assert name == names[-1]
-        columns = milvus.read(client, name, ["day", "text", "vector"])
+        assert milvus.versions(client, each, "items") == names, "whoever reads an old one goes on"
+        assert milvus.drop_versions(client, each, "items", keep=[]) == names[:1]
+        assert milvus.versions(client, each, "items") == names[1:], "the live one and the way back"
+    with milvus.connect(each) as client:  # reopened: nothing is loaded
+        live = milvus.open_live(client, each, "items", "llmcf export")
+        assert (live.name, live.count) == (names[-1], 2300)
+        columns = live.read(["day", "text", "vector"])
     assert columns["id"].tolist() == list(range(1, 2301))
     assert columns["day"].tolist() == list(range(2300))
     assert set(columns["text"].tolist()) == {"é" * 4096}, "a text too long is cut between characters"
     np.testing.assert_allclose(columns["vector"], some_records(2300).vectors["vector"], rtol=1e-6)
+    assert "Traceback" not in capfd.readouterr().err, "to look for an alias that is not there is no error"
 
 
-def test_a_failed_verification_leaves_the_old_version_live(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_account_says_what_was_verified(each: Workspace) -> None:
+    records = some_records(300, until=300, facts={"encoder": "e1"}, checks={"early": [Filter(before=100)]})
+    with milvus.connect(each) as client:
+        name = milvus.publish(client, each, "items", records)
+        account, server = milvus.account_of(client, name), str(milvus.Server.of(client))
+        (listed,) = milvus.listed(client, each, "items")
+    assert account["rows"] == 300
+    assert account["server"] == server
+    assert account["index"] == {"kind": "FLAT"}
+    assert account["recall"] == {"vector": {"early": 1.0}}
+    assert (account["encoder"], account["until"], account["k"]) == ("e1", 300, 4)
+    assert account["changes"] == {"since": None, "same": 0, "new": 300, "changed": 0, "gone": 0, "copied": False}
+    assert (listed["collection"], listed["state"], listed["version"]) == (name, "live", 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"insert": None}, "stored 0 of 5 rows"),
+        ({"until": 4}, "1 rows of .* are of day 4 or later"),
+        ({"vectors": True}, "Milvus answers wrongly"),
+    ],
+)
+def test_a_failed_verification_leaves_the_old_version_live(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], words: str
+) -> None:
     with milvus.connect(ws) as client:
         first = milvus.publish(client, ws, "items", some_records(5))
-        monkeypatch.setattr(client, "insert", lambda *_: None)
-        with pytest.raises(LlmcfError, match="stored 0 of 5 rows"):
-            milvus.publish(client, ws, "items", some_records(5, seed=1))
+        insert = client.insert
+        if "insert" in wrong:
+            monkeypatch.setattr(client, "insert", lambda *_: None)
+        if "vectors" in wrong:  # each row with its neighbour's vector
+            shifted = np.roll(some_records(5, seed=1).vectors["vector"], 1, axis=0)
+            monkeypatch.setattr(
+                client,
+                "insert",
+                lambda name, rows: insert(name, [row | {"vector": shifted[at]} for at, row in enumerate(rows)]),
+            )
+        with pytest.raises(LlmcfError, match=words):
+            milvus.publish(client, ws, "items", some_records(5, seed=1, until=wrong.get("until")))
         assert milvus.live_version(client, ws, "items") == first
-        assert milvus.versions(client, ws, "items") == [first]
+        assert milvus.names(client) == {first}, "what failed is not kept"
+
+
+def test_an_index_that_finds_too_little_does_not_go_live(ws: Workspace) -> None:
+    poor = milvus.IndexConfig(kind="IVF_FLAT", nlist=64, nprobe=1)
+    with milvus.connect(ws) as client:
+        first = milvus.publish(client, ws, "items", some_records(5))
+        with pytest.raises(LlmcfError, match=r"recall@4 of .* under no filter is 0\.\d+, below 0\.97.*nprobe"):
+            milvus.publish(client, ws, "items", some_records(3000, width=32, index=poor))
+        assert milvus.live_version(client, ws, "items") == first
+
+
+def test_nothing_is_not_published(ws: Workspace) -> None:
+    with milvus.connect(ws) as client:
+        first = milvus.publish(client, ws, "items", some_records(5))
+        with pytest.raises(UsageError, match="nothing to publish"):
+            milvus.publish(client, ws, "items", some_records(0))
+        assert milvus.live_version(client, ws, "items") == first
 
 
 def test_what_a_killed_run_left_is_cleared_away(ws: Workspace) -> None:
     with milvus.connect(ws) as client:
         first = milvus.publish(client, ws, "items", some_records(5))
-        client.create_collection(f"{milvus.alias(ws, 'items')}_v2_{'0' * 12}", dimension=4)
+        client.create_collection(f"{milvus.alias(ws, 'items')}_unverified", dimension=4)
+        assert milvus.versions(client, ws, "items") == [first], "what is not verified is no version"
         second = milvus.publish(client, ws, "items", some_records(6))
+        assert milvus.names(client) == {first, second}
+
+
+def test_the_same_rows_are_not_written_again(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with milvus.connect(ws) as client:
+        first, second = (milvus.publish(client, ws, "items", some_records(count)) for count in (5, 6))
+        monkeypatch.setattr(client, "insert", None)
+        assert milvus.publish(client, ws, "items", some_records(5)) == first
+        assert milvus.live_version(client, ws, "items") == first
         assert milvus.versions(client, ws, "items") == [first, second]
-        assert len(milvus.read(client, second, ["day"])["id"]) == 6
+
+
+def test_a_rollback_goes_to_the_version_before_and_stays(each: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    with milvus.connect(each) as client:
+        with pytest.raises(UsageError, match="nothing is published"):
+            milvus.rollback(client, each, "items")
+        first = milvus.publish(client, each, "items", some_records(5))
+        with pytest.raises(UsageError, match=r"nothing before .* kept: none"):
+            milvus.rollback(client, each, "items")
+        second = milvus.publish(client, each, "items", some_records(6))
+        assert milvus.rollback(client, each, "items") == (second, first)
+        assert milvus.open_live(client, each, "items", "llmcf export").count == 5
+        with pytest.raises(UsageError, match=r"nothing before .* kept: 2 \(--version\)"):
+            milvus.rollback(client, each, "items")
+        assert milvus.publish(client, each, "items", some_records(6)) == second
+        assert milvus.live_version(client, each, "items") == first, "the same rows were left"
+        assert "--version 2" in capsys.readouterr().err
+        third = milvus.publish(client, each, "items", some_records(7))
+        assert milvus.live_version(client, each, "items") == third
+        with pytest.raises(UsageError, match="no version 9"):
+            milvus.rollback(client, each, "items", 9)
+        assert milvus.rollback(client, each, "items", 2) == (third, second)
+        assert milvus.versions(client, each, "items") == [first, second, third]
 
 
 def test_a_name_never_means_other_rows(ws: Workspace) -> None:
     """Not in another Milvus, nor after a loss: numbers begin anew there."""
     found = []
-    for records in (some_records(5), some_records(6), some_records(5, seed=1), some_records(5)):
+    hnsw = milvus.IndexConfig(kind="HNSW")
+    for records in (some_records(5), some_records(6), some_records(5, seed=1), some_records(5, index=hnsw)):
         shutil.rmtree(ws.path("milvus.db"), ignore_errors=True)
         with milvus.connect(ws) as client:
             found.append(milvus.publish(client, ws, "items", records))
+    shutil.rmtree(ws.path("milvus.db"))
+    with milvus.connect(ws) as client:
+        again = milvus.publish(client, ws, "items", some_records(5))
     assert [milvus.number(name) for name in found] == [1, 1, 1, 1]
-    assert len(set(found)) == 3
-    assert found[3] == found[0], "the same rows are found again by who knew them"
+    assert len(set(found)) == 4
+    assert again == found[0], "the same rows are found again by who knew them"
 
 
 def test_a_lost_alias_costs_no_version(ws: Workspace) -> None:
@@ -104,21 +202,21 @@ def test_homes_that_share_a_milvus_leave_each_other_alone(
     for home in ("a", "b"):
         monkeypatch.setenv("LLMCF_HOME", str(tmp_path / home))
         with milvus.connect(ws) as client:
-            made[home] = [milvus.publish(client, ws, "items", some_records(count)) for count in (5, 6)]
+            made[home] = [milvus.publish(client, ws, "items", some_records(count)) for count in (5, 6, 7)]
             milvus.drop_versions(client, ws, "items", keep=[])
     with milvus.connect(ws) as client:
-        assert milvus.names(client) == {made["a"][1], made["b"][1]}
+        assert milvus.names(client) == {*made["a"][1:], *made["b"][1:]}
         milvus.forget(client, ws, "items", keep=[])
-        assert milvus.names(client) == {made["a"][1]}
+        assert milvus.names(client) == set(made["a"][1:])
 
 
 def test_a_missing_collection_names_the_verb(ws: Workspace) -> None:
     with milvus.connect(ws) as client, pytest.raises(LlmcfError, match=r"holds no collection .*; run `llmcf export`"):
-        milvus.load(client, ws, "items", "llmcf export")
+        milvus.open_live(client, ws, "items", "llmcf export")
 
 
 def test_a_file_held_by_another_process_is_a_clear_error(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(milvus_lite, "PATIENCE_S", 1)
+    monkeypatch.setattr(lite, "PATIENCE_S", 1)
     with milvus.connect(ws):
         pass
     command = [sys.executable, "-c", HOLDER, str(ws.path("milvus.db"))]
@@ -134,7 +232,7 @@ def test_a_file_held_by_another_process_is_a_clear_error(ws: Workspace, monkeypa
 
 def test_a_server_that_does_not_answer_is_a_clear_error(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCF_MILVUS_URI", "http://name:secret@127.0.0.1:9")
-    monkeypatch.setattr(milvus, "_TIMEOUT_S", 2)
+    monkeypatch.setattr(connection, "_TIMEOUT_S", 2)
     with pytest.raises(LlmcfError, match=r"no Milvus answers at 127\.0\.0\.1:9 ") as caught, milvus.connect(ws):
         pass
     assert "secret" not in str(caught.value)

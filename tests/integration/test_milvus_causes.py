@@ -15,7 +15,8 @@ import pytest
 
 from core.errors import LlmcfError, Missing, Unavailable, UsageError
 from core.settings import PROJECT, Workspace
-from ict import milvus, milvus_lite
+from ict import milvus
+from ict.milvus import connection, lite
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +35,7 @@ from ict import milvus
 ws = Workspace("movielens-100k", "shuffled-ties")
 with milvus.connect(ws) as client:
     time.sleep(1)
-    print(len(milvus.read(client, milvus.load(client, ws, "items", "llmcf export"), [])["id"]))
+    print(milvus.open_live(client, ws, "items", "llmcf export").count)
 """
 
 
@@ -66,8 +67,8 @@ def open_and_leave(ws: Workspace) -> None:
 def test_the_process_that_holds_it_is_named(
     ws: Workspace, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(milvus_lite, "PATIENCE_S", 1.5)
-    monkeypatch.setattr(milvus_lite, "_SAY_AFTER_S", 0.5)
+    monkeypatch.setattr(lite, "PATIENCE_S", 1.5)
+    monkeypatch.setattr(lite, "_SAY_AFTER_S", 0.5)
     start = time.monotonic()
     with pytest.raises(Unavailable, match=rf"held by process {holder.pid} .*LLMCF_MILVUS_URI"):
         open_and_leave(ws)
@@ -141,7 +142,7 @@ def test_an_absolute_path_is_a_milvus_lite(ws: Workspace, tmp_path: Path, monkey
 
 
 def test_a_server_that_takes_the_connection_and_says_nothing(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(milvus, "_TIMEOUT_S", 2)
+    monkeypatch.setattr(connection, "_TIMEOUT_S", 2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -153,10 +154,10 @@ def test_a_server_that_takes_the_connection_and_says_nothing(ws: Workspace, monk
 
 
 def test_a_server_that_goes_away_is_not_asked_for_minutes(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(milvus, "_PATIENCE_S", 2)
+    monkeypatch.setattr(connection, "_PATIENCE_S", 2)
     before: list[float] = []
-    with milvus_lite.opened(ws.path("milvus.db"), "llmcf cot index") as address:
-        server = milvus_lite.opened(ws.path("other.db"), "llmcf cot index")
+    with lite.opened(ws.path("milvus.db"), "llmcf cot index") as address:
+        server = lite.opened(ws.path("other.db"), "llmcf cot index")
         monkeypatch.setenv("LLMCF_MILVUS_URI", server.__enter__())
         with pytest.raises(Unavailable, match="no Milvus answers"), milvus.connect(ws) as client:
             assert milvus.names(client) == set()
@@ -166,6 +167,24 @@ def test_a_server_that_goes_away_is_not_asked_for_minutes(ws: Workspace, monkeyp
         assert time.monotonic() - before[0] < 20
         monkeypatch.setenv("LLMCF_MILVUS_URI", address)
         open_and_leave(ws)
+
+
+FRESH = """
+from core.settings import Workspace
+from ict import milvus
+from ict.milvus import connection
+connection._TIMEOUT_S = 1
+with milvus.connect(Workspace("movielens-100k", "shuffled-ties")) as client:
+    client.describe_alias("nobody")
+"""
+
+
+def test_a_fresh_process_logs_no_traceback_beside_what_is_raised(ws: Workspace) -> None:
+    """pymilvus makes a log of its own when it is imported, which would show every failed call."""
+    done = subprocess.run([sys.executable, "-c", FRESH], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "does not exist" in done.stderr
+    assert "[ERROR]" not in done.stderr
 
 
 class Refusing(grpc.GenericRpcHandler):

@@ -21,6 +21,7 @@ WS = Workspace("movielens-100k", "global-time", "2026-01-31")
 FILLED = {
     "seed": "7",
     "number": "7",
+    "version": "7",
     "names": "--model deepfm --seed 7",
 }  # what stands for a value in an f-string; else a word
 WORD = "word"

@@ -12,6 +12,7 @@ import ict.index
 import ict.neighbours
 import llm.cot.embed
 import llm.cot.generate
+import llm.cot.whole
 import llm.kar.embed
 import llm.kar.generate
 import llm.recgen.score
@@ -64,6 +65,7 @@ STEPS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "neighbours": (["ict.neighbours"], ict.neighbours.SOURCES),
     "cot generate": (["llm.cot.generate"], llm.cot.generate.CODE),
     "cot embed": (["llm.cot.embed"], llm.cot.embed.CODE),
+    "cot embed --whole": (["llm.cot.whole"], llm.cot.whole.CODE),
     "kar generate": (["llm.kar.generate"], llm.kar.generate.CODE),
     "kar embed": (["llm.kar.embed"], llm.kar.embed.CODE),
     "recgen train": (["llm.recgen.train"], llm.recgen.train.CODE),

@@ -18,7 +18,7 @@ from ict.examples import (
     eligible,
     history_vectors,
     keys,
-    milvus_filter,
+    rule,
 )
 from tests import in_memory
 
@@ -70,7 +70,7 @@ def test_an_unknown_recipe_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="unknown recipe 'lenient'"):
         eligible("lenient", PLANTED, request)
     with pytest.raises(UsageError, match="strict, paper, best"):
-        milvus_filter("lenient", request, 1)
+        rule("lenient", request, 1)
 
 
 def test_history_vector_is_the_normalised_mean_and_ignores_padding() -> None:

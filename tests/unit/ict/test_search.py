@@ -10,10 +10,10 @@ ROW = {"id": 1, "label": 1, "day": 0, "text": "because", "user": 3, "item": 2}
 
 
 def test_an_example_is_shown_by_its_names() -> None:
-    shown = _evidence(ROW, 0.5, USERS, ITEMS)
+    shown = _evidence(1, ROW, 0.5, USERS, ITEMS)
     assert (shown["user"], shown["title"], shown["date"]) == ("bert", "Heat", "1970-01-01")
 
 
 def test_what_this_workspace_does_not_have_gets_no_other_title() -> None:
-    shown = _evidence({**ROW, "user": 9, "item": 9}, 0.5, USERS, ITEMS)
+    shown = _evidence(1, {**ROW, "user": 9, "item": 9}, 0.5, USERS, ITEMS)
     assert shown["user"] == shown["title"] == "(not in this workspace)"

@@ -4,16 +4,24 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from core.errors import LlmcfError, Missing, Unavailable
 from core.progress import say
 
+if TYPE_CHECKING:
+    from milvus_lite import MilvusLite
+    from pymilvus import MilvusClient
+
 PATIENCE_S = 20.0  # for another process; publishing takes longer, a look takes less
 _SAY_AFTER_S = 2.0
 _HOST = "127.0.0.1"
 _LOCK, _COLLECTIONS = "LOCK", "collections"
+_OPEN: dict[str, "MilvusLite"] = {}  # what this process serves, by address
+_OWN: "WeakKeyDictionary[MilvusClient, MilvusLite]" = WeakKeyDictionary()
 
 
 @contextmanager
@@ -48,11 +56,34 @@ def opened(path: Path, remedy: str) -> Iterator[str]:
         ) from None
     except (MilvusLiteError, NotADirectoryError, FileExistsError, ValueError) as error:
         raise _foreign(path, str(error), remedy) from error
+    address = f"http://{_HOST}:{port}"
+    _OPEN[address] = database
     try:
-        yield f"http://{_HOST}:{port}"
+        yield address
     finally:
+        del _OPEN[address]
         server.stop(grace=2)
         database.close()
+
+
+def own(client: "MilvusClient", address: str) -> None:
+    """Say that `client` is connected to what this process has opened at `address`, which it may therefore copy."""
+    _OWN[client] = _OPEN[address]
+
+
+def can_copy(client: "MilvusClient") -> bool:
+    """Whether this process has opened the Milvus Lite of `client`: only then are collections copied by their files."""
+    return client in _OWN
+
+
+def copy(client: "MilvusClient", source: str, target: str) -> None:
+    """Make `target`, which must not exist, as a copy of the collection `source`, indexes included."""
+    database = _OWN[client]
+    database.create_snapshot(source, target)
+    try:
+        database.restore_snapshot(source, target, target)
+    finally:
+        database.drop_snapshot(source, target)
 
 
 def holder(path: Path) -> int | None:

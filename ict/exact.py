@@ -1,0 +1,60 @@
+"""The exact search that an index is held against, and that serving's replicas are: a masked matrix product.
+
+Suffixes: N rows, B queries, X width of a vector, k results.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.contracts import PAD
+from ict.filters import Columns, Filter
+
+NOTHING = -np.inf  # the score of "no row"
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Rows in memory: `ids_N` ascending, unit vectors or any, and the columns that filters ask for."""
+
+    ids_N: np.ndarray
+    vectors_NX: np.ndarray
+    columns: Columns
+
+    def search(
+        self, queries_BX: np.ndarray, k: int, filters: Filter | Sequence[Filter] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best rows of each query by inner product: ids and scores, (B, k), best first, ties by lower id.
+
+        Args:
+            filters: one for all queries, or one for each. Where fewer than k rows are left, the rest is PAD with a
+                score of -inf.
+
+        Raises:
+            UsageError: if the rows lack a column that a filter asks for.
+        """
+        score_BN = queries_BX @ self.vectors_NX.T
+        if isinstance(filters, Filter):
+            score_BN[:, ~self.mask(filters)] = NOTHING
+        else:
+            for score_N, rule in zip(score_BN, filters or (), strict=filters is not None):
+                score_N[~self.mask(rule)] = NOTHING
+        found = [self._best(score_N, k) for score_N in score_BN]
+        shape = len(queries_BX), k
+        ids_Bk = np.array([ids for ids, _ in found], dtype=np.int64).reshape(shape)
+        return ids_Bk, np.array([scores for _, scores in found], dtype=score_BN.dtype).reshape(shape)
+
+    def mask(self, rule: Filter) -> np.ndarray:
+        """True where `rule` lets a row through, (N,)."""
+        return rule.mask({"id": self.ids_N, **self.columns})
+
+    def _best(self, score_N: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of one query; only rows as good as the k-th best are sorted."""
+        places = np.arange(len(score_N))
+        if k < len(score_N):
+            places = np.flatnonzero(score_N >= np.partition(score_N, -k)[-k])
+        best = places[np.argsort(-score_N[places], kind="stable")][:k]
+        short = k - len(best)
+        ids_k = np.where(score_N[best] == NOTHING, PAD, self.ids_N[best])
+        return np.pad(ids_k, (0, short)), np.pad(score_N[best], (0, short), constant_values=NOTHING)
