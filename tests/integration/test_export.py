@@ -220,7 +220,7 @@ def test_every_framework_that_can_be_trained_can_be_released(ws: Workspace, fram
     assert bool(release.item_vectors) == reads_examples
 
 
-def test_a_ranker_goes_with_any_tower(ws: Workspace) -> None:
+def test_a_ranker_goes_with_any_tower(ws: Workspace, first: Result) -> None:
     write_teacher_and_texts(ws)
     ranking_trainer.train(ws, model="deepfm", framework="kd", recipe="strict", seed=1, epochs=1)
     ranker, tower = choices(framework="kd")
