@@ -1,0 +1,143 @@
+"""What each known knob gives SASRec: one change to recipe strict at a time, then one after the other on top.
+
+    .venv/bin/python -m benchmarks.retrieval_knobs [--dataset amazon-beauty --order published] [--only NAME,NAME]
+
+Each try is one run of the real loop without LLM-CF, one seed, measured by the tower alone, seen items taken out. A try
+that is in the page's JSON under the same configuration is not run again. Writes
+benchmarks/results/retrieval_knobs.{json,md}.
+"""
+
+import argparse
+import json
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from multiprocessing import get_context
+from typing import Any
+
+from benchmarks import measured
+from core import machine, storage
+from core.contracts import SEED
+from core.progress import say
+from core.settings import Workspace
+from retrieval_stage.configs import RetrievalConfig, SasRecConfig
+from retrieval_stage.recipes import resolve
+
+NAME = "retrieval_knobs"
+Knobs = dict[str, Any]
+ALONE: dict[str, Knobs] = {
+    "strict": {},
+    "no user id": {"user_id": False},
+    "batches without padding": {"trimmed": True},
+    "2,048 shared negatives": {"negatives": 2048},
+    "4,096 shared negatives": {"negatives": 4096},
+    "dropout .2 on the item table": {"table_dropout": 0.2},
+    "Xavier start": {"xavier": True},
+    "second beta .98": {"beta2": 0.98},
+    "averaged weights": {"averaging": 0.01},
+    "one block": {"backbone": SasRecConfig(layers=1)},
+    "dropout .4 in the blocks": {"backbone": SasRecConfig(dropout=0.4)},
+    "width 128": {"width": 128},
+    "width 256": {"width": 256},
+    "texts in the item space": {"item_text": True},
+    "attributes": {"item_attributes": True},
+    "temperature .5": {"temperature": 0.5},
+    "temperature 2": {"temperature": 2.0},
+    "constant rate .001, 60 epochs": {"learning_rate": 1e-3, "decay": False, "epochs": 60, "patience": 15},
+}
+
+
+def run(dataset: str, order: str, knobs: Knobs) -> dict[str, Any]:
+    """One try: its best epoch's validation figures and the test's, by the tower alone."""
+    import torch
+
+    from core.processor import flush_denormals
+    from ict.seeding import seed_everything
+    from retrieval_stage import evaluation
+    from retrieval_stage.inputs import load
+    from retrieval_stage.loop import fit
+    from retrieval_stage.user_tower import build
+
+    torch.set_num_threads(1)
+    flush_denormals(torch.set_flush_denormal)
+    config = configured(knobs)
+    start = time.monotonic()
+    seed_everything(config.seed)
+    data = load(Workspace(dataset=dataset, order=order), config)
+    tower = build(config, data)
+    epochs = fit(tower, data.sequences, data.shown)
+    tower.eval()
+    score = evaluation.by_tower(tower, data.sequences, data.shown)
+    best = max(epochs, key=lambda entry: entry["valid"]["hit@10"])
+    return {
+        "config": _plain(asdict(config)),
+        "epochs": len(epochs),
+        "best_epoch": best["epoch"],
+        "valid": best["valid"],
+        "test": evaluation.metrics_of(score, data.sequences, data.sequences.of_split("test")),
+        "seconds": round(time.monotonic() - start, 1),
+        "machine": machine.sentence(),
+    }
+
+
+def configured(knobs: Knobs) -> RetrievalConfig:
+    return replace(resolve(model="sasrec", framework="none", recipe="strict", seed=SEED), **knobs)
+
+
+def page(tries: dict[str, dict[str, Any]], about: str) -> str:
+    """The table, the first try's figures beside each."""
+    base = tries["strict"]["test"]["masked"]
+    lines = [
+        "# SASRec, knob by knob",
+        "",
+        f"{about}. Each row is recipe strict with what it names, the tower alone, seen items taken out.",
+        "",
+        "| change | test HIT@10 | NDCG@10 | HIT@10 against strict | validation HIT@10 | best epoch | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in tries.items():
+        test = found["test"]["masked"]
+        gain = test["hit@10"] - base["hit@10"]
+        lines.append(
+            f"| {name} | {test['hit@10']:.4f} | {test['ndcg@10']:.4f} | {gain:+.4f} | {found['valid']['hit@10']:.4f} "
+            f"| {found['best_epoch']} of {found['epochs']} | {found['seconds']:.0f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(config))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="amazon-beauty")
+    parser.add_argument("--order", default="published")
+    parser.add_argument("--only", default="", help="names of tries, comma-separated; all if not given")
+    parser.add_argument("--workers", type=int, default=2)
+    chosen = parser.parse_args()
+    wanted = {name: knobs for name, knobs in TRIES.items() if not chosen.only or name in chosen.only.split(",")}
+    path = measured.RESULTS / f"{NAME}.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))["tries"] if path.exists() else {}
+    due = {
+        name: knobs
+        for name, knobs in wanted.items()
+        if name not in kept or kept[name]["config"] != _plain(asdict(configured(knobs)))
+    }
+    with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
+        runs = {pool.submit(run, chosen.dataset, chosen.order, knobs): name for name, knobs in due.items()}
+        for done in as_completed(runs):
+            kept[runs[done]] = done.result()
+            say(f"{runs[done]}: {kept[runs[done]]['test']['masked']}")
+            ordered = {name: kept[name] for name in TRIES if name in kept}
+            storage.write_json(path, {"dataset": chosen.dataset, "order": chosen.order, "tries": ordered})
+    ordered = {name: kept[name] for name in TRIES if name in kept}
+    about = f"{chosen.dataset}, {chosen.order}, seed {SEED}, {measured.sentence()}"
+    measured.write(NAME, {"dataset": chosen.dataset, "order": chosen.order, "tries": ordered}, page(ordered, about))
+
+
+TOGETHER: dict[str, Knobs] = {}
+TRIES = ALONE | TOGETHER
+
+if __name__ == "__main__":
+    main()
