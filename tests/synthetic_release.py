@@ -4,7 +4,6 @@ Each graph reads every input: embeddings of user, item and history, the mean of 
 wide as the ranking stage's (200-80).
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from safetensors.numpy import save_file
 from core import storage
 from core.contracts import ANY, TRITON_MODELS, WIDTH, Tensor
 from core.homes import home_id
-from core.settings import PROJECT, Workspace
+from core.settings import Workspace
 from llmcf.serving import assemble, catalogue, manifest, releases, triton_config
 from llmcf.serving.manifest import Release, Stage
 
@@ -81,7 +80,7 @@ def _stage(models: Path, model: str, number: int, seed: int, bias: float) -> Sta
     place = models / model / str(number)
     place.mkdir(parents=True)
     onnx.save(_Builder(seed).model(inputs, outputs[0], bias), place / "model.onnx")
-    shutil.copyfile(PROJECT / "triton_models" / "onnx_model.py", place / "model.py")
+    assemble.put_code(place)
     stage = Stage(
         framework="llm-cf",
         backbone="synthetic",

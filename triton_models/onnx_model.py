@@ -1,7 +1,7 @@
 """Triton Python-backend model: ONNX Runtime over the `model.onnx` that lies beside this file.
 
 `llmcf export` copies this file as `model.py` into every version folder. All requests of a dynamic batch become one
-ONNX Runtime call. An input that config.pbtxt calls optional may be missing: its rows are then zero.
+ONNX Runtime call. Of what the graph reads, OPTIONAL may be missing: its rows are then zero.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 
 Feed = dict[str, np.ndarray]
+OPTIONAL = frozenset({"brand", "categories", "text"})  # known of candidates that came after the release
 _DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
 
 
@@ -44,6 +45,8 @@ class TritonPythonModel:
     def _read(self, request: object) -> Feed:
         found = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self.inputs}
         feed = {name: tensor.as_numpy() for name, tensor in found.items() if tensor is not None}
+        if lacking := [name for name in self.inputs if name not in feed and name not in OPTIONAL]:
+            raise ValueError(f"input {', '.join(map(repr, lacking))} is missing: this version reads it")
         rows = len(next(iter(feed.values())))
         for name in self.inputs:
             if name not in feed:

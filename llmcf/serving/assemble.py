@@ -131,7 +131,7 @@ def _graph(plan: Plan, model: str, number: int, folder: Path) -> tuple[Stage, Ma
     place = folder / manifest.MODELS / model / str(number)
     place.mkdir(parents=True)
     made = plan.write[model](place, folder / manifest.TRAINED / f"{model}.safetensors")
-    shutil.copyfile(_MODEL_CODE, place / "model.py")
+    put_code(place)
     inputs, outputs = declared(place / "model.onnx", model)
     stage = Stage(
         framework=choice.framework,
@@ -143,11 +143,21 @@ def _graph(plan: Plan, model: str, number: int, folder: Path) -> tuple[Stage, Ma
         outputs=outputs,
         run=made.run,
         metrics=made.metrics,
-        sha256={path.name: storage.sha256(path) for path in sorted(place.iterdir())},
+        sha256={path.name: storage.sha256(path) for path in sorted(place.iterdir()) if path.suffix},
     )
     config = triton_config.render_stage(model, stage)
     (place.parent / "config.pbtxt").write_text(config, encoding="utf-8")
     return stage, made
+
+
+def put_code(place: Path) -> None:
+    """The Python backend's model into a version's folder.
+
+    Python would write compiled code beside it, and a server that polls the folder would take that for a new model: a
+    file of that name stops it.
+    """
+    shutil.copyfile(_MODEL_CODE, place / "model.py")
+    (place / "__pycache__").touch()
 
 
 def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Stage, Made]]) -> Release:

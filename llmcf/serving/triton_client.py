@@ -67,11 +67,11 @@ class Client:
             answer = self._connection.infer(model, request, model_version=str(stage.version))
         return {tensor.name: _without_unit(tensor, answer.as_numpy(tensor.name)) for tensor in stage.outputs}
 
-    def loaded(self) -> dict[str, int]:
-        """The version of each model that the server serves."""
+    def loaded(self) -> set[tuple[str, int]]:
+        """The models that the server serves, each with a version."""
         with self._asked("to list its models"):
             index = self._connection.get_model_repository_index()
-        return {entry["name"]: int(entry["version"]) for entry in index if entry.get("state") == "READY"}
+        return {(entry["name"], int(entry["version"])) for entry in index if entry.get("state") == "READY"}
 
     def server_version(self) -> str:
         """Also the quickest call there is: no model takes part in it."""
@@ -137,10 +137,10 @@ class Canary:
             LlmcfError: if the server has other versions, or an answer is missing, has the wrong shape, is not finite
                 or differs.
         """
-        wanted = {name: stage.version for name, stage in self._stages.items()}
+        wanted = {(name, stage.version) for name, stage in self._stages.items()}
         with Client(server, self._stages) as client:
             loaded = client.loaded()
-            if loaded != wanted:
+            if not wanted <= loaded:
                 raise LlmcfError(
                     f"the server at {server.address} serves {_listed(loaded)}, and the release is {_listed(wanted)}; "
                     f"see {server.log}"
@@ -187,8 +187,8 @@ def _question(stage: Stage) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _listed(versions: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "nothing"
+def _listed(versions: set[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions)) or "nothing"
 
 
 def _compare(stage: Stage, model: str, answer: Arrays, expected: Arrays) -> None:

@@ -6,6 +6,7 @@ copy names what its graph reads, and its exact version.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from core import storage
@@ -34,9 +35,9 @@ version_policy: {{ {policy} }}
 
 
 def render(name: str) -> str:
-    """The config.pbtxt of the contract's model `name`: every input there is, the newest version."""
+    """The config.pbtxt of the contract's model `name`, good for versions of any release: each reads what it reads."""
     inputs, outputs = TRITON_MODELS[name]
-    return _render(name, inputs, outputs, "latest: { num_versions: 1 }")
+    return _render(name, (replace(one, optional=True) for one in inputs), outputs, "all: { }")
 
 
 def render_stage(name: str, stage: Stage) -> str:

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,27 +17,61 @@ from filelock import FileLock, Timeout
 
 from core.contracts import TRITON_MODELS
 from core.errors import Unavailable
+from llmcf.serving import triton_config
 
 _PREFIX = "llmcf-triton-"
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
 _PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own is made there, for this user only
+_CONFIG = "config.pbtxt"
 _OLD_S = 60.0  # a folder younger than that may not be locked yet
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """`models` holds a link to each of the contract's models, `backends` the Python backend."""
+    """`models` holds a link to each of the contract's models, or to versions of them; `backends` the Python backend."""
 
     models: Path
     backends: Path
 
+    def show(self, repository: Path, versions: Mapping[str, int]) -> None:
+        """Add a version of each model, taken from `repository`; a server that looks again serves it beside others."""
+        for name, version in versions.items():
+            place, target = self.models / name, repository.resolve() / name / str(version)
+            if (place / str(version)).is_symlink():
+                continue
+            if place.exists():
+                (place / str(version)).symlink_to(target)
+                continue
+            beside = self._beside(name)  # a folder that Triton finds must be whole
+            (beside / str(version)).symlink_to(target)
+            (beside / _CONFIG).write_text(triton_config.render(name), encoding="utf-8")
+            beside.rename(place)
+
+    def hide(self, versions: Mapping[str, int]) -> None:
+        """Take a version of each model away; what it is computing is still answered."""
+        for name, version in versions.items():
+            place = self.models / name
+            if {path.name for path in place.iterdir()} <= {str(version), _CONFIG}:  # Triton keeps the last otherwise
+                place.rename(self._beside(name))
+            else:
+                (place / str(version)).unlink(missing_ok=True)
+
+    def renew(self, versions: Mapping[str, int]) -> None:
+        """Have Triton load a version of each model once more; what answers does so until it has."""
+        for name, version in versions.items():
+            (self.models / name / str(version) / "__pycache__").touch()  # an empty file, see assemble.put_code
+
+    def _beside(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.models.parent))
+
 
 @contextmanager
-def runtime(repository: Path, backend: Iterable[Path]) -> Iterator[Runtime]:
+def runtime(repository: Path | None, backend: Iterable[Path]) -> Iterator[Runtime]:
     """A folder for one server, readable by this user only, gone afterwards.
 
     Args:
-        repository: of models; any other folder in it would stop Triton, so only the contract's are shown.
+        repository: of models; any other folder in it would stop Triton, so only the contract's are shown. None for a
+            server that is shown one version after the other, by `Runtime.show`.
         backend: files of the Python backend, which must lie side by side.
 
     Raises:
@@ -50,8 +84,9 @@ def runtime(repository: Path, backend: Iterable[Path]) -> Iterator[Runtime]:
         with FileLock(folder / "lock"):
             made = Runtime(folder / "models", folder / "backends")
             made.models.mkdir()
-            for name in TRITON_MODELS:
-                (made.models / name).symlink_to(repository.resolve() / name)
+            if repository is not None:
+                for name in TRITON_MODELS:
+                    (made.models / name).symlink_to(repository.resolve() / name)
             (made.backends / "python").mkdir(parents=True)
             for file in backend:
                 (made.backends / "python" / file.name).symlink_to(file)

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +34,9 @@ _LOGS = 20  # kept
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the backend and its stubs exchange tensors
 _COMPLAINT = re.compile(r"E\d{4} |error|Failed")
 _counter = itertools.count()
+# In either mode no client may load models, which are code.
+_FIXED = ("--model-control-mode=none",)
+_POLLING = ("--model-control-mode=poll", "--repository-poll-secs=1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +75,43 @@ def run_triton(
     try:
         with runtime(repository, installation.backend) as place:
             ports = (http_port, grpc_port, metrics_port)
-            server, process = _launch(installation, place, ports, prefix, ready_within_s)
+            server, process = _launch(installation, place, ports, prefix, ready_within_s, _FIXED)
             try:
                 yield server
             finally:
                 _stop(process)
     finally:
-        for region in _SHARED_MEMORY.glob(f"{prefix}*"):
-            region.unlink(missing_ok=True)
+        _remove_shared_memory(prefix)
+
+
+@contextmanager
+def host_triton(
+    repository: Path,
+    versions: Mapping[str, int],
+    *,
+    http_port: int | None = None,
+    grpc_port: int | None = None,
+    metrics_port: int | None = None,
+    ready_within_s: float = 120,
+) -> Iterator[tuple[Server, Runtime]]:
+    """Serve those versions of `repository`, and whatever is shown in the runtime's folder until the block ends.
+
+    Triton looks at that folder every second. It is this user's alone, and who may not write there loads nothing: while
+    it polls, Triton's own interface for loading models refuses everybody. Errors as of `run_triton`.
+    """
+    installation = triton_install.find()
+    prefix = f"llmcf_{os.getpid()}_{next(_counter)}_"
+    try:
+        with runtime(None, installation.backend) as place:
+            place.show(repository, versions)
+            ports = (http_port, grpc_port, metrics_port)
+            server, process = _launch(installation, place, ports, prefix, ready_within_s, _POLLING)
+            try:
+                yield server, place
+            finally:
+                _stop(process)
+    finally:
+        _remove_shared_memory(prefix)
 
 
 def is_ready(http_port: int) -> bool:
@@ -92,6 +124,11 @@ def is_ready(http_port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _remove_shared_memory(prefix: str) -> None:
+    for region in _SHARED_MEMORY.glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
 
 
 def _require_models(repository: Path) -> None:
@@ -129,11 +166,12 @@ def _launch(
     wanted: tuple[int | None, ...],
     prefix: str,
     within_s: float,
+    control: tuple[str, ...],
 ) -> tuple[Server, subprocess.Popen[bytes]]:
     """Start until ready; tries again only where another process took a free port between our look and Triton's."""
     tries = 1
     while True:
-        server, process = _start(installation, place, _ports(wanted), prefix)
+        server, process = _start(installation, place, _ports(wanted), prefix, control)
         try:
             if _wait_until_ready(server, process, within_s):
                 return server, process
@@ -147,7 +185,11 @@ def _launch(
 
 
 def _start(
-    installation: triton_install.Installation, place: Runtime, ports: tuple[int, int, int], prefix: str
+    installation: triton_install.Installation,
+    place: Runtime,
+    ports: tuple[int, int, int],
+    prefix: str,
+    control: tuple[str, ...],
 ) -> tuple[Server, subprocess.Popen[bytes]]:
     log = _new_log()
     names = ("http", "grpc", "metrics")
@@ -158,7 +200,7 @@ def _start(
         f"--backend-config=python,shm-region-prefix-name={prefix}",
         *(f"--{name}-address={HOST}" for name in names),
         *(f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)),
-        "--model-control-mode=none",  # else a client may load code
+        *control,
         "--disable-auto-complete-config",
         "--allow-gpu-metrics=false",
         "--exit-timeout-secs=10",

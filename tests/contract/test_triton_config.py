@@ -1,5 +1,6 @@
 """Triton's configurations say what core.contracts says, read as Triton reads them."""
 
+import ast
 from dataclasses import replace
 
 import pytest
@@ -22,15 +23,15 @@ def parsed(name: str) -> model_config_pb2.ModelConfig:  # pyright: ignore[report
     return text_format.Parse(tracked(name), model_config_pb2.ModelConfig())  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def facts(tensor: Tensor) -> tuple[str, str, list[int], bool, bool]:
-    return tensor.name, DTYPES[tensor.dtype], list(tensor.shape or (1,)), not tensor.shape, tensor.optional
+def facts(tensor: Tensor, *, optional: bool) -> tuple[str, str, list[int], bool, bool]:
+    return tensor.name, DTYPES[tensor.dtype], list(tensor.shape or (1,)), not tensor.shape, optional
 
 
 @pytest.mark.parametrize("name", TRITON_MODELS)
 def test_inputs_and_outputs_are_the_contract(name: str) -> None:
     config = parsed(name)
     inputs, outputs = TRITON_MODELS[name]
-    for stated, wanted in ((config.input, inputs), (config.output, outputs)):
+    for stated, wanted, optional in ((config.input, inputs, True), (config.output, outputs, False)):
         said = [
             (
                 tensor.name,
@@ -41,7 +42,15 @@ def test_inputs_and_outputs_are_the_contract(name: str) -> None:
             )
             for tensor in stated
         ]
-        assert said == [facts(tensor) for tensor in wanted]
+        assert said == [facts(tensor, optional=optional) for tensor in wanted]
+
+
+def test_the_model_itself_knows_what_may_be_missing() -> None:
+    """The configuration is for versions of every release, so it calls all inputs optional."""
+    source = (PROJECT / "triton_models" / "onnx_model.py").read_text(encoding="utf-8")
+    (stated,) = (line for line in source.splitlines() if line.startswith("OPTIONAL = "))
+    optional = {tensor.name for inputs, _ in TRITON_MODELS.values() for tensor in inputs if tensor.optional}
+    assert set(ast.literal_eval(stated.partition("(")[2].partition(")")[0])) == optional
 
 
 @pytest.mark.parametrize("name", TRITON_MODELS)
@@ -50,7 +59,7 @@ def test_a_hundred_candidates_fit_and_requests_are_batched(name: str) -> None:
     assert (config.name, config.backend, config.max_batch_size) == (name, "python", MAX_BATCH)
     assert MAX_BATCH >= 100
     assert config.HasField("dynamic_batching")
-    assert config.version_policy.latest.num_versions == 1
+    assert config.version_policy.HasField("all")
 
 
 @pytest.mark.parametrize("name", TRITON_MODELS)

@@ -27,19 +27,10 @@ from llmcf.serving.triton_client import Arrays, Canary, Client, canary, open_loc
 from llmcf.serving.triton_server import Server, run_triton
 from tests.synthetic_release import ROWS, write_release
 from tests.triton_counts import counted
+from tests.triton_questions import question
 
 pytestmark = pytest.mark.integration
 WS = Workspace("movielens-100k", "shuffled-ties")
-
-
-def question(release: Release, model: str, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    return {
-        tensor.name: generator.integers(0, ROWS, (rows, *tensor.shape))
-        if tensor.dtype == "int64"
-        else generator.random((rows, *tensor.shape), dtype=np.float32)
-        for tensor in release.stages[model].inputs
-    }
 
 
 def local(release: Release, model: str) -> Callable[[Arrays], dict[str, np.ndarray]]:
