@@ -26,17 +26,17 @@ _TOLERANCE = 1e-4
 class Client:
     """A connection to a server, which asks a release's exact versions for what its graphs read.
 
-    Not for sharing between threads: make one for each.
+    Not for sharing between threads: make one for each. An answer that takes longer than `timeout_s` is none.
     """
 
-    def __init__(self, server: Server, stages: Mapping[str, Stage]) -> None:
+    def __init__(self, server: Server, stages: Mapping[str, Stage], *, timeout_s: float = _TIMEOUT_S) -> None:
         import tritonclient.http as library
 
         self._library = library
         self._server = server
         self._stages = stages
         self._connection = library.InferenceServerClient(
-            server.address, connection_timeout=_TIMEOUT_S, network_timeout=_TIMEOUT_S
+            server.address, connection_timeout=timeout_s, network_timeout=timeout_s
         )
 
     def __enter__(self) -> Self:

@@ -25,17 +25,26 @@ def serve(
     number: opt.Release = None,
     order: Order = None,
     as_of: AsOf = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The service's port; 0 for a free one.", min=0, max=65535)] = 8080,
+    workers: Annotated[int, typer.Option(help="Processes that answer.", min=1)] = 2,
+    models_only: Annotated[bool, typer.Option("--models-only", help="Triton alone, without the service.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Start, run the canary inference, stop.")] = False,
-    http_port: Annotated[int | None, typer.Option(help="HTTP port; a free one if not given.")] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="gRPC port; a free one if not given.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="Triton's HTTP port; a free one if not given.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Triton's gRPC port; a free one if not given.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Serve the live release with Triton on loopback until interrupted; a canary inference proves it first."""
+    """Serve the live release until interrupted: the HTTP service and its Triton; a canary inference proves it first."""
     from llmcf.serving import serve as serving
 
     def work() -> Result:
         release = _release(dataset, number, order, as_of)
-        return serving.serve(release, check=check, http_port=http_port, grpc_port=grpc_port)
+        ports = {"http_port": http_port, "grpc_port": grpc_port}
+        if models_only:
+            return serving.serve(release, check=check, **ports)
+        from llmcf.service import supervisor
+
+        return supervisor.serve(release, address=host, port=port, workers=workers, check=check, **ports)
 
     run(work, as_json=as_json)
 

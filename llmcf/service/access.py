@@ -1,0 +1,87 @@
+"""Who is asking, and may they: keys by header, rates by key, and a name for the audit log.
+
+Where no key was ever made, a service on loopback lets everybody read and write, and nobody administer.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from core import storage
+from llmcf.service import keys
+from llmcf.service.keys import Key
+from llmcf.service.problems import Problem
+
+_PER_SECOND = 200.0  # requests of one key, on each worker
+_BURST = 400.0
+_ANYBODY = Key("anybody", "write", "", "")
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Tokens that fill up with time; each request takes one."""
+
+    tokens: float = _BURST
+    last: float = field(default_factory=time.monotonic)
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self.tokens = min(_BURST, self.tokens + (now - self.last) * _PER_SECOND)
+        self.last = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+class Door:
+    """The keys as they are on disk, and a bucket for each. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._stamp: storage.Stamp | None = None
+        self._keys: list[Key] = []
+        self._buckets: dict[str, Bucket] = {}
+        self._lock = Lock()
+
+    def admit(self, key: str | None, role: str) -> Key:
+        """Whose key it is.
+
+        Raises:
+            Problem: 401 without a key that is known, 403 where its role is too low, 429 where it asks too often.
+        """
+        with self._lock:
+            found = self._find(key)
+            if not found.allows(role):
+                raise Problem(403, "forbidden", f"this needs a key of role {role}; {found.name} has {found.role}")
+            if not self._buckets.setdefault(found.digest, Bucket()).take():
+                raise Problem(429, "too-many", "this key asks too often", headers={"Retry-After": "1"})
+            return found
+
+    def _find(self, key: str | None) -> Key:
+        stamp = storage.stamp(keys.path())
+        if stamp != self._stamp:
+            self._keys, self._stamp = keys.read(), stamp
+        if not self._keys:
+            return _ANYBODY
+        found = keys.find(key, self._keys) if key else None
+        if found is None:
+            raise Problem(401, "unknown-key", f"send a key in the header {keys.HEADER}")
+        return found
+
+
+def needs(role: str) -> Callable[..., Key]:
+    """A dependency of routes: the key that a request came with, if its role is enough."""
+
+    def check(request: Request, key: Annotated[str | None, Header(alias=keys.HEADER)] = None) -> Key:
+        return request.app.state.service.door.admit(key, role)
+
+    return check
+
+
+Reader = Annotated[Key, Depends(needs("read"))]
+Writer = Annotated[Key, Depends(needs("write"))]
+Admin = Annotated[Key, Depends(needs("admin"))]

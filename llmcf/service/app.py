@@ -1,0 +1,70 @@
+"""The HTTP service of one data set: routes over the same library that the verbs use."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from core.errors import LlmcfError
+from core.progress import say
+from llmcf.service import problems
+from llmcf.service.middleware import Front, respond
+from llmcf.service.problems import Problem
+from llmcf.service.routes import health, recommendations
+from llmcf.service.service import Service
+
+
+def create_app(dataset: str) -> FastAPI:
+    """The application; it opens the releases that are served when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = Service.open(dataset)
+        try:
+            yield
+        finally:
+            app.state.service.close()
+
+    app = FastAPI(title="llmcf", summary=f"Recommendations of {dataset}, with reasons.", lifespan=lifespan)
+    app.add_middleware(Front)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(LlmcfError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+    for module in (recommendations, health):
+        app.include_router(module.router)
+    return app
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return respond(error, request.state.request_id)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LlmcfError)
+    say(f"request {request.state.request_id}: {error}")
+    return respond(problems.of_error(error), request.state.request_id)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return respond(problems.of_validation(error.errors()), request.state.request_id)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Starlette's own: no such route, no such method."""
+    assert isinstance(error, HTTPException)
+    kinds = {404: "unknown-route", 405: "wrong-method"}
+    problem = Problem(error.status_code, kinds.get(error.status_code, "wrong-request"), str(error.detail))
+    problem.headers = error.headers or {}
+    return respond(problem, request.state.request_id)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    say(f"request {request.state.request_id}: {type(error).__name__}: {error}")
+    return respond(Problem(500, "failed", "the service could not do this; its log says why"), request.state.request_id)

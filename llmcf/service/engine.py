@@ -1,0 +1,115 @@
+"""A worker's releases: loaded once, switched without a request noticing, asked through one Triton.
+
+A request takes the live release when it begins and keeps it to its end, so that no answer mixes two.
+"""
+
+import os
+import time
+from dataclasses import dataclass, replace
+from threading import Event, Lock, Thread, local
+
+from core import storage
+from core.errors import LlmcfError
+from core.progress import say
+from llmcf.service import state
+from llmcf.service.state import Serving
+from llmcf.serving import releases
+from llmcf.serving.manifest import Release
+from llmcf.serving.recommender import Recommender
+from llmcf.serving.triton_client import Canary, Client
+
+_LOOK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A release in this process, and how to reach it."""
+
+    release: Release
+    recommender: Recommender
+    bird: Canary
+    serving: Serving
+
+
+class Engine:
+    """Follows what the supervisor writes down. Safe for threads.
+
+    Raises:
+        LlmcfError: if nothing is served, or the live release cannot be loaded.
+    """
+
+    def __init__(self, dataset: str, *, timeout_s: float = 2.0) -> None:
+        self.dataset = dataset
+        self._timeout_s = timeout_s
+        self._clients, self._lock, self._stop = local(), Lock(), Event()
+        self._stamp: storage.Stamp | None = None
+        self._loaded: tuple[Loaded, ...] = ()
+        self._follow()
+        if not self._loaded:
+            raise LlmcfError(f"nothing is served of {dataset}; start `llmcf serve --dataset {dataset}`")
+        self._thread = Thread(target=self._watch, name="follows releases", daemon=True)
+        self._thread.start()
+
+    @property
+    def live(self) -> Loaded:
+        return self._loaded[0]
+
+    @property
+    def before(self) -> tuple[Loaded, ...]:
+        """Those that can be asked where the live one cannot, newest first."""
+        return self._loaded[1:]
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def client(self, loaded: Loaded) -> Client:
+        """This thread's connection to a release."""
+        key = (loaded.serving.server.http_port, loaded.release.number)
+        mine: dict[tuple[int, int], Client] = self._clients.__dict__.setdefault("open", {})
+        if key not in mine:
+            for old in [one for one in mine if one[1] not in {each.release.number for each in self._loaded}]:
+                mine.pop(old).close()
+            mine[key] = Client(loaded.serving.server, loaded.release.stages, timeout_s=self._timeout_s)
+        return mine[key]
+
+    def probe(self) -> dict[str, str]:
+        """Whether Triton answers as the live release does, and the feature store answers at all."""
+        loaded, found = self.live, {}
+        for part, ask in (
+            ("triton", lambda: loaded.bird.check(loaded.serving.server)),
+            ("features", lambda: loaded.recommender.features.user(0)),
+        ):
+            try:
+                ask()
+                found[part] = "ok"
+            except LlmcfError as error:
+                found[part] = str(error)
+        return found
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_LOOK_EVERY_S):
+            try:
+                self._follow()
+            except LlmcfError as error:
+                say(f"this worker goes on with release {self.live.release.number}: {error}")
+
+    def _follow(self) -> None:
+        """Load what is new, then switch in one assignment."""
+        stamp = storage.stamp(state.serving_file(self.dataset))
+        if stamp is None or stamp == self._stamp:
+            return
+        wanted = state.read(self.dataset)
+        assert wanted is not None
+        held = {one.release.number: one for one in self._loaded}
+        self._loaded = tuple(self._load(number, wanted, held) for number in wanted.releases)
+        self._stamp = stamp
+        state.switched(self.dataset, os.getpid(), wanted.live)
+
+    def _load(self, number: int, wanted: Serving, held: dict[int, Loaded]) -> Loaded:
+        if number in held:
+            return replace(held[number], serving=wanted)
+        start, release = time.monotonic(), releases.require(self.dataset, number)
+        loaded = Loaded(release, Recommender.load(release), Canary(release.models, release.stages), wanted)
+        say(f"release {number} is loaded ({time.monotonic() - start:.1f} s)")
+        return loaded

@@ -1,0 +1,198 @@
+"""What requests and answers look like on the wire. Each model carries an example, which the documentation shows."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MOST = 100  # items of an answer
+CANDIDATES = 1000  # that a caller may name
+HISTORY = 200  # items of an anonymous session
+BATCH = 50  # requests of one call
+LISTED = 10_000  # ids of a filter
+
+Id = Annotated[str, Field(min_length=1, max_length=200)]
+Ids = Annotated[list[Id], Field(max_length=LISTED)]
+
+
+class Message(BaseModel):
+    """A part of a request or an answer; what is not documented is refused."""
+
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+
+class Filters(Message):
+    """What may come up; a part that is left out filters nothing."""
+
+    allow: Ids | None = None
+    deny: Ids = []
+    categories: Annotated[list[Id], Field(max_length=100)] = []
+    include_seen: bool = False
+
+
+class RecommendationRequest(Message):
+    """A `user`, or the `history` of a session without one, oldest first; or `cursor`, an answer's next page."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user": "c0", "k": 3, "explain": True}]})
+
+    user: Id | None = None
+    k: Annotated[int, Field(ge=1, le=MOST)] = 10
+    scene: Annotated[str, Field(max_length=64)] = ""
+    filters: Filters = Filters()
+    candidates: Annotated[list[Id], Field(min_length=1, max_length=CANDIDATES)] | None = None
+    history: Annotated[list[Id], Field(max_length=HISTORY)] | None = None
+    explain: bool = False
+    cursor: Annotated[str, Field(max_length=500)] | None = None
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> "RecommendationRequest":
+        if self.user is None and self.history is None and self.cursor is None:
+            raise ValueError("name a user, a history or a cursor")
+        if self.user is not None and self.history is not None:
+            raise ValueError("a request has a user or a history, not both")
+        if self.candidates and len(set(self.candidates)) < len(self.candidates):
+            raise ValueError("candidates holds an item twice")
+        return self
+
+
+class Example(Message):
+    """An in-context example that the ranker read: somebody's earlier choice, with a chain of thought about it."""
+
+    user: str
+    item_title: str
+    taken: bool
+    date: str
+    similarity: float
+    chain_of_thought: str
+
+
+class Reason(Message):
+    """Why an item is shown.
+
+    `example_share` is what the examples add to the score: P(click) with them less that without.
+    """
+
+    examples: list[Example]
+    example_share: float | None = None
+    own_history: list[str] = []
+
+
+class RecommendedItem(Message):
+    """`score` is P(click); null where no model was asked."""
+
+    item: str
+    title: str
+    score: float | None = None
+    reason: Reason | None = None
+
+
+class ServedBy(Message):
+    """What made the answer. `rung` is the step of the ladder: full, or what it fell back to."""
+
+    release: int | None
+    arm: str = "live"
+    rung: str
+    milliseconds: dict[str, float]
+
+
+class Recommendations(Message):
+    """The best items, best first; `cursor` asks for the next ones of the same ranking."""
+
+    id: str
+    user: str | None
+    items: list[RecommendedItem]
+    note: str = ""
+    cursor: str | None = None
+    served_by: ServedBy
+
+
+class BatchRequest(Message):
+    """Several requests in one call."""
+
+    requests: Annotated[list[RecommendationRequest], Field(min_length=1, max_length=BATCH)]
+
+
+class BatchEntry(Message):
+    """One of them, in the place of its request: an answer, or the problem that it met."""
+
+    status: int
+    answer: Recommendations | None = None
+    problem: dict[str, Any] | None = None
+
+
+class BatchAnswer(Message):
+    entries: list[BatchEntry]
+
+
+class ScoreRequest(Message):
+    """How likely the user is to take each of these items."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user": "c0", "items": ["p1", "p2"]}]})
+
+    user: Id
+    items: Annotated[list[Id], Field(min_length=1, max_length=CANDIDATES)]
+
+    @model_validator(mode="after")
+    def _once(self) -> "ScoreRequest":
+        if len(set(self.items)) < len(self.items):
+            raise ValueError("items holds an item twice")
+        return self
+
+
+class ItemScore(Message):
+    item: str
+    score: float
+
+
+class Scores(Message):
+    id: str
+    user: str
+    scores: list[ItemScore]
+    served_by: ServedBy
+
+
+class Item(Message):
+    """An item of the catalogue."""
+
+    item: str
+    title: str
+    brand: str = ""
+    categories: list[str] = []
+
+
+class Similar(Message):
+    item: str
+    items: list[RecommendedItem]
+
+
+class Items(Message):
+    items: list[Item]
+
+
+class User(Message):
+    """What is known of a user: the history, newest last, and the profile text."""
+
+    user: str
+    history: list[Item]
+    profile: str = ""
+    interactions: int
+
+
+class ReleaseInfo(Message):
+    """`state` is live, loaded (it can take over at once), ready, or why it cannot be served."""
+
+    release: int
+    state: str
+    created: str = ""
+    ranker: str = ""
+    retriever: str = ""
+    metrics: dict[str, float] = {}
+
+
+class Releases(Message):
+    live: int | None
+    releases: list[ReleaseInfo]
+
+
+class Health(Message):
+    status: Literal["ok", "failing"]
+    checks: dict[str, str] = {}

@@ -1,0 +1,115 @@
+"""What every request passes, before any work: its id, the size of its body, and its time.
+
+Plain ASGI, as it costs less than Starlette's wrapper. Counters are Prometheus'; with several workers they share a
+folder (PROMETHEUS_MULTIPROC_DIR).
+"""
+
+import re
+import secrets
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+from prometheus_client import Counter, Histogram
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llmcf.service import problems
+from llmcf.service.problems import Problem
+
+LARGEST = 1 << 20  # bytes of a body
+REQUEST_ID = "X-Request-Id"
+TIMEOUT = "X-Timeout-Ms"
+DEADLINE_MS = 1000  # where the caller names none
+LONGEST_MS = 30_000
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+ANSWERS = Counter("llmcf_service_answers", "Answers by route and status.", ["route", "status"])
+SECONDS = Histogram(
+    "llmcf_service_seconds",
+    "Seconds from a request's first byte to its answer's last.",
+    ["route"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5),
+)
+
+
+class Front:
+    """Gives each request an id and a deadline, refuses bodies that are too large, counts answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        request = headers.get(b"x-request-id", "")
+        request = request if _ID.fullmatch(request) else secrets.token_hex(12)
+        scope.setdefault("state", {})["request_id"] = request
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request.encode())]
+            await send(message)
+
+        try:
+            scope["state"]["deadline"] = time.monotonic() + _timeout(headers) / 1e3
+            await self._app(scope, _Limited(receive, headers), answer)
+        except Problem as problem:
+            await respond(problem, request)(scope, receive, answer)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            ANSWERS.labels(route, str(status)).inc()
+            SECONDS.labels(route).observe(time.perf_counter() - start)
+
+
+class _Limited:
+    """Receives a body up to LARGEST."""
+
+    def __init__(self, receive: Receive, headers: MutableMapping[bytes, str]) -> None:
+        declared = headers.get(b"content-length", "0")
+        if declared.isdigit() and int(declared) > LARGEST:
+            raise _too_large()
+        self._receive, self._read = receive, 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._read += len(message.get("body", b""))
+        if self._read > LARGEST:
+            raise _too_large()
+        return message
+
+
+def respond(problem: Problem, request: str) -> JSONResponse:
+    return JSONResponse(
+        problem.body(request), problem.status, headers=dict(problem.headers), media_type=problems.MEDIA_TYPE
+    )
+
+
+def seconds_left(state: Any) -> float:
+    """Until the request's deadline.
+
+    Raises:
+        Problem: 504 if it is over.
+    """
+    left = state.deadline - time.monotonic()
+    if left <= 0:
+        raise Problem(504, "deadline", "the request's time is over")
+    return left
+
+
+def _timeout(headers: MutableMapping[bytes, str]) -> float:
+    named = headers.get(b"x-timeout-ms")
+    if named is None:
+        return DEADLINE_MS
+    if not (named.isascii() and named.isdigit() and 1 <= int(named[:6]) <= LONGEST_MS and len(named) <= 5):
+        raise Problem(400, "wrong-request", f"{TIMEOUT} is not a whole number of milliseconds from 1 to {LONGEST_MS}")
+    return float(named)
+
+
+def _too_large() -> Problem:
+    return Problem(413, "too-large", f"the body is larger than {LARGEST:,} bytes")

@@ -1,0 +1,33 @@
+"""Whether the service lives, whether it can answer, and what it counts."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+
+from llmcf.service.messages import Health
+from llmcf.service.service import Service
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health/live")
+async def live() -> Health:
+    """This worker runs."""
+    return Health(status="ok")
+
+
+@router.get("/health/ready")
+async def ready(request: Request, response: Response) -> Health:
+    """The live release answers a canary: Triton itself says ready while its model process is dead."""
+    service: Service = request.app.state.service
+    checks = await service.probe()
+    failing = any(found != "ok" for found in checks.values())
+    response.status_code = 503 if failing else 200
+    return Health(status="failing" if failing else "ok", checks=checks)
+
+
+@router.get("/metrics", response_class=Response)
+def metrics() -> Response:
+    """Prometheus' text format, of all workers together."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,54 @@
+"""Recommendations: one, several, one again."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+
+from core.errors import LlmcfError
+from llmcf.service import answering, problems
+from llmcf.service.access import Reader
+from llmcf.service.messages import BatchAnswer, BatchEntry, BatchRequest, RecommendationRequest, Recommendations
+from llmcf.service.middleware import seconds_left
+from llmcf.service.problems import Problem
+from llmcf.service.service import Service
+
+router = APIRouter(tags=["recommendations"])
+
+
+@router.post("/recommendations")
+async def recommend(asked: RecommendationRequest, request: Request, _: Reader) -> Recommendations:
+    """The best items for a user, or for the history of a session that has none."""
+    return await _answer(request, asked, request.state.request_id)
+
+
+@router.post("/recommendations/batch")
+async def recommend_batch(asked: BatchRequest, request: Request, _: Reader) -> BatchAnswer:
+    """Several requests at once; each is answered or refused by itself, in its place."""
+
+    async def entry(number: int, one: RecommendationRequest) -> BatchEntry:
+        try:
+            answer = await _answer(request, one, f"{request.state.request_id}.{number}")
+            return BatchEntry(status=200, answer=answer)
+        except Problem as problem:
+            return BatchEntry(status=problem.status, problem=problem.body(request.state.request_id))
+        except LlmcfError as error:
+            problem = problems.of_error(error)
+            return BatchEntry(status=problem.status, problem=problem.body(request.state.request_id))
+
+    return BatchAnswer(entries=list(await asyncio.gather(*(entry(*each) for each in enumerate(asked.requests)))))
+
+
+@router.get("/recommendations/{identity}")
+async def recommended(identity: str, request: Request, _: Reader) -> Recommendations:
+    """What was answered to an earlier request, with its evidence; kept for a day."""
+    kept = request.app.state.service.store.answer(identity)
+    if kept is None:
+        raise Problem(404, "unknown-answer", "no answer is kept under this id")
+    whole = Recommendations.model_validate(kept["answer"])
+    return whole.model_copy(update={"items": whole.items[: kept["shown"]]})
+
+
+async def _answer(request: Request, asked: RecommendationRequest, identity: str) -> Recommendations:
+    service: Service = request.app.state.service
+    work = lambda: answering.recommend(service.engine, service.store, asked, identity)  # noqa: E731
+    return await service.do(work, seconds_left(request.state))

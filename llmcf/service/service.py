@@ -1,0 +1,58 @@
+"""What the routes of one worker share."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from llmcf.service import state
+from llmcf.service.access import Door
+from llmcf.service.admission import Admission
+from llmcf.service.engine import Engine
+from llmcf.service.problems import Problem
+from llmcf.service.store import Store
+
+ACTIVE, WAITING = 4, 16  # requests of one worker
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Service:
+    """One worker's parts; `do` runs work of theirs within a deadline."""
+
+    engine: Engine
+    store: Store
+    door: Door = field(default_factory=Door)
+    admission: Admission = field(default_factory=lambda: Admission(ACTIVE, WAITING))
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(ACTIVE, "work"))
+
+    @classmethod
+    def open(cls, dataset: str) -> "Service":
+        """Raises LlmcfError if nothing is served of the data set."""
+        return cls(Engine(dataset), Store(state.folder(dataset) / "service.db"))
+
+    def close(self) -> None:
+        self.engine.close()
+        self.pool.shutdown(wait=False)
+
+    async def probe(self) -> dict[str, str]:
+        """Each part that an answer needs: "ok", or what is the matter."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self.engine.probe)
+
+    async def do(self, work: Callable[[], T], seconds: float) -> T:
+        """Run `work` in a thread, when it is its turn; the answer, or the refusal, comes within `seconds`.
+
+        Raises:
+            Problem: 503 if too many wait, 504 if the time is over; the thread then ends its work unseen.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        async with self.admission(seconds):
+            future = loop.run_in_executor(self.pool, work)
+            try:
+                return await asyncio.wait_for(asyncio.shield(future), end - loop.time())
+            except TimeoutError:
+                future.add_done_callback(lambda done: done.cancelled() or done.exception())
+                raise Problem(504, "deadline", "the request's time was over before its answer") from None

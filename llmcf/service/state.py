@@ -1,0 +1,65 @@
+"""What the supervisor tells the workers, and they it: small files in `<home>/<data set>/service/`.
+
+`serving.json` names the releases that Triton has loaded and tried, the first of them live; a worker holds them all and
+writes down, in `workers/<pid>.json`, when it has switched.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from core import settings, storage
+from llmcf.serving.triton_server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """`releases` that can be asked, the live one first; `server` is the Triton that has them."""
+
+    releases: tuple[int, ...]
+    server: Server
+
+    @property
+    def live(self) -> int:
+        return self.releases[0]
+
+
+def folder(dataset: str) -> Path:
+    return settings.home() / dataset / "service"
+
+
+def serving_file(dataset: str) -> Path:
+    return folder(dataset) / "serving.json"
+
+
+def write(dataset: str, serving: Serving) -> None:
+    told = asdict(serving)
+    told["server"]["log"] = str(serving.server.log)
+    storage.write_json(serving_file(dataset), told)
+
+
+def read(dataset: str) -> Serving | None:
+    """What is served, None before anything is."""
+    try:
+        told = storage.read_json(serving_file(dataset))
+    except FileNotFoundError:
+        return None
+    server = Server(**{**told["server"], "log": Path(told["server"]["log"])})
+    return Serving(tuple(told["releases"]), server)
+
+
+def switched(dataset: str, pid: int, live: int) -> None:
+    """Say that a worker answers with this release."""
+    storage.write_json(folder(dataset) / "workers" / f"{pid}.json", {"live": live})
+
+
+def workers(dataset: str) -> dict[int, int]:
+    """The live release of each worker that is there, by process; what dead ones left is removed."""
+    found = {}
+    for path in (folder(dataset) / "workers").glob("*.json"):
+        if psutil.pid_exists(int(path.stem)):
+            found[int(path.stem)] = storage.read_json(path)["live"]
+        else:
+            path.unlink(missing_ok=True)
+    return found

@@ -1,0 +1,74 @@
+"""What the workers of one service share: answers that may be asked for again, and acts of administrators.
+
+SQLite with a write-ahead log: one file, several processes, nothing lost by a kill. Answers are kept for a day, and no
+more than a number of them.
+"""
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+from threading import local
+from typing import Any
+
+_KEPT_S = 86_400.0
+_KEPT = 100_000  # answers
+_BUSY_S = 1.0
+_PRUNE_EVERY = 1000  # answers of one process
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (id TEXT PRIMARY KEY, time REAL NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS answers_by_time ON answers (time);
+CREATE TABLE IF NOT EXISTS acts (time REAL NOT NULL, who TEXT NOT NULL, act TEXT NOT NULL, outcome TEXT NOT NULL);
+"""
+
+
+class Store:
+    """Safe for threads and processes: each thread has a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._own, self._written = path, local(), 0
+        with self._connection() as connection:
+            connection.executescript(_TABLES)
+        path.chmod(0o600)
+
+    def keep(self, request: str, body: dict[str, Any]) -> None:
+        """An answer, under its request's id; a second one of that id takes its place."""
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (request, time.time(), json.dumps(body))
+            )
+            self._written += 1
+            if self._written % _PRUNE_EVERY == 0:
+                self._prune(connection)
+
+    def answer(self, request: str) -> dict[str, Any] | None:
+        """What was answered to a request, None if it is not kept."""
+        with self._connection() as connection:
+            found = connection.execute("SELECT body FROM answers WHERE id = ?", (request,)).fetchone()
+        return json.loads(found[0]) if found else None
+
+    def note(self, who: str, act: str, outcome: str) -> None:
+        """A line of the audit log."""
+        with self._connection() as connection:
+            connection.execute("INSERT INTO acts VALUES (?, ?, ?, ?)", (time.time(), who, act, outcome))
+
+    def acts(self, count: int = 100) -> list[tuple[float, str, str, str]]:
+        """The newest lines of the audit log, newest first."""
+        with self._connection() as connection:
+            return connection.execute("SELECT * FROM acts ORDER BY time DESC LIMIT ?", (count,)).fetchall()
+
+    def _prune(self, connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM answers WHERE time < ?", (time.time() - _KEPT_S,))
+        connection.execute(
+            "DELETE FROM answers WHERE time < (SELECT time FROM answers ORDER BY time DESC LIMIT 1 OFFSET ?)", (_KEPT,)
+        )
+
+    def _connection(self) -> sqlite3.Connection:
+        if not hasattr(self._own, "connection"):
+            made = sqlite3.connect(self._path, timeout=_BUSY_S)
+            made.execute("PRAGMA journal_mode=WAL")
+            made.execute("PRAGMA synchronous=NORMAL")
+            self._own.connection = made
+        return self._own.connection

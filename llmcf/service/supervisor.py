@@ -1,0 +1,221 @@
+"""`llmcf serve`: one Triton, a number of workers behind one port, and the one who keeps them going.
+
+A worker or a model process that dies is replaced. Where another release is made live, it is loaded beside the one
+that serves, tried, handed to every worker, and only then is the one before the last let go: nothing is dropped on the
+way. One that cannot be loaded leaves what serves as it is, and the pointer goes back.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from core.errors import LlmcfError, Unavailable, UsageError
+from core.progress import say
+from core.result import Result
+from llmcf.service import keys, state
+from llmcf.service.state import Serving
+from llmcf.serving import releases
+from llmcf.serving.manifest import Release
+from llmcf.serving.triton_host import Host, host
+
+_TICK_S = 0.2
+_CANARY_EVERY_S = 5.0
+_READY_S = 60.0
+_STOP_S = 10.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The workers of a service: processes that share a listening socket."""
+
+    dataset: str
+    listening: socket.socket
+    count: int
+    metrics: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def fill(self) -> None:
+        """Start as many as are missing."""
+        for process in [one for one in self.processes if one.poll() is not None]:
+            say(f"worker {process.pid} ended with {process.returncode}; another takes its place")
+            self.processes.remove(process)
+        while len(self.processes) < self.count:
+            self.processes.append(self._start())
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        descriptor = self.listening.fileno()
+        command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "llmcf.service.worker"]
+        return subprocess.Popen(
+            [*command, self.dataset, str(descriptor)],
+            pass_fds=[descriptor],
+            start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which then stops the workers
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self.metrics)},
+        )
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.terminate()
+        end = time.monotonic() + _STOP_S
+        for process in self.processes:
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def serve(
+    release: Release,
+    *,
+    address: str = "127.0.0.1",
+    port: int = 0,
+    workers: int = 2,
+    check: bool = False,
+    http_port: int | None = None,
+    grpc_port: int | None = None,
+) -> Result:
+    """Serve until SIGINT or SIGTERM, or with `check` until every worker is ready.
+
+    Raises:
+        UsageError: for an address that is not loopback while there are no keys, or no workers.
+        LlmcfError: if a port is busy, or the release does not come up.
+    """
+    if workers < 1:
+        raise UsageError(f"--workers {workers} is not at least 1")
+    if address not in LOOPBACK and not keys.read():
+        raise UsageError(f"--host {address} is open to others, and there are no keys; make one: `llmcf key add`")
+    start, stop = time.monotonic(), Event()
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listen(address, port))
+        running = stack.enter_context(host(release, http_port=http_port, grpc_port=grpc_port))
+        state.write(release.dataset, Serving((release.number,), running.server))
+        stack.callback(state.serving_file(release.dataset).unlink, missing_ok=True)
+        metrics = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-metrics-")))
+        fleet = Fleet(release.dataset, listening, workers, metrics)
+        stack.callback(fleet.stop)
+        stack.enter_context(_signals(stop))
+        fleet.fill()
+        place = f"http://{address}:{listening.getsockname()[1]}"
+        _wait(fleet, release.number, stop)
+        ready = round(time.monotonic() - start, 2)
+        say(f"release {release.number} of {release.dataset} at {place} ({ready} s); Ctrl-C stops it")
+        if not check:
+            Keeper(running, fleet, release).keep(stop)
+    return Result(
+        verb="serve",
+        workspace=release.workspace,
+        seconds=time.monotonic() - start,
+        artifacts={"models": str(release.models), "log": str(running.server.log)},
+        details={
+            "release": release.number,
+            "address": place,
+            "workers": workers,
+            "ready_seconds": ready,
+            "triton": running.server.address,
+        },
+    )
+
+
+class Keeper:
+    """Looks after a running service."""
+
+    def __init__(self, running: Host, fleet: Fleet, live: Release) -> None:
+        self._host, self._fleet = running, fleet
+        self._live, self._before = live, None
+        self._asked = time.monotonic()
+        self._refused: int | None = None
+
+    def keep(self, stop: Event) -> None:
+        """Until told to stop."""
+        while not stop.wait(_TICK_S):
+            self._fleet.fill()
+            self._follow()
+            self._ask()
+
+    def _follow(self) -> None:
+        """Switch to the release that the pointer names, if it is another."""
+        found = releases.pointer(self._fleet.dataset)
+        if found is None or found.release in (self._live.number, self._refused):
+            return
+        try:
+            wanted = releases.require(self._fleet.dataset, found.release)
+            self._host.add(wanted)
+            self._hand_over(wanted)
+        except LlmcfError as error:
+            self._refused = found.release
+            say(f"release {found.release} is not taken: {error}; release {self._live.number} goes on")
+
+    def _hand_over(self, wanted: Release) -> None:
+        old, self._before, self._live = self._before, self._live, wanted
+        state.write(self._fleet.dataset, Serving((wanted.number, self._before.number), self._host.server))
+        _wait(self._fleet, wanted.number, Event())
+        for number in set(self._host.releases) - {wanted.number, self._before.number}:
+            self._host.remove(number)
+        say(
+            f"release {wanted.number} answers; release {self._before.number} stays at hand"
+            + (f", {old.number} is let go" if old and old.number != wanted.number else "")
+        )
+
+    def _ask(self) -> None:
+        """The canary: a model process that has died is found by nothing else."""
+        if time.monotonic() - self._asked < _CANARY_EVERY_S:
+            return
+        try:
+            self._host.check(self._live.number)
+        except LlmcfError as error:
+            say(f"the canary of release {self._live.number} failed ({error}); its models are loaded anew")
+            with suppress(LlmcfError):
+                self._host.revive(self._live.number)
+        self._asked = time.monotonic()
+
+
+def _wait(fleet: Fleet, number: int, stop: Event) -> None:
+    """Until every worker answers with this release.
+
+    Raises:
+        Unavailable: if one does not come up in time.
+    """
+    end = time.monotonic() + _READY_S
+    while not stop.is_set():
+        fleet.fill()
+        answering = state.workers(fleet.dataset)
+        if all(answering.get(one.pid) == number for one in fleet.processes):
+            return
+        if time.monotonic() > end:
+            raise Unavailable(f"not every worker answers with release {number} after {_READY_S:.0f} s")
+        time.sleep(0.02)
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((address, port))
+    except OSError as error:
+        made.close()
+        raise Unavailable(
+            f"port {port} on {address} cannot be used ({error.strerror}); choose another --port"
+        ) from None
+    made.listen(1024)
+    return made
+
+
+@contextmanager
+def _signals(stop: Event) -> Iterator[None]:
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
