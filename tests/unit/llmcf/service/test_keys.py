@@ -1,0 +1,80 @@
+"""Keys: made once, kept as digests, found, removed; and what a role may do."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError
+from llmcf.service import keys
+from llmcf.service.access import Bucket, Door
+from llmcf.service.problems import Problem
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    return tmp_path
+
+
+def refused(door: Door, key: str | None, role: str) -> int:
+    with pytest.raises(Problem) as caught:
+        door.admit(key, role)
+    return caught.value.status
+
+
+def test_a_key_is_kept_as_a_digest_that_nobody_else_may_read() -> None:
+    key = keys.add("shop", "read")
+    kept = keys.path().read_text()
+    assert key not in kept
+    assert stat.S_IMODE(keys.path().stat().st_mode) == 0o600
+    assert [(one.name, one.role) for one in keys.read()] == [("shop", "read")]
+
+
+def test_a_role_may_do_what_those_before_it_may() -> None:
+    made, door = {role: keys.add(role, role) for role in keys.ROLES}, Door()
+    for place, role in enumerate(keys.ROLES):
+        for asked in keys.ROLES[: place + 1]:
+            assert door.admit(made[role], asked).name == role
+        for asked in keys.ROLES[place + 1 :]:
+            assert refused(door, made[role], asked) == 403
+
+
+@pytest.mark.parametrize("key", [None, "", "llmcf_wrong", "\ud800", "ä" * 5000])
+def test_where_there_are_keys_a_stranger_is_refused(key: str | None) -> None:
+    keys.add("shop", "read")
+    assert refused(Door(), key, "read") == 401
+
+
+def test_without_any_key_everybody_reads_and_writes_and_nobody_administers() -> None:
+    door = Door()
+    assert door.admit(None, "write").name == "anybody"
+    assert refused(door, None, "admin") == 403
+    keys.add("shop", "admin")
+    assert refused(door, None, "read") == 401, "the first key closes the door, in a running service too"
+
+
+def test_a_removed_key_is_refused_by_a_running_service() -> None:
+    key, door = keys.add("shop", "read"), Door()
+    keys.add("other", "read")
+    door.admit(key, "read")
+    keys.remove("shop")
+    assert refused(door, key, "read") == 401
+
+
+@pytest.mark.parametrize(("name", "role"), [("shop", "read"), ("", "read"), ("new", "owner")])
+def test_what_cannot_be_made_is_told(name: str, role: str) -> None:
+    keys.add("shop", "read")
+    with pytest.raises(UsageError):
+        keys.add(name, role)
+    with pytest.raises(UsageError, match="no key is named 'gone'; there are: shop"):
+        keys.remove("gone")
+
+
+def test_a_key_that_asks_too_often_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = Bucket(tokens=2)
+    clock = [bucket.last]
+    monkeypatch.setattr("llmcf.service.access.time.monotonic", lambda: clock[0])
+    assert [bucket.take() for _ in range(3)] == [True, True, False]
+    clock[0] += 0.01
+    assert [bucket.take() for _ in range(3)] == [True, True, False]
