@@ -39,7 +39,7 @@ class RecommendationRequest(Message):
     scene: Annotated[str, Field(max_length=64)] = ""
     filters: Filters = Filters()
     candidates: Annotated[list[Id], Field(min_length=1, max_length=CANDIDATES)] | None = None
-    history: Annotated[list[Id], Field(max_length=HISTORY)] | None = None
+    history: Annotated[list[Id], Field(min_length=1, max_length=HISTORY)] | None = None
     explain: bool = False
     cursor: Annotated[str, Field(max_length=500)] | None = None
 

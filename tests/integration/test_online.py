@@ -21,7 +21,8 @@ from ict.index import index
 from llmcf.serving import recommend, releases, serve
 from llmcf.serving.manifest import Release
 from llmcf.serving.pruning import drop_unnamed, prune
-from llmcf.serving.recommender import CANDIDATES, Recommender
+from llmcf.serving.question import CANDIDATES
+from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_client import Client
 from llmcf.serving.triton_server import Server
 from retrieval_stage import items
