@@ -77,11 +77,12 @@ class Reason(Message):
 
 
 class RecommendedItem(Message):
-    """`score` is P(click); null where no model was asked."""
+    """`score` is P(click), null where no model was asked; `placed_by` names a rule that put the item in its place."""
 
     item: str
     title: str
     score: float | None = None
+    placed_by: str | None = None
     reason: Reason | None = None
 
 

@@ -85,10 +85,19 @@ class Ranking:
 
     def first(self, count: int) -> "Ranking":
         """The best `count` of them."""
+        return self.take(range(min(count, len(self.item_C))))
+
+    def take(self, places: Sequence[int]) -> "Ranking":
+        """Those at `places`."""
+        at = np.array(places, dtype=np.int64)
         shown = self.shown and replace(
-            self.shown,
-            examples_CK=self.shown.examples_CK[:count],
-            similarity_CK=self.shown.similarity_CK[:count],
+            self.shown, examples_CK=self.shown.examples_CK[at], similarity_CK=self.shown.similarity_CK[at]
         )
-        score_C = None if self.score_C is None else self.score_C[:count]
-        return replace(self, item_C=self.item_C[:count], score_C=score_C, shown=shown)
+        score_C = None if self.score_C is None else self.score_C[at]
+        return replace(self, item_C=self.item_C[at], score_C=score_C, shown=shown)
+
+    def examples(self, at: int) -> tuple[list[int], list[float]]:
+        """Numbers and similarities of the examples that the ranker read with one candidate; empty without."""
+        if self.shown is None:
+            return [], []
+        return self.shown.examples_CK[at].tolist(), self.shown.similarity_CK[at].tolist()

@@ -123,9 +123,44 @@ class Recommender:
         """One of the ranked items, by raw id and title."""
         row = int(ranked.item_C[at])
         score = None if ranked.score_C is None else round(float(ranked.score_C[at]), 6)
-        evidence = self._evidence(ranked.shown, at) if with_evidence and ranked.shown else []
+        evidence = self.evidence(*ranked.examples(at)) if with_evidence else []
         names = self.catalogue
         return Recommendation(item=names.item_ids[row], title=names.names[row], score=score, evidence=evidence)
+
+    def like(self, item: int, count: int) -> Ranking:
+        """The items whose vectors are nearest to this item's by cosine, itself left out; no model is asked."""
+        exact = self.items.exact
+        unit_VW = exact.vectors_NX / np.maximum(np.linalg.norm(exact.vectors_NX, axis=1, keepdims=True), 1e-12)
+        at = int(np.searchsorted(exact.ids_N, item))
+        score_V = unit_VW @ unit_VW[at]
+        score_V[at] = -np.inf
+        best = np.argsort(-score_V, kind="stable")[:count]
+        return Ranking(person=None, item_C=exact.ids_N[best], score_C=score_V[best])
+
+    def own_items(self, ranked: Ranking, at: int, count: int) -> list[str]:
+        """Titles of the items of the person's own history that are most like a candidate, most alike first."""
+        if ranked.person is None:
+            return []
+        exact = self.items.exact
+        known = np.isin(ranked.person.history_L, exact.ids_N) & (ranked.person.history_L != PAD)
+        own_H = np.unique(ranked.person.history_L[known])
+        item = int(ranked.item_C[at])
+        if not len(own_H) or item not in self.items:
+            return []
+        vectors = exact.vectors_NX[np.searchsorted(exact.ids_N, own_H)]
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        alike_H = unit @ exact.vectors_NX[np.searchsorted(exact.ids_N, item)]
+        return [self.catalogue.names[int(own_H[place])] for place in np.argsort(-alike_H, kind="stable")[:count]]
+
+    def evidence(self, numbers: Sequence[int], similarities: Sequence[float]) -> list[Evidence]:
+        """What examples of these numbers are about, most similar first; 0 is none."""
+        if self.examples is None:
+            return []
+        found = []
+        for similarity, number in sorted(zip(similarities, numbers, strict=True), reverse=True):
+            if number:
+                found.append(self._evidence_of(number, similarity))
+        return found
 
     def _person(self, asked: Question) -> Person | None:
         row = None if asked.user is None else self.users.row_of(asked.user)
@@ -200,25 +235,18 @@ class Recommender:
             return np.zeros((len(candidates_C), len(DENSE)), dtype=np.float32)
         return self.features.dense(person.state, candidates_C.tolist(), self.features.today())
 
-    def _evidence(self, shown: "Shown", at: int) -> list[Evidence]:
-        """What the examples of one candidate are about, most similar first."""
+    def _evidence_of(self, number: int, similarity: float) -> Evidence:
         assert self.examples is not None
-        pairs = zip(shown.similarity_CK[at].tolist(), shown.examples_CK[at].tolist(), strict=True)
-        found = []
-        for similarity, number in sorted((pair for pair in pairs if pair[1]), reverse=True):
-            about = self.examples.evidence(number)
-            found.append(
-                Evidence(
-                    example=number,
-                    user=self.users.raw_id(about["user"]),
-                    title=self.catalogue.names[about["item"]],
-                    liked=about["label"] == 1,
-                    date=date.fromordinal(date(1970, 1, 1).toordinal() + about["day"]).isoformat(),
-                    similarity=round(similarity, 4),
-                    text=about["text"],
-                )
-            )
-        return found
+        about = self.examples.evidence(number)
+        return Evidence(
+            example=number,
+            user=self.users.raw_id(about["user"]),
+            title=self.catalogue.names[about["item"]],
+            liked=about["label"] == 1,
+            date=date.fromordinal(date(1970, 1, 1).toordinal() + about["day"]).isoformat(),
+            similarity=round(similarity, 4),
+            text=about["text"],
+        )
 
 
 def _tell_of_other_features(release: Release) -> None:
