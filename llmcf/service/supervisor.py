@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from filelock import FileLock, Timeout
+
 from core.errors import LlmcfError, Unavailable, UsageError
 from core.progress import say
 from core.result import Result
@@ -39,6 +41,7 @@ class Fleet:
     """The workers of a service: processes that share a listening socket."""
 
     dataset: str
+    place: Path
     listening: socket.socket
     count: int
     metrics: Path
@@ -56,7 +59,7 @@ class Fleet:
         descriptor = self.listening.fileno()
         command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "llmcf.service.worker"]
         return subprocess.Popen(
-            [*command, self.dataset, str(descriptor)],
+            [*command, self.dataset, str(self.place), str(descriptor)],
             pass_fds=[descriptor],
             start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which then stops the workers
             env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self.metrics)},
@@ -96,19 +99,22 @@ def serve(
         raise UsageError(f"--host {address} is open to others, and there are no keys; make one: `llmcf key add`")
     start, stop = time.monotonic(), Event()
     with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-check-")))
+        if not check:  # a check disturbs no service that runs
+            place = stack.enter_context(_alone(release.dataset))
         listening = stack.enter_context(_listen(address, port))
         running = stack.enter_context(host(release, http_port=http_port, grpc_port=grpc_port))
-        state.write(release.dataset, Serving((release.number,), running.server))
-        stack.callback(state.serving_file(release.dataset).unlink, missing_ok=True)
+        state.write(place, Serving((release.number,), running.server))
+        stack.callback(state.serving_file(place).unlink, missing_ok=True)
         metrics = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-metrics-")))
-        fleet = Fleet(release.dataset, listening, workers, metrics)
+        fleet = Fleet(release.dataset, place, listening, workers, metrics)
         stack.callback(fleet.stop)
         stack.enter_context(_signals(stop))
         fleet.fill()
-        place = f"http://{address}:{listening.getsockname()[1]}"
+        url = f"http://{address}:{listening.getsockname()[1]}"
         _wait(fleet, release.number, stop)
         ready = round(time.monotonic() - start, 2)
-        say(f"release {release.number} of {release.dataset} at {place} ({ready} s); Ctrl-C stops it")
+        say(f"release {release.number} of {release.dataset} at {url} ({ready} s); Ctrl-C stops it")
         if not check:
             Keeper(running, fleet, release).keep(stop)
     return Result(
@@ -118,7 +124,7 @@ def serve(
         artifacts={"models": str(release.models), "log": str(running.server.log)},
         details={
             "release": release.number,
-            "address": place,
+            "address": url,
             "workers": workers,
             "ready_seconds": ready,
             "triton": running.server.address,
@@ -157,7 +163,7 @@ class Keeper:
 
     def _hand_over(self, wanted: Release) -> None:
         old, self._before, self._live = self._before, self._live, wanted
-        state.write(self._fleet.dataset, Serving((wanted.number, self._before.number), self._host.server))
+        state.write(self._fleet.place, Serving((wanted.number, self._before.number), self._host.server))
         _wait(self._fleet, wanted.number, Event())
         for number in set(self._host.releases) - {wanted.number, self._before.number}:
             self._host.remove(number)
@@ -188,12 +194,28 @@ def _wait(fleet: Fleet, number: int, stop: Event) -> None:
     end = time.monotonic() + _READY_S
     while not stop.is_set():
         fleet.fill()
-        answering = state.workers(fleet.dataset)
+        answering = state.workers(fleet.place)
         if all(answering.get(one.pid) == number for one in fleet.processes):
             return
         if time.monotonic() > end:
             raise Unavailable(f"not every worker answers with release {number} after {_READY_S:.0f} s")
         time.sleep(0.02)
+
+
+@contextmanager
+def _alone(dataset: str) -> Iterator[Path]:
+    """The folder of the one service of a data set: its workers follow one file."""
+    place = state.folder(dataset)
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / ".serve.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LlmcfError(f"another `llmcf serve` of {dataset} runs on this home; stop it first") from None
+    try:
+        yield place
+    finally:
+        lock.release()
 
 
 def _listen(address: str, port: int) -> socket.socket:
