@@ -59,6 +59,7 @@ class FeatureReader(Protocol):
     def user(self, user: int) -> dict[str, Any] | None: ...
     def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray: ...
     def popular(self, count: int) -> list[int]: ...
+    def prepare(self, items: Sequence[int]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,7 @@ class Recommender:
 
     def prepare(self) -> None:
         """Do at once, in seconds, what the first requests would do: for a process that serves many."""
+        self.features.prepare(list(self.catalogue.item_ids))
         if self.examples is not None:
             self.examples.prepare()
 
