@@ -153,6 +153,10 @@ class Engine:
             return replace(held[number], serving=wanted)
         start, release = time.monotonic(), releases.require(self.dataset, number)
         recommender = Recommender.load(release)
+        if self._loaded:
+            recommender.prepare()
+        else:  # at the start it is better to answer slowly than not
+            Thread(target=recommender.prepare, name="prepares", daemon=True).start()
         features = Remembered(recommender.features, self.breakers["features"])
         bird, breaker = Canary(release.models, release.stages), Breaker(f"triton, release {number}")
         loaded = Loaded(release, replace(recommender, features=features), features, bird, breaker, wanted)

@@ -96,7 +96,10 @@ def serve(
     if workers < 1:
         raise UsageError(f"--workers {workers} is not at least 1")
     if address not in LOOPBACK and not keys.read():
-        raise UsageError(f"--host {address} is open to others, and there are no keys; make one: `llmcf key add --name operator --role admin`")
+        raise UsageError(
+            f"--host {address} is open to others, and there are no keys; "
+            "make one: `llmcf key add --name operator --role admin`"
+        )
     start, stop = time.monotonic(), Event()
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-check-")))
