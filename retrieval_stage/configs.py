@@ -112,7 +112,8 @@ class RetrievalConfig:
         averaging: share of the moving average of the weights that a step keeps; 0 for none.
         temperature: what scores are divided by in training.
         trimmed: windows of like length share a batch, which is cut to the longest.
-        blended: what the run is judged by are its scores and those of `blend.Blend`, added up.
+        blended: what the run is judged by, and what a release serves, are its scores and those of `blend.Blend`,
+            added up.
     """
 
     model: str
@@ -164,6 +165,11 @@ class RetrievalConfig:
             return self
         unread = {name: getattr(_DEFAULT, name) for name in ("in_context", "fusion", "scale", "positions", "refresh")}
         return replace(self, **unread)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether it reads the items' text vectors, beside those that come with examples."""
+        return self.item_text or self.blended
 
     @property
     def uses_examples(self) -> bool:

@@ -17,9 +17,8 @@ from ict.examples import history_vectors
 from retrieval_stage.evaluation import Score
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.takings import SPAN, Takings
+from retrieval_stage.transition_graph import ONE_MORE_STEP, SECOND_LAST
 
-SECOND_LAST = 0.5  # weight of what follows the user's last item but one; that of the last item is 1
-ONE_MORE_STEP = 0.2  # weight of what follows the followers
 _LEVELS = 4096
 
 Evidence = Callable[[Tensor], Tensor]  # indices (B,) -> what speaks for each item, (B, V), 0 where nothing does
@@ -59,7 +58,12 @@ def text(sequences: Sequences, item_vectors_VE: Tensor) -> Evidence:
     """
     offered_EV = item_vectors_VE[FIRST_ID:].T
 
-    return lambda index_B: history_vectors(item_vectors_VE, sequences.history_NL[index_B, -1:]) @ offered_EV
+    return lambda index_B: last_text(item_vectors_VE, sequences.history_NL[index_B]) @ offered_EV
+
+
+def last_text(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
+    """The unit vector of the last item's text, (B, E); zero where there is no item or no text of it."""
+    return history_vectors(item_vectors_VE, history_BL[:, -1:])
 
 
 def sum_of(first: Evidence, second: Evidence, weight: float) -> Evidence:
@@ -78,9 +82,7 @@ class Transitions:
     """
 
     def __init__(self, sequences: Sequences, items: int) -> None:
-        train_N, user_N = sequences.of_split("train"), sequences.user_N
-        follows_N = (train_N[1:] == train_N[:-1] + 1) & (user_N[train_N[1:]] == user_N[train_N[:-1]])
-        later_G = train_N[1:][follows_N]
+        later_G = sequences.steps()
         self._sequences, self._items = sequences, items
         self._key_G, order_G = (sequences.item_N[later_G - 1] * SPAN + sequences.day_N[later_G]).sort()
         self._place_G = sequences.item_N[later_G][order_G] - FIRST_ID

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from core import storage
-from core.data import tables
 from core.progress import say, track
 from core.settings import Workspace
 from ict.averaging import Averages
-from ict.examples import text_vectors
 from ict.group import ALONE, Group
 from ict.neighbours import Neighbours
 from ict.resume import Checkpoint, Progress, put
@@ -56,7 +54,8 @@ def fit_and_measure(
     evaluator = Evaluator.of(data.rows, sequences, tower.offered_V)
     score, alone, blended_by = _scores(tower, sequences, shown), {}, {}
     if config.blended:
-        blend = Blend(_evidence(ws, evaluator))
+        assert data.texts_VE is not None
+        blend = Blend(_evidence(evaluator, data.texts_VE))
         blended_by = blend.tuned(score, sequences)
         alone = {"tower": evaluation.metrics_of(score, sequences, sequences.of_split("test"))}
         score = blend.scores(score, blended_by)
@@ -180,12 +179,11 @@ def _batches(
     return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def _evidence(ws: Workspace, evaluator: Evaluator) -> dict[str, controls.Evidence]:
+def _evidence(evaluator: Evaluator, texts_VE: Tensor) -> dict[str, controls.Evidence]:
     """What speaks for an item without training: the transition graph, and texts."""
-    vectors_VE = text_vectors(ws, tables.remedy(ws, "cot embed --items-only"))["items"]
     return {
         "graph": controls.Transitions(evaluator.sequences, len(evaluator.offered_V)),
-        "text": controls.text(evaluator.sequences, vectors_VE),
+        "text": controls.text(evaluator.sequences, texts_VE),
     }
 
 

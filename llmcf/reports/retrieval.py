@@ -170,7 +170,7 @@ def _blended(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
     head = ["backbone", "framework", "HIT@10 alone", "NDCG@10 alone", "HIT@10 blended", "NDCG@10 blended", "weights"]
     note = (
         f"Recipe `{recipe}` adds the transition graph's and the texts' evidence to a model's scores, by weights chosen "
-        "on validation rows for each seed; alone are the scores of the model that is exported."
+        "on validation rows for each seed, and a release serves the sum; alone are the model's own scores."
     )
     return Table(f"With and without the blend, {recipe}", note, head, rows)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
+from core.contracts import DENSE, EXAMPLES, UNKNOWN
 from core.progress import say
 from ict.filters import Filter
 from llmcf.feature_store import registry
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
     from ict.replica import ServingReplica, Shown
-    from retrieval_stage.items import ItemReplica
+    from retrieval_stage.candidates import CandidateSearch
 
 CANDIDATES = 100
 _COLD = "cold start: nothing is known of this user, so these are the most popular items"
@@ -77,7 +77,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommender:
-    """A release in memory: names, item vectors, examples (None where no graph reads them), feature reader.
+    """A release in memory: names, item search, examples (None where no graph reads them), feature reader.
 
     What the graphs rank and the names of it stay as they were loaded; users' states, what they have taken, the features
     of items and what is popular are as the home has them at each request.
@@ -88,7 +88,7 @@ class Recommender:
     users: Users
     taken: Callable[[int], np.ndarray]
     features: FeatureReader
-    items: "ItemReplica"
+    search: "CandidateSearch"
     examples: "ServingReplica | None"
 
     @classmethod
@@ -100,7 +100,7 @@ class Recommender:
         """
         from llmcf.online.reader import OnlineFeatures
 
-        items, examples = _load_collections(release)
+        search, examples = _load_collections(release)
         _tell_of_other_features(release)
         return cls(
             release=release,
@@ -108,7 +108,7 @@ class Recommender:
             users=Users(release.dataset),
             taken=partial(taken_of, release.workspace),
             features=OnlineFeatures(release.workspace),
-            items=items,
+            search=search,
             examples=examples,
         )
 
@@ -143,20 +143,21 @@ class Recommender:
 
     def _popular(self, raw_user: str, k: int, watch: Stopwatch) -> Answer:
         with watch.stage("popular items"):
-            ids = [item for item in self.features.popular(k + CANDIDATES) if item in self.items][:k]
+            ids = [item for item in self.features.popular(k + CANDIDATES) if item in self.search.items][:k]
         items = [Recommendation(item=self.catalogue.item_ids[i], title=self.catalogue.names[i]) for i in ids]
         return Answer(user=raw_user, items=items, cold_start=True, note=_COLD, milliseconds=watch.taken)
 
     def _candidates(self, client: Client, person: Person, watch: Stopwatch) -> np.ndarray:
-        """The items nearest to the user's vector, without those the user has taken: (C,)."""
+        """The items that the user's vector and the blended evidence find, without those the user has taken: (C,)."""
         with watch.stage("user examples"):
             shown = self._examples_for("user_vector", person, None)
         with watch.stage("user vector"):
             vector_1W = client.infer("user_vector", {**_person_rows(person, 1), **_example_rows(shown, 1)})["vector"]
         with watch.stage("item search"):
             seen = Filter(deny=np.union1d(self.taken(person.row), person.history_L))
-            ids_1C, _ = self.items.search(vector_1W, CANDIDATES, [seen])
-        return np.asarray(ids_1C[0])[np.asarray(ids_1C[0]) != PAD]
+            today = self.features.today()
+            item_C, _ = self.search.search(vector_1W[0], person.history_L, today, CANDIDATES, seen)
+        return item_C
 
     def _rank(
         self, client: Client, person: Person, candidates_C: np.ndarray, watch: Stopwatch
@@ -233,19 +234,25 @@ def _tell_of_other_features(release: Release) -> None:
         )
 
 
-def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | None]":
-    """The item vectors and the examples that the release names, through one connection.
+def _load_collections(release: Release) -> "tuple[CandidateSearch, ServingReplica | None]":
+    """The item search and the examples that the release names, through one connection.
 
     Raises:
         LlmcfError: if Milvus does not hold one of them any more.
     """
     from ict import milvus
+    from retrieval_stage import transition_graph
+    from retrieval_stage.candidates import CandidateSearch
     from retrieval_stage.items import ItemReplica
+    from retrieval_stage.transition_graph import TransitionGraph
 
     with milvus.connect(release.workspace) as client:
         held.require(client, release)
         items = ItemReplica.read(client, release.collections["items"])
-        return items, _examples(client, release) if "cot" in release.collections else None
+        examples = _examples(client, release) if "cot" in release.collections else None
+    weight = release.blend.get("graph", 0.0)
+    graph = TransitionGraph.load(release.folder / transition_graph.FILE) if weight else None
+    return CandidateSearch(items=items, graph=graph, weight=weight), examples
 
 
 def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from core.contracts import FIRST_ID, PAD
 from retrieval_stage import controls, evaluation
-from retrieval_stage.controls import ONE_MORE_STEP, SECOND_LAST, Transitions
+from retrieval_stage.controls import Transitions
 from retrieval_stage.evaluation import Score
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.takings import Takings
+from retrieval_stage.transition_graph import ONE_MORE_STEP, SECOND_LAST
 from tests import in_memory
 
 ITEMS = 8
