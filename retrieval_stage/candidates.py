@@ -9,18 +9,20 @@ import numpy as np
 
 from core.contracts import PAD
 from ict.filters import Filter
+from retrieval_stage.item_space import ItemSpace
 from retrieval_stage.items import ItemReplica
 from retrieval_stage.transition_graph import TransitionGraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateSearch:
-    """The item index and, under a blend with the transition graph, the graph and its weight.
+    """The item index with its space and, under a blend with the transition graph, the graph and its weight.
 
     Text evidence is linear in the item, so it lies in the vectors themselves (`item_space.ItemSpace`).
     """
 
     items: ItemReplica
+    space: ItemSpace
     graph: TransitionGraph | None = None
     weight: float = 0.0
 

@@ -114,6 +114,8 @@ class RetrievalConfig:
         trimmed: windows of like length share a batch, which is cut to the longest.
         blended: what the run is judged by, and what a release serves, are its scores and those of `blend.Blend`,
             added up.
+        cold_start: items that no training row has are scored where a map of their texts puts them (`unseen_items`),
+            not where training left them; users without history are shown what was popular lately.
     """
 
     model: str
@@ -147,6 +149,7 @@ class RetrievalConfig:
     temperature: float = 1.0
     trimmed: bool = False
     blended: bool = False
+    cold_start: bool = False
 
     def __post_init__(self) -> None:
         check_choice("fusion", self.fusion, FUSIONS)
@@ -169,7 +172,7 @@ class RetrievalConfig:
     @property
     def reads_texts(self) -> bool:
         """Whether it reads the items' text vectors, beside those that come with examples."""
-        return self.item_text or self.blended
+        return self.item_text or self.blended or self.cold_start
 
     @property
     def uses_examples(self) -> bool:

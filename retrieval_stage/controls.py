@@ -19,6 +19,7 @@ from retrieval_stage.sequences import Sequences
 from retrieval_stage.takings import SPAN, Takings
 from retrieval_stage.transition_graph import ONE_MORE_STEP, SECOND_LAST
 
+LATELY = 30  # days
 _LEVELS = 4096
 
 Evidence = Callable[[Tensor], Tensor]  # indices (B,) -> what speaks for each item, (B, V), 0 where nothing does
@@ -27,6 +28,32 @@ Evidence = Callable[[Tensor], Tensor]  # indices (B,) -> what speaks for each it
 def popularity(sequences: Sequences, takings: Takings, offered_V: Tensor) -> Score:
     """How often training rows took an item before the row's day."""
     return lambda index_B: takings.as_of(sequences.day_N[index_B]).masked_fill_(~offered_V, -torch.inf)
+
+
+def popular_lately(sequences: Sequences, takings: Takings, offered_V: Tensor) -> Score:
+    """The same within the last LATELY days; equals by all days. What an online store shows to strangers."""
+
+    def score(index_B: Tensor) -> Tensor:
+        day_B = sequences.day_N[index_B]
+        taken_BV = takings.as_of(day_B)
+        recent_BV = taken_BV - takings.as_of(day_B - LATELY)
+        share_BV = taken_BV / (1 + taken_BV.amax(dim=1, keepdim=True))
+        return recent_BV.add_(share_BV).masked_fill_(~offered_V, -torch.inf)
+
+    return score
+
+
+def to_strangers(popular: Score, score: Score, sequences: Sequences) -> Score:
+    """The second for users with a history, the first for those without."""
+
+    def scored(index_B: Tensor) -> Tensor:
+        score_BV = score(index_B)
+        stranger_B = sequences.position_N[index_B] == 0
+        if stranger_B.any():
+            score_BV[stranger_B] = popular(index_B[stranger_B])
+        return score_BV
+
+    return scored
 
 
 def by_evidence(evidence: Evidence, sequences: Sequences, takings: Takings, offered_V: Tensor) -> Score:

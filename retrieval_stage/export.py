@@ -18,7 +18,8 @@ from core.settings import Workspace
 from ict import onnx
 from ict.examples import ExampleSet
 from ict.neighbours import Neighbours
-from retrieval_stage import controls, weights
+from retrieval_stage import controls, text_map, unseen_items, weights
+from retrieval_stage.blend import UNSEEN
 from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.graph import UserVectorGraph
 from retrieval_stage.inputs import TowerData, item_texts, load
@@ -26,6 +27,7 @@ from retrieval_stage.item_space import ItemSpace
 from retrieval_stage.recipes import from_json
 from retrieval_stage.runs import run_folder, run_remedy, trained
 from retrieval_stage.sequences import Sequences
+from retrieval_stage.text_map import TextMap
 from retrieval_stage.transition_graph import TransitionGraph
 from retrieval_stage.user_tower import UserTower, build
 
@@ -40,6 +42,7 @@ class UserVectorExport:
         item_ids: of the items that the index holds, ascending, (V,); `item_vectors` (V, W).
         blend: weights of the evidence that is added to the tower's score, by its name; none without a blend.
         graph: the transition graph of the workspace, where it is blended in.
+        text_map: what places items that came after the training, where the run has it.
     """
 
     facts: dict[str, Any]
@@ -47,6 +50,12 @@ class UserVectorExport:
     item_vectors: np.ndarray
     blend: dict[str, float]
     graph: TransitionGraph | None
+    text_map: TextMap | None
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the items' vectors are made of texts, too."""
+        return bool(self.blend.get("text")) or self.text_map is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +69,11 @@ class Run:
     tower: UserTower
     blend: dict[str, float]
     texts_VE: Tensor | None
-
-    @property
-    def text_weight(self) -> float:
-        return self.blend.get("text", 0.0)
+    text_map: TextMap | None
 
     def as_graph(self) -> UserVectorGraph:
-        return UserVectorGraph(self.tower, text_weight=self.text_weight, text_VE=self.texts_VE)
+        text, unseen = (self.blend.get(name, 0.0) for name in ("text", UNSEEN))
+        return UserVectorGraph(self.tower, text_weight=text, unseen_weight=unseen, text_VE=self.texts_VE)
 
 
 def export_graph(ws: Workspace, named: RetrievalConfig, folder: Path, kept: Path) -> UserVectorExport:
@@ -79,7 +86,7 @@ def export_graph(ws: Workspace, named: RetrievalConfig, folder: Path, kept: Path
     path = run_folder(ws, config) / weights.FILE
     summary = steps.require(path.parent, run_remedy(ws, config))["summary"]
     data, tower = restore(ws, config)
-    run = Run(tower, summary["blend"], data.texts_VE)
+    run = Run(tower, summary["blend"], data.texts_VE, _text_map(config, path))
     graph = run.as_graph()
     request = request_of(graph, data.sequences, data.shown)
     onnx.write(graph, request, graph.tables(), [tensor.name for tensor in USER_VECTOR_OUTPUTS], folder)
@@ -113,6 +120,9 @@ def restore(ws: Workspace, config: RetrievalConfig) -> tuple[TowerData, UserTowe
     tower = build(config, data)
     tower.load_state_dict(weights.read(run_folder(ws, config) / weights.FILE))
     tower.eval()
+    if config.cold_start:
+        assert data.texts_VE is not None
+        unseen_items.place(tower, TextMap.load(run_folder(ws, config) / text_map.FILE), data.texts_VE)
     tower.freeze_examples()
     return data, tower
 
@@ -126,7 +136,12 @@ def kept_run(ws: Workspace, kept: Path) -> Run:
     examples = ExampleSet.load(ws, config.in_context.cot_set) if config.uses_examples else None
     tower = UserTower(config, known_U=state["known_U"], items=len(items), examples=examples)
     tower.load_state_dict(state)
-    return Run(tower.eval(), about["blend"], item_texts(ws, config) if config.reads_texts else None)
+    texts_VE = item_texts(ws, config) if config.reads_texts else None
+    return Run(tower.eval(), about["blend"], texts_VE, _text_map(config, kept))
+
+
+def _text_map(config: RetrievalConfig, beside: Path) -> TextMap | None:
+    return TextMap.load(beside.with_name(text_map.FILE)) if config.cold_start else None
 
 
 def request_of(graph: UserVectorGraph, sequences: Sequences, shown: Neighbours) -> dict[str, np.ndarray]:
@@ -157,27 +172,41 @@ def _invented(graph: UserVectorGraph, frozen: dict[str, Tensor]) -> dict[str, np
 
 
 def _searched(ws: Workspace, run: Run, facts: dict[str, Any], sequences: Sequences | None = None) -> UserVectorExport:
-    """What a release searches with: the items of the workspace's catalogue that the tower has learnt, the evidence."""
-    ids = tables.offered(ws)
-    ids = ids[ids < run.tower.item.weight.shape[0]]
-    space = ItemSpace(with_text=bool(run.text_weight))
-    item_XD = run.tower.item_vectors().detach().numpy()[ids - FIRST_ID]
-    text_XE = None if run.texts_VE is None else run.texts_VE.numpy()[ids]
+    """What a release searches with: items of the workspace's catalogue, the evidence."""
+    ids, vectors = _items(tables.offered(ws), run)
     graph = None
     if run.blend.get("graph"):
         rows = Sequences.of(tables.training_rows(ws)) if sequences is None else sequences
         graph = TransitionGraph.of(rows, tables.items(ws).num_rows + FIRST_ID)
     return UserVectorExport(
-        facts=facts, item_ids=ids, item_vectors=space.of(item_XD, text_XE), blend=run.blend, graph=graph
+        facts=facts, item_ids=ids, item_vectors=vectors, blend=run.blend, graph=graph, text_map=run.text_map
     )
+
+
+def _items(offered_X: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and vectors of the items that the tower knows or, with a map, has learnt; and of the others by the map."""
+    space = ItemSpace.under(run.blend, run.text_map)
+    known_VD = run.tower.item_vectors().detach().numpy()
+    texts_VE = None if run.texts_VE is None else run.texts_VE.numpy()
+    if run.text_map is None:
+        ids = offered_X[offered_X < len(known_VD) + FIRST_ID]
+        return ids, space.learnt(known_VD[ids - FIRST_ID], None if texts_VE is None else texts_VE[ids])
+    assert texts_VE is not None
+    learnt_X = run.text_map.learnt(offered_X)
+    found_XW = space.place(texts_VE[offered_X])
+    ids = offered_X[learnt_X]
+    found_XW[learnt_X] = space.learnt(known_VD[ids - FIRST_ID], texts_VE[ids])
+    return offered_X, found_XW
 
 
 @torch.no_grad()
 def _vectors(run: Run, request: dict[str, np.ndarray]) -> np.ndarray:
     """What the graph must answer, out of the parts that the run was measured with."""
     part = {name: torch.from_numpy(values) for name, values in request.items()}
-    vector_BD = run.tower(part["user"], part["history"], part.get("examples"), part.get("similarity"))
-    if not run.text_weight:
-        return vector_BD.numpy()
-    assert run.texts_VE is not None
-    return torch.cat([vector_BD, run.text_weight * controls.last_text(run.texts_VE, part["history"])], dim=1).numpy()
+    parts = [run.tower(part["user"], part["history"], part.get("examples"), part.get("similarity"))]
+    if weight := run.blend.get("text"):
+        assert run.texts_VE is not None
+        parts.append(weight * controls.last_text(run.texts_VE, part["history"]))
+    if weight := run.blend.get(UNSEEN):
+        parts.append(torch.full((len(parts[0]), 1), weight))
+    return torch.cat(parts, dim=1).numpy()

@@ -2,8 +2,8 @@
 
 TorchRec modules export at a fixed batch only, so the tables become nn.Embedding first. A request brings example
 numbers, nothing else of them. Where the texts' evidence is blended in, the vector goes on with the text of the user's
-last item times its weight: against item vectors that go on with their texts (`item_space`), one inner product is the
-blended score.
+last item times its weight, and where unseen items get a constant, with that: against item vectors that go on with
+their texts and with whether they are unseen (`item_space`), one inner product is the blended score.
 
 Suffixes: B requests, L history length, K examples, M examples + 1, V items, E text width, D width, W vector width.
 """
@@ -27,13 +27,15 @@ class UserVectorGraph(nn.Module):
     """A copy of a trained tower over plain tables; takes the `contracts.USER_VECTOR_INPUTS` that it reads.
 
     Args:
-        text_weight: of the texts' evidence, 0 for none.
+        text_weight: of the texts' evidence, 0 for none; `unseen_weight` what items get that training has not seen.
         text_VE: the items' text vectors, where there is a weight; those that the tower reads, if it reads any.
     """
 
-    def __init__(self, tower: UserTower, *, text_weight: float = 0.0, text_VE: Tensor | None = None) -> None:
+    def __init__(
+        self, tower: UserTower, *, text_weight: float = 0.0, unseen_weight: float = 0.0, text_VE: Tensor | None = None
+    ) -> None:
         super().__init__()
-        self.text_weight = text_weight
+        self.text_weight, self.unseen_weight = text_weight, unseen_weight
         self._text_VE = text_VE if text_weight else None
         self.tower = copy.deepcopy(tower)
         with torch.no_grad():
@@ -62,12 +64,13 @@ class UserVectorGraph(nn.Module):
         return {"vectors_VE": context.item_vectors_VE, "tokens_M3D": context.tokens_M3D}
 
     def forward(self, request: Tensors, tables: Tensors) -> Tensor:
-        """Return user vectors, (B, W): W is D, or D + E with texts."""
-        vector_BD = self._towers(request, tables)
-        if not self.text_weight:
-            return vector_BD
-        text_BE = last_text(tables["vectors_VE"], request["history"])
-        return torch.cat([vector_BD, self.text_weight * text_BE], dim=1)
+        """Return user vectors, (B, W), as `item_space` scores items by them."""
+        parts = [self._towers(request, tables)]
+        if self.text_weight:
+            parts.append(self.text_weight * last_text(tables["vectors_VE"], request["history"]))
+        if self.unseen_weight:
+            parts.append(torch.full_like(parts[0][:, :1], self.unseen_weight))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def _towers(self, request: Tensors, tables: Tensors) -> Tensor:
         """The tower's vectors, (B, D)."""

@@ -12,10 +12,11 @@ from retrieval_stage.recipes import from_json
 
 FOLDER = "retrieval"
 _READ = ("configs", "embeddings", "evaluation", "inputs", "item_side", "registry", "sequences", "user_tower")
-_DONE = ("account", "blend", "controls", "loop", "losses", "objective", "takings", "transition_graph", "weights")
+_DONE = ("account", "blend", "controls", "loop", "losses", "objective", "takings", "weights")
+_COLD = ("text_map", "transition_graph", "unseen_items")
 _SHARED = ("averaging", "config", "device", "dropout", "examples", "filters", "group", "resume", "seeding", "update")
 SOURCES = [
-    *(f"retrieval_stage/{name}.py" for name in (*_READ, *_DONE)),
+    *(f"retrieval_stage/{name}.py" for name in (*_READ, *_DONE, *_COLD)),
     "retrieval_stage/models",
     *(f"ict/{name}.py" for name in _SHARED),
     *(f"core/{name}.py" for name in ("data/dated", "data/histories", "metrics", "segments", "uncertainty")),

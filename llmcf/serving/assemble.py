@@ -156,7 +156,7 @@ def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Sta
 
     ws, stages = plan.ws, {model: stage for model, (stage, _) in made.items()}
     (searched,) = [one.searched for _, one in made.values() if one.searched is not None]
-    texts = texts_of(ws, stages, searched=bool(searched.blend.get("text")))
+    texts = texts_of(ws, stages, searched=searched.reads_texts)
     encoders = {name: encoder(*place) for name, place in texts.items()}
     return Release(
         number=number,
@@ -205,10 +205,11 @@ def _keep_evidence(searched: "UserVectorExport", folder: Path) -> dict[str, str]
     """What item search reads beside the collection, in the release: digests by file."""
     from retrieval_stage import transition_graph
 
-    if searched.graph is None:
-        return {}
-    searched.graph.save(folder / transition_graph.FILE)
-    return {transition_graph.FILE: storage.sha256(folder / transition_graph.FILE)}
+    parts = {transition_graph.FILE: searched.graph, manifest.TEXT_MAP: searched.text_map}
+    kept = {name: part for name, part in parts.items() if part is not None}
+    for name, part in kept.items():
+        part.save(folder / name)
+    return {name: storage.sha256(folder / name) for name in kept}
 
 
 def _keep_item_vectors(ws: Workspace, folder: Path) -> str:

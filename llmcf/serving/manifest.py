@@ -19,6 +19,7 @@ FILE = "release.json"
 MODELS = "models"
 CATALOGUE = "catalogue.parquet"
 TRAINED = "trained"
+TEXT_MAP = f"{TRAINED}/text_map.safetensors"
 ITEM_VECTORS = "item_vectors"  # the tensor of that name in the file that holds them
 
 
@@ -85,8 +86,10 @@ class Release:
         features: the Feast project and the digest of feature_repo/ when it was made; loading compares the digest.
         refreshed: number of the release whose trained weights it froze anew; None for trained runs.
         blend: weights of the evidence that item search adds to the tower's score, by its name, as validation chose
-            them; none where the tower alone is searched by. `text` lies in the vectors, `graph` in a file.
+            them; none where the tower alone is searched by. `text` and `unseen`, what items get that training has
+            not seen, lie in the vectors, `graph` in a file.
         evidence: the files that item search reads beside the collection, each with its digest.
+        strangers: what users without history are shown.
     """
 
     number: int
@@ -107,6 +110,7 @@ class Release:
     refreshed: int | None = None
     blend: dict[str, float] = field(default_factory=dict)
     evidence: dict[str, str] = field(default_factory=dict)
+    strangers: str = "popular items"
     contract: int = CONTRACT
 
     @property
@@ -129,8 +133,8 @@ class Release:
 
     @property
     def searches_texts(self) -> bool:
-        """Whether the vectors that item search compares hold texts."""
-        return bool(self.blend.get("text"))
+        """Whether the vectors that item search compares are made of texts, too."""
+        return bool(self.blend.get("text")) or TEXT_MAP in self.evidence
 
     @property
     def remedy(self) -> str:

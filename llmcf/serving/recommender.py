@@ -21,7 +21,7 @@ from core.progress import say
 from ict.filters import Filter
 from llmcf.feature_store import registry
 from llmcf.feature_store.ledger import taken_of
-from llmcf.serving import held
+from llmcf.serving import held, manifest
 from llmcf.serving.answers import Answer, Evidence, Recommendation
 from llmcf.serving.catalogue import Catalogue, Users
 from llmcf.serving.manifest import ITEM_VECTORS, Release
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ict.replica import ServingReplica, Shown
     from retrieval_stage.candidates import CandidateSearch
+    from retrieval_stage.items import ItemReplica
 
 CANDIDATES = 100
 _COLD = "cold start: nothing is known of this user, so these are the most popular items"
@@ -241,18 +242,31 @@ def _load_collections(release: Release) -> "tuple[CandidateSearch, ServingReplic
         LlmcfError: if Milvus does not hold one of them any more.
     """
     from ict import milvus
-    from retrieval_stage import transition_graph
-    from retrieval_stage.candidates import CandidateSearch
     from retrieval_stage.items import ItemReplica
-    from retrieval_stage.transition_graph import TransitionGraph
 
     with milvus.connect(release.workspace) as client:
         held.require(client, release)
         items = ItemReplica.read(client, release.collections["items"])
         examples = _examples(client, release) if "cot" in release.collections else None
+    return _search(release, items), examples
+
+
+def _search(release: Release, items: "ItemReplica") -> "CandidateSearch":
+    """The search in `items` by all that the release keeps for it."""
+    from retrieval_stage import transition_graph
+    from retrieval_stage.candidates import CandidateSearch
+    from retrieval_stage.item_space import ItemSpace
+    from retrieval_stage.text_map import TextMap
+    from retrieval_stage.transition_graph import TransitionGraph
+
     weight = release.blend.get("graph", 0.0)
-    graph = TransitionGraph.load(release.folder / transition_graph.FILE) if weight else None
-    return CandidateSearch(items=items, graph=graph, weight=weight), examples
+    placed = manifest.TEXT_MAP in release.evidence
+    return CandidateSearch(
+        items=items,
+        space=ItemSpace.under(release.blend, TextMap.load(release.folder / manifest.TEXT_MAP) if placed else None),
+        graph=TransitionGraph.load(release.folder / transition_graph.FILE) if weight else None,
+        weight=weight,
+    )
 
 
 def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":

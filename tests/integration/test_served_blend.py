@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,19 +28,21 @@ from llmcf.serving.recommender import Person, Recommender, Stopwatch
 from llmcf.serving.triton_client import Client
 from llmcf.serving.triton_server import run_triton
 from ranking import trainer as ranking_trainer
-from retrieval_stage import controls, evaluation, transition_graph
+from retrieval_stage import controls, evaluation, transition_graph, unseen_items
 from retrieval_stage import trainer as retrieval_trainer
 from retrieval_stage.blend import Blend
 from retrieval_stage.evaluation import Score
 from retrieval_stage.export import restore
 from retrieval_stage.inputs import TowerData
 from retrieval_stage.recipes import resolve
+from retrieval_stage.text_map import TextMap
 from tests.in_memory import item_vectors, write_cot_set
+from tests.official_files import prepared, write
 
 pytestmark = pytest.mark.integration
 
 RANKER = Choice(backbone="deepfm", framework="none", recipe="strict", seed=1)
-WEIGHTS = {"graph": 2.0, "text": 4.0}  # large enough to change every answer
+WEIGHTS = {"graph": 2.0, "text": 4.0, "unseen": 1.5}  # large enough to change every answer
 
 
 class RowFeatures:
@@ -66,20 +70,26 @@ class RowFeatures:
 
 
 @pytest.fixture(scope="module")
-def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A copy of the tiny workspace with examples, a ranker and towers whose blend is fixed."""
-    rows = tables.training_rows(own)
-    sample = torch.from_numpy(np.flatnonzero(rows["split"].to_numpy() == "train")[::5].copy())
-    cot = torch.nn.functional.normalize(torch.randn(len(sample), 16), dim=-1)
-    write_cot_set(own, ExampleSet.of(rows, sample, cot, item_vectors(items=tables.items(own).num_rows)))
-    storage.write_json(own.path("feast", registry.MATERIALIZED), {"release": registry.release(own), registry.UNTIL: 0})
-    ranking_trainer.train(own, model="deepfm", framework="none", recipe="strict", seed=1, epochs=1)
+def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A small workspace, some of its items taken by nobody, with examples, a ranker and towers of a given blend."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMCF_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("LLMCF_TRITON_MODELS", str(tmp_path_factory.mktemp("models")))
         patch.setattr(Blend, "tuned", lambda *_: WEIGHTS)
-        for framework in ("none", "llm-cf"):
-            retrieval_trainer.train(own, model="sasrec", framework=framework, recipe="best", seed=1, epochs=1)
-        yield own
+        source = write(tmp_path_factory.mktemp("source"), items=150)
+        yield trained(prepared(Workspace("movielens-100k", "shuffled-ties"), source))
+
+
+def trained(ws: Workspace) -> Workspace:
+    rows = tables.training_rows(ws)
+    sample = torch.from_numpy(np.flatnonzero(rows["split"].to_numpy() == "train")[::5].copy())
+    cot = torch.nn.functional.normalize(torch.randn(len(sample), 16), dim=-1)
+    write_cot_set(ws, ExampleSet.of(rows, sample, cot, item_vectors(items=tables.items(ws).num_rows)))
+    storage.write_json(ws.path("feast", registry.MATERIALIZED), {"release": registry.release(ws), registry.UNTIL: 0})
+    ranking_trainer.train(ws, model="deepfm", framework="none", recipe="strict", seed=1, epochs=1)
+    for framework in ("none", "llm-cf"):
+        retrieval_trainer.train(ws, model="sasrec", framework=framework, recipe="best", seed=1, epochs=1)
+    return ws
 
 
 def released(ws: Workspace, framework: str) -> Release:
@@ -91,9 +101,12 @@ def offline(ws: Workspace, framework: str) -> tuple[TowerData, Score]:
     """The data and the scores that the run was judged by."""
     data, tower = restore(ws, resolve(model="sasrec", framework=framework, recipe="best", seed=1, epochs=1))
     assert data.texts_VE is not None
+    placed = TextMap.load(ws.path("retrieval", f"sasrec-{framework}-best-s1", "text_map.safetensors"))
+    assert (data.offered_V.numpy() & ~placed.learnt_V).sum() > 2, "some items are unseen"
     evidence = {
         "graph": controls.Transitions(data.sequences, len(data.offered_V)),
         "text": controls.text(data.sequences, data.texts_VE),
+        "unseen": unseen_items.evidence(placed),
     }
     return data, Blend(evidence).scores(evaluation.by_tower(tower, data.sequences, data.shown), WEIGHTS)
 
@@ -121,6 +134,9 @@ def test_a_release_finds_what_the_run_was_judged_by(
     release = released(ws, framework)
     data, score = offline(ws, framework)
     index_B = data.sequences.of_split("test")
+    ranks = pq.read_table(ws.path("retrieval", f"sasrec-{framework}-best-s1", "scores.parquet"))
+    measured = ranks.filter(pa.array(ranks["split"].to_numpy() == "test"))["rank_masked"].to_pylist()
+    assert evaluation.catalogue_ranks(score, data.sequences, index_B)[0].tolist() == measured
     top_BK = evaluation.ranked_catalogue(score, data.sequences, index_B, top=10).top_BK.numpy()
     score_BV = score(index_B).numpy()
     for score_V, wanted_K, found_K in zip(score_BV, top_BK, served(release, data, monkeypatch), strict=True):
@@ -129,9 +145,11 @@ def test_a_release_finds_what_the_run_was_judged_by(
         apart = np.abs(np.diff(np.sort(score_V[wanted_K - FIRST_ID]))).min() > 1e-3
         assert not apart or wanted_K.tolist() == found_K.tolist()
     assert release.blend == WEIGHTS
-    assert release.stages["user_vector"].outputs[0].shape == (64 + 16,)
+    assert release.stages["user_vector"].outputs[0].shape == (64 + 16 + 1,)
     assert set(release.stages["user_vector"].metrics) >= {"test", "tower"}
     assert release.encoder, "item search reads texts"
+    assert set(release.evidence) == {transition_graph.FILE, "trained/text_map.safetensors"}
+    assert release.strangers == "popular items"
 
 
 def test_a_damaged_graph_is_found(ws: Workspace) -> None:
@@ -172,7 +190,7 @@ def texts_of(release: Release) -> np.ndarray:
     from retrieval_stage.items import ItemReplica
 
     with milvus.connect(release.workspace) as client:
-        return ItemReplica.read(client, release.collections["items"]).exact.vectors_NX[:, 64:]
+        return ItemReplica.read(client, release.collections["items"]).exact.vectors_NX[:, 64:-1]
 
 
 @contextmanager

@@ -11,10 +11,12 @@ from core.settings import PROJECT
 from ict.exact import Exact
 from ict.filters import Filter
 from retrieval_stage.candidates import CandidateSearch
+from retrieval_stage.item_space import ItemSpace
 from retrieval_stage.items import ItemReplica
 from retrieval_stage.transition_graph import TransitionGraph
 
 DAY = 50
+SPACE = ItemSpace(with_text=False)
 
 
 def world(seed: int, items: int = 120) -> tuple[CandidateSearch, np.random.Generator]:
@@ -26,7 +28,8 @@ def world(seed: int, items: int = 120) -> tuple[CandidateSearch, np.random.Gener
     graph = TransitionGraph(start, drawn.integers(2, items, steps), drawn.integers(0, 2 * DAY, steps))
     ids = np.sort(drawn.choice(np.arange(2, items), items // 2, replace=False))
     vectors = drawn.integers(-1, 2, (len(ids), 4)).astype(np.float32)
-    return CandidateSearch(items=ItemReplica("", Exact(ids, vectors, {})), graph=graph, weight=2.0), drawn
+    index = ItemReplica("", Exact(ids, vectors, {}))
+    return CandidateSearch(items=index, space=SPACE, graph=graph, weight=2.0), drawn
 
 
 def by_brute_force(
@@ -48,7 +51,7 @@ def by_brute_force(
 def test_it_is_the_top_of_the_catalogue_ties_and_all(seed: int, with_graph: bool) -> None:
     search, drawn = world(seed)
     if not with_graph:
-        search = CandidateSearch(items=search.items)
+        search = CandidateSearch(items=search.items, space=SPACE)
     lifted = 0
     for k in (1, 3, 10, 59, 100, *[5] * 10):
         vector_W = drawn.integers(-2, 3, 4).astype(np.float32)

@@ -61,10 +61,10 @@ def test_it_gives_the_models_vectors_at_any_batch(model: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("framework", ["none", "llm-cf"])
-def test_its_vector_goes_on_with_the_last_items_text_by_its_weight(framework: str, tmp_path: Path) -> None:
+def test_its_vector_goes_on_with_what_is_blended_in(framework: str, tmp_path: Path) -> None:
     tower, shown = made("sasrec", framework)
     texts_VE = in_memory.item_vectors(ITEMS)
-    graph = UserVectorGraph(tower, text_weight=3.0, text_VE=texts_VE)
+    graph = UserVectorGraph(tower, text_weight=3.0, unseen_weight=0.5, text_VE=texts_VE)
     request = request_of(graph, SEQUENCES, shown)
     onnx.write(graph, request, graph.tables(), [tensor.name for tensor in USER_VECTOR_OUTPUTS], tmp_path)
     session = onnxruntime.InferenceSession(tmp_path / onnx.MODEL, providers=["CPUExecutionProvider"])
@@ -74,7 +74,9 @@ def test_its_vector_goes_on_with_the_last_items_text_by_its_weight(framework: st
     found_BW = np.asarray(session.run(None, {name: parts[name][index_B].numpy() for name in request})[0])
     with torch.no_grad():
         vector_BD = tower(*(values[index_B] for values in parts.values()))
-    offered_VW = ItemSpace(with_text=True).of(tower.item_vectors().detach().numpy(), texts_VE[FIRST_ID:].numpy())
+    space = ItemSpace.under({"text": 3.0, "unseen": 0.5}, None)
+    offered_VW = space.learnt(tower.item_vectors().detach().numpy(), texts_VE[FIRST_ID:].numpy())
     expected_BV = vector_BD @ tower.item_vectors().T + 3 * controls.text(SEQUENCES, texts_VE)(index_B)
     np.testing.assert_allclose(found_BW @ offered_VW.T, expected_BV.detach().numpy(), atol=1e-4)
-    assert (found_BW[SEQUENCES.position_N[index_B].numpy() == 0, 16:] == 0).all(), "no item before, no text"
+    assert (found_BW[:, -1] == 0.5).all()
+    assert (found_BW[SEQUENCES.position_N[index_B].numpy() == 0, 16:-1] == 0).all(), "no item before, no text"
