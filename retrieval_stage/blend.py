@@ -20,7 +20,7 @@ UNSEEN = "unseen"
 WEIGHTS = {
     "graph": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0),
     "text": (0.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0),
-    UNSEEN: (0.0, 1.0, 2.0, 3.0, 4.0),
+    UNSEEN: (0.0, 1.0, 2.0, 3.0, 4.0, 6.0),
 }
 TUNED_ON = 5000  # validation rows at most, evenly over the users
 _CHUNK = 512
