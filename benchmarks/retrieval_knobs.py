@@ -32,7 +32,7 @@ ALONE: dict[str, Knobs] = {
     "dropout .2 on the item table": {"table_dropout": 0.2},
     "texts in the item space": {"item_text": True},
     "attributes": {"item_attributes": True},
-    "averaged weights": {"averaging": 0.01},
+    "averaged weights": {"averaging": 0.995},
     "batches without padding": {"trimmed": True},
     "2,048 shared negatives": {"negatives": 2048},
     "Xavier start": {"xavier": True},
@@ -138,7 +138,15 @@ def main() -> None:
     measured.write(NAME, {"dataset": chosen.dataset, "order": chosen.order, "tries": ordered}, page(ordered, about))
 
 
-TOGETHER: dict[str, Knobs] = {}
+_FACTS: Knobs = {"user_id": False, "item_text": True, "item_attributes": True}
+TOGETHER: dict[str, Knobs] = {
+    "no user id, texts, attributes": _FACTS,
+    "the same, averaged weights": _FACTS | {"averaging": 0.995},
+    "the same, 15 epochs": _FACTS | {"epochs": 15},
+    "the same, dropout .4": _FACTS | {"backbone": SasRecConfig(dropout=0.4)},
+    "the same, width 128": _FACTS | {"width": 128},
+    "the same, temperature 2": _FACTS | {"temperature": 2.0},
+}
 TRIES = ALONE | TOGETHER
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Tensor:
 
 
 ANY = -1
-CONTRACT = 2  # version of the tensors below; a release says which it keeps to
+CONTRACT = 3  # version of the tensors below; a release says which it keeps to
 
 
 RANKER_INPUTS = (
@@ -73,7 +73,8 @@ USER_VECTOR_INPUTS = (
     Tensor("examples", "int64", (EXAMPLES,)),
     Tensor("similarity", "float32", (EXAMPLES,)),
 )
-USER_VECTOR_OUTPUTS = (Tensor("vector", "float32", (RETRIEVAL_WIDTH,)),)
+# As wide as the vectors of the release's item index: the tower's, and the last item's text where it is blended in.
+USER_VECTOR_OUTPUTS = (Tensor("vector", "float32", (ANY,)),)
 
 TRITON_MODELS = {
     "ranker": (RANKER_INPUTS, RANKER_OUTPUTS),

@@ -1,7 +1,7 @@
-"""Parts of the rows: by how much is known of the user and of the item on the row's day.
+"""Parts of the rows: by how much is known of the user and of the item on the row's day, or was in training.
 
 What both stages measure their metrics on. A segment says of rows of `schemas.TRAINING_ROWS` which belong to it; some
-overlap.
+overlap. Those of `COLD` look at the training rows too: a model has learnt nothing of the user or of the item.
 """
 
 from collections.abc import Callable
@@ -38,4 +38,18 @@ SEGMENTS: dict[str, Callable[[pa.Table], Mask]] = {
     "older items": lambda rows: ~_new(rows),
     "popular items": _popular,  # a quarter of the rows, by takings before the row's day
     "less popular items": lambda rows: ~_popular(rows),
+}
+
+
+def _without_training_rows(column: str) -> Callable[[pa.Table, pa.Table], Mask]:
+    def segment(rows: pa.Table, every: pa.Table) -> Mask:
+        learnt = (every["split"].to_numpy() == "train") & (every["label"].to_numpy() == 1)
+        return ~np.isin(rows[column].to_numpy(), every[column].to_numpy()[learnt])
+
+    return segment
+
+
+COLD: dict[str, Callable[[pa.Table, pa.Table], Mask]] = {  # of some rows and of all rows of the workspace
+    "items without training rows": _without_training_rows("item"),
+    "users without training rows": _without_training_rows("user"),
 }

@@ -45,6 +45,18 @@ class Exact:
         ids_Bk = np.array([ids for ids, _ in found], dtype=np.int64).reshape(shape)
         return ids_Bk, np.array([scores for _, scores in found], dtype=score_BN.dtype).reshape(shape)
 
+    def scores(self, query_X: np.ndarray, ids_M: np.ndarray, rule: Filter) -> tuple[np.ndarray, np.ndarray]:
+        """Those of some ids, ascending, that there are and that `rule` lets through, and their inner products.
+
+        Raises:
+            UsageError: as `search` does.
+        """
+        place_M = np.searchsorted(self.ids_N, ids_M).clip(max=len(self.ids_N) - 1)
+        place_M = place_M[self.ids_N[place_M] == ids_M]
+        asked = {name: values[place_M] for name, values in {"id": self.ids_N, **self.columns}.items()}
+        place_M = place_M[rule.mask(asked)]
+        return self.ids_N[place_M], self.vectors_NX[place_M] @ query_X
+
     def mask(self, rule: Filter) -> np.ndarray:
         """True where `rule` lets a row through, (N,)."""
         return rule.mask({"id": self.ids_N, **self.columns})

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core import metrics, uncertainty
 from core.contracts import PAD
-from core.segments import SEGMENTS
+from core.segments import COLD, SEGMENTS
 from retrieval_stage.evaluation import Ranked, Score, ranked_catalogue, summary
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.takings import Takings
@@ -29,7 +29,8 @@ class Account:
     Args:
         metrics: HIT@k and NDCG@k by split, masked and unmasked.
         intervals: of the masked HIT@10 and NDCG@10, the 95 % interval of a bootstrap over users: low, high.
-        segments: rows and metrics, masked and unmasked, of each part of the rows that is not empty.
+        segments: rows and metrics, masked and unmasked, of each part of the rows that is not empty; cold ones are
+            always there, with intervals where they have rows.
         coverage: the share of the items on offer that are among anybody's ten recommended items.
         mean_popularity: of all recommended items, how often training rows took them before the row's day.
         ranks: every row of both splits with its ranks.
@@ -107,25 +108,28 @@ class Evaluator:
 
 
 def by_segment(ranks: pa.Table, rows: pa.Table) -> dict[str, dict[str, Any]]:
-    """Rows and metrics of the test rows in each of `core.segments.SEGMENTS`, empty ones left out.
+    """Rows and metrics of the test rows in each of `core.segments.SEGMENTS` that is not empty, and in each of `COLD`.
 
     Args:
         ranks: the scores.parquet of a run, or `Account.ranks`.
         rows: the workspace's training rows.
     """
     of_test = ranks.filter(pa.array(ranks["split"].to_numpy() == "test"))
-    rows = rows.take(of_test["row"])
-    masked_N, unmasked_N = of_test["rank_masked"].to_numpy(), of_test["rank_unmasked"].to_numpy()
+    tested = rows.take(of_test["row"])
     found = {}
     for name, segment in SEGMENTS.items():
-        at_N = segment(rows)
-        if at_N.any():
-            measured = {"masked": masked_N[at_N], "unmasked": unmasked_N[at_N]}
-            found[name] = {
-                "rows": int(at_N.sum()),
-                **{which: metrics.full_ranking(rank_N) for which, rank_N in measured.items()},
-            }
+        part = of_test.filter(pa.array(segment(tested)))
+        if len(part):
+            found[name] = _measured(part)
+    for name, cold in COLD.items():
+        part = of_test.filter(pa.array(cold(tested, rows)))
+        found[name] = _measured(part) | {"intervals": intervals(part)} if len(part) else {"rows": 0}
     return found
+
+
+def _measured(ranks: pa.Table) -> dict[str, Any]:
+    seen = {which: ranks[f"rank_{which}"].to_numpy() for which in ("masked", "unmasked")}
+    return {"rows": len(ranks), **{which: metrics.full_ranking(rank_N) for which, rank_N in seen.items()}}
 
 
 def intervals(ranks: pa.Table) -> dict[str, list[float]]:

@@ -1,7 +1,8 @@
 """A model's scores and what speaks for an item without training, added up by weights that validation chooses.
 
 A trained model generalises; which items follow the user's last two, and how near an item's text is to the last one's,
-are what it has not room to learn by heart. Suffixes: B rows, V items.
+are what it has not room to learn by heart. Items that no training row has are scored by a map of their texts, which
+knows nothing of how often they are taken: a constant sets them right against the others. Suffixes: B rows, V items.
 """
 
 from dataclasses import dataclass
@@ -15,14 +16,19 @@ from retrieval_stage.controls import Evidence
 from retrieval_stage.evaluation import Score
 from retrieval_stage.sequences import Sequences
 
-WEIGHTS = {"graph": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0), "text": (0.0, 2.0, 4.0, 6.0, 8.0, 12.0)}
+UNSEEN = "unseen"
+WEIGHTS = {
+    "graph": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0),
+    "text": (0.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0),
+    UNSEEN: (0.0, 1.0, 2.0, 3.0, 4.0, 6.0),
+}
 TUNED_ON = 5000  # validation rows at most, evenly over the users
 _CHUNK = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """Evidence by name, as `controls.Transitions` and `controls.text` give it."""
+    """Evidence by name, as `controls.Transitions`, `controls.text` and, for UNSEEN, `unseen_items.evidence` give it."""
 
     evidence: dict[str, Evidence]
 
@@ -39,11 +45,21 @@ class Blend:
         return blended
 
     def tuned(self, score: Score, sequences: Sequences) -> dict[str, float]:
-        """The weights with the best NDCG@10 on validation rows, seen items taken out; the smaller of equals."""
+        """The weights with the best NDCG@10 on validation rows, seen items taken out; the smaller of equals.
+
+        That of unseen items is chosen after the others: it only moves all of them against the items that were learnt.
+        """
         index_N = sequences.of_split("valid")
         index_N = index_N[:: -(-len(index_N) // TUNED_ON)]
         index_N = index_N[sequences.day_N[index_N].argsort(stable=True)]
-        choices = [dict(zip(self.evidence, chosen, strict=True)) for chosen in product(*self._grid())]
+        found = self._best(self._grid([name for name in self.evidence if name != UNSEEN]), score, sequences, index_N)
+        if UNSEEN not in self.evidence:
+            return found
+        return self._best([found | {UNSEEN: weight} for weight in WEIGHTS[UNSEEN]], score, sequences, index_N)
+
+    def _best(
+        self, choices: list[dict[str, float]], score: Score, sequences: Sequences, index_N: Tensor
+    ) -> dict[str, float]:
         gains = torch.zeros(len(choices), dtype=torch.float64)
         for index_B in index_N.split(_CHUNK):
             parts = {"": score(index_B)} | {name: of(index_B) for name, of in self.evidence.items()}
@@ -51,8 +67,9 @@ class Blend:
                 gains[place] += _gain(parts, weights, sequences, index_B)
         return choices[int(gains.argmax())]
 
-    def _grid(self) -> list[tuple[float, ...]]:
-        return [WEIGHTS[name] for name in self.evidence]
+    def _grid(self, names: list[str]) -> list[dict[str, float]]:
+        chosen = product(*(WEIGHTS[name] for name in names))
+        return [dict(zip(names, one, strict=True)) for one in chosen]
 
 
 def _gain(parts: dict[str, Tensor], weights: dict[str, float], sequences: Sequences, index_B: Tensor) -> float:

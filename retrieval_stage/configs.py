@@ -112,7 +112,10 @@ class RetrievalConfig:
         averaging: share of the moving average of the weights that a step keeps; 0 for none.
         temperature: what scores are divided by in training.
         trimmed: windows of like length share a batch, which is cut to the longest.
-        blended: what the run is judged by are its scores and those of `blend.Blend`, added up.
+        blended: what the run is judged by, and what a release serves, are its scores and those of `blend.Blend`,
+            added up.
+        cold_start: items that no training row has are scored where a map of their texts puts them (`unseen_items`),
+            not where training left them; users without history are shown what was popular lately.
     """
 
     model: str
@@ -146,6 +149,7 @@ class RetrievalConfig:
     temperature: float = 1.0
     trimmed: bool = False
     blended: bool = False
+    cold_start: bool = False
 
     def __post_init__(self) -> None:
         check_choice("fusion", self.fusion, FUSIONS)
@@ -164,6 +168,11 @@ class RetrievalConfig:
             return self
         unread = {name: getattr(_DEFAULT, name) for name in ("in_context", "fusion", "scale", "positions", "refresh")}
         return replace(self, **unread)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether it reads the items' text vectors, beside those that come with examples."""
+        return self.item_text or self.blended or self.cold_start
 
     @property
     def uses_examples(self) -> bool:

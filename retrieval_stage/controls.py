@@ -17,9 +17,9 @@ from ict.examples import history_vectors
 from retrieval_stage.evaluation import Score
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.takings import SPAN, Takings
+from retrieval_stage.transition_graph import ONE_MORE_STEP, SECOND_LAST
 
-SECOND_LAST = 0.5  # weight of what follows the user's last item but one; that of the last item is 1
-ONE_MORE_STEP = 0.2  # weight of what follows the followers
+LATELY = 30  # days
 _LEVELS = 4096
 
 Evidence = Callable[[Tensor], Tensor]  # indices (B,) -> what speaks for each item, (B, V), 0 where nothing does
@@ -28,6 +28,32 @@ Evidence = Callable[[Tensor], Tensor]  # indices (B,) -> what speaks for each it
 def popularity(sequences: Sequences, takings: Takings, offered_V: Tensor) -> Score:
     """How often training rows took an item before the row's day."""
     return lambda index_B: takings.as_of(sequences.day_N[index_B]).masked_fill_(~offered_V, -torch.inf)
+
+
+def popular_lately(sequences: Sequences, takings: Takings, offered_V: Tensor) -> Score:
+    """The same within the last LATELY days; equals by all days. What an online store shows to strangers."""
+
+    def score(index_B: Tensor) -> Tensor:
+        day_B = sequences.day_N[index_B]
+        taken_BV = takings.as_of(day_B)
+        recent_BV = taken_BV - takings.as_of(day_B - LATELY)
+        share_BV = taken_BV / (1 + taken_BV.amax(dim=1, keepdim=True))
+        return recent_BV.add_(share_BV).masked_fill_(~offered_V, -torch.inf)
+
+    return score
+
+
+def to_strangers(popular: Score, score: Score, sequences: Sequences) -> Score:
+    """The second for users with a history, the first for those without."""
+
+    def scored(index_B: Tensor) -> Tensor:
+        score_BV = score(index_B)
+        stranger_B = sequences.position_N[index_B] == 0
+        if stranger_B.any():
+            score_BV[stranger_B] = popular(index_B[stranger_B])
+        return score_BV
+
+    return scored
 
 
 def by_evidence(evidence: Evidence, sequences: Sequences, takings: Takings, offered_V: Tensor) -> Score:
@@ -59,7 +85,12 @@ def text(sequences: Sequences, item_vectors_VE: Tensor) -> Evidence:
     """
     offered_EV = item_vectors_VE[FIRST_ID:].T
 
-    return lambda index_B: history_vectors(item_vectors_VE, sequences.history_NL[index_B, -1:]) @ offered_EV
+    return lambda index_B: last_text(item_vectors_VE, sequences.history_NL[index_B]) @ offered_EV
+
+
+def last_text(item_vectors_VE: Tensor, history_BL: Tensor) -> Tensor:
+    """The unit vector of the last item's text, (B, E); zero where there is no item or no text of it."""
+    return history_vectors(item_vectors_VE, history_BL[:, -1:])
 
 
 def sum_of(first: Evidence, second: Evidence, weight: float) -> Evidence:
@@ -78,9 +109,7 @@ class Transitions:
     """
 
     def __init__(self, sequences: Sequences, items: int) -> None:
-        train_N, user_N = sequences.of_split("train"), sequences.user_N
-        follows_N = (train_N[1:] == train_N[:-1] + 1) & (user_N[train_N[1:]] == user_N[train_N[:-1]])
-        later_G = train_N[1:][follows_N]
+        later_G = sequences.steps()
         self._sequences, self._items = sequences, items
         self._key_G, order_G = (sequences.item_N[later_G - 1] * SPAN + sequences.day_N[later_G]).sort()
         self._place_G = sequences.item_N[later_G][order_G] - FIRST_ID

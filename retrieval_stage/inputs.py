@@ -10,6 +10,7 @@ from core.contracts import FIRST_ID, SPLITS
 from core.data import tables
 from core.data.histories import Attributes
 from core.errors import LlmcfError
+from core.remedies import cot_verbs
 from core.settings import Workspace
 from ict.examples import ExampleSet, Requests, text_vectors
 from ict.neighbours import NeighbourConfig, Neighbours, neighbours
@@ -29,6 +30,7 @@ class TowerData:
         users: rows of the user table.
         offered_V: which items are of the catalogue; the first is item FIRST_ID.
         facts: what items' vectors are made of beside their ids, where the configuration reads it.
+        texts_VE: the items' text vectors, where it reads them; the rows of padding and of unknown items come first.
     """
 
     rows: pa.Table
@@ -38,6 +40,7 @@ class TowerData:
     users: int
     offered_V: Tensor
     facts: ItemFacts | None = None
+    texts_VE: Tensor | None = None
 
     def known_users(self) -> Tensor:
         """Which user ids have training rows, (U,)."""
@@ -55,6 +58,7 @@ def load(ws: Workspace, config: RetrievalConfig) -> TowerData:
     rows = tables.training_rows(ws)
     sequences = Sequences.of(rows)
     examples = ExampleSet.load(ws, config.in_context.cot_set, rows) if config.uses_examples else None
+    texts_VE = item_texts(ws, config) if config.reads_texts else None
     return TowerData(
         rows,
         sequences,
@@ -62,8 +66,21 @@ def load(ws: Workspace, config: RetrievalConfig) -> TowerData:
         examples,
         users=len(tables.users(ws)) + FIRST_ID,
         offered_V=offered(ws),
-        facts=_facts(ws, config),
+        facts=_facts(ws, config, texts_VE),
+        texts_VE=texts_VE,
     )
+
+
+def item_texts(ws: Workspace, config: RetrievalConfig) -> Tensor:
+    """The text vectors of all items, (V, E), out of the set that the run's examples come from, if it has any.
+
+    Raises:
+        Missing: if they are not there, naming the verb that makes them.
+    """
+    if not config.uses_examples:
+        return text_vectors(ws, tables.remedy(ws, "cot embed --items-only"))["items"]
+    chosen = config.in_context.cot_set
+    return text_vectors(ws, tables.remedy(ws, cot_verbs(chosen)[1]), chosen)["items"]
 
 
 def offered(ws: Workspace) -> Tensor:
@@ -82,11 +99,11 @@ def require_splits(ws: Workspace, sequences: Sequences) -> None:
             raise LlmcfError(f"{ws.path('training')} has no {split} rows; choose a later --as-of or another order")
 
 
-def _facts(ws: Workspace, config: RetrievalConfig) -> ItemFacts | None:
+def _facts(ws: Workspace, config: RetrievalConfig, texts_VE: Tensor | None) -> ItemFacts | None:
     if not (config.item_text or config.item_attributes):
         return None
-    text_VE = text_vectors(ws, tables.remedy(ws, "cot embed --items-only"))["items"] if config.item_text else None
-    return ItemFacts(text_VE, Attributes.of(tables.items(ws)) if config.item_attributes else None)
+    attributes = Attributes.of(tables.items(ws)) if config.item_attributes else None
+    return ItemFacts(texts_VE if config.item_text else None, attributes)
 
 
 def _shown(

@@ -10,21 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from core import storage
-from core.data import tables
 from core.progress import say, track
 from core.settings import Workspace
 from ict.averaging import Averages
-from ict.examples import text_vectors
 from ict.group import ALONE, Group
 from ict.neighbours import Neighbours
 from ict.resume import Checkpoint, Progress, put
 from ict.seeding import seed_everything
 from ict.update import update
-from retrieval_stage import controls, evaluation, weights
+from retrieval_stage import controls, evaluation, text_map, unseen_items, weights
 from retrieval_stage.account import Evaluator
-from retrieval_stage.blend import Blend
+from retrieval_stage.blend import UNSEEN, Blend
 from retrieval_stage.configs import RetrievalConfig
-from retrieval_stage.inputs import load, require_splits
+from retrieval_stage.inputs import TowerData, load, require_splits
 from retrieval_stage.objective import Objective
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower, build
@@ -51,15 +49,22 @@ def fit_and_measure(
     log = fit(tower, sequences, shown, checkpoint, group)
     if group.rank:
         return {}
+    placed_by = _placed(tower, data) if config.cold_start else None
+    if placed_by is not None:
+        placed_by.save(folder / text_map.FILE)
     weights.save(folder / weights.FILE, tower)
     storage.write_json(folder / "losses.json", log)
     evaluator = Evaluator.of(data.rows, sequences, tower.offered_V)
     score, alone, blended_by = _scores(tower, sequences, shown), {}, {}
     if config.blended:
-        blend = Blend(_evidence(ws, evaluator))
+        assert data.texts_VE is not None
+        blend = Blend(_evidence(evaluator, data.texts_VE, placed_by))
         blended_by = blend.tuned(score, sequences)
         alone = {"tower": evaluation.metrics_of(score, sequences, sequences.of_split("test"))}
         score = blend.scores(score, blended_by)
+    if config.cold_start:
+        lately = controls.popular_lately(sequences, evaluator.takings, tower.offered_V)
+        score = controls.to_strangers(lately, score, sequences)
     account = evaluator.account(score)
     with storage.atomic_path(folder / "scores.parquet") as beside:
         pq.write_table(account.ranks, beside, compression="zstd")
@@ -180,12 +185,23 @@ def _batches(
     return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def _evidence(ws: Workspace, evaluator: Evaluator) -> dict[str, controls.Evidence]:
-    """What speaks for an item without training: the transition graph, and texts."""
-    vectors_VE = text_vectors(ws, tables.remedy(ws, "cot embed --items-only"))["items"]
+def _placed(tower: UserTower, data: TowerData) -> text_map.TextMap:
+    """The map of a trained tower's items, by which the others are scored from now on."""
+    assert data.texts_VE is not None
+    made = unseen_items.fit(tower, data.sequences, data.texts_VE)
+    unseen_items.place(tower, made, data.texts_VE)
+    return made
+
+
+def _evidence(
+    evaluator: Evaluator, texts_VE: Tensor, placed_by: text_map.TextMap | None
+) -> dict[str, controls.Evidence]:
+    """What speaks for an item without training: the transition graph, texts, and that it is new."""
+    new = {} if placed_by is None else {UNSEEN: unseen_items.evidence(placed_by)}
     return {
         "graph": controls.Transitions(evaluator.sequences, len(evaluator.offered_V)),
-        "text": controls.text(evaluator.sequences, vectors_VE),
+        "text": controls.text(evaluator.sequences, texts_VE),
+        **new,
     }
 
 

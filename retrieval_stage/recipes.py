@@ -35,8 +35,9 @@ def paper(config: RetrievalConfig) -> RetrievalConfig:
 
 
 def best(config: RetrievalConfig) -> RetrievalConfig:
-    """With a gate on w, the similarity of each example, and what needs no training in the scores."""
-    return replace(config, blended=True, fusion="gate", in_context=replace(config.in_context, use_similarity=True))
+    """With a gate on w, the similarity of each example, what needs no training in the scores, and cold starts."""
+    in_context = replace(config.in_context, use_similarity=True)
+    return replace(config, blended=True, cold_start=True, fusion="gate", in_context=in_context)
 
 
 RECIPES: dict[str, Callable[[RetrievalConfig], RetrievalConfig]] = {"strict": strict, "paper": paper, "best": best}

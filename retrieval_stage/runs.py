@@ -13,9 +13,10 @@ from retrieval_stage.recipes import from_json
 FOLDER = "retrieval"
 _READ = ("configs", "embeddings", "evaluation", "inputs", "item_side", "registry", "sequences", "user_tower")
 _DONE = ("account", "blend", "controls", "loop", "losses", "objective", "takings", "weights")
+_COLD = ("text_map", "transition_graph", "unseen_items")
 _SHARED = ("averaging", "config", "device", "dropout", "examples", "filters", "group", "resume", "seeding", "update")
 SOURCES = [
-    *(f"retrieval_stage/{name}.py" for name in (*_READ, *_DONE)),
+    *(f"retrieval_stage/{name}.py" for name in (*_READ, *_DONE, *_COLD)),
     "retrieval_stage/models",
     *(f"ict/{name}.py" for name in _SHARED),
     *(f"core/{name}.py" for name in ("data/dated", "data/histories", "metrics", "segments", "uncertainty")),
@@ -35,7 +36,7 @@ def needs(ws: Workspace, config: RetrievalConfig) -> list[tuple[Path, str]]:
     if config.uses_examples:
         parts = zip(("texts", "vectors"), cot_verbs(config.in_context.cot_set), strict=True)
         found += [(ws.cot(part, config.in_context.cot_set), verb) for part, verb in parts]
-    elif config.item_text or config.blended:
+    elif config.reads_texts:
         found.append((ws.cot("vectors"), "cot embed --items-only"))
     return found
 

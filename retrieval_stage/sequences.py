@@ -69,6 +69,12 @@ class Sequences:
         last_N = ~(same_user_N & torch.roll(train_N, -1))
         return torch.nonzero(train_N & (regular_N | last_N)).flatten()
 
+    def steps(self) -> Tensor:
+        """Training rows whose user's interaction before is a training row too: what followed what."""
+        train_N = self.of_split("train")
+        follows_N = (train_N[1:] == train_N[:-1] + 1) & (self.user_N[train_N[1:]] == self.user_N[train_N[:-1]])
+        return train_N[1:][follows_N]
+
     def targets(self, index_B: Tensor) -> Tensor:
         """The item that each position of a window must predict, (B, L); PAD before the user's first."""
         return torch.cat([self.history_NL[index_B, 1:], self.item_N[index_B, None]], dim=1)

@@ -5,24 +5,32 @@ release that keeps it places items that come later. Suffixes: V items, X any ite
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
+from safetensors.numpy import load_file, save_file
 
+from core.contracts import FIRST_ID
+
+FILE = "text_map.safetensors"
 _RIDGES = tuple(10 ** (power / 2) for power in range(-4, 7))  # of which generalised cross-validation takes one
 _DOUBT = 5.0  # takings at which an item's vector counts half
 
 
 @dataclass(frozen=True, slots=True)
 class TextMap:
-    """item = weight . text + bias; weight is (E, D), bias (D,)."""
+    """item = weight . text + bias; weight is (E, D), bias (D,).
 
-    weight_ED: Tensor
-    bias_D: Tensor
+    Args:
+        learnt_V: which items it was fitted on, the first of them FIRST_ID; all others are to be placed by it.
+    """
+
+    weight_ED: np.ndarray
+    bias_D: np.ndarray
+    learnt_V: np.ndarray
 
     @classmethod
-    def fit(cls, text_VE: Tensor, item_VD: Tensor, taken_V: Tensor) -> "TextMap":
+    def fit(cls, text_VE: np.ndarray, item_VD: np.ndarray, taken_V: np.ndarray) -> "TextMap":
         """From the items that training rows took, `taken_V` times; one that was taken seldom counts less.
 
         Raises:
@@ -33,15 +41,29 @@ class TextMap:
         learnt_V = taken_V > 0
         if not learnt_V.any():
             raise ValueError("no item was taken: there is nothing to learn the map from")
-        taken_X = taken_V[learnt_V].double()
+        taken_X = taken_V[learnt_V].astype(np.float64)
         found = RidgeCV(alphas=_RIDGES).fit(
-            text_VE[learnt_V].double().numpy(),
-            item_VD[learnt_V].detach().double().numpy(),
-            sample_weight=(taken_X / (taken_X + _DOUBT)).numpy(),
+            text_VE[learnt_V].astype(np.float64),
+            item_VD[learnt_V].astype(np.float64),
+            sample_weight=taken_X / (taken_X + _DOUBT),
         )
-        weight_DE, bias_D = (torch.from_numpy(np.asarray(part, np.float32)) for part in (found.coef_, found.intercept_))
-        return cls(weight_DE.T.contiguous(), bias_D)
+        weight_DE, bias_D = (np.asarray(part, np.float32) for part in (found.coef_, found.intercept_))
+        return cls(np.ascontiguousarray(weight_DE.T), bias_D, learnt_V)
 
-    def __call__(self, text_XE: Tensor) -> Tensor:
+    def __call__(self, text_XE: np.ndarray) -> np.ndarray:
         """Vectors of items, (X, D)."""
-        return text_XE @ self.weight_ED + self.bias_D
+        return text_XE.astype(np.float32) @ self.weight_ED + self.bias_D
+
+    def learnt(self, item_X: np.ndarray) -> np.ndarray:
+        """Which of these ids it was fitted on, (X,)."""
+        place_X = np.minimum(item_X - FIRST_ID, len(self.learnt_V) - 1)
+        return (item_X - FIRST_ID == place_X) & self.learnt_V[place_X]
+
+    def save(self, path: Path) -> None:
+        save_file({"weight": self.weight_ED, "bias": self.bias_D, "learnt": self.learnt_V}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "TextMap":
+        """What `save` wrote."""
+        stored = load_file(path)
+        return cls(stored["weight"], stored["bias"], stored["learnt"])

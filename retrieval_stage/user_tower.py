@@ -61,6 +61,7 @@ class UserTower(nn.Module):
         if config.item_text or config.item_attributes:
             parts = {"text": config.item_text, "attributes": config.item_attributes}
             self.features = ItemFeatures(facts, config.width, **parts)
+        self._placed: tuple[Tensor, Tensor] | None = None
         self.table_dropout = Dropout(config.table_dropout)
         self.backbone = BACKBONES[config.model].module(config.width, HISTORY, config.backbone)
         self.context = self.fuse = None
@@ -118,7 +119,15 @@ class UserTower(nn.Module):
 
     def item_vectors(self) -> Tensor:
         """What user vectors are scored against, (V - FIRST_ID, D): row i is item i + FIRST_ID."""
-        return self.items().weight[FIRST_ID:]
+        vectors_VD = self.items().weight[FIRST_ID:]
+        return vectors_VD if self._placed is None else vectors_VD.index_copy(0, *self._placed)
+
+    @torch.no_grad()
+    def place(self, item_X: Tensor, vector_XD: Tensor) -> None:
+        """Score these items by the given vectors, and read their ids as UNKNOWN in histories. After training; the
+        vectors are not among the weights."""
+        self.item.weight[item_X] = self.item.weight[UNKNOWN].clone()
+        self._placed = item_X - FIRST_ID, vector_XD
 
     def catalogue(self, item_X: Tensor, items: Items) -> tuple[Tensor, Tensor]:
         """The vectors of what is offered, (O, D), and the places in it of `item_X`, ids that are."""

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from core import storage
-from core.contracts import ANY, TRITON_MODELS, WIDTH, Tensor
+from core.contracts import ANY, RETRIEVAL_WIDTH, TRITON_MODELS, WIDTH, Tensor
 from core.homes import home_id
 from core.settings import Workspace
 from llmcf.serving import assemble, catalogue, manifest, releases, triton_config
@@ -76,7 +76,8 @@ def write_release(
 
 
 def _stage(models: Path, model: str, number: int, seed: int, bias: float) -> Stage:
-    inputs, outputs = (_filled(tensors) for tensors in TRITON_MODELS[model])
+    widths = TEXT, RETRIEVAL_WIDTH  # of texts, which are inputs, and of users' vectors
+    inputs, outputs = (_filled(*one) for one in zip(TRITON_MODELS[model], widths, strict=True))
     place = models / model / str(number)
     place.mkdir(parents=True)
     onnx.save(_Builder(seed).model(inputs, outputs[0], bias), place / "model.onnx")
@@ -96,9 +97,9 @@ def _stage(models: Path, model: str, number: int, seed: int, bias: float) -> Sta
     return stage
 
 
-def _filled(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _filled(tensors: Sequence[Tensor], width: int) -> tuple[Tensor, ...]:
     """With a width where the contract leaves it open."""
-    return tuple(replace(one, shape=tuple(TEXT if size == ANY else size for size in one.shape)) for one in tensors)
+    return tuple(replace(one, shape=tuple(width if size == ANY else size for size in one.shape)) for one in tensors)
 
 
 class _Builder:

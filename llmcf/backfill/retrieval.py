@@ -10,6 +10,7 @@ from core.contracts import RECIPES, RETRIEVAL_FRAMEWORKS, SEED
 from core.errors import check_choice
 from core.remedies import maker
 from core.result import Result
+from core.segments import COLD
 from core.settings import Workspace
 from llmcf.backfill.cells import Line, Stage, data_of, fill, first_lacking
 from retrieval_stage.configs import RetrievalConfig
@@ -68,7 +69,9 @@ def measure_controls(ws: Workspace, *, command: str, again: bool = False) -> dic
     measured = {
         line["config"]["model"]
         for line in measurements.read(file)
-        if line["config"]["recipe"] == CONTROL and all(line[name] == value for name, value in here.items())
+        if line["config"]["recipe"] == CONTROL
+        and all(line[name] == value for name, value in here.items())
+        and set(COLD) <= set(line["segments"])
     }
     if not again and measured >= set(measured_controls.NAMES):
         return {}

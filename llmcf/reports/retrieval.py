@@ -17,7 +17,7 @@ from core.contracts import ORDERS, RECIPES, RETRIEVAL_FRAMEWORKS
 from core.data.tables import remedy
 from core.errors import Missing
 from core.result import Result
-from core.segments import SEGMENTS
+from core.segments import COLD, SEGMENTS
 from core.settings import Workspace
 from core.uncertainty import holm
 from llmcf.backfill.retrieval import CONTROL, TASK
@@ -47,6 +47,7 @@ from retrieval_stage.registry import MODELS
 
 METRICS = ("hit@5", "hit@10", "ndcg@5", "ndcg@10")
 MAIN = "ndcg@10"  # what differences and tests are of
+_BESIDE_COLD = ("popularity", "text")  # controls that know such items or users
 _FRAMEWORK_NAMES = {"none": "None", "llm-cf": "LLM-CF"}  # in the paper
 
 
@@ -83,7 +84,7 @@ def report(ws: Workspace) -> Result:
 
 
 def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Table]:
-    """Of each recipe that has runs: Table 4, the variants of LLM-CF, the segments, and what is recommended."""
+    """Of each recipe that has runs: Table 4, variants of LLM-CF, segments, cold rows, and what is recommended."""
     found = []
     for recipe in (name for name in RECIPES if any(key[0] == name for key in cells)):
         keys = _keys(cells, recipe)
@@ -92,7 +93,11 @@ def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Ta
             found.append(_variants(cells, recipe))
         if any("tower" in line["metrics"] for key in keys for line in cells[key].values()):
             found.append(_blended(cells, recipe, keys))
-        found += [_by_segment(cells, recipe, keys), _recommended(cells, recipe, keys)]
+        found += [
+            _by_segment(cells, recipe, keys),
+            *_cold_start(cells, recipe, keys),
+            _recommended(cells, recipe, keys),
+        ]
     return found
 
 
@@ -169,8 +174,9 @@ def _blended(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
     ]
     head = ["backbone", "framework", "HIT@10 alone", "NDCG@10 alone", "HIT@10 blended", "NDCG@10 blended", "weights"]
     note = (
-        f"Recipe `{recipe}` adds the transition graph's and the texts' evidence to a model's scores, by weights chosen "
-        "on validation rows for each seed; alone are the scores of the model that is exported."
+        f"Recipe `{recipe}` adds the transition graph's and the texts' evidence to a model's scores, and a constant "
+        "to items that no training row has, by weights chosen "
+        "on validation rows for each seed, and a release serves the sum; alone are the model's own scores."
     )
     return Table(f"With and without the blend, {recipe}", note, head, rows)
 
@@ -189,6 +195,38 @@ def of_segment(cells: Cells, key: Key, name: str) -> dict[int, float]:
     """NDCG@10 of a cell on a segment, by seed."""
     lines = cells.get(key, {}).items()
     return {seed: line["segments"][name]["masked"][MAIN] for seed, line in lines if name in line["segments"]}
+
+
+def _cold_start(cells: Cells, recipe: str, keys: Sequence[Key]) -> list[Table]:
+    """Of what a model has learnt nothing; no table where no such row was measured."""
+    shown = [key for key in keys if key[0] != CONTROL or key[1] in _BESIDE_COLD]
+    lines = {key: [line["segments"] for line in cells[key].values()] for key in shown}
+    parts = {
+        key: {name: [of[name] for of in segments if of.get(name, {}).get("rows")] for name in COLD}
+        for key, segments in lines.items()
+    }
+    rows = [
+        [*_titles(key), *(text for name in COLD for text in _hits(parts[key][name]))]
+        for key in shown
+        if any(parts[key].values())
+    ]
+    if not any(parts[key][name] for key in shown if key[0] != CONTROL for name in COLD):
+        return []
+    note = (
+        f"Recipe `{recipe}`. HIT@10 on test rows whose item, or whose user, has no training row, seen items taken out; "
+        "95 % intervals of a bootstrap over users, their bounds' means over seeds."
+    )
+    head = [f"{name}: {column}" for name in COLD for column in ("rows", "HIT@10", "95 %")]
+    return [Table(f"Cold start, {recipe}", note, ["backbone", "framework", *head], rows)]
+
+
+def _hits(measured: Sequence[Line]) -> list[str]:
+    """Rows, HIT@10 and its interval of one segment, measured once a seed."""
+    if not measured:
+        return ["0", "", ""]
+    low, high = np.mean([one["intervals"]["hit@10"] for one in measured], axis=0)
+    hits = {seed: one["masked"]["hit@10"] for seed, one in enumerate(measured)}
+    return [str(measured[0]["rows"]), mean_text(hits), f"[{low:.4f}, {high:.4f}]"]
 
 
 def _recommended(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from core import storage
 from core.contracts import TRITON_MODELS, Tensor
@@ -25,6 +23,9 @@ from llmcf.serving import catalogue, held, manifest, releases, triton_config
 from llmcf.serving.manifest import Release, Stage
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
+
+if TYPE_CHECKING:
+    from retrieval_stage.export import UserVectorExport
 
 _MODEL_CODE = PROJECT / "triton_models" / "onnx_model.py"
 # What writes a release; the runs have stamps of their own.
@@ -57,12 +58,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What writing a graph told: digest of its run, its metrics, the users it knows, and vectors to search, if any."""
+    """What writing a graph told: digest of its run, its metrics, the users it knows; of a tower, what is searched."""
 
     run: str
     metrics: dict[str, Any]
     users: int
-    items: tuple[np.ndarray, np.ndarray] | None = None
+    searched: "UserVectorExport | None" = None
 
 
 Write = Callable[[Path, Path], Made]  # (graph folder, file for what a refresh needs)
@@ -164,7 +165,9 @@ def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Sta
     from ranking.weights import encoder
 
     ws, stages = plan.ws, {model: stage for model, (stage, _) in made.items()}
-    encoders = {name: encoder(*place) for name, place in texts_of(ws, stages).items()}
+    (searched,) = [one.searched for _, one in made.values() if one.searched is not None]
+    texts = texts_of(ws, stages, searched=searched.reads_texts)
+    encoders = {name: encoder(*place) for name, place in texts.items()}
     return Release(
         number=number,
         source=plan.source,
@@ -175,20 +178,26 @@ def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Sta
         stages=stages,
         users_end=min(one.users for _, one in made.values()),
         items_end=int(tables.items(ws)["item"].to_numpy().max()) + 1,
-        collections={**plan.collections, "items": _publish_items(ws, made)},
+        collections={**plan.collections, "items": _publish_items(ws, searched)},
         item_vectors=_keep_item_vectors(ws, folder) if "cot" in plan.collections else "",
         encoder=encoders.get("encoder", ""),
         knowledge_encoder=encoders.get("knowledge_encoder", ""),
         features={name: registry.release(ws)[name] for name in ("project", "repo")},
         created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         refreshed=plan.refreshed,
+        blend=searched.blend,
+        evidence=_keep_evidence(searched, folder),
     )
 
 
-def texts_of(ws: Workspace, stages: Mapping[str, Stage]) -> dict[str, tuple[Path, str]]:
-    """The text vectors that tables are made of: folder and remedy, by the manifest's field that names their encoder."""
+def texts_of(ws: Workspace, stages: Mapping[str, Stage], *, searched: bool) -> dict[str, tuple[Path, str]]:
+    """The text vectors that tables are made of: folder and remedy, by the manifest's field that names their encoder.
+
+    Args:
+        searched: whether item search compares texts, too.
+    """
     found, read = {}, frozenset().union(*(stage.reads for stage in stages.values()))
-    if read & {"examples", "text"}:
+    if searched or read & {"examples", "text"}:
         verb = "cot embed" if "examples" in read else "cot embed --items-only"
         found["encoder"] = ws.cot("vectors"), remedy(ws, verb)
     if any(stage.framework == "kar" for stage in stages.values()):
@@ -196,11 +205,21 @@ def texts_of(ws: Workspace, stages: Mapping[str, Stage]) -> dict[str, tuple[Path
     return found
 
 
-def _publish_items(ws: Workspace, made: Mapping[str, tuple[Stage, Made]]) -> str:
+def _publish_items(ws: Workspace, searched: "UserVectorExport") -> str:
     from retrieval_stage import items
 
-    ((ids, vectors),) = [one.items for _, one in made.values() if one.items is not None]
-    return items.publish(ws, ids, vectors, items.Facts.of(ws, ids))
+    return items.publish(ws, searched.item_ids, searched.item_vectors, items.Facts.of(ws, searched.item_ids))
+
+
+def _keep_evidence(searched: "UserVectorExport", folder: Path) -> dict[str, str]:
+    """What item search reads beside the collection, in the release: digests by file."""
+    from retrieval_stage import transition_graph
+
+    parts = {transition_graph.FILE: searched.graph, manifest.TEXT_MAP: searched.text_map}
+    kept = {name: part for name, part in parts.items() if part is not None}
+    for name, part in kept.items():
+        part.save(folder / name)
+    return {name: storage.sha256(folder / name) for name in kept}
 
 
 def _keep_item_vectors(ws: Workspace, folder: Path) -> str:

@@ -86,6 +86,7 @@ def _result(verb: str, release: Release, *, skipped: bool, seconds: float) -> Re
             "live": pointer is not None and pointer.release == release.number,
             **{model: f"{stage.backbone} {stage.framework} {stage.recipe}" for model, stage in stages.items()},
             "collections": release.collections,
+            "blend": release.blend,
             "inputs": {model: [tensor.name for tensor in stage.inputs] for model, stage in stages.items()},
         },
     )
@@ -128,4 +129,4 @@ def _tower(ws: Workspace, choice: Choice, folder: Path, kept: Path) -> Made:
 
     named = resolve(model=choice.backbone, framework=choice.framework, recipe=choice.recipe, seed=choice.seed)
     made = export_graph(ws, named, folder, kept)
-    return Made(**made.facts, items=(made.item_ids, made.item_vectors))
+    return Made(**made.facts, searched=made)

@@ -4,6 +4,7 @@ A release folder is `<repository>/releases/<data set>/<number>/`: `release.json`
 weights that a refresh freezes anew, and `models/`, which is a Triton model repository of its own.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ FILE = "release.json"
 MODELS = "models"
 CATALOGUE = "catalogue.parquet"
 TRAINED = "trained"
+TEXT_MAP = f"{TRAINED}/text_map.safetensors"
 ITEM_VECTORS = "item_vectors"  # the tensor of that name in the file that holds them
 
 
@@ -83,6 +85,11 @@ class Release:
         knowledge_encoder: what made those of KAR's texts.
         features: the Feast project and the digest of feature_repo/ when it was made; loading compares the digest.
         refreshed: number of the release whose trained weights it froze anew; None for trained runs.
+        blend: weights of the evidence that item search adds to the tower's score, by its name, as validation chose
+            them; none where the tower alone is searched by. `text` and `unseen`, what items get that training has
+            not seen, lie in the vectors, `graph` in a file.
+        evidence: the files that item search reads beside the collection, each with its digest.
+        strangers: what users without history are shown.
     """
 
     number: int
@@ -101,6 +108,9 @@ class Release:
     encoder: str = ""
     knowledge_encoder: str = ""
     refreshed: int | None = None
+    blend: dict[str, float] = field(default_factory=dict)
+    evidence: dict[str, str] = field(default_factory=dict)
+    strangers: str = "popular items"
     contract: int = CONTRACT
 
     @property
@@ -122,6 +132,11 @@ class Release:
         return {model: stage.version for model, stage in self.stages.items()}
 
     @property
+    def searches_texts(self) -> bool:
+        """Whether the vectors that item search compares are made of texts, too."""
+        return bool(self.blend.get("text")) or TEXT_MAP in self.evidence
+
+    @property
     def remedy(self) -> str:
         """The command that makes the like of it again."""
         if self.refreshed is not None:
@@ -141,13 +156,17 @@ class Release:
         return f"{tables.remedy(self.workspace, 'export')} {options}"
 
     def damaged(self) -> Path | None:
-        """A file of its graphs that is not as it was made, if there is one."""
-        for model, stage in self.stages.items():
-            for name, digest in stage.sha256.items():
-                path = self.models / model / str(stage.version) / name
-                if not path.is_file() or storage.sha256(path) != digest:
-                    return path
+        """A file of its graphs or of its item search that is not as it was made, if there is one."""
+        for path, digest in self._files():
+            if not path.is_file() or storage.sha256(path) != digest:
+                return path
         return None
+
+    def _files(self) -> Iterator[tuple[Path, str]]:
+        for model, stage in self.stages.items():
+            place = self.models / model / str(stage.version)
+            yield from ((place / name, digest) for name, digest in stage.sha256.items())
+        yield from ((self.folder / name, digest) for name, digest in self.evidence.items())
 
     def require_whole(self) -> None:
         """Raises Missing if one is damaged, naming it: a canary's two answers would come from the same bad file."""

@@ -26,7 +26,7 @@ def recommend(release: Release, *, users: Sequence[str], k: int = 10) -> Result:
         raise UsageError("no user is named; give --user at least once")
     start = time.monotonic()
     recommender = Recommender.load(release)
-    if k > (count := len(recommender.items.exact.ids_N)):
+    if k > (count := len(recommender.search.items.exact.ids_N)):
         raise UsageError(f"k {k} is above the {count} items that release {release.number} can recommend")
     with serve.connect(release) as server, Client(server, release.stages) as client:
         given = [recommender.recommend(client, user, k) for user in users]

@@ -20,7 +20,7 @@ from core.progress import say
 from ict.filters import Filter
 from llmcf.feature_store import registry
 from llmcf.feature_store.ledger import taken_of
-from llmcf.serving import held
+from llmcf.serving import held, manifest
 from llmcf.serving.answers import Answer, Evidence, Recommendation
 from llmcf.serving.catalogue import Catalogue, Users
 from llmcf.serving.manifest import ITEM_VECTORS, Release
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
     from ict.replica import ServingReplica, Shown
+    from retrieval_stage.candidates import CandidateSearch
     from retrieval_stage.items import ItemReplica
 
 _COLD = "cold start: nothing is known of this user, so these are the most popular items"
@@ -50,7 +51,7 @@ class FeatureReader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommender:
-    """A release in memory: names, item vectors, examples (None where no graph reads them), feature reader.
+    """A release in memory: names, item search, examples (None where no graph reads them), feature reader.
 
     What the graphs rank and the names of it stay as they were loaded; users' states, what they have taken, the features
     of items and what is popular are as the home has them at each request.
@@ -61,8 +62,13 @@ class Recommender:
     users: Users
     taken: Callable[[int], np.ndarray]
     features: FeatureReader
-    items: "ItemReplica"
+    search: "CandidateSearch"
     examples: "ServingReplica | None"
+
+    @property
+    def items(self) -> "ItemReplica":
+        """The vectors of the items that may be recommended."""
+        return self.search.items
 
     @classmethod
     def load(cls, release: Release) -> "Recommender":
@@ -74,7 +80,7 @@ class Recommender:
         from llmcf.online.reader import OnlineFeatures
 
         processor.multiply_in_one_thread()
-        items, examples = _load_collections(release)
+        search, examples = _load_collections(release)
         _tell_of_other_features(release)
         return cls(
             release=release,
@@ -82,7 +88,7 @@ class Recommender:
             users=Users(release.dataset),
             taken=partial(taken_of, release.workspace),
             features=OnlineFeatures(release.workspace),
-            items=items,
+            search=search,
             examples=examples,
         )
 
@@ -202,15 +208,16 @@ class Recommender:
         )
 
     def _candidates(self, client: Client, person: Person, asked: Question, watch: Stopwatch) -> np.ndarray:
-        """The items nearest to the user's vector, without those the user has taken: (C,)."""
+        """The items that the user's vector and the blended evidence find, without those the user has taken: (C,)."""
         with watch.stage("user examples"):
             shown = self._examples_for("user_vector", person, None)
         with watch.stage("user vector"):
             vector_1W = client.infer("user_vector", {**_person_rows(person, 1), **_example_rows(shown, 1)})["vector"]
         with watch.stage("item search"):
             rule = asked.allowed if asked.with_seen else self._unseen(person, asked.allowed)
-            ids_1C, _ = self.items.search(vector_1W, asked.count, [rule])
-        return np.asarray(ids_1C[0])[np.asarray(ids_1C[0]) != PAD]
+            today = self.features.today()
+            item_C, _ = self.search.search(vector_1W[0], person.history_L, today, asked.count, rule)
+        return item_C
 
     def _unseen(self, person: Person, allowed: Filter) -> Filter:
         taken = person.history_L if person.row is None else np.union1d(self.taken(person.row), person.history_L)
@@ -266,8 +273,8 @@ def _tell_of_other_features(release: Release) -> None:
         )
 
 
-def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | None]":
-    """The item vectors and the examples that the release names, through one connection.
+def _load_collections(release: Release) -> "tuple[CandidateSearch, ServingReplica | None]":
+    """The item search and the examples that the release names, through one connection.
 
     Raises:
         LlmcfError: if Milvus does not hold one of them any more.
@@ -278,7 +285,26 @@ def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | 
     with milvus.connect(release.workspace) as client:
         held.require(client, release)
         items = ItemReplica.read(client, release.collections["items"])
-        return items, _examples(client, release) if "cot" in release.collections else None
+        examples = _examples(client, release) if "cot" in release.collections else None
+    return _search(release, items), examples
+
+
+def _search(release: Release, items: "ItemReplica") -> "CandidateSearch":
+    """The search in `items` by all that the release keeps for it."""
+    from retrieval_stage import transition_graph
+    from retrieval_stage.candidates import CandidateSearch
+    from retrieval_stage.item_space import ItemSpace
+    from retrieval_stage.text_map import TextMap
+    from retrieval_stage.transition_graph import TransitionGraph
+
+    weight = release.blend.get("graph", 0.0)
+    placed = manifest.TEXT_MAP in release.evidence
+    return CandidateSearch(
+        items=items,
+        space=ItemSpace.under(release.blend, TextMap.load(release.folder / manifest.TEXT_MAP) if placed else None),
+        graph=TransitionGraph.load(release.folder / transition_graph.FILE) if weight else None,
+        weight=weight,
+    )
 
 
 def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":

@@ -1,8 +1,9 @@
-"""`llmcf release refresh`: today's items and examples with the weights of an earlier release.
+"""`llmcf release refresh`: today's items, examples and transitions with the weights of an earlier release.
 
-The paper's periodic updates: a new CoT index and what is known of items reach users without training. Users and items
-that came after the training stay UNKNOWN to the weights. Such an item has no vector, so search does not find it before
-a retrieval model that knows it is exported; the ranker, asked for it, scores it by its brand, categories and text.
+The paper's periodic updates: a new CoT index, what is known of items and what followed what reach users without
+training. Users and items that came after the training stay UNKNOWN to the weights, in histories too. Where the tower's
+run kept a map from texts into its space (recipe `best`), item search finds such an item by its text; otherwise not
+before a retrieval model that knows it is exported. The ranker scores it by its brand, categories and text.
 """
 
 import time
@@ -22,7 +23,7 @@ from llmcf.serving.manifest import Release
 
 
 def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
-    """Freeze the items and the examples of `ws` with the weights of `base`, and with `promote` make that live.
+    """Freeze the items and examples of `ws`, and what a blend adds, with the weights of `base`; `promote` this one.
 
     Raises:
         UsageError: if `ws` is of another data set, or of an earlier day than the weights.
@@ -40,11 +41,12 @@ def refresh(base: Release, ws: Workspace, *, promote: bool = True) -> Result:
             for model, one in base.stages.items()
         }
         collections = assemble.example_collection(ws, choices)
-        texts = [folder for folder, _ in assemble.texts_of(ws, base.stages).values()]
+        read = [folder for folder, _ in _texts(base, ws).values()]
+        read += [ws.path("training")] if base.blend.get("graph") else []
         made_from = steps.Step(
             folder=ws.root,
             config=[str(ws), {model: stage.run for model, stage in base.stages.items()}, collections],
-            inputs=[ws.path("data", "items.parquet"), *texts],
+            inputs=[ws.path("data", "items.parquet"), *read],
             code=assemble.CODE,
         )
         plan = Plan(
@@ -70,8 +72,14 @@ def _check(base: Release, ws: Workspace) -> None:
         )
     if not ws.path("data", "items.parquet").exists():
         raise Missing(f"{ws.root} holds no items", remedy(ws, "data prepare"))
-    for name, place in assemble.texts_of(ws, base.stages).items():
+    if base.blend.get("graph"):
+        steps.require(ws.path("training"), remedy(ws, "features join"))
+    for name, place in _texts(base, ws).items():
         _check_encoder(base, getattr(base, name), *place)
+
+
+def _texts(base: Release, ws: Workspace) -> dict[str, tuple[Path, str]]:
+    return assemble.texts_of(ws, base.stages, searched=base.searches_texts)
 
 
 def _check_encoder(base: Release, known: str, folder: Path, remedy: str) -> None:
@@ -107,8 +115,7 @@ def _tower(base: Release, ws: Workspace, folder: Path, kept: Path) -> Made:
 
     graph, trained = _of(base, "user_vector")
     found = refresh_graph(ws, trained, graph, folder)
-    items = (found.item_ids, found.item_vectors)
-    made = Made(run=base.stages["user_vector"].run, metrics={}, items=items, **found.facts)
+    made = Made(run=base.stages["user_vector"].run, metrics={}, searched=found, **found.facts)
     return _kept(made, base, "user_vector", trained, kept)
 
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from core.contracts import HISTORY
 from core.data.asof import NEVER
-from core.segments import SEGMENTS
+from core.segments import COLD, SEGMENTS
 
 
 def rows_of(lengths: list[int], ages: list[float], takings: list[int]) -> pa.Table:
@@ -28,4 +28,21 @@ def test_who_belongs_to_which_segment() -> None:
         "older items": [3, 4, 5, 6, 7],
         "popular items": [6, 7],
         "less popular items": [0, 1, 2, 3, 4, 5],
+    }
+
+
+def test_what_no_training_row_has_is_cold() -> None:
+    every = pa.table(
+        {
+            "split": ["train", "train", "valid", "test", "test", "test"],
+            "label": [1, 0, 1, 1, 1, 1],
+            "user": [2, 2, 3, 2, 3, 4],
+            "item": [5, 6, 7, 5, 6, 7],  # 6 is a negative of training, 7 is taken on validation alone
+        }
+    )
+    test = every.slice(3)
+    found = {name: segment(test, every).tolist() for name, segment in COLD.items()}
+    assert found == {
+        "items without training rows": [False, True, True],
+        "users without training rows": [False, True, True],
     }

@@ -43,3 +43,10 @@ def test_the_same_as_sorting_everything(k: int) -> None:
         there = ~np.isneginf(score[order])
         assert found[row][found[row] != PAD].tolist() == ids[order][there].tolist()
         np.testing.assert_array_equal(scores[row][found[row] != PAD], score[order][there])
+
+
+def test_scores_of_some_rows_are_those_of_the_search() -> None:
+    ids, scores = ROWS.scores(ACROSS[0], np.array([2, 3, 8, 9, 12]), Filter(before=4))
+    assert ids.tolist() == [3, 8], "neither what there is not nor what is filtered"
+    assert scores.tolist() == [1.0, 1.0]
+    assert len(ROWS.scores(ACROSS[0], np.array([], dtype=np.int64), Filter())[0]) == 0

@@ -75,6 +75,7 @@ def test_a_segment_is_measured_on_its_own_test_rows(own: Workspace) -> None:
     masked, unmasked = np.random.default_rng(1).integers(1, 20, (2, len(index)))
     split = np.array(["valid", "test"])[(sequences.split_N[index] == 2).long()]
     ranks = {"row": sequences.row_N[index].numpy(), "rank_masked": masked, "rank_unmasked": unmasked}
+    ranks["user"] = sequences.user_N[index].numpy()
     found = by_segment(pa.table({"split": split, **ranks}), rows)
     masked, unmasked = masked[split == "test"], unmasked[split == "test"]
     test = rows.filter(pa.array((rows["split"].to_numpy() == "test") & (rows["label"].to_numpy() == 1)))
@@ -85,6 +86,19 @@ def test_a_segment_is_measured_on_its_own_test_rows(own: Workspace) -> None:
         if at.any():
             both = {"masked": metrics.full_ranking(masked[at]), "unmasked": metrics.full_ranking(unmasked[at])}
             assert found[name] == {"rows": at.sum(), **both}
+
+
+def test_cold_rows_have_intervals_and_are_told_even_where_there_are_none() -> None:
+    train = ROWS["split"].to_numpy() == "train"
+    user, item = ROWS["user"].to_numpy(), ROWS["item"].to_numpy()
+    cold = "items without training rows"
+    taken = (ROWS["label"].to_numpy() == 1) & (item != item[SEQUENCES.row_N[SEQUENCES.of_split("test")[0]]])
+    fewer = ROWS.set_column(ROWS.schema.get_field_index("label"), "label", pa.array(np.where(train, taken, 1)))
+    found = by_segment(FOUND.ranks, fewer)
+    assert 0 < found[cold]["rows"] < len(np.unique(user))
+    low, high = found[cold]["intervals"]["hit@10"]
+    assert low <= found[cold]["masked"]["hit@10"] <= high
+    assert found["users without training rows"] == {"rows": 0}
 
 
 def test_an_interval_holds_its_metric_and_resamples_users_not_rows() -> None:

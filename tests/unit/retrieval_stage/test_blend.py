@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from core.contracts import FIRST_ID
 from retrieval_stage import evaluation
-from retrieval_stage.blend import WEIGHTS, Blend
+from retrieval_stage.blend import UNSEEN, WEIGHTS, Blend
 from retrieval_stage.evaluation import Score
 from retrieval_stage.sequences import Sequences
 from tests import in_memory
@@ -68,3 +68,14 @@ def test_weights_do_not_depend_on_other_rows(other: str) -> None:
         return noise(2)(index_B) + 9 * knows(other)(index_B)
 
     assert Blend({"graph": told, "text": noise(3)}).tuned(noise(1), SEQUENCES) == plain
+
+
+@pytest.mark.parametrize(("share", "wanted"), [(1.0, True), (0.0, False)])
+def test_unseen_items_are_lifted_where_validation_takes_them(share: float, wanted: bool) -> None:
+    taken = SEQUENCES.item_N[SEQUENCES.of_split("valid")] - FIRST_ID
+    unseen_V = torch.zeros(ITEMS)
+    unseen_V[taken if share else torch.tensor([i for i in range(ITEMS) if i not in taken.tolist()])] = 1
+    blend = Blend({"graph": noise(2), "text": noise(3), UNSEEN: lambda index_B: unseen_V.repeat(len(index_B), 1)})
+    chosen = blend.tuned(noise(1), SEQUENCES)
+    assert list(chosen) == ["graph", "text", UNSEEN]
+    assert (chosen[UNSEEN] > 0) == wanted

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from core.contracts import FIRST_ID, PAD
 from retrieval_stage import controls, evaluation
-from retrieval_stage.controls import ONE_MORE_STEP, SECOND_LAST, Transitions
+from retrieval_stage.controls import Transitions
 from retrieval_stage.evaluation import Score
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.takings import Takings
+from retrieval_stage.transition_graph import ONE_MORE_STEP, SECOND_LAST
 from tests import in_memory
 
 ITEMS = 8
@@ -238,3 +239,20 @@ def test_no_training_row_at_all_leaves_nothing_to_tell_items_apart() -> None:
         assert score(torch.tensor([1])).tolist() == [[0.0] * ITEMS]
     masked, unmasked = evaluation.catalogue_ranks(scores(sequences)["transitions"], sequences, torch.tensor([1]))
     assert (masked.tolist(), unmasked.tolist()) == ([ITEMS - 1], [ITEMS]), "equals count as better"
+
+
+def test_lately_popular_goes_by_thirty_days_and_then_by_all() -> None:
+    old = [(A, 1, "train"), (A, 2, "train"), (B, 3, "train"), (D, 4, "train"), (C, 30, "train"), (E, 40, "valid")]
+    sequences = in_memory.sequences({2: [*old, (F, 33, "test")], 3: [(B, 32, "train")]})
+    found = controls.popular_lately(sequences, Takings(sequences, ITEMS), ALL & (torch.arange(ITEMS) != 3))
+    score_V = found(torch.nonzero(sequences.split_N == 2).flatten())[0]
+    assert (score_V.argsort(descending=True, stable=True)[:3] + FIRST_ID).tolist() == [B, C, A], "D is not offered"
+    assert score_V[E - FIRST_ID] == score_V[F - FIRST_ID] == 0, "what no training row took"
+
+
+def test_strangers_and_others_are_scored_apart() -> None:
+    sequences = in_memory.sequences({2: [(A, 1, "train"), (B, 2, "test")], 3: [(C, 2, "test")]})
+    found = controls.to_strangers(
+        lambda index_B: torch.ones(len(index_B), 2), lambda index_B: torch.zeros(3, 2), sequences
+    )
+    assert found(torch.arange(3)).tolist() == [[1, 1], [0, 0], [1, 1]]

@@ -11,7 +11,7 @@ import pytest
 from core import measurements
 from core.errors import LlmcfError, UsageError
 from core.result import Result
-from core.segments import SEGMENTS
+from core.segments import COLD, SEGMENTS
 from core.settings import Workspace
 from llmcf.backfill.retrieval import CONTROL, STAGE, Matrix
 from llmcf.reports import retrieval as retrieval_report
@@ -39,10 +39,12 @@ def measured(config: dict[str, Any], level: float, order: str = "published") -> 
     masked = {"hit@5": level, "hit@10": 2 * level, "ndcg@5": level / 2, "ndcg@10": level}
     unmasked = {name: value / 2 for name, value in masked.items()}
     of_segment = {"rows": 9, "masked": masked, "unmasked": unmasked}
+    cold = of_segment | {"intervals": {"hit@10": [2 * level - 0.01, 2 * level + 0.01]}}
+    segments = dict.fromkeys(SEGMENTS, of_segment) | dict.fromkeys(COLD, cold)
     return {
         "order": order, "as_of": "latest", "config": config, "data": "d", "code": "c",
         "metrics": {"valid": masked, "test": masked, "test_unmasked": unmasked},
-        "intervals": {}, "segments": dict.fromkeys(SEGMENTS, of_segment), "coverage": 0.25, "mean_popularity": 12.0,
+        "intervals": {}, "segments": segments, "coverage": 0.25, "mean_popularity": 12.0,
         "best_epoch": 3, "seconds": 1.0, "machine": "here", "command": "llmcf backfill retrieval",
     }  # fmt: skip
 
@@ -107,6 +109,26 @@ def test_the_page_has_the_papers_figures_the_gain_and_what_needs_no_training(kep
     ]  # fmt: skip
     with (folder / "retrieval.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 3 * (3 * (2 * len(MODELS) + 1) + 2)
+
+
+def test_cold_rows_stand_beside_what_knows_them(kept: Path) -> None:
+    for seed in (1, 2):
+        keep(kept, line("sasrec", "none", seed, 0.04 + seed / 1000), line("sasrec", "llm-cf", seed, 0.05))
+    keep(kept, control("popularity", 0.007), control("transitions", 0.03), control("text", 0.02))
+    table = read(retrieval_report.report(BEAUTY)).split("## Cold start, strict")[1].split("##")[0]
+    assert "| popularity | not trained | 9 | 0.0140 | [0.0040, 0.0240] | 9 |" in table
+    assert "| text cosine | not trained | 9 | 0.0400 |" in table
+    assert "transition" not in table
+    assert "| SASRec | none | 9 | 0.0830 ± 0.0014 | [0.0730, 0.0930] | 9 |" in table
+
+
+def test_lines_without_cold_rows_have_no_such_table(kept: Path) -> None:
+    before, none = line("sasrec", "none", 1, 0.05), line("sasrec", "none", 2, 0.05)
+    for name in COLD:
+        del before["segments"][name]
+        none["segments"][name] = {"rows": 0}
+    keep(kept, before, none, control("popularity", 0.007))
+    assert "Cold start" not in read(retrieval_report.report(BEAUTY))
 
 
 def test_runs_of_an_earlier_recipe_are_left_out_and_counted(kept: Path) -> None:

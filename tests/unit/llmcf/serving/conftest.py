@@ -28,7 +28,7 @@ def _without_a_manifest(release: Release) -> None:
     (release.folder / manifest.FILE).unlink()
 
 
-SPOILT = {"contract 1": _of_another_contract, manifest.FILE: _without_a_manifest}
+SPOILT = {"contract 2": _of_another_contract, manifest.FILE: _without_a_manifest}
 
 
 @pytest.fixture(params=SPOILT)

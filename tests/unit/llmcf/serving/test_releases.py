@@ -177,7 +177,7 @@ def test_a_home_that_was_moved_is_the_same(repository: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda stated: stated | {"contract": CONTRACT - 1}, "contract 1, and 2 is served"),
+        (lambda stated: stated | {"contract": CONTRACT - 1}, "contract 2, and 3 is served"),
         (lambda stated: {"contract": CONTRACT}, "no manifest of a release"),
     ],
 )
