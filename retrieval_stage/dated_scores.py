@@ -37,30 +37,29 @@ from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.inputs import TowerData, load
 from retrieval_stage.loop import fit
 from retrieval_stage.recipes import resolve
-from retrieval_stage.runs import SOURCES, needs
+from retrieval_stage.runs import IN_CONTEXT_SOURCES, SOURCES, needs
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower, build
 
 BLOCKS = 6
-CODE = [*SOURCES, "retrieval_stage/dated_scores.py"]
+_OWN = ("dated_scores", "recipes", "runs")
+CODE = [*SOURCES, *IN_CONTEXT_SOURCES, *(f"retrieval_stage/{name}.py" for name in _OWN)]
 _CHUNK = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """What a model says of the rows of days from `first_day` on; rows are places in the table of training rows.
+    """What one model says of the rows of some days; rows are places in the table of training rows.
 
     Args:
         score_B: of the rows `row_B`.
         trained_X: positives that the model was trained on or chosen by.
-        last_day: the last day of these.
+        account: for the verb's result.
     """
 
-    first_day: int
     row_B: Tensor
     score_B: Tensor
     trained_X: Tensor
-    last_day: int
     account: dict[str, Any]
 
 
@@ -144,38 +143,29 @@ def scored(data: TowerData, config: RetrievalConfig, first_day: int, end_day: in
     seed_everything(config.seed)
     tower = build(config, known)
     epochs = fit(tower, known.sequences, known.shown)
-    tower.eval()
-    requests, trained_N = Requests.of(data.rows), torch.cat(splits)
+    requests = Requests.of(data.rows)
     row_B = torch.nonzero((requests.day_B >= first_day) & (requests.day_B < end_day)).flatten()
-    index_B, of_B = torch.unique(positives(data.sequences, requests)[row_B], return_inverse=True)
-    user_BY = user_vectors(tower, data.sequences, index_B)[of_B]
-    last_day = int(known.sequences.day_N[trained_N].max())
-    best = max(epochs, key=lambda entry: entry["valid"]["hit@10"])
+    used_N = torch.cat(splits)
     account = {
         "first_day": first_day,
-        "last_trained_day": last_day,
+        "last_trained_day": int(known.sequences.day_N[used_N].max()),
         "rows": len(row_B),
         "trained_on": len(splits[0]),
         "items": int(tower.offered_V.sum()),
-        "best_epoch": best["epoch"],
-        "valid_hit@10": best["valid"]["hit@10"],
+        "valid_hit@10": max(entry["valid"]["hit@10"] for entry in epochs),
     }
-    return Block(
-        first_day=first_day,
-        row_B=row_B,
-        score_B=(user_BY * item_vectors(tower)[requests.item_B[row_B]]).sum(dim=1),
-        trained_X=known.sequences.row_N[trained_N],
-        last_day=last_day,
-        account=account,
-    )
+    score_B = scores_of(tower.eval(), data.sequences, requests, row_B)
+    return Block(row_B=row_B, score_B=score_B, trained_X=known.sequences.row_N[used_N], account=account)
 
 
-def positives(sequences: Sequences, requests: Requests) -> Tensor:
-    """Which positive has each row's user and position, (R,)."""
+def scores_of(tower: UserTower, sequences: Sequences, requests: Requests, row_B: Tensor) -> Tensor:
+    """The scores of some of the rows, (B,): inner products of the two vectors."""
     width = int(requests.position_B.max()) + 1
-    return torch.searchsorted(
-        sequences.user_N * width + sequences.position_N, requests.user_B * width + requests.position_B
-    )
+    place_N = sequences.user_N * width + sequences.position_N  # ascends, as they are sorted so
+    positive_B = torch.searchsorted(place_N, requests.user_B[row_B] * width + requests.position_B[row_B])
+    index_U, of_B = torch.unique(positive_B, return_inverse=True)
+    user_BY = user_vectors(tower, sequences, index_U)[of_B]
+    return (user_BY * item_vectors(tower)[requests.item_B[row_B]]).sum(dim=1)
 
 
 def check(blocks: Sequence[Block], day_R: Tensor) -> None:
@@ -197,20 +187,21 @@ def _work(ws: Workspace, config: RetrievalConfig, blocks: int, folder: Path) -> 
     for first_day, end_day in zip(days, [*days[1:], int(data.sequences.day_N.max()) + 1], strict=True):
         block = scored(data, config, first_day, end_day)
         if block is not None:
-            say(f"rows from day {first_day} on: {block.account}")
+            say(f"a model of days before {first_day}: {block.account}")
             made.append(block)
     if not made:
         raise LlmcfError(f"no day of {ws.path('training')} has training and validation rows before it")
     check(made, integers(data.rows, "day"))
     _write(folder, made, data.rows["row"].to_numpy())
-    return {"blocks": [block.account for block in made], "unscored": len(data.rows) - sum(len(b.row_B) for b in made)}
+    unscored = len(data.rows) - sum(len(block.row_B) for block in made)
+    return {"blocks": [block.account for block in made], "unscored": unscored}
 
 
 def _write(folder: Path, blocks: Sequence[Block], number_R: np.ndarray) -> None:
     """`scores` and `trained`, which name the model in each line, as the audit reads them."""
     scores, trained = [], []
     for block in blocks:
-        model = f"before-{block.first_day}"
+        model = f"before-{block.account['first_day']}"
         scored_B, trained_X = number_R[block.row_B.numpy()], number_R[block.trained_X.numpy()]
         named = pa.array([model] * len(scored_B), pa.string())
         scores.append(pa.table({"row": scored_B, "model": named, "score": block.score_B.numpy()}))

@@ -46,7 +46,7 @@ def test_what_was_known_is_rows_and_items_of_earlier_days(own: Workspace) -> Non
 
 def test_a_score_is_how_much_likelier_than_chance_the_item_was_by_the_softmax(own: Workspace) -> None:
     data = load(own, configured(1))
-    known = known_before(data, int(data.sequences.day_N.median()))
+    known = known_before(data, int(data.sequences.day_N.sort().values[30]))
     tower: UserTower = build(configured(1), known).eval()
     index_B = torch.tensor([0, 5, 9])
     user_BY = dated_scores.user_vectors(tower, data.sequences, index_B)
@@ -57,6 +57,7 @@ def test_a_score_is_how_much_likelier_than_chance_the_item_was_by_the_softmax(ow
     known_O = torch.nonzero(tower.offered_V).flatten() + FIRST_ID
     expected_BO = torch.log_softmax(logit_BO, dim=1) + np.log(len(known_O))
     torch.testing.assert_close(score_BV[:, known_O], expected_BO, rtol=1e-4, atol=1e-5)
+    assert len(known_O) < len(tower.offered_V)
     unknown = torch.ones(score_BV.shape[1], dtype=torch.bool)
     unknown[known_O] = False
     assert unknown[:FIRST_ID].all()
