@@ -34,6 +34,7 @@ USER_DENSE = ("activity", "taste_popularity", "brand_affinity", "category_affini
 ITEM_DENSE = ("popularity", "popularity_7d", "popularity_30d", "popularity_90d", "trend")
 CROSS_DENSE = ("recency", "item_age", "brand_count", "category_count", "days_since_category", "cooccurrence")
 DENSE = USER_DENSE + ITEM_DENSE + CROSS_DENSE
+SEQUENCE = "sequence"  # a sequence model's dated score: a folder of scores/, and the dense feature that a variant reads
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from core import settings
-from core.contracts import COT_CONTROLS
+from core.contracts import COT_CONTROLS, SEQUENCE
 from core.data.tables import remedy
 from core.errors import UsageError
 from core.settings import Workspace
@@ -19,6 +19,7 @@ _VERBS = {
     ("cot", "index"): "cot index",
     ("kar", "texts"): "kar generate",
     ("kar", "vectors"): "kar embed",
+    ("scores", SEQUENCE): "retrieve date-scores",
     ("scores",): "recgen score",
     ("recgen",): "recgen train",
     ("neighbours",): "rank train",

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
 from core import schemas, steps, storage
-from core.contracts import DENSE
+from core.contracts import DENSE, SEQUENCE
 from core.data import asof, audit, tables
 from core.errors import LlmcfError, Missing
 from core.remedies import cot_verbs, maker
@@ -155,6 +155,10 @@ def _scores(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
         scores, trained = (pq.read_table(folder / f"{name}.parquet") for name in ("scores", "trained"))
         claim = f"scores of {folder.name} come from models that were not trained on the row, its pair or its position"
         yield Check(claim=claim, rows=len(scores), violations=audit.score_violations(rows, scores, trained))
+        if folder.name == SEQUENCE:
+            claim = f"scores of {folder.name} come from models of strictly earlier days"
+            wrong = audit.later_score_violations(rows, scores, trained)
+            yield Check(claim=claim, rows=len(scores), violations=wrong)
 
 
 def _told(folder: Path, texts: pa.Table) -> np.ndarray:

@@ -64,7 +64,7 @@ class BatchBuilder:
 
     Args:
         context, knowledge, teacher_N: what LLM-CF, KAR and distillation read; the teacher's NaN means "no score".
-        text_match: more dense features.
+        text_match, sequence_N: more dense features.
         attends: whether the model reads the items of a history one by one.
         id_dropout: share of training rows whose user, and of those whose item, is shown as UNKNOWN, so that this row
             of the tables is trained and somebody new can be served.
@@ -78,6 +78,7 @@ class BatchBuilder:
     knowledge: Knowledge | None = None
     teacher_N: Tensor | None = None
     text_match: TextMatch | None = None
+    sequence_N: Tensor | None = None
     attends: bool = False
     id_dropout: float = 0.0
 
@@ -93,6 +94,7 @@ class BatchBuilder:
         knowledge: Knowledge | None = None,
         teacher_N: Tensor | None = None,
         text_match: TextMatch | None = None,
+        sequence_N: Tensor | None = None,
         attends: bool = False,
         id_dropout: float = 0.0,
     ) -> "BatchBuilder":
@@ -107,6 +109,7 @@ class BatchBuilder:
             knowledge=knowledge,
             teacher_N=teacher_N,
             text_match=text_match,
+            sequence_N=sequence_N,
             attends=attends,
             id_dropout=id_dropout,
         )
@@ -143,10 +146,12 @@ class BatchBuilder:
 
     def dense(self, at_B: Tensor) -> Tensor:
         """The dense features of rows, (B, J)."""
-        dense_BJ = self.rows.dense_NJ[at_B]
-        if self.text_match is None:
-            return dense_BJ
-        return torch.cat([dense_BJ, self.text_match.features_NJ[at_B]], dim=1)
+        parts = [self.rows.dense_NJ[at_B]]
+        if self.text_match is not None:
+            parts.append(self.text_match.features_NJ[at_B])
+        if self.sequence_N is not None:
+            parts.append(self.sequence_N[at_B, None])
+        return torch.cat(parts, dim=1)
 
     def _in_context(self, context: Context, at_B: Tensor, ids_U: Tensor, slots_BK: Tensor) -> InContextBatch:
         examples = context.examples

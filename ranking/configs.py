@@ -121,7 +121,7 @@ class RankerConfig:
     """Everything that decides a run, beside the data.
 
     Args:
-        variant: what is changed in LLM-CF, one of `recipes.VARIANTS`.
+        variant: what is changed, in LLM-CF or in what is read: one of `recipes.VARIANTS`.
         patience: epochs without a better validation AUC before training stops.
         weight_decay: of the embeddings and the backbone.
         added_decay: of the weights that a framework adds.
@@ -132,6 +132,7 @@ class RankerConfig:
         sparse_decay: of an epoch in which it is not looked up, a row keeps exp(-sparse_decay).
         dense: read the as-of features of `contracts.DENSE`.
         text_match: read the features of `text_match.TEXT_MATCH`.
+        sequence: read a sequence model's dated scores.
         redraw: take another of the prepared negatives of each training row in every epoch.
         softmax: weight of the matching loss, whose score joins the dense features; 0 for no matching at all.
         distil: weight of the loss against the teacher's P(Yes), where it is known.
@@ -160,6 +161,7 @@ class RankerConfig:
     width: int = WIDTH
     dense: bool = False
     text_match: bool = False
+    sequence: bool = False
     redraw: bool = False
     softmax: float = 0.0
     distil: float = 0.1

@@ -79,7 +79,12 @@ def refresh_graph(ws: Workspace, kept: Path, graph: Path, folder: Path) -> dict[
 
 
 def servable(config: RankerConfig) -> RankerConfig:
-    """Raises UsageError for a run whose examples are not the main set's, which alone is indexed and served."""
+    """Raises UsageError for a run whose examples are not the main set's, which alone is indexed and served, or that
+    reads what no request brings."""
+    if config.sequence:
+        raise UsageError(
+            f"{config.name} reads a sequence model's dated scores, which no request brings; choose another"
+        )
     if config.uses_examples and config.in_context.cot_set:
         raise UsageError(
             f"{config.name} learnt from the chains of thought of set {config.in_context.cot_set!r}, and a release "

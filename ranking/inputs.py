@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core import steps
+from core.contracts import SEQUENCE
 from core.data import tables
 from core.remedies import cot_verbs
 from core.settings import Workspace
@@ -33,6 +34,8 @@ def needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
         found.append((ws.path("kar", "vectors"), "kar embed"))
     if config.uses_teacher:
         found.append((ws.path("scores", config.teacher), "recgen score"))
+    if config.sequence:
+        found.append((ws.path("scores", SEQUENCE), "retrieve date-scores"))
     return found
 
 
@@ -82,8 +85,9 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
         users,
         context=context,
         knowledge=knowledge,
-        teacher_N=_teacher(ws, config, rows.row_N) if config.uses_teacher else None,
+        teacher_N=_scores(ws, config.teacher, "p_yes", rows.row_N) if config.uses_teacher else None,
         text_match=text_match,
+        sequence_N=_scores(ws, SEQUENCE, "score", rows.row_N).nan_to_num(0.0) if config.sequence else None,
         attends=attends(config),
         id_dropout=config.id_dropout,
     )
@@ -110,11 +114,11 @@ def _share(there_N: Tensor) -> float:
     return round(float(there_N.float().mean()), 4)
 
 
-def _teacher(ws: Workspace, config: RankerConfig, row_N: Tensor) -> Tensor:
-    """P(Yes) of every row, NaN where the model has not scored it."""
-    scores = pq.read_table(ws.path("scores", config.teacher, "scores.parquet"))
-    teacher_N = torch.full((len(row_N),), torch.nan)
-    teacher_N[torch.searchsorted(row_N, integers(scores, "row"))] = torch.from_numpy(
-        scores["p_yes"].to_numpy().astype("float32")
+def _scores(ws: Workspace, scorer: str, column: str, row_N: Tensor) -> Tensor:
+    """What another model says of every row, NaN where it says nothing."""
+    scores = pq.read_table(ws.path("scores", scorer, "scores.parquet"))
+    score_N = torch.full((len(row_N),), torch.nan)
+    score_N[torch.searchsorted(row_N, integers(scores, "row"))] = torch.from_numpy(
+        scores[column].to_numpy().astype("float32")
     )
-    return teacher_N
+    return score_N

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from core.contracts import DENSE
+from core.contracts import DENSE, SEQUENCE
 from ranking.batch import Batch
 from ranking.configs import RankerConfig
 from ranking.embeddings import SparseFields
@@ -127,7 +127,8 @@ def attends(config: RankerConfig) -> bool:
 
 def dense_features(config: RankerConfig) -> tuple[str, ...]:
     """The names of the dense features that the model reads, in their order."""
-    return (DENSE if config.dense else ()) + (TEXT_MATCH if config.text_match else ())
+    parts = ((DENSE, config.dense), (TEXT_MATCH, config.text_match), ((SEQUENCE,), config.sequence))
+    return tuple(name for names, read in parts if read for name in names)
 
 
 def build(config: RankerConfig, shape: Shape) -> Ranker:

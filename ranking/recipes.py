@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from core.contracts import COT_CONTROLS, FRAMEWORKS
+from core.contracts import COT_CONTROLS, FRAMEWORKS, SEQUENCE
 from core.errors import UsageError, check_choice
 from core.settings import Workspace
 from ict.config import PRECISIONS as COMPUTED
@@ -101,6 +101,21 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+def dated_scores(config: RankerConfig) -> RankerConfig:
+    """A sequence model's score as one more number; of strictly earlier days, so `best` may read it."""
+    return replace(config, sequence=True)
+
+
+# Of every framework: what is read beside the numbers of recipe best.
+READ: dict[str, Recipe] = {SEQUENCE: dated_scores}
+EVERY_VARIANT = (*VARIANTS, *READ)
+
+
+def variants_of(framework: str) -> tuple[str, ...]:
+    """The variants that a framework has."""
+    return EVERY_VARIANT if "llm-cf" in framework else ("", *READ)
+
+
 def resolve(
     ws: Workspace,
     *,
@@ -140,7 +155,10 @@ def resolve(
         backbone=_computed_in(precision, BACKBONES[model].config()),
     )
     config = BACKBONES[model].tuned(RECIPES[recipe](plain))
-    config = replace(config, in_context=VARIANTS[variant](config.in_context))
+    if variant in READ:
+        config = READ[variant](config)
+    else:
+        config = replace(config, in_context=VARIANTS[variant](config.in_context))
     return config if epochs is None else replace(config, epochs=epochs)
 
 
@@ -148,10 +166,14 @@ def _check(model: str, framework: str, recipe: str, variant: str, precision: str
     check_choice("model", model, MODELS)
     check_choice("framework", framework, FRAMEWORKS)
     check_choice("recipe", recipe, RECIPES)
-    check_choice("variant", variant, VARIANTS)
+    check_choice("variant", variant, EVERY_VARIANT)
     check_choice("precision", precision, PRECISIONS)
-    if variant and "llm-cf" not in framework:
+    if variant not in variants_of(framework):
         raise UsageError(f"the variant {variant!r} is one of LLM-CF; the framework {framework!r} has none")
+    if variant in READ and recipe != "best":
+        raise UsageError(
+            f"the variant {variant!r} adds to the numbers of recipe best; the recipe {recipe!r} reads none"
+        )
 
 
 def _computed_in(precision: str, backbone: BackboneConfig) -> BackboneConfig:

@@ -134,7 +134,7 @@ def _compared(ws: Workspace, config: RankerConfig, result: Result) -> Result:
     """Add the relative improvement over the same run without a framework; null, with a note, if it is not there."""
     if config.framework == "none":
         return result
-    plain = replace(config, framework="none", variant="")
+    plain = replace(config, framework="none", variant="", sequence=False)
     found = _current(ws, plain)
     test, details = dict(result.metrics["test"]), dict(result.details)
     if found is None:

@@ -3,7 +3,7 @@
 Suffixes: N positives, X windows, B batch, L history length.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,11 @@ class Sequences:
     def of_split(self, split: str) -> Tensor:
         """Indices of a split's positives."""
         return torch.nonzero(self.split_N == SPLITS.index(split)).flatten()
+
+    def before(self, day: int) -> "Sequences":
+        """What happened on days before one: of each user the first so many positions."""
+        kept_N = self.day_N < day
+        return Sequences(*(getattr(self, one.name)[kept_N] for one in fields(self)))
 
     def windows(self, generator: torch.Generator) -> Tensor:
         """Training rows whose histories, read as windows, hold every training row as a target at least once.

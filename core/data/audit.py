@@ -124,6 +124,19 @@ def score_violations(rows: pa.Table, scores: pa.Table, trained: pa.Table) -> Row
     return np.sort(_integers(asked.join(used, ["model", "user", "position"], join_type="left semi"), "row"))
 
 
+def later_score_violations(rows: pa.Table, scores: pa.Table, trained: pa.Table) -> Rows:
+    """Rows whose score came from a model that was trained on a row of their day or of a later one.
+
+    Args:
+        scores: `row` and the `model` that scored it.
+        trained: `row` and `model`: which rows trained which model.
+    """
+    day = rows.select(["row", "day"])
+    last = trained.join(day, "row").group_by("model").aggregate([("day", "max")])
+    asked = scores.select(["row", "model"]).join(day, "row").join(last, "model", join_type="inner")
+    return np.sort(_integers(asked, "row")[_integers(asked, "day") <= _integers(asked, "day_max")])
+
+
 def _integers(table: pa.Table, name: str) -> Rows:
     return table[name].to_numpy().astype(np.int64)
 

@@ -13,7 +13,7 @@ from core.result import Result
 from core.settings import Workspace
 from llmcf.backfill.cells import Line, Stage, data_of, fill, first_lacking
 from ranking.configs import RankerConfig
-from ranking.recipes import VARIANTS, from_json, resolve
+from ranking.recipes import EVERY_VARIANT, from_json, resolve, variants_of
 from ranking.registry import MODELS
 from ranking.runs import told_set
 
@@ -32,7 +32,7 @@ class Matrix:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        choices = {"backbone": MODELS, "framework": FRAMEWORKS, "recipe": RECIPES, "variant": VARIANTS}
+        choices = {"backbone": MODELS, "framework": FRAMEWORKS, "recipe": RECIPES, "variant": EVERY_VARIANT}
         named = (self.backbones, self.frameworks, self.recipes, self.variants)
         for (kind, known), names in zip(choices.items(), named, strict=True):
             for name in names:
@@ -43,7 +43,7 @@ class Matrix:
         for seed, recipe, model, framework, variant in product(
             self.seeds, self.recipes, self.backbones, self.frameworks, self.variants
         ):
-            if not variant or "llm-cf" in framework:
+            if variant in variants_of(framework):
                 names = {"model": model, "framework": framework, "recipe": recipe, "seed": seed, "variant": variant}
                 yield resolve(ws, **names, precision=self.precision, cot_set=told_set(ws, recipe))
 

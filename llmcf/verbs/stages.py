@@ -10,12 +10,15 @@ from core.result import Result
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import check_names, group, workspace
-from ranking.recipes import VARIANTS
+from ranking.recipes import READ, VARIANTS
 from ranking.registry import MODELS
 from retrieval_stage.recipes import VARIANTS as OF_RETRIEVAL
 from retrieval_stage.registry import MODELS as RETRIEVAL_MODELS
 
-_VARIANT = f"LLM-CF without a part, or with other examples: {', '.join(filter(None, VARIANTS))}."
+_VARIANT = (
+    f"LLM-CF without a part, or with other examples: {', '.join(filter(None, VARIANTS))}; "
+    f"or, in recipe best, what else is read: {', '.join(READ)}."
+)
 
 rank = group("The ranking stage.")
 retrieve = group("The retrieval stage.")
@@ -61,6 +64,23 @@ def rank_train(
         if dry_run
         else None,
     )
+
+
+@retrieve.command("date-scores")
+def retrieve_date_scores(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    seed: opt.Seed = opt.SEED,
+    epochs: opt.Epochs = None,
+    blocks: Annotated[int, typer.Option(help="Into how many the days are cut; the first has no scores.", min=2)] = 6,
+    as_json: opt.Json = False,
+) -> None:
+    """Score every row by a SASRec of strictly earlier days, for the ranking variant `sequence`."""
+    from retrieval_stage import dated_scores
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: dated_scores.date_scores(place, seed=seed, epochs=epochs, blocks=blocks), as_json=as_json)
 
 
 @retrieve.command("train")

@@ -20,6 +20,7 @@ import llm.recgen.train
 import llmcf.backfill.recgen
 import llmcf.serving.assemble
 import ranking.runs
+import retrieval_stage.dated_scores
 import retrieval_stage.runs
 from core.data.amazon import AMAZON
 from core.data.movielens import MOVIELENS_100K
@@ -62,6 +63,7 @@ STEPS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["retrieval_stage.loop"],
         [*retrieval_stage.runs.SOURCES, *retrieval_stage.runs.IN_CONTEXT_SOURCES],
     ),
+    "retrieve date-scores": (["retrieval_stage.dated_scores"], retrieval_stage.dated_scores.CODE),
     "neighbours": (["ict.neighbours"], ict.neighbours.SOURCES),
     "cot generate": (["llm.cot.generate"], llm.cot.generate.CODE),
     "cot embed": (["llm.cot.embed"], llm.cot.embed.CODE),

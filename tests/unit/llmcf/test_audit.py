@@ -187,6 +187,17 @@ def test_an_in_sample_score_is_caught(rows):
     assert audit.score_violations(rows, scores, pa.table({"row": [1], "model": ["fold0"]})).tolist() == [0]  # the pair
 
 
+def test_a_score_by_a_model_that_saw_its_day_is_caught(rows):
+    day = rows["day"].to_numpy()
+    early, late = int(day.argmin()), int(day.argmax())
+    same_day = int(np.flatnonzero(day == day[late])[0])
+    scores = pa.table({"row": [late, early], "model": ["a", "b"]})
+    assert audit.later_score_violations(rows, scores, pa.table({"row": [early], "model": ["a"]})).tolist() == []
+    leaked = pa.table({"row": [early, same_day], "model": ["a", "a"]})
+    assert audit.later_score_violations(rows, scores, leaked).tolist() == [late]
+    assert audit.later_score_violations(rows, scores, pa.table({"row": [late], "model": ["b"]})).tolist() == [early]
+
+
 def test_the_verb_prints_what_it_checked_and_objects(tiny, monkeypatch):
     leaked = planted(tables.training_rows(tiny), "popularity", 8, 9.0)
     monkeypatch.setattr(tables, "training_rows", lambda ws: leaked)

@@ -2,18 +2,24 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from core import steps
+from core.contracts import SEQUENCE
 from core.data import tables
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing, UsageError
 from core.settings import Workspace
 from ict.neighbours import neighbours_step
 from ranking.configs import RankerConfig
+from ranking.export import servable
 from ranking.inputs import load, prepare
+from ranking.ranker import build, dense_features
 from ranking.recipes import resolve
 from ranking.runs import run_step
 from ranking.trainer import train
@@ -62,6 +68,26 @@ def test_to_ask_what_a_run_depends_on_starts_nothing(ws: Workspace, reads: list[
 def test_to_ask_names_what_is_missing(ws: Workspace) -> None:
     with pytest.raises(LlmcfError, match="llmcf recgen score"):
         run_step(ws, config_of(ws, framework="kd"))
+
+
+def test_a_dated_score_is_the_last_dense_feature_and_zero_where_there_is_none(ws: Workspace) -> None:
+    config = config_of(ws, framework="none", recipe="best", variant=SEQUENCE, epochs=1)
+    with pytest.raises(Missing, match="llmcf retrieve date-scores"):
+        run_step(ws, config)
+
+    def write(folder: Path) -> dict[str, Any]:
+        pq.write_table(pa.table({"row": [7, 3], "score": [1.5, -2.0]}), folder / "scores.parquet")
+        return {}
+
+    steps.run(steps.Step(folder=ws.path("scores", SEQUENCE), config={}), write)
+    batches, shape = load(ws, config)
+    assert batches.dense(torch.tensor([3, 4, 7]))[:, -1].tolist() == [-2.0, 0.0, 1.5]
+    assert dense_features(config)[-1] == SEQUENCE
+    ranker = build(config, shape)
+    assert ranker.dense is not None
+    assert len(ranker.dense.mean_J) == batches.dense(torch.tensor([3])).shape[1]
+    with pytest.raises(UsageError, match="dated scores, which no request brings"):
+        servable(config)
 
 
 def test_a_run_reads_the_rows_once_and_is_then_current(ws: Workspace, reads: list[Workspace]) -> None:

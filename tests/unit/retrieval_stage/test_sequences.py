@@ -43,6 +43,17 @@ def test_windows_stop_where_a_global_time_split_cuts_each_user(sequences: Sequen
     assert set(predicted.tolist()) == set(by_time.of_split("train").tolist())
 
 
+def test_before_a_day_are_the_first_positions_of_every_user(sequences: Sequences) -> None:
+    day = int(sequences.day_N.median())
+    kept = sequences.before(day)
+    assert 0 < len(kept) < len(sequences)
+    assert torch.equal(kept.row_N, sequences.row_N[sequences.day_N < day])
+    assert int(kept.day_N.max()) < day
+    for user in kept.user_N.unique():
+        of_user = kept.position_N[kept.user_N == user]
+        assert of_user.tolist() == list(range(len(of_user)))
+
+
 def test_windows_start_elsewhere_each_time(sequences: Sequences) -> None:
     generator = torch.Generator().manual_seed(0)
     assert sequences.windows(generator).tolist() != sequences.windows(generator).tolist()

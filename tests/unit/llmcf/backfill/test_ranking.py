@@ -70,6 +70,17 @@ def test_cells_are_seed_by_seed_and_variants_are_of_llm_cf_alone() -> None:
     ]  # fmt: skip
 
 
+def test_what_is_read_beside_the_recipe_is_a_variant_of_every_framework() -> None:
+    matrix = Matrix(backbones=["dcn"], frameworks=["none", "llm-cf"], recipes=["best"], variants=["sequence", "k2"])
+    cells = list(matrix.cells(BEAUTY))
+    assert [config.name for config in cells] == [
+        "dcn-none-best-sequence-s2023", "dcn-llm-cf-best-sequence-s2023", "dcn-llm-cf-best-k2-s2023",
+    ]  # fmt: skip
+    assert [config.sequence for config in cells] == [True, True, False]
+    with pytest.raises(UsageError, match="'sequence' adds to the numbers of recipe best; the recipe 'strict' reads"):
+        resolve(BEAUTY, model="dcn", framework="none", recipe="strict", seed=1, variant="sequence")
+
+
 def test_variants_change_what_they_say() -> None:
     configs = {
         name: resolve(BEAUTY, model="din", framework="llm-cf", recipe="strict", seed=1, variant=name).in_context
