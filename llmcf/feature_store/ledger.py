@@ -4,6 +4,7 @@ It belongs to the data set, not to a workspace: a pushed event counts in the wor
 ones, until the raw files hold it. `taken_of` tells what a user has taken, in the prepared data or pushed since.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,10 +76,24 @@ def add(ws: Workspace, new: Iterable[Event]) -> None:
         storage.write_table(path(ws), pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=SCHEMA)]), SCHEMA)
 
 
-def digest(ws: Workspace) -> str | None:
-    """What tells whether the events that count here have changed; None without any."""
-    found = events(ws)
-    return storage.digest([(one.user, one.item, one.timestamp) for one in found]) if found else None
+class Tally:
+    """What tells whether the events that count have changed; it grows with them.
+
+    `newest` is the latest time among them; `digest` None without any.
+    """
+
+    def __init__(self, counting: Iterable[Event] = ()) -> None:
+        self.count, self.newest, self._hash = 0, 0, hashlib.sha256()
+        self.add(counting)
+
+    def add(self, new: Iterable[Event]) -> None:
+        for one in new:
+            self._hash.update(storage.digest(one.user, one.item, one.timestamp).encode())
+            self.count, self.newest = self.count + 1, max(self.newest, one.timestamp)
+
+    @property
+    def digest(self) -> str | None:
+        return self._hash.hexdigest() if self.count else None
 
 
 def taken_of(ws: Workspace, user: int) -> Items:
