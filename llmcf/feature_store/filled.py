@@ -8,9 +8,14 @@ from llmcf.feature_store import ledger, registry
 from llmcf.feature_store.registry import UNTIL
 
 
-def contents(ws: Workspace, tally: ledger.Tally) -> dict[str, Any]:
-    """What should be online: a release of the features, and the pushed events that `tally` counts."""
-    return {"release": registry.release(ws), "events": tally.count, "ledger": tally.digest}
+def contents(ws: Workspace, tally: ledger.Tally, added: str | None) -> dict[str, Any]:
+    """What should be online: a release of the features, the pushed events that `tally` counts, and added items.
+
+    Args:
+        added: their digest, None without any.
+    """
+    found = {"release": registry.release(ws), "events": tally.count, "ledger": tally.digest}
+    return found | ({"added": added} if added else {})
 
 
 def until(ws: Workspace, wanted: dict[str, Any]) -> float | None:

@@ -16,7 +16,7 @@ from core.data import asof, dated, features, tables
 from core.errors import Missing
 from core.result import Result
 from core.settings import Workspace
-from llmcf.feature_store import filled, pushes, registry
+from llmcf.feature_store import filled, newer, pushes, registry
 from llmcf.feature_store.taking import Known, Taker
 
 CODE = ["feature_repo", "llmcf/feature_store/jobs.py", "llmcf/feature_store/worker.py", "core/data/asof.py"]
@@ -80,11 +80,12 @@ def materialize(ws: Workspace) -> Result:
     start = time.monotonic()
     with registry.locked(ws):
         known = Known.read(ws)
-        wanted = filled.contents(ws, known.tally)
+        wanted = known.contents(ws)
         online, offline = filled.until(ws, wanted) is not None, _offline(ws) == known.tally.digest
         if not (online and offline):
             _compose_history(ws, known)
         if not online:
+            _compose_items(ws, known)
             start_of_span, end = _span(ws.path("feast", "data"))
             registry.run(ws, "materialize", start_of_span.isoformat(), end.isoformat())
             filled.mark(ws, wanted, known.tally, until=end.timestamp())
@@ -177,6 +178,14 @@ def _compose_history(ws: Workspace, known: Known) -> None:
     schema = features.USER_HISTORY.with_metadata({_PUSHED: digest} if digest else None)
     path = ws.path("feast", "data", "user_history.parquet")
     storage.write_table(path, pa.concat_tables([built, known.timelines.states()]), schema)
+
+
+def _compose_items(ws: Workspace, known: Known) -> None:
+    """Write what the store is to know of items: the built rows, then those of added items."""
+    built = pq.read_table(ws.path("features", "item_attributes.parquet"))
+    new = newer.attributes(ws, newer.items(ws), known.rows["items"])
+    path = ws.path("feast", "data", "item_attributes.parquet")
+    storage.write_table(path, pa.concat_tables([built.select(new.column_names), new]), features.ITEM_ATTRIBUTES)
 
 
 def _write(ws: Workspace, folder: Path, source: str, rows: pa.Table) -> None:

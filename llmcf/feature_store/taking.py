@@ -1,28 +1,31 @@
-"""Taking new interactions in: the ledger, the vocabulary, the timelines, and the states that requests read.
+"""Taking in what is new: the ledgers, the vocabulary, the timelines, and the states that requests read.
 
 One piece of code for `llmcf features push`, which makes a `Taker` for each push, and for the service's writer, which
 keeps one: what a push reads of the workspace is then read again only after another process has changed it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from core import storage
-from core.data import tables, vocabulary
+from core.data import added, tables, vocabulary
+from core.data.added import Item
 from core.data.events import Event
 from core.data.histories import Attributes
 from core.settings import Workspace
 from core.storage import Stamp
-from llmcf.feature_store import filled, ledger, registry
+from llmcf.feature_store import filled, ledger, newer, registry
 from llmcf.feature_store.ledger import Tally
 from llmcf.feature_store.pushes import Account, Timelines
 
-USER_STATES = "interactions"  # Feast's push source
-Write = Callable[[Path, str, pa.Table], None]  # (folder with a feature store, push source or view, rows)
+USER_STATES, ITEM_STATES = "interactions", "item_attributes"  # Feast's push source, a view
+Write = Callable[[Path, str, pa.Table], None]  # (folder with a feature store, one of the two, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +37,36 @@ class Taken:
     new_items: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Known:
-    """A workspace with the events that count in it, as it was when the files had these stamps."""
+    """A workspace with what was pushed to it, as it was when the files had these stamps."""
 
     stamps: tuple[Stamp | None, ...]
     timelines: Timelines
     rows: dict[str, dict[str, int]]  # by kind of vocabulary and raw id
     tally: Tally
+    added: str | None  # digest of the added items
 
     @classmethod
     def read(cls, ws: Workspace) -> "Known":
         """Raises LlmcfError if the data is not prepared."""
-        stamps, counting = _stamps(ws), ledger.events(ws)
+        stamps, counting, prepared = _stamps(ws), ledger.events(ws), tables.items(ws)
         rows = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
-        attributes = Attributes.of(tables.items(ws))
+        attributes, new = Attributes.of(prepared), newer.items(ws, prepared)
         timelines = Timelines(tables.interactions(ws), attributes, rows["users"], rows["items"])
         timelines.replay(counting)
-        return cls(stamps, timelines, rows, Tally(counting))
+        known = cls(stamps, timelines, rows, Tally(counting), added.digest(ws))
+        known.describe(ws, new)
+        return known
+
+    def contents(self, ws: Workspace) -> dict[str, Any]:
+        """What the online store should hold."""
+        return filled.contents(ws, self.tally, self.added)
+
+    def describe(self, ws: Workspace, new: Sequence[Item]) -> None:
+        """Let histories know the brands and categories of added items, which have rows."""
+        item_N = np.array([self.rows["items"][one.raw_id] for one in new], dtype=np.int64)
+        self.timelines.attributes = self.timelines.attributes.beside(item_N, *newer.labels(ws, new))
 
     def grow(self, ws: Workspace, kind: str, raw_ids: Sequence[str]) -> int:
         """Give rows to those that have none; how many."""
@@ -63,7 +78,7 @@ class Known:
 
 
 class Taker:
-    """Takes events into one workspace. For one thread; processes wait for each other.
+    """Takes events, items and users into one workspace. For one thread; processes wait for each other.
 
     Args:
         write: brings rows online.
@@ -82,19 +97,50 @@ class Taker:
         Raises:
             Missing: if no feature store is there that fits; then nothing is taken.
         """
+        with self._changing() as (known, folders):
+            account = known.timelines.judge(events, now=now)
+            taken = self._keep(known, account)
+            self._bring(folders, known.timelines.states(known.timelines.ids(events)))
+            then(known)
+        return taken
+
+    def add(self, items: Sequence[Item]) -> None:
+        """Give new items rows of the vocabulary and bring what is known of them online; safe to repeat.
+
+        An item that the prepared catalogue offers is left as it is.
+
+        Raises:
+            Missing: as of `take`.
+        """
+        with self._changing() as (known, folders):
+            known.grow(self._ws, "items", [one.raw_id for one in items])
+            added.add(self._ws, items)
+            known.added = added.digest(self._ws)
+            wanted = {one.raw_id for one in items}
+            if new := [one for one in newer.items(self._ws) if one.raw_id in wanted]:
+                known.describe(self._ws, new)
+                table = newer.attributes(self._ws, new, known.rows["items"])
+                for folder in folders:
+                    self._write(folder, ITEM_STATES, table)
+
+    def enrol(self, users: Sequence[str]) -> None:
+        """Give new users rows of the vocabulary."""
+        with self._changing() as (known, _):
+            known.grow(self._ws, "users", users)
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Known, list[Path]]]:
+        """What is known and where rows go, alone; afterwards what was online before is noted as online again."""
         with registry.locked(self._ws), ledger.locked(self._ws):
             folders = registry.take_pushes(self._ws)
             known, self._known = self._current(), None  # what fails half way is read anew by the next
-            until = filled.until(self._ws, filled.contents(self._ws, known.tally))
-            account = known.timelines.judge(events, now=now)
-            taken = self._keep(known, account)
-            states = known.timelines.states(known.timelines.ids(events))
-            self._bring(folders, states)
-            then(known)
-            if until is not None:
-                filled.mark(self._ws, filled.contents(self._ws, known.tally), known.tally, until=until)
-            self._known = Known(_stamps(self._ws), known.timelines, known.rows, known.tally)
-        return taken
+            until = filled.until(self._ws, known.contents(self._ws))
+            yield known, folders
+            wanted = known.contents(self._ws)
+            if until is not None and filled.until(self._ws, wanted) is None:
+                filled.mark(self._ws, wanted, known.tally, until=until)
+            known.stamps = _stamps(self._ws)
+            self._known = known
 
     def _current(self) -> Known:
         if self._known is None or self._known.stamps != _stamps(self._ws):
@@ -122,4 +168,5 @@ class Taker:
 def _stamps(ws: Workspace) -> tuple[Stamp | None, ...]:
     prepared = (ws.path("data", f"{name}.parquet") for name in ("interactions", "items"))
     numbers = (vocabulary.path(ws.dataset, kind) for kind in ("users", "items"))
-    return tuple(storage.stamp(path) for path in (*prepared, *numbers, ledger.path(ws)))
+    pushed = ledger.path(ws), added.path(ws.dataset)
+    return tuple(storage.stamp(path) for path in (*prepared, *numbers, *pushed))

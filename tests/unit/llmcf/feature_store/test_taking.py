@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from core.data import features, tables, vocabulary
+from core.data import added, features, tables, vocabulary
 from core.data.events import Event
 from core.data.prepare import prepare
 from core.settings import Workspace
@@ -59,7 +60,7 @@ def taken_in(store: Store, user: str) -> list[str]:
 
 
 def online() -> float | None:
-    return filled.until(WS, filled.contents(WS, ledger.Tally(ledger.events(WS))))
+    return filled.until(WS, Known.read(WS).contents(WS))
 
 
 def test_one_taker_takes_what_several_would(shop: Shop):
@@ -159,3 +160,80 @@ def test_a_taker_waits_for_who_changes_the_features(shop: Shop, monkeypatch: pyt
     monkeypatch.setattr(taking.registry, "locked", lambda ws: lock)
     Taker(WS, Store()).take([event("p0", "g8", 18)], now=NOW)
     assert held == [True]
+
+
+class Items(Store):
+    """A store that keeps the rows of items, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[int, dict] = {}
+
+    def __call__(self, folder: Path, source: str, rows: pa.Table) -> None:
+        if source == taking.ITEM_STATES:
+            self.items.update({row["item"]: row for row in rows.to_pylist()})
+        else:
+            super().__call__(folder, source, rows)
+
+
+LAMP = added.item("lamp", "A lamp", "m1", ["Light"], "")
+
+
+def test_a_new_item_is_online_with_the_brand_that_the_data_knows(shop: Shop):
+    taker = Taker(WS, (store := Items()))
+    before = len(vocabulary.rows("shop", "items"))
+    taker.add([LAMP, added.item("sofa", "A sofa", "nobody's", ["Light", "Home"], "")])
+    rows = vocabulary.rows("shop", "items")
+    assert (rows["lamp"], rows["sofa"]) == (before + 2, before + 3)
+    lamp, sofa = store.items[rows["lamp"]], store.items[rows["sofa"]]
+    assert (lamp["title"], lamp["brand_id"]) == ("A lamp", vocabulary.rows("shop", "brands")["m1"])
+    assert (sofa["brand_id"], sofa["category_ids"]) == (0, [0] * 6), "models have learnt nothing of them"
+    assert online() is not None
+    assert jobs.materialize(WS).skipped, "the account was kept"
+
+
+def test_histories_have_the_brand_of_an_added_item(shop: Shop):
+    taker, store = Taker(WS, (kept := Items())), Store()
+    taker.add([LAMP])
+    taker.take([event("p0", "lamp", 18)], now=NOW)
+    Taker(WS, store).take([event("p0", "lamp", 18)], now=NOW)  # which reads it all anew
+    row = vocabulary.rows("shop", "users")["p0"]
+    assert kept.states[row]["history_brands"][-1] == vocabulary.rows("shop", "brands")["m1"]
+    assert kept.states == store.states
+
+
+def test_an_item_that_is_added_again_stays_as_it_was(shop: Shop):
+    taker = Taker(WS, (store := Items()))
+    taker.add([LAMP])
+    taker.add([added.item("lamp", "Another lamp", "m2", [], ""), added.item("g1", "Not what is prepared", "", [], "")])
+    assert [row["title"] for row in store.items.values()] == ["A lamp"]
+
+
+def test_materialize_brings_added_items_along(shop: Shop):
+    Taker(WS, Items()).add([LAMP])
+    WS.path("feast", registry.MATERIALIZED).unlink()
+    jobs.materialize(WS)
+    titles = pq.read_table(WS.path("feast", "data", "item_attributes.parquet"))["title"].to_pylist()
+    assert titles.count("A lamp") == 1
+    assert len(titles) == 11
+
+
+def test_a_preparation_takes_the_item_over_and_the_store_has_it_once(shop: Shop, tmp_path: Path):
+    taker = Taker(WS, (store := Items()))
+    taker.add([LAMP])
+    row = vocabulary.rows("shop", "items")["lamp"]
+    ready(shop, tmp_path)
+    found = pq.read_table(WS.path("feast", "data", "item_attributes.parquet")).to_pylist()
+    assert [one["title"] for one in found if one["item"] == row] == ["A lamp"]
+    store.items.clear()
+    taker.add([LAMP])
+    assert store.items == {}
+
+
+def test_new_users_have_a_row_and_no_state(shop: Shop):
+    taker = Taker(WS, (store := Items()))
+    taker.enrol(["newcomer", "p0", "newcomer"])
+    taker.take([event("newcomer", "g1", 18)], now=NOW)
+    rows = vocabulary.rows("shop", "users")
+    assert sorted(rows.values()) == list(range(2, 15))
+    assert list(store.states) == [rows["newcomer"]]
