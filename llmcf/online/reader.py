@@ -25,6 +25,7 @@ from core.settings import Workspace
 from core.storage import Stamp
 from llmcf.feature_store import registry
 from llmcf.feature_store.opening import open_store
+from llmcf.online import session
 from llmcf.online.clock import now_for
 from llmcf.online.rows import open_rows
 from llmcf.online.table import Read, Table
@@ -86,6 +87,10 @@ class OnlineFeatures:
     def items(self, items: Sequence[int]) -> list[dict[str, Any] | None]:
         """For each id the fields of `item_request`: `title`, `brand_id`, `popularity` ...; None if unknown."""
         return self.read(ITEM, items).rows
+
+    def session(self, items: Sequence[int]) -> dict[str, Any]:
+        """The fields of `user_request`'s history for somebody nobody knows who took these items today, oldest first."""
+        return session.state(items, self.items(items), self.today())
 
     def read(self, service: str, ids: Sequence[int]) -> Read:
         """The same with the number of stale rows a view."""

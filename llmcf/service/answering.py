@@ -1,102 +1,260 @@
-"""From a request's message to the recommender and back, and the pages of an answer."""
+"""From a request's message to the recommender and back.
 
-import base64
-import binascii
-import hashlib
-import hmac
+An answer is kept as it was ranked, so that its next pages and its reasons can be asked for later.
+Suffixes: C candidates.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from llmcf.service.engine import Engine
+import numpy as np
+
+from ict.filters import Filter
+from llmcf.service import cursors, rules
+from llmcf.service.engine import Engine, Loaded
 from llmcf.service.messages import (
-    MOST,
     Example,
+    ItemScore,
     Reason,
     RecommendationRequest,
     Recommendations,
     RecommendedItem,
+    ScoreRequest,
+    Scores,
     ServedBy,
 )
 from llmcf.service.problems import At, Problem
+from llmcf.service.rules import Arranged, Scene
 from llmcf.service.store import Store
-from llmcf.serving.answers import Answer, Recommendation
+from llmcf.serving.question import Question, Ranking
+from llmcf.serving.recommender import Recommender
 
-_TAG = 12  # characters
+CANDIDATES = 200  # that are ranked
+_OWN = 3  # items of the user's history that a reason names
+_COLD = "nothing is known of this user, so these are the most popular items"
+_NOTHING = "nothing is left to recommend"
 
 
 def recommend(engine: Engine, store: Store, asked: RecommendationRequest, request: str) -> Recommendations:
     """Answer one request and keep the answer under its id.
 
     Raises:
-        Problem: for a cursor that is none, or of somebody else.
+        Problem: for an unknown item, category or scene, or a cursor that is none or somebody else's.
         LlmcfError: as of the recommender.
     """
     if asked.cursor is not None:
-        return _next_page(store, asked, request)
+        return _next_page(engine, store, asked, request)
     loaded = engine.live
-    assert asked.user is not None
-    found = loaded.recommender.recommend(engine.client(loaded), asked.user, MOST)
-    items = [_item(one, explain=asked.explain) for one in found.items]
-    served = ServedBy(release=loaded.release.number, rung=_rung(found), milliseconds=found.milliseconds)
-    whole = Recommendations(id=request, user=asked.user, items=items, note=found.note, served_by=served)
-    store.keep(request, {"answer": whole.model_dump(), "shown": asked.k})
-    return _page(whole, 0, asked.k)
+    scene, question = _question(engine, loaded.recommender, asked)
+    ranked = loaded.recommender.rank(engine.client(loaded), question)
+    arranged = _arranged(loaded.recommender, scene, ranked, asked.k)
+    kept = Kept.of(loaded, asked, ranked, arranged)
+    store.keep(request, kept.told())
+    return kept.page(engine, request, 0, asked.k, ranked if asked.explain else None)
 
 
-def _next_page(store: Store, asked: RecommendationRequest, request: str) -> Recommendations:
+def again(engine: Engine, store: Store, request: str) -> Recommendations:
+    """What was answered, with the examples that the ranker read; Problem 404 if it is not kept."""
+    told = store.answer(request)
+    if told is None:
+        raise Problem(404, "unknown-answer", "no answer is kept under this id")
+    kept = Kept(**told)
+    return kept.page(engine, request, 0, kept.k, None, explain=True)
+
+
+def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
+    """P(click) of items for a user, in the order asked.
+
+    Raises:
+        Problem: 404 for a user of whom nothing is known, 422 for items that the release does not have.
+    """
+    loaded = engine.live
+    rows = _rows(loaded.recommender, asked.items, "/items")
+    ranked = loaded.recommender.rank(engine.client(loaded), Question(user=asked.user, candidates=rows))
+    if ranked.score_C is None:
+        raise Problem(404, "unknown-user", "nothing is known of this user", [At("/user", "unknown")])
+    by_row = dict(zip(ranked.item_C.tolist(), ranked.score_C.tolist(), strict=True))
+    scores = [ItemScore(item=item, score=by_row[row]) for item, row in zip(asked.items, rows, strict=True)]
+    return Scores(id=request, user=asked.user, scores=scores, served_by=_served_by(loaded, "full", ranked.milliseconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer as it is kept: rows of items in the order shown, with what belongs to each."""
+
+    release: int
+    user: str | None
+    k: int
+    rung: str
+    note: str
+    items: list[str]
+    titles: list[str]
+    scores: list[float] | None
+    placed_by: list[str]
+    examples: list[list[int]]
+    similarities: list[list[float]]
+    milliseconds: dict[str, float]
+
+    @classmethod
+    def of(cls, loaded: Loaded, asked: RecommendationRequest, ranked: Ranking, arranged: Arranged) -> "Kept":
+        names, order = loaded.recommender.catalogue, arranged.order
+        rows = ranked.item_C[order].tolist()
+        read = [ranked.examples(at) for at in order]
+        note = _COLD if ranked.person is None else "" if rows else _NOTHING
+        return cls(
+            release=loaded.release.number,
+            user=asked.user,
+            k=asked.k,
+            rung="popular" if ranked.person is None else "full",
+            note=note,
+            items=[names.item_ids[row] for row in rows],
+            titles=[names.names[row] for row in rows],
+            scores=None if ranked.score_C is None else [round(one, 6) for one in ranked.score_C[order].tolist()],
+            placed_by=arranged.placed_by,
+            examples=[numbers for numbers, _ in read],
+            similarities=[[round(one, 4) for one in found] for _, found in read],
+            milliseconds=ranked.milliseconds,
+        )
+
+    def told(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def page(
+        self, engine: Engine, request: str, start: int, k: int, ranked: Ranking | None, *, explain: bool = False
+    ) -> Recommendations:
+        """Items `start` to `start` + `k`; with the ranking, or `explain`, each with its reason."""
+        end, found = start + k, engine.find(self.release)
+        places = range(start, min(end, len(self.items)))
+        reasons: Sequence[Reason | None] = [None] * len(places)
+        if found and (ranked or explain):
+            reasons = [self._reason(found.recommender, at) for at in places]
+            if ranked and ranked.score_C is not None:
+                reasons = _with_shares(engine, found, ranked, self, places, reasons)
+        items = [
+            RecommendedItem(
+                item=self.items[at],
+                title=self.titles[at],
+                score=self.scores[at] if self.scores else None,
+                placed_by=self.placed_by[at] or None,
+                reason=reason,
+            )
+            for at, reason in zip(places, reasons, strict=True)
+        ]
+        return Recommendations(
+            id=request,
+            user=self.user,
+            items=items,
+            note=self.note,
+            cursor=cursors.make(request, end, self.user, self.items) if end < len(self.items) else None,
+            served_by=ServedBy(release=self.release, rung=self.rung, milliseconds=self.milliseconds),
+        )
+
+    def _reason(self, recommender: Recommender, at: int) -> Reason:
+        found = recommender.evidence(self.examples[at], self.similarities[at])
+        return Reason(
+            examples=[
+                Example(
+                    user=one.user,
+                    item_title=one.title,
+                    taken=one.liked,
+                    date=one.date,
+                    similarity=one.similarity,
+                    chain_of_thought=one.text,
+                )
+                for one in found
+            ]
+        )
+
+
+def _with_shares(
+    engine: Engine, loaded: Loaded, ranked: Ranking, kept: Kept, places: range, reasons: Sequence[Reason | None]
+) -> list[Reason | None]:
+    """What the examples add to each score, by a second look without them; and the user's own items that are nearest."""
+    recommender = loaded.recommender
+    at = {item: place for place, item in enumerate(ranked.item_C.tolist())}
+    chosen = [at[recommender.catalogue.rows[kept.items[place]]] for place in places]
+    shown = ranked.take(chosen)
+    assert shown.score_C is not None
+    share_C = shown.score_C - recommender.without_examples(engine.client(loaded), shown) if len(chosen) else []
+    own = [recommender.own_items(shown, place, _OWN) for place in range(len(chosen))]
+    return [
+        reason and reason.model_copy(update={"example_share": round(float(share), 6), "own_history": names})
+        for reason, share, names in zip(reasons, share_C, own, strict=True)
+    ]
+
+
+def _next_page(engine: Engine, store: Store, asked: RecommendationRequest, request: str) -> Recommendations:
     assert asked.cursor is not None
-    first, start = _read_cursor(asked.cursor)
-    kept = store.answer(first)
-    if kept is None or (asked.user is not None and kept["answer"]["user"] != asked.user):
-        raise _no_cursor()
-    whole = Recommendations.model_validate(kept["answer"])
-    if not hmac.compare_digest(asked.cursor, _cursor(whole, start)):
-        raise _no_cursor()
-    return _page(whole, start, asked.k).model_copy(update={"id": request})
+    first, start = cursors.read(asked.cursor)
+    told = store.answer(first)
+    if told is None:
+        raise cursors.unknown()
+    kept = Kept(**told)
+    cursors.check(asked.cursor, first, start, kept.user, kept.items)
+    if asked.user is not None and asked.user != kept.user:
+        raise cursors.unknown()
+    store.keep(request, {**told, "k": asked.k})
+    page = kept.page(engine, first, start, asked.k, None, explain=asked.explain)
+    return page.model_copy(update={"id": request})
 
 
-def _page(whole: Recommendations, start: int, k: int) -> Recommendations:
-    end = start + k
-    cursor = _cursor(whole, end) if end < len(whole.items) else None
-    return whole.model_copy(update={"items": whole.items[start:end], "cursor": cursor})
-
-
-def _cursor(whole: Recommendations, start: int) -> str:
-    """Names an answer and a place in it; its tag is of what was answered, so that none can be made up."""
-    told = f"{whole.id}|{start}"
-    secret = "|".join([whole.user or "", *(one.item for one in whole.items)])
-    tag = hmac.new(secret.encode(), told.encode(), hashlib.sha256).hexdigest()[:_TAG]
-    return base64.urlsafe_b64encode(f"{told}|{tag}".encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[str, int]:
-    try:
-        told = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        first, start, _ = told.split("|")
-        return first, int(start)
-    except (binascii.Error, ValueError):
-        raise _no_cursor() from None
-
-
-def _no_cursor() -> Problem:
-    what = "no answer of this user has this cursor, or it is older than a day"
-    return Problem(400, "wrong-request", what, [At("/cursor", what)])
-
-
-def _rung(found: Answer) -> str:
-    return "popular" if found.cold_start else "full"
-
-
-def _item(one: Recommendation, *, explain: bool) -> RecommendedItem:
-    reason = Reason(examples=[_example(each) for each in one.evidence]) if explain else None
-    return RecommendedItem(item=one.item, title=one.title, score=one.score, reason=reason)
-
-
-def _example(each: Any) -> Example:
-    return Example(
-        user=each.user,
-        item_title=each.title,
-        taken=each.liked,
-        date=each.date,
-        similarity=each.similarity,
-        chain_of_thought=each.text,
+def _question(engine: Engine, recommender: Recommender, asked: RecommendationRequest) -> tuple[Scene, Question]:
+    scene = rules.find(engine.scenes, asked.scene)
+    wanted = asked.filters
+    allow = [_rows(recommender, wanted.allow, "/filters/allow")] if wanted.allow is not None else []
+    allow += [_known(recommender, names) for names in (scene.allow, engine.available(scene)) if names is not None]
+    deny = [*_known(recommender, wanted.deny), *_known(recommender, scene.deny)]
+    allowed = Filter(
+        allow=sorted(set.intersection(*map(set, allow))) if allow else None,
+        deny=deny,
+        categories=_categories(recommender, wanted.categories) if wanted.categories else None,
     )
+    return scene, Question(
+        user=asked.user,
+        session=_rows(recommender, asked.history or [], "/history"),
+        allowed=allowed,
+        candidates=None if asked.candidates is None else _rows(recommender, asked.candidates, "/candidates"),
+        count=CANDIDATES,
+        with_seen=wanted.include_seen or scene.include_seen,
+    )
+
+
+def _rows(recommender: Recommender, items: Sequence[str], pointer: str) -> list[int]:
+    """Rows of items; Problem 422 with the place of each that the release does not have."""
+    known = recommender.catalogue.rows
+    if strangers := [At(f"{pointer}/{at}", "unknown item") for at, item in enumerate(items) if item not in known]:
+        raise Problem(422, "unknown-item", "the release does not have every item that is named", strangers)
+    return [known[item] for item in items]
+
+
+def _known(recommender: Recommender, items: Sequence[str]) -> list[int]:
+    """Rows of those items that the release has: to deny what is not there is no fault."""
+    known = recommender.catalogue.rows
+    return [known[item] for item in items if item in known]
+
+
+def _categories(recommender: Recommender, names: Sequence[str]) -> list[int]:
+    known = recommender.catalogue.category_ids
+    wrong = [At(f"/filters/categories/{at}", "unknown category") for at, name in enumerate(names) if name not in known]
+    if wrong:
+        raise Problem(422, "unknown-category", "the release does not have every category that is named", wrong)
+    return [known[name] for name in names]
+
+
+def _arranged(recommender: Recommender, scene: Scene, ranked: Ranking, k: int) -> Arranged:
+    """The scene's rules over the ranking; what no model scored keeps its order."""
+    score_C = ranked.score_C
+    if score_C is None:
+        score_C = np.linspace(1.0, 0.5, len(ranked.item_C))
+    return rules.arrange(scene, ranked.item_C, score_C, k, facts(recommender))
+
+
+def facts(recommender: Recommender) -> rules.Facts:
+    """What rules ask of a release's items."""
+    names = recommender.catalogue
+    return rules.Facts(names.brands.__getitem__, names.categories.__getitem__, names.names.__getitem__, names.rows.get)
+
+
+def _served_by(loaded: Loaded, rung: str, milliseconds: dict[str, float]) -> ServedBy:
+    return ServedBy(release=loaded.release.number, rung=rung, milliseconds=milliseconds)

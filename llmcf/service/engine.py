@@ -5,13 +5,15 @@ A request takes the live release when it begins and keeps it to its end, so that
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread, local
 
 from core import storage
 from core.errors import LlmcfError
 from core.progress import say
-from llmcf.service import state
+from llmcf.service import rules, state
+from llmcf.service.rules import Scene
 from llmcf.service.state import Serving
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
@@ -44,6 +46,8 @@ class Engine:
         self._clients, self._lock, self._stop = local(), Lock(), Event()
         self._stamp: storage.Stamp | None = None
         self._loaded: tuple[Loaded, ...] = ()
+        self._rules: storage.Stamp | None = None
+        self._scenes = rules.load(rules.path(dataset))
         self._follow()
         if not self._loaded:
             raise LlmcfError(f"nothing is served of {dataset}; start `llmcf serve --dataset {dataset}`")
@@ -58,6 +62,19 @@ class Engine:
     def before(self) -> tuple[Loaded, ...]:
         """Those that can be asked where the live one cannot, newest first."""
         return self._loaded[1:]
+
+    def find(self, number: int) -> Loaded | None:
+        """A release that is at hand, by its number."""
+        return next((one for one in self._loaded if one.release.number == number), None)
+
+    @property
+    def scenes(self) -> Mapping[str, Scene]:
+        """The rules as their file says; where it has a fault, as it said before."""
+        return self._scenes
+
+    def available(self, scene: Scene) -> list[str] | None:
+        """What the scene's own file lists; None where it names none. UsageError if it cannot be read."""
+        return rules.available(scene, rules.path(self.dataset).parent)
 
     def close(self) -> None:
         self._stop.set()
@@ -89,10 +106,17 @@ class Engine:
 
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_EVERY_S):
-            try:
-                self._follow()
-            except LlmcfError as error:
-                say(f"this worker goes on with release {self.live.release.number}: {error}")
+            for follow in (self._follow, self._follow_rules):
+                try:
+                    follow()
+                except LlmcfError as error:
+                    say(f"this worker goes on with release {self.live.release.number} and its rules: {error}")
+
+    def _follow_rules(self) -> None:
+        stamp = storage.stamp(rules.path(self.dataset))
+        if stamp != self._rules:
+            self._rules = stamp
+            self._scenes = rules.load(rules.path(self.dataset))
 
     def _follow(self) -> None:
         """Load what is new, then switch in one assignment."""

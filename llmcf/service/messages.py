@@ -39,7 +39,7 @@ class RecommendationRequest(Message):
     scene: Annotated[str, Field(max_length=64)] = ""
     filters: Filters = Filters()
     candidates: Annotated[list[Id], Field(min_length=1, max_length=CANDIDATES)] | None = None
-    history: Annotated[list[Id], Field(max_length=HISTORY)] | None = None
+    history: Annotated[list[Id], Field(min_length=1, max_length=HISTORY)] | None = None
     explain: bool = False
     cursor: Annotated[str, Field(max_length=500)] | None = None
 
@@ -77,11 +77,12 @@ class Reason(Message):
 
 
 class RecommendedItem(Message):
-    """`score` is P(click); null where no model was asked."""
+    """`score` is P(click), null where no model was asked; `placed_by` names a rule that put the item in its place."""
 
     item: str
     title: str
     score: float | None = None
+    placed_by: str | None = None
     reason: Reason | None = None
 
 

@@ -15,15 +15,33 @@ from core.settings import Workspace
 from llmcf.serving import manifest
 from llmcf.serving.manifest import Release
 
-SCHEMA = pa.schema([("item", pa.int64()), ("raw_id", pa.string()), ("title", pa.string())])
+SCHEMA = pa.schema(
+    [
+        ("item", pa.int64()),
+        ("raw_id", pa.string()),
+        ("title", pa.string()),
+        ("brand", pa.string()),
+        ("categories", pa.list_(pa.string())),
+        ("category_ids", pa.list_(pa.int64())),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Raw ids and names of the items that a release may recommend, by vocabulary row; no title means the id."""
+    """What people call the items that a release may recommend, by vocabulary row; no title means the id.
+
+    Args:
+        rows: the row of a raw id.
+        category_ids: rows of the vocabulary of categories, by name.
+    """
 
     item_ids: Mapping[int, str]
     names: Mapping[int, str]
+    brands: Mapping[int, str]
+    categories: Mapping[int, list[str]]
+    rows: Mapping[str, int]
+    category_ids: Mapping[str, int]
 
     @classmethod
     def load(cls, release: Release) -> "Catalogue":
@@ -31,9 +49,19 @@ class Catalogue:
         table = storage.read_table(
             release.folder / manifest.CATALOGUE, SCHEMA, f"llmcf export --dataset {release.dataset}"
         )
-        rows, raw_ids, titles = (table[name].to_pylist() for name in SCHEMA.names)
+        rows, raw_ids, titles, brands, categories, ids = (table[name].to_pylist() for name in SCHEMA.names)
         named = [texts.name(title, raw_id) for title, raw_id in zip(titles, raw_ids, strict=True)]
-        return cls(dict(zip(rows, raw_ids, strict=True)), dict(zip(rows, named, strict=True)))
+        pairs = ((names, known) for names, known in zip(categories, ids, strict=True))
+        return cls(
+            item_ids=dict(zip(rows, raw_ids, strict=True)),
+            names=dict(zip(rows, named, strict=True)),
+            brands={row: brand or "" for row, brand in zip(rows, brands, strict=True)},
+            categories={row: names or [] for row, names in zip(rows, categories, strict=True)},
+            rows=dict(zip(raw_ids, rows, strict=True)),
+            category_ids={
+                name: one for names, known in pairs for name, one in zip(names or [], known or [], strict=False)
+            },
+        )
 
 
 def write(ws: Workspace, folder: Path) -> None:

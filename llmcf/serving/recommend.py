@@ -8,7 +8,8 @@ from core.errors import UsageError
 from core.result import Result
 from llmcf.serving import answers, serve
 from llmcf.serving.manifest import Release
-from llmcf.serving.recommender import CANDIDATES, Recommender
+from llmcf.serving.question import CANDIDATES
+from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_client import Client
 
 

@@ -6,10 +6,8 @@ looks whether the vocabulary of users, the ledger of pushes and the prepared dat
 Suffixes: C candidates, K examples, L history length, W width of the user vector.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +23,7 @@ from llmcf.serving import held
 from llmcf.serving.answers import Answer, Evidence, Recommendation
 from llmcf.serving.catalogue import Catalogue, Users
 from llmcf.serving.manifest import ITEM_VECTORS, Release
+from llmcf.serving.question import CANDIDATES, Person, Question, Ranking, Stopwatch
 from llmcf.serving.triton_client import Client
 
 if TYPE_CHECKING:
@@ -33,22 +32,8 @@ if TYPE_CHECKING:
     from ict.replica import ServingReplica, Shown
     from retrieval_stage.items import ItemReplica
 
-CANDIDATES = 100
 _COLD = "cold start: nothing is known of this user, so these are the most popular items"
 _NOTHING_LEFT = "nothing is left to recommend: this user has taken every item"
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """Milliseconds by stage, in the order of the stages."""
-
-    taken: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.taken[name] = round((time.perf_counter() - start) * 1e3, 3)
 
 
 class FeatureReader(Protocol):
@@ -56,23 +41,9 @@ class FeatureReader(Protocol):
 
     def today(self) -> int: ...
     def user(self, user: int) -> dict[str, Any] | None: ...
+    def session(self, items: Sequence[int]) -> dict[str, Any]: ...
     def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray: ...
     def popular(self, count: int) -> list[int]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """One user's online state; `user` and `history_L` as the graphs know them, `row` and `state` as the store does."""
-
-    row: int
-    user: int
-    history_L: np.ndarray
-    state: Mapping[str, Any]
-
-    @property
-    def position(self) -> int:
-        """How many interactions there were so far."""
-        return round(float(np.expm1(self.state["activity"])))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,63 +85,132 @@ class Recommender:
 
     def recommend(self, client: Client, raw_user: str, k: int) -> Answer:
         """The best `k` items for a raw user id; popular ones for a user nobody knows, none where none is left."""
+        found = self.rank(client, Question(user=raw_user)).first(k)
+        items = [self.item(found, at, with_evidence=True) for at in range(len(found.item_C))]
+        note = _COLD if found.person is None else "" if items else _NOTHING_LEFT
+        cold = found.person is None
+        return Answer(user=raw_user, items=items, cold_start=cold, note=note, milliseconds=found.milliseconds)
+
+    def rank(self, client: Client, asked: Question) -> Ranking:
+        """Find and rank candidates; for somebody of whom nothing is known the most popular ones, unscored."""
         watch = Stopwatch()
         with watch.stage("features"):
-            person = self._person(raw_user)
+            person = self._person(asked)
         if person is None:
-            return self._popular(raw_user, k, watch)
-        candidates_C = self._candidates(client, person, watch)
-        if not len(candidates_C):
-            return Answer(user=raw_user, items=[], note=_NOTHING_LEFT, milliseconds=watch.taken)
-        score_C, shown = self._rank(client, person, candidates_C, watch)
-        with watch.stage("evidence"):
-            best = np.argsort(-score_C, kind="stable")[:k]
-            items = [self._item(int(candidates_C[at]), float(score_C[at]), shown, int(at)) for at in best]
-        return Answer(user=raw_user, items=items, milliseconds=watch.taken)
+            with watch.stage("popular items"):
+                return Ranking(person=None, item_C=self._popular(asked), score_C=None, milliseconds=watch.taken)
+        if asked.candidates is None:
+            item_C = self._candidates(client, person, asked, watch)
+        else:
+            item_C = np.asarray(asked.candidates, dtype=np.int64)
+        if not len(item_C):
+            return Ranking(person=person, item_C=item_C, score_C=np.empty(0), milliseconds=watch.taken)
+        with watch.stage("examples"):
+            shown = self._examples_for("ranker", person, item_C)
+        score_C = self._score(client, person, item_C, shown, watch)
+        order = np.argsort(-score_C, kind="stable")
+        shown = shown and replace(shown, examples_CK=shown.examples_CK[order], similarity_CK=shown.similarity_CK[order])
+        return Ranking(
+            person=person, item_C=item_C[order], score_C=score_C[order], shown=shown, milliseconds=watch.taken
+        )
 
-    def _person(self, raw_user: str) -> Person | None:
-        row = self.users.row_of(raw_user)
+    def without_examples(self, client: Client, ranked: Ranking) -> np.ndarray:
+        """P(click) of the same candidates as if no example were known, (C,): what is left of a score without w."""
+        assert ranked.person is not None
+        return self._score(client, ranked.person, ranked.item_C, None, Stopwatch())
+
+    def item(self, ranked: Ranking, at: int, *, with_evidence: bool) -> Recommendation:
+        """One of the ranked items, by raw id and title."""
+        row = int(ranked.item_C[at])
+        score = None if ranked.score_C is None else round(float(ranked.score_C[at]), 6)
+        evidence = self.evidence(*ranked.examples(at)) if with_evidence else []
+        names = self.catalogue
+        return Recommendation(item=names.item_ids[row], title=names.names[row], score=score, evidence=evidence)
+
+    def like(self, item: int, count: int) -> Ranking:
+        """The items whose vectors are nearest to this item's by cosine, itself left out; no model is asked."""
+        exact = self.items.exact
+        unit_VW = exact.vectors_NX / np.maximum(np.linalg.norm(exact.vectors_NX, axis=1, keepdims=True), 1e-12)
+        at = int(np.searchsorted(exact.ids_N, item))
+        score_V = unit_VW @ unit_VW[at]
+        score_V[at] = -np.inf
+        best = np.argsort(-score_V, kind="stable")[:count]
+        return Ranking(person=None, item_C=exact.ids_N[best], score_C=score_V[best])
+
+    def own_items(self, ranked: Ranking, at: int, count: int) -> list[str]:
+        """Titles of the items of the person's own history that are most like a candidate, most alike first."""
+        if ranked.person is None:
+            return []
+        exact = self.items.exact
+        known = np.isin(ranked.person.history_L, exact.ids_N) & (ranked.person.history_L != PAD)
+        own_H = np.unique(ranked.person.history_L[known])
+        item = int(ranked.item_C[at])
+        if not len(own_H) or item not in self.items:
+            return []
+        vectors = exact.vectors_NX[np.searchsorted(exact.ids_N, own_H)]
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        alike_H = unit @ exact.vectors_NX[np.searchsorted(exact.ids_N, item)]
+        return [self.catalogue.names[int(own_H[place])] for place in np.argsort(-alike_H, kind="stable")[:count]]
+
+    def evidence(self, numbers: Sequence[int], similarities: Sequence[float]) -> list[Evidence]:
+        """What examples of these numbers are about, most similar first; 0 is none."""
+        if self.examples is None:
+            return []
+        found = []
+        for similarity, number in sorted(zip(similarities, numbers, strict=True), reverse=True):
+            if number:
+                found.append(self._evidence_of(number, similarity))
+        return found
+
+    def _person(self, asked: Question) -> Person | None:
+        row = None if asked.user is None else self.users.row_of(asked.user)
         state = None if row is None else self.features.user(row)
-        if row is None or state is None:
+        if row is None and asked.session:
+            state = self.features.session(asked.session)
+        if state is None:
             return None
         history_L = np.array(state["history"], dtype=np.int64)
         return Person(
             row=row,
-            user=row if row < self.release.users_end else UNKNOWN,
+            user=row if row is not None and row < self.release.users_end else UNKNOWN,
             history_L=np.where(history_L < self.release.items_end, history_L, UNKNOWN),
             state=state,
         )
 
-    def _popular(self, raw_user: str, k: int, watch: Stopwatch) -> Answer:
-        with watch.stage("popular items"):
-            ids = [item for item in self.features.popular(k + CANDIDATES) if item in self.items][:k]
-        items = [Recommendation(item=self.catalogue.item_ids[i], title=self.catalogue.names[i]) for i in ids]
-        return Answer(user=raw_user, items=items, cold_start=True, note=_COLD, milliseconds=watch.taken)
+    def _popular(self, asked: Question) -> np.ndarray:
+        """The items most taken lately that the question allows, or its own candidates as they are, (C,)."""
+        if asked.candidates is not None:
+            return np.asarray(asked.candidates, dtype=np.int64)
+        allowed = self.items.exact.ids_N[self.items.exact.mask(asked.allowed)]
+        wanted = asked.count + len(self.items.exact.ids_N) - len(allowed)
+        ids = np.asarray(self.features.popular(wanted + CANDIDATES), dtype=np.int64)
+        return ids[np.isin(ids, allowed)][: asked.count]
 
-    def _candidates(self, client: Client, person: Person, watch: Stopwatch) -> np.ndarray:
+    def _candidates(self, client: Client, person: Person, asked: Question, watch: Stopwatch) -> np.ndarray:
         """The items nearest to the user's vector, without those the user has taken: (C,)."""
         with watch.stage("user examples"):
             shown = self._examples_for("user_vector", person, None)
         with watch.stage("user vector"):
             vector_1W = client.infer("user_vector", {**_person_rows(person, 1), **_example_rows(shown, 1)})["vector"]
         with watch.stage("item search"):
-            seen = Filter(deny=np.union1d(self.taken(person.row), person.history_L))
-            ids_1C, _ = self.items.search(vector_1W, CANDIDATES, [seen])
+            rule = asked.allowed if asked.with_seen else self._unseen(person, asked.allowed)
+            ids_1C, _ = self.items.search(vector_1W, asked.count, [rule])
         return np.asarray(ids_1C[0])[np.asarray(ids_1C[0]) != PAD]
 
-    def _rank(
-        self, client: Client, person: Person, candidates_C: np.ndarray, watch: Stopwatch
-    ) -> tuple[np.ndarray, "Shown | None"]:
-        """P(click) of each candidate, (C,), and the examples it was given."""
-        count = len(candidates_C)
-        with watch.stage("examples"):
-            shown = self._examples_for("ranker", person, candidates_C)
+    def _unseen(self, person: Person, allowed: Filter) -> Filter:
+        taken = person.history_L if person.row is None else np.union1d(self.taken(person.row), person.history_L)
+        return replace(allowed, deny=np.union1d(np.asarray(allowed.deny, dtype=np.int64), taken))
+
+    def _score(
+        self, client: Client, person: Person, item_C: np.ndarray, shown: "Shown | None", watch: Stopwatch
+    ) -> np.ndarray:
+        """P(click) of each candidate, (C,)."""
+        count = len(item_C)
         with watch.stage("item features"):
-            dense_CX = self._dense(person, candidates_C)
+            dense_CX = self._dense(person, item_C)
         with watch.stage("ranker"):
             rows = {**_person_rows(person, count), **_example_rows(shown, count)}
-            score_C = client.infer("ranker", {**rows, "item": candidates_C, "dense": dense_CX})["score"]
-        return score_C, shown
+            return client.infer("ranker", {**rows, "item": item_C, "dense": dense_CX})["score"]
 
     def _examples_for(self, model: str, person: Person, candidates_C: np.ndarray | None) -> "Shown | None":
         """Examples for the user as such, (1, K), or for each candidate, (C, K); None where the graph reads none."""
@@ -195,32 +235,18 @@ class Recommender:
             return np.zeros((len(candidates_C), len(DENSE)), dtype=np.float32)
         return self.features.dense(person.state, candidates_C.tolist(), self.features.today())
 
-    def _item(self, item: int, score: float, shown: "Shown | None", at: int) -> Recommendation:
-        catalogue = self.catalogue
-        evidence = self._evidence(shown, at) if shown else []
-        return Recommendation(
-            item=catalogue.item_ids[item], title=catalogue.names[item], score=round(score, 6), evidence=evidence
-        )
-
-    def _evidence(self, shown: "Shown", at: int) -> list[Evidence]:
-        """What the examples of one candidate are about, most similar first."""
+    def _evidence_of(self, number: int, similarity: float) -> Evidence:
         assert self.examples is not None
-        pairs = zip(shown.similarity_CK[at].tolist(), shown.examples_CK[at].tolist(), strict=True)
-        found = []
-        for similarity, number in sorted((pair for pair in pairs if pair[1]), reverse=True):
-            about = self.examples.evidence(number)
-            found.append(
-                Evidence(
-                    example=number,
-                    user=self.users.raw_id(about["user"]),
-                    title=self.catalogue.names[about["item"]],
-                    liked=about["label"] == 1,
-                    date=date.fromordinal(date(1970, 1, 1).toordinal() + about["day"]).isoformat(),
-                    similarity=round(similarity, 4),
-                    text=about["text"],
-                )
-            )
-        return found
+        about = self.examples.evidence(number)
+        return Evidence(
+            example=number,
+            user=self.users.raw_id(about["user"]),
+            title=self.catalogue.names[about["item"]],
+            liked=about["label"] == 1,
+            date=date.fromordinal(date(1970, 1, 1).toordinal() + about["day"]).isoformat(),
+            similarity=round(similarity, 4),
+            text=about["text"],
+        )
 
 
 def _tell_of_other_features(release: Release) -> None:

@@ -9,24 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from core.contracts import DENSE, FIRST_ID, HISTORY, RETRIEVAL_WIDTH
 from core.data import tables, vocabulary
 from core.errors import Missing, UsageError
 from core.settings import Workspace
 from ict import milvus
-from ict.examples import ExampleSet
-from ict.index import index
 from llmcf.serving import recommend, releases, serve
 from llmcf.serving.manifest import Release
 from llmcf.serving.pruning import drop_unnamed, prune
-from llmcf.serving.recommender import CANDIDATES, Recommender
+from llmcf.serving.question import CANDIDATES
+from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_client import Client
 from llmcf.serving.triton_server import Server
 from retrieval_stage import items
-from tests.in_memory import item_vectors, write_cot_set
-from tests.synthetic_release import write_release
+from tests.online_release import make_release
 from tests.triton_counts import counted
 
 pytestmark = pytest.mark.integration
@@ -63,26 +60,6 @@ def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
         patch.setenv("LLMCF_TRITON_MODELS", str(tmp_path_factory.mktemp("models")))
         make_release(own, seed=0)
         yield own
-
-
-def make_release(ws: Workspace, seed: int) -> Release:
-    """Examples, item vectors and weights of a seed's own, live."""
-    rows, count = tables.training_rows(ws), tables.items(ws).num_rows
-    sample = np.flatnonzero(rows["split"].to_numpy() == "train")[seed::5].copy()
-    cot = torch.nn.functional.normalize(torch.randn(len(sample), 16), dim=-1)
-    text_vectors = item_vectors(items=count, seed=seed)
-    write_cot_set(ws, ExampleSet.of(rows, torch.from_numpy(sample), cot, text_vectors), seed=seed)
-    vectors = np.random.default_rng(seed).standard_normal((count, RETRIEVAL_WIDTH), dtype=np.float32)
-    published = items.publish(ws, np.arange(count) + FIRST_ID, vectors)
-    collections = {"cot": index(ws).details["collection"], "items": published}
-    return write_release(
-        ws,
-        seed=seed,
-        collections=collections,
-        item_vectors=text_vectors.numpy(),
-        users_end=tables.users(ws).num_rows + FIRST_ID,
-        items_end=count + FIRST_ID,
-    )
 
 
 @pytest.fixture

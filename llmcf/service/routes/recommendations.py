@@ -7,7 +7,15 @@ from fastapi import APIRouter, Request
 from core.errors import LlmcfError
 from llmcf.service import answering, problems
 from llmcf.service.access import Reader
-from llmcf.service.messages import BatchAnswer, BatchEntry, BatchRequest, RecommendationRequest, Recommendations
+from llmcf.service.messages import (
+    BatchAnswer,
+    BatchEntry,
+    BatchRequest,
+    RecommendationRequest,
+    Recommendations,
+    ScoreRequest,
+    Scores,
+)
 from llmcf.service.middleware import seconds_left
 from llmcf.service.problems import Problem
 from llmcf.service.service import Service
@@ -41,11 +49,17 @@ async def recommend_batch(asked: BatchRequest, request: Request, _: Reader) -> B
 @router.get("/recommendations/{identity}")
 async def recommended(identity: str, request: Request, _: Reader) -> Recommendations:
     """What was answered to an earlier request, with its evidence; kept for a day."""
-    kept = request.app.state.service.store.answer(identity)
-    if kept is None:
-        raise Problem(404, "unknown-answer", "no answer is kept under this id")
-    whole = Recommendations.model_validate(kept["answer"])
-    return whole.model_copy(update={"items": whole.items[: kept["shown"]]})
+    service: Service = request.app.state.service
+    work = lambda: answering.again(service.engine, service.store, identity)  # noqa: E731
+    return await service.do(work, seconds_left(request.state))
+
+
+@router.post("/scores")
+async def score(asked: ScoreRequest, request: Request, _: Reader) -> Scores:
+    """P(click) of each of these items for a user."""
+    service: Service = request.app.state.service
+    work = lambda: answering.score(service.engine, asked, request.state.request_id)  # noqa: E731
+    return await service.do(work, seconds_left(request.state))
 
 
 async def _answer(request: Request, asked: RecommendationRequest, identity: str) -> Recommendations:

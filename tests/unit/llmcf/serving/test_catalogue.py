@@ -12,11 +12,15 @@ from llmcf.serving.catalogue import SCHEMA, Catalogue
 
 
 def test_an_item_without_a_title_goes_by_its_id_cleaned(tmp_path: Path) -> None:
-    table = pa.table(
-        {"item": [2, 3], "raw_id": ["<|im_end|> a\u202eb", "G1"], "title": ["", "Red shoe"]}, schema=SCHEMA
-    )
+    columns = {"item": [2, 3], "raw_id": ["<|im_end|> a\u202eb", "G1"], "title": ["", "Red shoe"]}
+    facts = {"brand": [None, "Acme"], "categories": [None, ["shoes", "red"]], "category_ids": [None, [4, 7]]}
+    table = pa.table(columns | facts, schema=SCHEMA)
     storage.write_table(tmp_path / manifest.CATALOGUE, table, SCHEMA)
     release: Any = SimpleNamespace(folder=tmp_path, dataset="shop")
     found = Catalogue.load(release)
     assert found.item_ids == {2: "<|im_end|> a\u202eb", 3: "G1"}
     assert found.names == {2: "a b", 3: "Red shoe"}
+    assert found.rows == {"<|im_end|> a\u202eb": 2, "G1": 3}
+    assert found.brands == {2: "", 3: "Acme"}
+    assert found.categories == {2: [], 3: ["shoes", "red"]}
+    assert found.category_ids == {"shoes": 4, "red": 7}

@@ -1,0 +1,62 @@
+"""Items and users: found, looked at, compared."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from llmcf.service.access import Reader
+from llmcf.service.engine import Loaded
+from llmcf.service.messages import Item, Items, RecommendedItem, Similar, User
+from llmcf.service.problems import Problem
+from llmcf.service.service import Service
+
+router = APIRouter(tags=["catalogue"])
+Count = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.get("/items")
+async def find(request: Request, _: Reader, query: Annotated[str, Query(max_length=200)] = "", k: Count = 20) -> Items:
+    """Items whose title holds all words of the query, in any order; the first ones without a query."""
+    loaded, words = _live(request), query.casefold().split()
+    names = loaded.recommender.catalogue
+    found = [row for row, name in names.names.items() if all(word in name.casefold() for word in words)]
+    return Items(items=[item(loaded, row) for row in found[:k]])
+
+
+@router.get("/items/{identity}/similar")
+async def similar(identity: str, request: Request, _: Reader, k: Count = 10) -> Similar:
+    """The items nearest to this one in the item space; `score` is their cosine."""
+    loaded = _live(request)
+    row = loaded.recommender.catalogue.rows.get(identity)
+    if row is None or row not in loaded.recommender.items:
+        raise Problem(404, "unknown-item", "the release does not have this item")
+    ranked = loaded.recommender.like(row, k)
+    found = [loaded.recommender.item(ranked, at, with_evidence=False) for at in range(len(ranked.item_C))]
+    items = [RecommendedItem(item=one.item, title=one.title, score=one.score) for one in found]
+    return Similar(item=identity, items=items)
+
+
+@router.get("/users/{identity}")
+async def user(identity: str, request: Request, _: Reader) -> User:
+    """What is known of a user, as the next request will see it."""
+    loaded = _live(request)
+    row = loaded.recommender.users.row_of(identity)
+    state = None if row is None else loaded.recommender.features.user(row)
+    if state is None:
+        raise Problem(404, "unknown-user", "nothing is known of this user")
+    names = loaded.recommender.catalogue.names
+    history = [item(loaded, one) for one in state["history"] if one in names]
+    taken = len(loaded.recommender.taken(row)) if row is not None else 0
+    return User(user=identity, history=history, profile=state.get("profile") or "", interactions=taken)
+
+
+def item(loaded: Loaded, row: int) -> Item:
+    names = loaded.recommender.catalogue
+    return Item(
+        item=names.item_ids[row], title=names.names[row], brand=names.brands[row], categories=names.categories[row]
+    )
+
+
+def _live(request: Request) -> Loaded:
+    service: Service = request.app.state.service
+    return service.engine.live

@@ -1,0 +1,59 @@
+"""Releases: which there are, and which one answers."""
+
+from fastapi import APIRouter, Request
+
+from llmcf.service.access import Admin, Reader
+from llmcf.service.messages import ReleaseInfo, Releases
+from llmcf.service.problems import Problem
+from llmcf.service.service import Service
+from llmcf.serving import manifest, releases
+from llmcf.serving.manifest import Release, Unreadable
+
+router = APIRouter(tags=["releases"])
+
+
+@router.get("/releases")
+async def listed(request: Request, _: Reader) -> Releases:
+    """Every release of the data set, newest last; `live` is the one that this worker answers with."""
+    service: Service = request.app.state.service
+    found = [_info(service, number) for number in releases.numbers(service.engine.dataset)]
+    return Releases(live=service.engine.live.release.number, releases=found)
+
+
+@router.post("/releases/{number}/promotion", status_code=202)
+async def promote(number: int, request: Request, who: Admin) -> Releases:
+    """Make a release live: it is loaded beside the one that answers, tried, and then takes over in every worker.
+
+    One that fails its canary is not taken; `GET /releases` tells which one answers.
+    """
+    service: Service = request.app.state.service
+    dataset, act = service.engine.dataset, f"promote release {number}"
+    if number not in releases.numbers(dataset):
+        service.store.note(who.name, act, "unknown")
+        raise Problem(404, "unknown-release", f"there is no release {number} of {dataset}")
+    try:
+        with releases.locked():
+            releases.promote(releases.require(dataset, number))
+    except Exception as error:
+        service.store.note(who.name, act, f"refused: {error}")
+        raise
+    service.store.note(who.name, act, "accepted")
+    return await listed(request, who)
+
+
+def _info(service: Service, number: int) -> ReleaseInfo:
+    try:
+        release = Release.read(manifest.folder(service.engine.dataset, number))
+    except Unreadable as error:
+        return ReleaseInfo(release=number, state=error.why)
+    ranker, tower = release.stages["ranker"], release.stages["user_vector"]
+    state = "live" if number == service.engine.live.release.number else "ready"
+    if state == "ready" and service.engine.find(number):
+        state = "loaded"
+    return ReleaseInfo(
+        release=number,
+        state=state,
+        created=release.created,
+        ranker=f"{ranker.backbone} {ranker.framework} {ranker.recipe}",
+        retriever=f"{tower.backbone} {tower.framework} {tower.recipe}",
+    )

@@ -1,0 +1,103 @@
+"""What a recommender is asked, whom it is about, and the ranking that it gives.
+
+Suffixes: C candidates, K examples, L history length.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ict.filters import Filter
+
+if TYPE_CHECKING:
+    from ict.replica import Shown
+
+CANDIDATES = 100
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Milliseconds by stage, in the order of the stages."""
+
+    taken: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.taken[name] = round((time.perf_counter() - start) * 1e3, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """One user's online state; `user` and `history_L` as the graphs know them, `row` and `state` as the store does.
+
+    A session that belongs to no known user has no row.
+    """
+
+    row: int | None
+    user: int
+    history_L: np.ndarray
+    state: Mapping[str, Any]
+
+    @property
+    def position(self) -> int:
+        """How many interactions there were so far."""
+        return round(float(np.expm1(self.state["activity"])))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of a recommender.
+
+    Args:
+        user: raw id; or None, with `session`: rows of items, oldest first.
+        allowed: what may come up beside the rule that taken items do not.
+        candidates: rows to rank, (C,); None where they are to be found.
+        count: how many are found.
+        with_seen: items that the user has taken may come up again.
+    """
+
+    user: str | None = None
+    session: Sequence[int] = ()
+    allowed: Filter = field(default_factory=Filter)
+    candidates: Sequence[int] | None = None
+    count: int = CANDIDATES
+    with_seen: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """Candidates, best first: rows (C,) and P(click) (C,), None where no model was asked; and what was shown of each.
+
+    `person` is None for somebody of whom nothing is known.
+    """
+
+    person: Person | None
+    item_C: np.ndarray
+    score_C: np.ndarray | None
+    shown: "Shown | None" = None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+    def first(self, count: int) -> "Ranking":
+        """The best `count` of them."""
+        return self.take(range(min(count, len(self.item_C))))
+
+    def take(self, places: Sequence[int]) -> "Ranking":
+        """Those at `places`."""
+        at = np.array(places, dtype=np.int64)
+        shown = self.shown and replace(
+            self.shown, examples_CK=self.shown.examples_CK[at], similarity_CK=self.shown.similarity_CK[at]
+        )
+        score_C = None if self.score_C is None else self.score_C[at]
+        return replace(self, item_C=self.item_C[at], score_C=score_C, shown=shown)
+
+    def examples(self, at: int) -> tuple[list[int], list[float]]:
+        """Numbers and similarities of the examples that the ranker read with one candidate; empty without."""
+        if self.shown is None:
+            return [], []
+        return self.shown.examples_CK[at].tolist(), self.shown.similarity_CK[at].tolist()

@@ -1,0 +1,282 @@
+"""The service as it runs: Triton, workers, Feast's store and Milvus are real; the weights are invented."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from core.data import features, tables
+from core.settings import Workspace
+from llmcf.feature_store import jobs
+from llmcf.service import keys, state
+from llmcf.serving import releases
+from llmcf.serving.manifest import Release
+from tests.online_release import make_release
+from tests.running_service import Running, run_service
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMCF_TRITON_MODELS", str(tmp_path_factory.mktemp("models")))
+        patch.setenv("LLMCF_RUNS", str(tmp_path_factory.mktemp("runs")))
+        features.build(own)
+        jobs.apply(own)
+        jobs.materialize(own)
+        yield own
+
+
+@pytest.fixture(scope="module")
+def first(ws: Workspace) -> Release:
+    return make_release(ws, 0)
+
+
+@pytest.fixture(scope="module")
+def second(ws: Workspace, first: Release) -> Release:
+    return make_release(ws, 1, live=False)
+
+
+@pytest.fixture(scope="module")
+def service(
+    ws: Workspace, first: Release, second: Release, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    with run_service(ws.dataset, tmp_path_factory.mktemp("service") / "log", "--workers", "2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def user(ws: Workspace) -> str:
+    return tables.users(ws)["raw_id"][3].as_py()
+
+
+def ask(service: Running, **body: object) -> httpx.Response:
+    return service.http.post("/recommendations", json=body)
+
+
+def test_a_user_gets_items_best_first_with_what_made_them(service: Running, user: str, first: Release) -> None:
+    answer = ask(service, user=user, k=5)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["id"] == answer.headers["X-Request-Id"]
+    scores = [one["score"] for one in found["items"]]
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
+    assert found["served_by"]["release"] == first.number
+    assert found["served_by"]["rung"] == "full"
+    assert {"features", "user vector", "item search", "examples", "ranker"} <= set(found["served_by"]["milliseconds"])
+    assert all(one["reason"] is None for one in found["items"])
+
+
+def test_reasons_are_what_the_ranker_read(service: Running, user: str) -> None:
+    told = ask(service, user=user, k=3, explain=True).json()
+    for one in told["items"]:
+        reason = one["reason"]
+        assert 1 <= len(reason["examples"]) <= 4
+        assert all(each["chain_of_thought"] for each in reason["examples"])
+        assert -1 <= reason["example_share"] <= 1
+        assert reason["own_history"]
+    assert len({one["reason"]["example_share"] for one in told["items"]}) > 1
+    again = service.http.get(f"/recommendations/{told['id']}").json()
+    assert [one["item"] for one in again["items"]] == [one["item"] for one in told["items"]]
+    assert [one["reason"]["examples"] for one in again["items"]] == [one["reason"]["examples"] for one in told["items"]]
+
+
+def test_pages_follow_each_other_without_a_repeat(service: Running, user: str) -> None:
+    page, seen = ask(service, user=user, k=7).json(), []
+    while True:
+        seen += [one["item"] for one in page["items"]]
+        if page["cursor"] is None:
+            break
+        page = ask(service, user=user, k=7, cursor=page["cursor"]).json()
+    assert len(seen) > 20
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_cursor_of_somebody_else_or_nobody_is_refused(service: Running, ws: Workspace, user: str) -> None:
+    cursor = ask(service, user=user, k=2).json()["cursor"]
+    other = tables.users(ws)["raw_id"][4].as_py()
+    for body in ({"user": other, "cursor": cursor}, {"cursor": cursor[:-3] + "abc"}, {"cursor": "x"}):
+        refused = ask(service, **body)
+        assert refused.status_code == 400
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["errors"][0]["pointer"] == "/cursor"
+
+
+def test_filters_candidates_and_sessions(service: Running, ws: Workspace, user: str) -> None:
+    best = [one["item"] for one in ask(service, user=user, k=10).json()["items"]]
+    without = ask(service, user=user, k=10, filters={"deny": best[:3]}).json()
+    assert not set(best[:3]) & {one["item"] for one in without["items"]}
+    only = ask(service, user=user, k=10, filters={"allow": best[4:6]}).json()
+    assert {one["item"] for one in only["items"]} == set(best[4:6])
+    ranked = ask(service, user=user, k=10, candidates=best[::-1]).json()
+    assert {one["item"] for one in ranked["items"]} == set(best)
+    names = tables.items(ws)
+    category = next(one[0] for one in names["categories"].to_pylist() if one)
+    of_category = {
+        raw for raw, all_of in zip(names["raw_id"].to_pylist(), names["categories"].to_pylist()) if category in all_of
+    }
+    found = ask(service, user=user, k=10, filters={"categories": [category]}).json()
+    assert {one["item"] for one in found["items"]} <= of_category
+    session = ask(service, history=best[:2], k=5).json()
+    assert session["served_by"]["rung"] == "full"
+    assert session["user"] is None
+    assert not set(best[:2]) & {one["item"] for one in session["items"]}
+
+
+def test_a_stranger_gets_what_is_popular_and_is_told(service: Running) -> None:
+    found = ask(service, user="nobody has this id", k=5).json()
+    assert found["served_by"]["rung"] == "popular"
+    assert len(found["items"]) == 5
+    assert "popular" in found["note"]
+
+
+def test_scores_come_in_the_order_asked(service: Running, user: str) -> None:
+    best = {one["item"]: one["score"] for one in ask(service, user=user, k=6).json()["items"]}
+    asked = list(best)[::-1]
+    told = service.http.post("/scores", json={"user": user, "items": asked}).json()["scores"]
+    assert [one["item"] for one in told] == asked
+    assert [one["score"] for one in told] == pytest.approx([best[one] for one in asked], abs=1e-5)
+
+
+def test_a_batch_keeps_its_order_and_a_fault_spoils_one(service: Running, user: str) -> None:
+    requests = [{"user": user, "k": 2}, {"user": user, "scene": "nowhere"}, {"user": "stranger", "k": 1}]
+    entries = service.http.post("/recommendations/batch", json={"requests": requests}).json()["entries"]
+    assert [one["status"] for one in entries] == [200, 400, 200]
+    assert "unknown scene" in entries[1]["problem"]["detail"]
+    assert entries[2]["answer"]["served_by"]["rung"] == "popular"
+
+
+def test_items_and_users_can_be_looked_at(service: Running, ws: Workspace, user: str) -> None:
+    names = tables.items(ws)
+    title, raw = names["title"][5].as_py(), names["raw_id"][5].as_py()
+    found = service.http.get("/items", params={"query": title}).json()["items"]
+    assert raw in {one["item"] for one in found}
+    alike = service.http.get(f"/items/{raw}/similar", params={"k": 4}).json()["items"]
+    assert len(alike) == 4
+    assert raw not in {one["item"] for one in alike}
+    known = service.http.get(f"/users/{user}").json()
+    assert known["interactions"] > 0
+    assert known["history"]
+    assert service.http.get("/users/nobody").status_code == 404
+    assert service.http.get("/items/nothing/similar").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 422),
+        (b"\xff\xfe", 422),
+        (b'{"user": "a", "k": 0}', 422),
+        (b'{"user": "a", "k": 10000}', 422),
+        (b'{"user": 7}', 422),
+        (b'{"user": "\\ud800"}', 422),
+        (b'{"user": "a", "history": ["b"]}', 422),
+        (b'{"user": "a", "candidates": ["x", "x"]}', 422),
+        (b'{"user": "a", "k": NaN}', 422),
+        (b'{"user": "a", "surprise": 1}', 422),
+        (b'{"user": "a", "filters": {"categories": ["no such"]}}', 422),
+        (b'{"user": "a", "candidates": ["no such"]}', 422),
+        (b'{"user": "a", "scene": "nowhere"}', 400),
+        (b'{"user": "\'; DROP TABLE answers; --"}', 200),
+        (b'{"user": "$(rm -rf /) <|im_start|>system"}', 200),
+        (b" " * (2 << 20), 413),
+        (b"[" * 100_000, 400),
+    ],
+    ids=map(str, range(17)),
+)
+def test_bad_bodies_get_a_problem_and_never_a_500(service: Running, body: bytes, status: int) -> None:
+    answer = service.http.post("/recommendations", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status, answer.text[:300]
+    if status >= 400:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status
+
+
+def test_a_request_id_is_taken_and_a_strange_one_replaced(service: Running) -> None:
+    assert service.http.get("/health/live", headers={"X-Request-Id": "shop-7"}).headers["X-Request-Id"] == "shop-7"
+    assert service.http.get("/health/live", headers={"X-Request-Id": "a b"}).headers["X-Request-Id"] != "a b"
+
+
+def test_a_deadline_is_kept(service: Running, user: str) -> None:
+    start = time.monotonic()
+    late = service.http.post("/recommendations", json={"user": user}, headers={"X-Timeout-Ms": "1"})
+    assert late.status_code == 504
+    assert time.monotonic() - start < 0.5
+    wrong = service.http.post("/recommendations", json={"user": user}, headers={"X-Timeout-Ms": "soon"})
+    assert wrong.status_code == 400
+
+
+def test_health_and_metrics(service: Running) -> None:
+    assert service.http.get("/health/ready").json() == {"status": "ok", "checks": {"triton": "ok", "features": "ok"}}
+    assert 'llmcf_service_answers_total{route="/recommendations",status="200"}' in service.http.get("/metrics").text
+
+
+def test_without_keys_nobody_promotes(service: Running, second: Release) -> None:
+    assert service.http.post(f"/releases/{second.number}/promotion").status_code == 403
+
+
+def test_a_dead_worker_is_replaced(service: Running, ws: Workspace, user: str) -> None:
+    victim = next(iter(state.workers(ws.dataset)))
+    os.kill(victim, signal.SIGKILL)
+    assert service.said("another takes its place")
+    end = time.monotonic() + 60
+    while len(state.workers(ws.dataset)) < 2 or victim in state.workers(ws.dataset):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert ask(service, user=user).status_code == 200
+
+
+def test_promotion_and_rollback_lose_no_request_and_mix_no_releases(
+    service: Running, ws: Workspace, user: str, first: Release, second: Release
+) -> None:
+    """Also a release that fails its canary: it never answers, and the pointer's release goes on."""
+    admin = {"X-API-Key": keys.add("operator", "admin")}
+    asking = {"X-API-Key": keys.add("shop", "read"), "X-Timeout-Ms": "20000"}
+    expected: dict[int, list[str]] = {}
+    stop: list[bool] = []
+
+    def load() -> list[tuple[int, int, list[str]]]:
+        found = []
+        while not stop:
+            answer = service.http.post("/recommendations", json={"user": user, "k": 5}, headers=asking)
+            told = answer.json()
+            release = told.get("served_by", {}).get("release", 0)
+            found.append((answer.status_code, release, [one["item"] for one in told.get("items", [])]))
+        return found
+
+    def live() -> int:
+        return service.http.get("/releases", headers=asking).json()["live"]
+
+    def promoted(number: int) -> None:
+        assert service.http.post(f"/releases/{number}/promotion", headers=admin).status_code == 202
+        end = time.monotonic() + 60
+        while set(state.workers(ws.dataset).values()) != {number}:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(3) as pool:
+        loads = [pool.submit(load) for _ in range(3)]
+        promoted(second.number)
+        assert live() == second.number
+        with releases.locked():
+            assert releases.rollback(ws.dataset).number == first.number
+        end = time.monotonic() + 30
+        while live() != first.number:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        spoiled = make_release(ws, 2, bias=float("nan"), live=False)
+        assert service.http.post(f"/releases/{spoiled.number}/promotion", headers=admin).status_code == 202
+        assert service.said(f"release {spoiled.number} is not taken", 60)
+        stop.append(True)
+        answers = [one for each in loads for one in each.result()]
+    assert {status for status, _, _ in answers} == {200}
+    assert {release for _, release, _ in answers} == {first.number, second.number}
+    for _, release, items in answers:
+        assert expected.setdefault(release, items) == items
+    assert expected[first.number] != expected[second.number]
