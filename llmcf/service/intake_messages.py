@@ -12,6 +12,7 @@ NEWCOMERS = 100  # items or users of one call
 # Judged by core/data/events.py, as in files and pushes, which says more than a type could.
 RawId = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 256}, {"type": "integer"}]})]
 Seconds = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]})]
+Labels = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=50)]
 Printable = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
 
 
@@ -31,9 +32,7 @@ class EventIn(Message):
 
 class EventsIn(Message):
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"events": [{"id": "e-1", "kind": "interaction", "user": "c0", "item": "p1"}]}]
-        }
+        json_schema_extra={"examples": [{"events": [{"id": "e-1", "kind": "interaction", "user": "c0", "item": "p1"}]}]}
     )
 
     events: Annotated[list[EventIn], Field(min_length=1, max_length=EVENTS)]
@@ -65,7 +64,7 @@ class ItemIn(Message):
     id: RawId
     title: Annotated[str, Field(max_length=1000)] = ""
     brand: Annotated[str, Field(max_length=200)] = ""
-    categories: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=50)] = []
+    categories: Labels = Field(default_factory=list)
     description: Annotated[str, Field(max_length=10_000)] = ""
 
 

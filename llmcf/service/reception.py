@@ -69,14 +69,13 @@ class Reception:
         if wrong:
             raise Problem(422, "invalid-request", "not all of these are items", wrong)
         known = self._catalogue.named(ws, [one.raw_id for one in judged])
-        others = {at for at, one in enumerate(judged) if one.raw_id in known and not one.same(known[one.raw_id])}
-        new = {at: one for at, one in enumerate(judged) if one.raw_id not in known}
-        if not others:
-            outcomes = dict(zip(new, self._box.offer([_offer_of(one) for one in new.values()], whole=True), strict=True))
-            others = {at for at, outcome in outcomes.items() if outcome == inbox.OTHER}
+        others = [at for at, one in enumerate(judged) if one.raw_id in known and not one.same(known[one.raw_id])]
         if others:
-            what = [At(f"/items/{at}/id", "an item of this id is there, and says something else") for at in others]
-            raise Problem(409, "other-item", "items are added, not changed", sorted(what, key=lambda one: one.pointer))
+            raise _other_items(others)
+        new = [at for at, one in enumerate(judged) if one.raw_id not in known]
+        outcomes = dict(zip(new, self._box.offer([_offer_of(judged[at]) for at in new], whole=True), strict=True))
+        if others := [at for at, outcome in outcomes.items() if outcome == inbox.OTHER]:
+            raise _other_items(others)
         return [_newcomer(one.raw_id, outcomes.get(at, inbox.DUPLICATE)) for at, one in enumerate(judged)]
 
     def users(self, asked: Sequence[UserIn]) -> list[Newcomer]:
@@ -162,11 +161,11 @@ class Answers:
         kept = self._read[request]
         if kept is None:
             return None
-        answer = kept["answer"]
-        if answer["user"] not in (None, user):  # a session has no user
+        if kept["user"] not in (None, user):  # a session has no user
             return inbox.NOT_SHOWN
-        shown = [one["item"] for one in answer["items"][: kept["shown"]]]
-        return shown.index(item) if item in shown else inbox.NOT_SHOWN
+        start = kept.get("start", 0)
+        shown = kept["items"][start : start + kept["k"]]
+        return start + shown.index(item) if item in shown else inbox.NOT_SHOWN
 
 
 class Names:
@@ -246,6 +245,11 @@ def _offer_of(item: Item) -> Offer:
     }
     said = {name: value for name, value in told.items() if name != "description"}
     return Offer(kind=inbox.ITEM, id=item.raw_id, said=said, body=told)
+
+
+def _other_items(places: Sequence[int]) -> Problem:
+    what = [At(f"/items/{at}/id", "an item of this id is there, and says something else") for at in places]
+    return Problem(409, "other-item", "items are added, not changed", what)
 
 
 def _newcomer(raw_id: str, outcome: str) -> Newcomer:
