@@ -175,10 +175,9 @@ class Writer:
         """Those that the file has already by this encoder are not made again."""
         before = additions.read(self._dataset)
         held = dict(zip(before.texts, before.text_NE, strict=True)) if before.encoder == self._texts.name else {}
-        missing = [text for text in dict.fromkeys(texts) if text not in held]
-        made = self._texts(missing)
-        held |= dict(zip(missing, made, strict=True))
-        return np.stack([held[text] for text in texts]) if texts else made
+        if missing := [text for text in dict.fromkeys(texts) if text not in held]:
+            held |= dict(zip(missing, self._texts(missing), strict=True))
+        return np.stack([held[text] for text in texts]) if texts else np.empty((0, 0), dtype=np.float32)
 
     def _try(self, what: str, work: Callable[[], int]) -> int:
         """The work's count; 0 where it fails, which is said, and not tried again for a moment."""

@@ -5,6 +5,7 @@ a few minutes ahead of the data set's clock, which in an archive stands still (l
 afar would make every user's state too old to use. And its item must be known.
 """
 
+import time
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any
@@ -204,7 +205,8 @@ class Prepared:
                 self._items = table.filter(table["offered"]).select(["raw_id", "title", "brand", "categories"])
                 self._places = {raw_id: place for place, raw_id in enumerate(self._items["raw_id"].to_pylist())}
                 self._at = at
-            rows = self._items.take([self._places[one] for one in raw_ids if one in self._places]).to_pylist()
+            places = [self._places[one] for one in raw_ids if one in self._places]
+            rows = self._items.take(pa.array(places, pa.int64())).to_pylist()
         return {row["raw_id"]: Item(**{**row, "categories": tuple(row["categories"])}) for row in rows}
 
 
@@ -217,7 +219,7 @@ def _id(name: str, value: object) -> str:
 
 def _time(value: object, now: float) -> int:
     try:
-        seconds = events.time_of(value, now=now)
+        seconds = events.time_of(value, now=max(now, time.time()))
     except NoEventError as error:
         raise _Refused("timestamp", error.kind, str(error)) from None
     if seconds > now + AHEAD_S:
