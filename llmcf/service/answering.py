@@ -5,11 +5,14 @@ Suffixes: C candidates.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from core.errors import LlmcfError, UsageError
+from core.progress import say
 from ict.filters import Filter
 from llmcf.service import cursors, rules
 from llmcf.service.engine import Engine, Loaded
@@ -32,7 +35,8 @@ from llmcf.serving.recommender import Recommender
 
 CANDIDATES = 200  # that are ranked
 _OWN = 3  # items of the user's history that a reason names
-_COLD = "nothing is known of this user, so these are the most popular items"
+FULL, LAST_KNOWN, PREVIOUS, POPULAR = "full", "last known features", "previous release", "popular"
+_COLD = "nothing is known of this user now, so these are the most popular items"
 _NOTHING = "nothing is left to recommend"
 
 
@@ -45,13 +49,38 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     """
     if asked.cursor is not None:
         return _next_page(engine, store, asked, request)
-    loaded = engine.live
-    scene, question = _question(engine, loaded.recommender, asked)
-    ranked = loaded.recommender.rank(engine.client(loaded), question)
+    loaded, scene, ranked, rung = _down_the_ladder(engine, asked)
     arranged = _arranged(loaded.recommender, scene, ranked, asked.k)
-    kept = Kept.of(loaded, asked, ranked, arranged)
+    kept = Kept.of(loaded, asked, ranked, arranged, rung)
     store.keep(request, kept.told())
     return kept.page(engine, request, 0, asked.k, ranked if asked.explain else None)
+
+
+def _down_the_ladder(engine: Engine, asked: RecommendationRequest) -> tuple[Loaded, Scene, Ranking, str]:
+    """The release that answered, the scene's rules, the ranking, and the rung that it stands on.
+
+    full: the live release, from what the feature store says now. last known features: the store does not answer, so
+    the user is as last read. previous release: the live one's models do not answer. popular: neither does, or nothing
+    is known of the user.
+    """
+    for place, loaded in enumerate((engine.live, *engine.before)):
+        scene, question = _question(engine, loaded.recommender, asked)
+        try:
+            with loaded.breaker():
+                ranked = loaded.recommender.rank(engine.client(loaded), question)
+        except UsageError:
+            raise
+        except LlmcfError as error:
+            engine.drop_client(loaded)
+            say(f"release {loaded.release.number} did not answer: {error}")
+            continue
+        degraded = loaded.features.degraded
+        if ranked.person is None:
+            return loaded, scene, ranked, POPULAR
+        return loaded, scene, ranked, PREVIOUS if place else LAST_KNOWN if degraded else FULL
+    loaded = engine.live
+    scene, question = _question(engine, loaded.recommender, asked)
+    return loaded, scene, loaded.recommender.popular(question), POPULAR
 
 
 def again(engine: Engine, store: Store, request: str) -> Recommendations:
@@ -76,7 +105,7 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
         raise Problem(404, "unknown-user", "nothing is known of this user", [At("/user", "unknown")])
     by_row = dict(zip(ranked.item_C.tolist(), ranked.score_C.tolist(), strict=True))
     scores = [ItemScore(item=item, score=by_row[row]) for item, row in zip(asked.items, rows, strict=True)]
-    return Scores(id=request, user=asked.user, scores=scores, served_by=_served_by(loaded, "full", ranked.milliseconds))
+    return Scores(id=request, user=asked.user, scores=scores, served_by=_served_by(loaded, FULL, ranked.milliseconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +130,16 @@ class Kept:
     start: int = 0
 
     @classmethod
-    def of(cls, loaded: Loaded, asked: RecommendationRequest, ranked: Ranking, arranged: Arranged) -> "Kept":
+    def of(cls, loaded: Loaded, asked: RecommendationRequest, ranked: Ranking, arranged: Arranged, rung: str) -> "Kept":
         names, order = loaded.recommender.catalogue, arranged.order
         rows = ranked.item_C[order].tolist()
         read = [ranked.examples(at) for at in order]
-        note = _COLD if ranked.person is None else "" if rows else _NOTHING
+        note = _COLD if rung == POPULAR else "" if rows else _NOTHING
         return cls(
             release=loaded.release.number,
             user=asked.user,
             k=asked.k,
-            rung="popular" if ranked.person is None else "full",
+            rung=rung,
             note=note,
             items=[names.item_ids[row] for row in rows],
             titles=[names.names[row] for row in rows],
@@ -180,10 +209,14 @@ def _with_shares(
     chosen = [at[recommender.catalogue.rows[kept.items[place]]] for place in places]
     shown = ranked.take(chosen)
     assert shown.score_C is not None
-    share_C = shown.score_C - recommender.without_examples(engine.client(loaded), shown) if len(chosen) else []
+    share_C: Sequence[float | None] = [None] * len(chosen)
+    with suppress(LlmcfError):  # the answer stands without it
+        if chosen:
+            without_C = recommender.without_examples(engine.client(loaded), shown)
+            share_C = [round(share, 6) for share in (shown.score_C - without_C).tolist()]
     own = [recommender.own_items(shown, place, _OWN) for place in range(len(chosen))]
     return [
-        reason and reason.model_copy(update={"example_share": round(float(share), 6), "own_history": names})
+        reason and reason.model_copy(update={"example_share": share, "own_history": names})
         for reason, share, names in zip(reasons, share_C, own, strict=True)
     ]
 

@@ -13,6 +13,8 @@ from core import storage
 from core.errors import LlmcfError
 from core.progress import say
 from llmcf.service import rules, state
+from llmcf.service.breaker import Breaker
+from llmcf.service.remembered import Remembered
 from llmcf.service.rules import Scene
 from llmcf.service.state import Serving
 from llmcf.serving import releases
@@ -21,6 +23,7 @@ from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_client import Canary, Client
 
 _LOOK_EVERY_S = 0.1
+_TIMEOUT_S = 0.4  # of one call to Triton: there is time left for what comes next on the ladder
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,9 @@ class Loaded:
 
     release: Release
     recommender: Recommender
+    features: Remembered
     bird: Canary
+    breaker: Breaker
     serving: Serving
 
 
@@ -40,10 +45,11 @@ class Engine:
         LlmcfError: if nothing is served, or the live release cannot be loaded.
     """
 
-    def __init__(self, dataset: str, *, timeout_s: float = 2.0) -> None:
+    def __init__(self, dataset: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.dataset = dataset
         self._timeout_s = timeout_s
         self._clients, self._lock, self._stop = local(), Lock(), Event()
+        self.breakers = {"features": Breaker("the feature store")}
         self._stamp: storage.Stamp | None = None
         self._loaded: tuple[Loaded, ...] = ()
         self._rules: storage.Stamp | None = None
@@ -90,12 +96,19 @@ class Engine:
             mine[key] = Client(loaded.serving.server, loaded.release.stages, timeout_s=self._timeout_s)
         return mine[key]
 
+    def drop_client(self, loaded: Loaded) -> None:
+        """This thread's connection to a release: it may be the fault, so the next request makes another."""
+        mine = self._clients.__dict__.get("open", {})
+        broken = mine.pop((loaded.serving.server.http_port, loaded.release.number), None)
+        if broken:
+            broken.close()
+
     def probe(self) -> dict[str, str]:
         """Whether Triton answers as the live release does, and the feature store answers at all."""
         loaded, found = self.live, {}
         for part, ask in (
             ("triton", lambda: loaded.bird.check(loaded.serving.server)),
-            ("features", lambda: loaded.recommender.features.user(0)),
+            ("features", lambda: loaded.features.probe()),
         ):
             try:
                 ask()
@@ -134,6 +147,9 @@ class Engine:
         if number in held:
             return replace(held[number], serving=wanted)
         start, release = time.monotonic(), releases.require(self.dataset, number)
-        loaded = Loaded(release, Recommender.load(release), Canary(release.models, release.stages), wanted)
+        recommender = Recommender.load(release)
+        features = Remembered(recommender.features, self.breakers["features"])
+        bird, breaker = Canary(release.models, release.stages), Breaker(f"triton, release {number}")
+        loaded = Loaded(release, replace(recommender, features=features), features, bird, breaker, wanted)
         say(f"release {number} is loaded ({time.monotonic() - start:.1f} s)")
         return loaded

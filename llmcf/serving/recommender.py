@@ -97,8 +97,7 @@ class Recommender:
         with watch.stage("features"):
             person = self._person(asked)
         if person is None:
-            with watch.stage("popular items"):
-                return Ranking(person=None, item_C=self._popular(asked), score_C=None, milliseconds=watch.taken)
+            return self.popular(asked, watch)
         if asked.candidates is None:
             item_C = self._candidates(client, person, asked, watch)
         else:
@@ -113,6 +112,22 @@ class Recommender:
         return Ranking(
             person=person, item_C=item_C[order], score_C=score_C[order], shown=shown, milliseconds=watch.taken
         )
+
+    def popular(self, asked: Question, watch: Stopwatch | None = None) -> Ranking:
+        """The items most taken lately that the question allows, or its own candidates as they are, unscored."""
+        watch = watch or Stopwatch()
+        with watch.stage("popular items"):
+            if asked.candidates is not None:
+                item_C = np.asarray(asked.candidates, dtype=np.int64)
+            else:
+                exact, row = self.items.exact, None if asked.user is None else self.users.row_of(asked.user)
+                allowed = exact.ids_N[exact.mask(asked.allowed)]
+                if row is not None and not asked.with_seen:
+                    allowed = np.setdiff1d(allowed, self.taken(row))
+                wanted = asked.count + CANDIDATES + len(exact.ids_N) - len(allowed)
+                ids = np.asarray(self.features.popular(wanted), dtype=np.int64)
+                item_C = ids[np.isin(ids, allowed)][: asked.count]
+        return Ranking(person=None, item_C=item_C, score_C=None, milliseconds=watch.taken)
 
     def without_examples(self, client: Client, ranked: Ranking) -> np.ndarray:
         """P(click) of the same candidates as if no example were known, (C,): what is left of a score without w."""
@@ -176,15 +191,6 @@ class Recommender:
             history_L=np.where(history_L < self.release.items_end, history_L, UNKNOWN),
             state=state,
         )
-
-    def _popular(self, asked: Question) -> np.ndarray:
-        """The items most taken lately that the question allows, or its own candidates as they are, (C,)."""
-        if asked.candidates is not None:
-            return np.asarray(asked.candidates, dtype=np.int64)
-        allowed = self.items.exact.ids_N[self.items.exact.mask(asked.allowed)]
-        wanted = asked.count + len(self.items.exact.ids_N) - len(allowed)
-        ids = np.asarray(self.features.popular(wanted + CANDIDATES), dtype=np.int64)
-        return ids[np.isin(ids, allowed)][: asked.count]
 
     def _candidates(self, client: Client, person: Person, asked: Question, watch: Stopwatch) -> np.ndarray:
         """The items nearest to the user's vector, without those the user has taken: (C,)."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psutil
 import pytest
 
 from core.data import features, tables
@@ -119,7 +120,9 @@ def test_filters_candidates_and_sessions(service: Running, ws: Workspace, user: 
     names = tables.items(ws)
     category = next(one[0] for one in names["categories"].to_pylist() if one)
     of_category = {
-        raw for raw, all_of in zip(names["raw_id"].to_pylist(), names["categories"].to_pylist()) if category in all_of
+        raw
+        for raw, all_of in zip(names["raw_id"].to_pylist(), names["categories"].to_pylist(), strict=True)
+        if category in all_of
     }
     found = ask(service, user=user, k=10, filters={"categories": [category]}).json()
     assert {one["item"] for one in found["items"]} <= of_category
@@ -280,3 +283,50 @@ def test_promotion_and_rollback_lose_no_request_and_mix_no_releases(
     for _, release, items in answers:
         assert expected.setdefault(release, items) == items
     assert expected[first.number] != expected[second.number]
+
+
+def test_the_ladder_when_the_models_die_and_come_back(service: Running, ws: Workspace, user: str) -> None:
+    """Both releases' model processes are killed: popular items at once, and the models again after a while."""
+    key = {"X-API-Key": keys.add("ladder", "read"), "X-Timeout-Ms": "20000"}
+
+    def rung() -> str:
+        answer = service.http.post("/recommendations", json={"user": user, "k": 3}, headers=key)
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()["items"]) == 3
+        return answer.json()["served_by"]["rung"]
+
+    assert rung() == "full"
+    serving = state.read(ws.dataset)
+    assert serving is not None
+    for stub in psutil.Process(serving.server.pid).children():
+        stub.kill()
+    assert rung() == "popular"
+    assert service.http.get("/health/ready").status_code == 503
+    assert service.said("are loaded anew")
+    end = time.monotonic() + 60
+    while rung() != "full":
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_the_ladder_when_the_feature_store_goes_away(service: Running, ws: Workspace, user: str) -> None:
+    key = {"X-API-Key": keys.add("store", "read"), "X-Timeout-Ms": "20000"}
+
+    def found(who: str) -> tuple[int, str]:
+        answer = service.http.post("/recommendations", json={"user": who, "k": 3}, headers=key)
+        return answer.status_code, answer.json()["served_by"]["rung"]
+
+    for _ in range(20):  # until every worker has read this user
+        assert found(user) == (200, "full")
+    online = ws.path("feast", "online.db")
+    content = online.read_bytes()
+    online.write_bytes(b"spoiled" * 4096)
+    try:
+        assert found(user) == (200, "last known features")
+        assert found(tables.users(ws)["raw_id"][7].as_py()) == (200, "popular")
+    finally:
+        online.write_bytes(content)
+    end = time.monotonic() + 30
+    while found(user) != (200, "full"):
+        assert time.monotonic() < end
+        time.sleep(0.2)

@@ -1,0 +1,69 @@
+"""A circuit breaker: what has failed several times in a row is left alone for a while, and then tried by one request.
+
+So a part that is down costs a request nothing, and one that comes back is not met by everybody at once.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from prometheus_client import Counter
+
+from core.errors import LlmcfError, Unavailable, UsageError
+
+FAILURES = Counter("llmcf_service_failures", "Failures of a part that a request needed.", ["part"])
+
+
+class Breaker:
+    """Of one part. Safe for threads.
+
+    Args:
+        failures: in a row, after which it opens.
+        seconds: for which it stays open; then one request may try.
+    """
+
+    def __init__(self, part: str, *, failures: int = 3, seconds: float = 1.0) -> None:
+        self.part = part
+        self._limit, self._seconds = failures, seconds
+        self._lock, self._failed, self._until = Lock(), 0, 0.0
+
+    @property
+    def open(self) -> bool:
+        return self._failed >= self._limit
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Around a use of the part; a wrong request is not its failure.
+
+        Raises:
+            Unavailable: at once, while it is open.
+        """
+        self._enter()
+        try:
+            yield
+        except UsageError:
+            self._failed = 0
+            raise
+        except LlmcfError:
+            self._fail()
+            raise
+        self._failed = 0
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._failed < self._limit:
+                return
+            now = time.monotonic()
+            if now < self._until:
+                raise Unavailable(
+                    f"{self.part} has failed {self._failed} times in a row and is left alone for a moment"
+                )
+            self._until = now + self._seconds  # this request tries; the others wait for how it goes
+
+    def _fail(self) -> None:
+        FAILURES.labels(self.part).inc()
+        with self._lock:
+            self._failed += 1
+            if self._failed >= self._limit:
+                self._until = time.monotonic() + self._seconds

@@ -1,0 +1,71 @@
+"""Features of users that outlive a feature store which does not answer: the last that was read of each."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from threading import Lock, local
+from typing import Any
+
+import numpy as np
+
+from core.contracts import DENSE, PAD
+from core.errors import LlmcfError
+from llmcf.service.breaker import Breaker
+from llmcf.serving.recommender import FeatureReader
+
+_USERS = 50_000  # about 1 kB each
+
+
+class Remembered:
+    """A reader whose users are remembered. Safe for threads.
+
+    While the store does not answer, a user is as last read, one that was not read is nobody, and features of items
+    count as not known. `degraded` says whether that happened to this thread since it was last asked.
+    """
+
+    def __init__(self, reader: FeatureReader, breaker: Breaker) -> None:
+        self._reader, self._breaker = reader, breaker
+        self._known: OrderedDict[int, dict[str, Any] | None] = OrderedDict()
+        self._lock, self._own = Lock(), local()
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the store failed this thread; asking resets it."""
+        found = getattr(self._own, "degraded", False)
+        self._own.degraded = False
+        return found
+
+    def user(self, user: int) -> dict[str, Any] | None:
+        try:
+            with self._breaker():
+                found = self._reader.user(user)
+        except LlmcfError:
+            self._own.degraded = True
+            with self._lock:
+                return self._known.get(user)
+        with self._lock:
+            self._known[user] = found
+            self._known.move_to_end(user)
+            if len(self._known) > _USERS:
+                self._known.popitem(last=False)
+        return found
+
+    def probe(self) -> None:
+        """Raises LlmcfError if the store does not answer."""
+        self._reader.user(PAD)
+
+    def session(self, items: Sequence[int]) -> dict[str, Any]:
+        return self._reader.session(items)
+
+    def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray:
+        try:
+            with self._breaker():
+                return self._reader.dense(user, items, day)
+        except LlmcfError:
+            self._own.degraded = True
+            return np.zeros((len(items), len(DENSE)), dtype=np.float32)
+
+    def popular(self, count: int) -> list[int]:
+        return self._reader.popular(count)
+
+    def today(self) -> int:
+        return self._reader.today()

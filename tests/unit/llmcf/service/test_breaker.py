@@ -1,0 +1,56 @@
+"""A breaker opens after failures in a row, lets one request try, and closes when that works."""
+
+import pytest
+
+from core.errors import LlmcfError, Unavailable, UsageError
+from llmcf.service.breaker import Breaker
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr("llmcf.service.breaker.time.monotonic", lambda: now[0])
+    return now
+
+
+def use(breaker: Breaker, error: LlmcfError | None = None) -> str:
+    try:
+        with breaker():
+            if error:
+                raise error
+            return "done"
+    except Unavailable as found:
+        return "refused" if "left alone" in str(found) else "failed"
+    except LlmcfError:
+        return "failed"
+
+
+def test_it_opens_after_failures_in_a_row_and_closes_after_one_that_works(clock: list[float]) -> None:
+    breaker = Breaker("part", failures=2, seconds=5.0)
+    assert [use(breaker, Unavailable("x")), use(breaker), use(breaker, LlmcfError("x"))] == ["failed", "done", "failed"]
+    assert not breaker.open, "what works in between counts"
+    assert use(breaker, Unavailable("x")) == "failed"
+    assert breaker.open
+    assert use(breaker) == "refused"
+    clock[0] += 5.1
+    assert use(breaker) == "done"
+    assert [use(breaker), breaker.open] == ["done", False]
+
+
+def test_of_many_one_tries_and_a_failed_try_opens_it_again(clock: list[float]) -> None:
+    breaker = Breaker("part", failures=1, seconds=5.0)
+    use(breaker, Unavailable("x"))
+    clock[0] += 5.1
+    with pytest.raises(Unavailable, match="x"), breaker():
+        assert use(breaker) == "refused", "somebody is trying"
+        raise Unavailable("x")
+    clock[0] += 4.9
+    assert use(breaker) == "refused"
+
+
+def test_a_wrong_request_is_no_failure_of_the_part(clock: list[float]) -> None:
+    breaker = Breaker("part", failures=1)
+    for _ in range(3):
+        with pytest.raises(UsageError), breaker():
+            raise UsageError("wrong")
+    assert not breaker.open
