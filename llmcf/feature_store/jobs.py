@@ -183,7 +183,7 @@ def _compose_history(ws: Workspace, known: Known) -> None:
 def _compose_items(ws: Workspace, known: Known) -> None:
     """Write what the store is to know of items: the built rows, then those of added items."""
     built = pq.read_table(ws.path("features", "item_attributes.parquet"))
-    new = newer.attributes(ws, newer.items(ws), known.rows["items"])
+    new = newer.attributes(ws, newer.items(ws, known.offered), known.rows["items"])
     path = ws.path("feast", "data", "item_attributes.parquet")
     storage.write_table(path, pa.concat_tables([built.select(new.column_names), new]), features.ITEM_ATTRIBUTES)
 

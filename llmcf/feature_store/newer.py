@@ -1,29 +1,25 @@
 """Items that were added since the data was prepared, as the feature store has them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.contracts import CATEGORIES, PAD
-from core.data import added, dated, features, tables, vocabulary
+from core.data import added, dated, features, vocabulary
 from core.data.added import Item
 from core.settings import Workspace
 
 
-def items(ws: Workspace, prepared: pa.Table | None = None) -> list[Item]:
-    """The added items that the prepared catalogue does not offer.
+def offered(prepared: pa.Table) -> frozenset[str]:
+    """Raw ids of the catalogue in the workspace's `tables.items`."""
+    return frozenset(prepared.filter(prepared["offered"])["raw_id"].to_pylist())
 
-    Args:
-        prepared: the workspace's `tables.items`, if somebody has read them.
-    """
-    found = added.items(ws)
-    if not found:
-        return []
-    table = tables.items(ws) if prepared is None else prepared
-    offered = set(table.filter(table["offered"])["raw_id"].to_pylist())
-    return [one for one in found if one.raw_id not in offered]
+
+def items(ws: Workspace, known: Container[str]) -> list[Item]:
+    """The added items that are not `known`, to the prepared catalogue."""
+    return [one for one in added.items(ws) if one.raw_id not in known]
 
 
 def labels(ws: Workspace, new: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:

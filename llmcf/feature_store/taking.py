@@ -46,17 +46,18 @@ class Known:
     rows: dict[str, dict[str, int]]  # by kind of vocabulary and raw id
     tally: Tally
     added: str | None  # digest of the added items
+    offered: frozenset[str]  # raw ids of the prepared catalogue
 
     @classmethod
     def read(cls, ws: Workspace) -> "Known":
         """Raises LlmcfError if the data is not prepared."""
         stamps, counting, prepared = _stamps(ws), ledger.events(ws), tables.items(ws)
         rows = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
-        attributes, new = Attributes.of(prepared), newer.items(ws, prepared)
+        attributes, offered = Attributes.of(prepared), newer.offered(prepared)
         timelines = Timelines(tables.interactions(ws), attributes, rows["users"], rows["items"])
         timelines.replay(counting)
-        known = cls(stamps, timelines, rows, Tally(counting), added.digest(ws))
-        known.describe(ws, new)
+        known = cls(stamps, timelines, rows, Tally(counting), added.digest(ws), offered)
+        known.describe(ws, newer.items(ws, offered))
         return known
 
     def contents(self, ws: Workspace) -> dict[str, Any]:
@@ -117,7 +118,7 @@ class Taker:
             added.add(self._ws, items)
             known.added = added.digest(self._ws)
             wanted = {one.raw_id for one in items}
-            if new := [one for one in newer.items(self._ws) if one.raw_id in wanted]:
+            if new := [one for one in newer.items(self._ws, known.offered) if one.raw_id in wanted]:
                 known.describe(self._ws, new)
                 table = newer.attributes(self._ws, new, known.rows["items"])
                 for folder in folders:

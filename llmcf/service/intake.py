@@ -134,8 +134,13 @@ class Writer:
         return 0
 
     def _follow(self, release: Release) -> None:
+        """Turn to a release; what it takes to apply something is read now."""
         self._release, self._ws = release, release.workspace
+        serving = state.read(self._dataset)
+        served = [releases.read(self._dataset, one) for one in serving.releases] if serving else [release]
+        self._known = [Catalogue.load(one).rows.keys() for one in served]
         self._taker = Taker(self._ws, self._stores.write)
+        self._taker.enrol([])
 
     def _load_encoder(self) -> int:
         self._texts = ItemTexts(self._release.encoder)
@@ -147,10 +152,7 @@ class Writer:
         """All added items that one of the served releases lacks; the file stays while their encoder is not there."""
         if self._texts.name != self._release.encoder:
             return
-        serving = state.read(self._dataset)
-        served = [releases.read(self._dataset, one) for one in serving.releases] if serving else [self._release]
-        known = [Catalogue.load(one).rows for one in served]
-        items = [one for one in added.items(self._ws) if not all(one.raw_id in rows for rows in known)]
+        items = [one for one in added.items(self._ws) if not all(one.raw_id in known for known in self._known)]
         if items or additions.path(self._dataset).exists():
             additions.write(self._dataset, self._described(items))
 
