@@ -169,5 +169,5 @@ class Taker:
 def _stamps(ws: Workspace) -> tuple[Stamp | None, ...]:
     prepared = (ws.path("data", f"{name}.parquet") for name in ("interactions", "items"))
     numbers = (vocabulary.path(ws.dataset, kind) for kind in ("users", "items"))
-    pushed = ledger.path(ws), added.path(ws.dataset)
-    return tuple(storage.stamp(path) for path in (*prepared, *numbers, *pushed))
+    files = (*prepared, *numbers, added.path(ws.dataset))
+    return *(storage.stamp(path) for path in files), *ledger.stamps(ws)
