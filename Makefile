@@ -48,9 +48,10 @@ lint: env-main
 unit: env-main
 	$(TIMED) pytest .venv/bin/pytest --durations=15 --numprocesses=$(TEST_WORKERS) --dist=loadfile
 
-bench: env-main env-triton env-redis ## latency of the served models and of online features on this machine
+bench: env-main env-triton env-redis ## latency of the served models, of online features and of whole requests on this machine
 	@.venv/bin/python -m benchmarks.latency
 	@.venv/bin/python -m benchmarks.online_features
+	@.venv/bin/python -m benchmarks.recommend
 
 bench-language: env-main env-openvino ## generating, scoring, embedding beside the bare libraries; 8-bit weights
 	@.venv/bin/python -m benchmarks.language

@@ -32,8 +32,8 @@ from ict.examples import ExampleSet, Requests, keys
 from ict.filters import Filter
 from ict.index import keys_of
 from ict.milvus.indexes import IndexConfig
-from ict.neighbours import NeighbourConfig
-from ict.replica import ServingReplica
+from ict.replica import Selection, ServingReplica
+from tests import in_memory
 from tests.milvus_server import TOKEN, run_milvus
 
 KIND = "cot"
@@ -216,8 +216,8 @@ def wanted(records: milvus.Records, query_X: np.ndarray, day: int) -> np.ndarray
 
 def replica(examples: ExampleSet, asked: Requests) -> dict[str, Any]:
     """A request's candidates by the serving replica, and by a masked product in NumPy over the same vectors."""
-    stages = {name: NeighbourConfig(stage=name, recipe="strict", seed=0) for name in ("ranking", "retrieval")}
-    ours = ServingReplica(examples.candidates(), examples.item_vectors_VE, examples.item_M, [], **stages)
+    chosen = {name: Selection(recipe="strict", seed=0) for name in ("ranking", "retrieval")}
+    ours = ServingReplica(in_memory.stored(examples), examples.item_vectors_VE.numpy(), **chosen)
     key_MX = examples.candidates().key_MX.numpy()
     label_M, day_M = examples.label_M.numpy(), examples.day_M.numpy()
     items_C = torch.arange(2, 2 + CANDIDATES)
@@ -227,8 +227,8 @@ def replica(examples: ExampleSet, asked: Requests) -> dict[str, Any]:
             user=int(asked.user_B[row]),
             position=int(asked.position_B[row]),
             day=int(asked.day_B[row]),
-            history_L=asked.history_BL[row],
-            items_C=items_C,
+            history_L=asked.history_BL[row].numpy(),
+            items_C=items_C.numpy(),
         )
 
     def product(row: int) -> object:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 ITEMS = 200
 PLAIN, FLOOR = "Feast's get_online_features", "the bytes of all rows, nothing else"
-COLD, WARM = "our reader, nothing cached", "our reader, item attributes cached"
+COLD, WARM = "our reader, nothing cached", "our reader, rows of items cached"
 RESULTS = PROJECT / "benchmarks" / "results"
 _POOL, _WARM_UP = 50, 10
 Request = tuple[int, list[int]]

@@ -85,9 +85,9 @@ def _filled(ws: Workspace) -> str:
 
 @contextmanager
 def _home(ws: Workspace, redis: str | None) -> Iterator[None]:
-    """A home that holds links to the workspace's data and features, so that its own online store is left alone."""
+    """A home that links to all of the real one but the workspace's online store, so that its own is left alone."""
     steps.require(ws.path("features"), remedy(ws, "features build"))
-    made, before = ws.root, dict(os.environ)
+    real, made, before = settings.home(), ws.root, dict(os.environ)
     with tempfile.TemporaryDirectory(dir=settings.home(), prefix="online-") as home:
         os.environ["LLMCF_HOME"] = home
         os.environ.pop("LLMCF_REDIS", None)
@@ -95,9 +95,16 @@ def _home(ws: Workspace, redis: str | None) -> Iterator[None]:
             os.environ["LLMCF_REDIS"] = redis
         try:
             ws.root.mkdir(parents=True)
-            for name in ("data", "features"):
-                Path(ws.root, name).symlink_to(made / name)
+            for place in (made, real / ws.dataset, real):
+                _link(place, Path(home) / place.relative_to(real))
             yield
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+
+def _link(real: Path, here: Path) -> None:
+    """Link to what is in a folder, but for locks, online stores and what is there already."""
+    for path in real.iterdir():
+        if not path.name.startswith((".", "feast", "online-")) and not (here / path.name).exists():
+            (here / path.name).symlink_to(path)

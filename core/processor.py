@@ -32,6 +32,19 @@ def rest_idle_threads() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
+def multiply_in_one_thread() -> None:
+    """Have this process's NumPy multiply in one thread: for one that answers requests with many small products.
+
+    OpenBLAS splits a product among all cores and spins until the slowest is done. Where others want the cores too, a
+    model server for one, a product of a fifth of a millisecond then takes fifteen. torch's threads are left alone.
+    """
+    import numpy as np
+    from threadpoolctl import ThreadpoolController
+
+    assert np.__version__  # its library must be there to be limited
+    ThreadpoolController().select(internal_api="openblas").limit(limits=1)
+
+
 def flush_denormals(switch: Callable[[bool], bool]) -> None:
     """Have every thread take floats below 1e-38 for zero: on some processors a product with one takes 90 times as long.
 

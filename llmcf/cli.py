@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core import processor, settings
 from core.errors import LlmcfError, UsageError
-from llmcf.verbs import data, indexes, language, releases, reports, serving, stages, texts, workspaces
+from llmcf.verbs import data, indexes, language, releases, reports, service, serving, stages, texts, workspaces
 from llmcf.verbs.groups import group
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -30,6 +30,8 @@ for name, verbs in {
     "report": reports.report,
     "release": releases.release,
     "index": indexes.index,
+    "key": service.key,
+    "rules": service.rules,
     "dag": serving.dag,
     "workspace": workspaces.workspaces,
 }.items():

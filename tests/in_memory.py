@@ -15,6 +15,7 @@ from core.contracts import DENSE, FIRST_ID, HISTORY, SPLITS
 from core.settings import Workspace
 from ict.examples import ExampleSet
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
+from ict.replica import Stored
 from ranking.bags import ItemFields
 from ranking.batch import BatchBuilder
 from ranking.graph import Facts
@@ -81,6 +82,13 @@ def example_set(rows: pa.Table, count: int = 60, items: int = 30, width: int = 1
     sample = candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
     cot = F.normalize(torch.randn(count, width, generator=generator), dim=-1)
     return ExampleSet.of(rows, sample, cot, item_vectors(items, width, seed))
+
+
+def stored(examples: ExampleSet, texts: list[str] | None = None) -> Stored:
+    """The set as serving reads it out of its collection."""
+    columns = {name: getattr(examples, name).numpy() for name in ("user_M", "item_M", "position_M", "day_M", "label_M")}
+    told = texts or [f"text {number}" for number in range(1, examples.count + 1)]
+    return Stored(**columns, key_MX=examples.candidates().key_MX.numpy(), texts=["", *told])
 
 
 def write_cot_set(ws: Workspace, examples: ExampleSet, seed: int = 0) -> list[str]:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.torchrun import end_with_parent
-from llmcf.feature_store.opening import open_store, write_rows
+from llmcf.feature_store.opening import open_store
+from llmcf.feature_store.writing import write_rows
 
 REPO = Path()
 ROWS_A_CHUNK = 65_536  # with the sources of the on-demand view a row takes about 3 KB

@@ -5,7 +5,7 @@ counts; the rows are read past Feast's response building (llmcf/online/rows.py).
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,21 +27,23 @@ from llmcf.feature_store import registry
 from llmcf.feature_store.opening import open_store
 from llmcf.online import session
 from llmcf.online.clock import now_for
-from llmcf.online.rows import open_rows
+from llmcf.online.columns import Columns
+from llmcf.online.rows import Rows, open_rows
 from llmcf.online.table import Read, Table
-from llmcf.online.views import on_demand, views
+from llmcf.online.views import OnDemand, View, on_demand, views
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-    from pandas import DataFrame
 
 USER, ITEM = "user_request", "item_request"  # feature services
 LEADS = {USER: "user_history", ITEM: "item_attributes"}  # without this view's row nothing is known
 RANKING = "ranking"  # the service whose on-demand view the training join ran
-# Rows of other views change within a release and are not kept, however briefly: a push or a new popularity is then
-# read by every process at once, and what they cost is one query.
-IMMUTABLE = frozenset({"item_attributes"})
+# Views whose rows are the same for as long as a release is applied: they come from files that are copied then, and a
+# push brings states of users alone. Those are not kept, however briefly: every process then reads a push at once, and
+# what they cost is one query.
+IMMUTABLE = frozenset({"item_attributes", "item_popularity", "item_neighbours"})
 CACHED_ROWS = 65_536  # a view; about 1 kB each
+_AT_ONCE = 4096  # items that are read in one go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,8 @@ class _Opened:
     applied: Stamp | None
     materialized: Mapping[str, Any]
     tables: Mapping[str, Table]
-    on_demand: Callable[["DataFrame"], "DataFrame"]
+    items: Columns
+    on_demand: OnDemand
 
 
 class OnlineFeatures:
@@ -111,20 +114,27 @@ class OnlineFeatures:
             user: what `user` gave.
             day: of the request, counted from 1970-01-01.
         """
-        import pandas as pd
+        opened = self._current()
+        found = opened.items.at(items, self._clock(opened))
+        if found.stale:
+            self._report(found.stale)
+        known = _of_all(user, len(items)) | found.values | {"day": np.full(len(items), float(day))}
+        nothing_C, no_list_CX = np.full(len(items), np.nan), np.zeros((len(items), 1))
+        asked = {name: known.get(name, nothing_C) for name in opened.on_demand.scalars}
+        asked |= {name: known.get(name, no_list_CX) for name in opened.on_demand.lists}
+        known |= opened.on_demand.features(asked)
+        columns = [known.get(name, nothing_C) for name in DENSE]
+        return np.nan_to_num(np.stack(columns, axis=1).astype(np.float32))
 
-        opened, states = self._current(), self.items(items)
-        columns = {name: [value] * len(items) for name, value in user.items()} | {"day": [day] * len(items)}
-        for name in opened.tables[ITEM].fields:
-            columns[name] = [state[name] if state else None for state in states]
-        known = pd.DataFrame(columns)
-        found = known.join(opened.on_demand(known))[list(DENSE)]
-        return found.to_numpy(dtype=np.float32, na_value=0.0)
+    def prepare(self, items: Sequence[int]) -> None:
+        """Read at once what the first requests for these items would read."""
+        for start in range(0, len(items), _AT_ONCE):
+            self._opened.items.load(items[start : start + _AT_ONCE])
 
     def forget(self) -> None:
         """Drop the rows that are kept, as if this process had just opened the store."""
-        for table in self._opened.tables.values():
-            table.forget()
+        for kept in (*self._opened.tables.values(), self._opened.items):
+            kept.forget()
 
     def popular(self, count: int) -> list[int]:
         """The items most taken lately, most first: what a stranger is shown. Sorted once a release."""
@@ -161,17 +171,32 @@ class OnlineFeatures:
         if before and before.applied == applied:
             return replace(before, stamp=stamp, materialized=materialized)
         store = open_store(folder)
-        made, cross = self._tables(store, folder, materialized["release"]), on_demand(store, RANKING)
-        return _Opened(stamp=stamp, applied=applied, materialized=materialized, tables=made, on_demand=cross)
+        rows = {service: self._rows(store, service, folder, materialized["release"]) for service in LEADS}
+        return _Opened(
+            stamp=stamp,
+            applied=applied,
+            materialized=materialized,
+            tables={service: self._table(service, *rows[service]) for service in LEADS},
+            items=Columns(*rows[ITEM], lead=LEADS[ITEM]),
+            on_demand=on_demand(store, RANKING),
+        )
 
-    def _tables(self, store: "FeatureStore", folder: Path, release: Mapping[str, Any]) -> dict[str, Table]:
-        made = {}
-        for service, lead in LEADS.items():
-            found = views(store, service)
-            rows = open_rows(self._ws, folder, release, found[0].key)
-            rows.read([(view, [PAD]) for view in found])  # what is loaded at the first read had better be loaded now
-            made[service] = Table(rows, found, lead=lead, immutable=IMMUTABLE, kept=self._cached_rows)
-        return made
+    def _rows(
+        self, store: "FeatureStore", service: str, folder: Path, release: Mapping[str, Any]
+    ) -> tuple[Rows, tuple[View, ...]]:
+        found = views(store, service)
+        rows = open_rows(self._ws, folder, release, found[0].key)
+        rows.read([(view, [PAD]) for view in found])  # what is loaded at the first read had better be loaded now
+        return rows, found
+
+    def _table(self, service: str, rows: Rows, found: Sequence[View]) -> Table:
+        return Table(rows, found, lead=LEADS[service], immutable=IMMUTABLE, kept=self._cached_rows)
+
+
+def _of_all(user: Mapping[str, Any], count: int) -> dict[str, NDArray]:
+    """The numbers of a user's state as those of `count` rows: (count,) or (count, X)."""
+    numbers = {name: np.asarray(value) for name, value in user.items() if isinstance(value, int | float | list)}
+    return {name: np.broadcast_to(value, (count, *value.shape)) for name, value in numbers.items()}
 
 
 def _by_popularity(path: Path) -> list[int]:

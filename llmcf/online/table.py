@@ -94,9 +94,12 @@ def _copied(row: Row | None) -> Row | None:
 
 
 def _account(view: View, rows: Sequence[Row | None], fresh: Sequence[bool]) -> int:
+    return count_states(view, rows.count(None), sum(fresh), len(rows))
+
+
+def count_states(view: View, missing: int, fresh: int, asked: int) -> int:
     """Count the rows by state; returns the stale ones."""
-    missing, usable = rows.count(None), sum(fresh)
-    counts = {"fresh": usable, "stale": len(rows) - usable - missing, "missing": missing}
+    counts = {"fresh": fresh, "stale": asked - fresh - missing, "missing": missing}
     for state, count in counts.items():
         if count:
             ROWS.labels(view.name, state).inc(count)

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from core.contracts import DAY
+from core.errors import LlmcfError
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-    from pandas import DataFrame
 
 ONLINE_TTL = "online_ttl_days"  # a tag: offline a state may be true for years, while online its age tells of a halt
 Row = tuple[float, tuple[Any, ...]]  # event time in Unix seconds, a value (or its bytes) for each field
@@ -38,13 +40,37 @@ def views(store: "FeatureStore", service: str) -> tuple[View, ...]:
     return tuple(found)
 
 
-def on_demand(store: "FeatureStore", service: str) -> Callable[["DataFrame"], "DataFrame"]:
-    """The transformation of the service's on-demand view, as registered: what the training join ran."""
+@dataclass(frozen=True, slots=True)
+class OnDemand:
+    """The arithmetic of a registered on-demand view, as feature_repo/cross.py has it: what the training join ran.
+
+    Args:
+        features: from columns, (B,) or (B, X), to columns, (B,); the view's transformation of frames wraps it.
+        scalars, lists: the columns it reads.
+    """
+
+    features: Callable[[dict[str, NDArray]], dict[str, NDArray]]
+    scalars: tuple[str, ...]
+    lists: tuple[str, ...]
+
+
+def on_demand(store: "FeatureStore", service: str) -> OnDemand:
+    """The arithmetic of the service's on-demand view, as registered: a frame for each request would cost ten times it.
+
+    Raises:
+        LlmcfError: if the registered source does not have it.
+    """
     names = {projection.name for projection in store.get_feature_service(service).feature_view_projections}
     (view,) = (view for view in store.list_on_demand_feature_views() if view.name in names)
     transformation = view.feature_transformation
     assert transformation is not None
-    return transformation.udf
+    source = transformation.udf.__globals__  # the registry keeps the whole file's text, and runs it
+    if missing := [name for name in ("features", "SCALARS", "LISTS") if name not in source]:
+        raise LlmcfError(
+            f"the registered source of {view.name} has no {', '.join(missing)}, which requests compute with; keep them "
+            "in feature_repo/cross.py and run `llmcf features apply`"
+        )
+    return OnDemand(source["features"], tuple(source["SCALARS"]), tuple(source["LISTS"]))
 
 
 def key_bytes(key: str) -> Callable[[int], bytes]:

@@ -284,13 +284,7 @@ def _arranged(recommender: Recommender, scene: Scene, ranked: Ranking, k: int) -
     score_C = ranked.score_C
     if score_C is None:
         score_C = np.linspace(1.0, 0.5, len(ranked.item_C))
-    return rules.arrange(scene, ranked.item_C, score_C, k, facts(recommender))
-
-
-def facts(recommender: Recommender) -> rules.Facts:
-    """What rules ask of a release's items."""
-    names = recommender.catalogue
-    return rules.Facts(names.brands.__getitem__, names.categories.__getitem__, names.names.__getitem__, names.rows.get)
+    return rules.arrange(scene, ranked.item_C, score_C, k, rules.facts(recommender.catalogue))
 
 
 def _served_by(loaded: Loaded, rung: str, milliseconds: dict[str, float]) -> ServedBy:

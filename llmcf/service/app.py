@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,12 +18,12 @@ from llmcf.service.routes import catalogue, health, intake, recommendations, rel
 from llmcf.service.service import Service
 
 
-def create_app(dataset: str) -> FastAPI:
-    """The application; it opens the releases that are served when it starts."""
+def create_app(dataset: str, place: Path) -> FastAPI:
+    """The application; when it starts it opens what the supervisor, who writes into the folder `place`, serves."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = Service.open(dataset)
+        app.state.service = Service.open(dataset, place)
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Event, Lock, Thread, local
 
 from core import storage
@@ -41,12 +42,16 @@ class Loaded:
 class Engine:
     """Follows what the supervisor writes down. Safe for threads.
 
+    Args:
+        place: the folder in which the supervisor writes (llmcf/service/state.py).
+
     Raises:
         LlmcfError: if nothing is served, or the live release cannot be loaded.
     """
 
-    def __init__(self, dataset: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, dataset: str, place: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.dataset = dataset
+        self._place = place
         self._timeout_s = timeout_s
         self._clients, self._lock, self._stop = local(), Lock(), Event()
         self.breakers = {"features": Breaker("the feature store")}
@@ -133,21 +138,25 @@ class Engine:
 
     def _follow(self) -> None:
         """Load what is new, then switch in one assignment."""
-        stamp = storage.stamp(state.serving_file(self.dataset))
+        stamp = storage.stamp(state.serving_file(self._place))
         if stamp is None or stamp == self._stamp:
             return
-        wanted = state.read(self.dataset)
+        wanted = state.read(self._place)
         assert wanted is not None
         held = {one.release.number: one for one in self._loaded}
         self._loaded = tuple(self._load(number, wanted, held) for number in wanted.releases)
         self._stamp = stamp
-        state.switched(self.dataset, os.getpid(), wanted.live)
+        state.switched(self._place, os.getpid(), wanted.live)
 
     def _load(self, number: int, wanted: Serving, held: dict[int, Loaded]) -> Loaded:
         if number in held:
             return replace(held[number], serving=wanted)
         start, release = time.monotonic(), releases.require(self.dataset, number)
         recommender = Recommender.load(release)
+        if self._loaded:
+            recommender.prepare()
+        else:  # at the start it is better to answer slowly than not
+            Thread(target=recommender.prepare, name="prepares", daemon=True).start()
         features = Remembered(recommender.features, self.breakers["features"])
         bird, breaker = Canary(release.models, release.stages), Breaker(f"triton, release {number}")
         loaded = Loaded(release, replace(recommender, features=features), features, bird, breaker, wanted)

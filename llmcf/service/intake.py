@@ -25,8 +25,8 @@ from core.data.events import Event
 from core.errors import LlmcfError, Unavailable
 from core.progress import say
 from llmcf.feature_store import newer, registry
-from llmcf.feature_store.opening import OpenStores
 from llmcf.feature_store.taking import Taker
+from llmcf.feature_store.writing import OpenStores
 from llmcf.service import additions, inbox, state
 from llmcf.service.additions import Additions
 from llmcf.service.inbox import Entry, Inbox
@@ -123,10 +123,10 @@ class Writer:
 
     def _follow_live(self) -> int:
         """Turn to the release that the supervisor has made live."""
-        stamp = storage.stamp(state.serving_file(self._dataset))
+        stamp = storage.stamp(state.serving_file(state.folder(self._dataset)))
         if stamp is None or stamp == self._stamp:
             return 0
-        serving = state.read(self._dataset)
+        serving = state.read(state.folder(self._dataset))
         if serving is not None:
             self._follow(releases.require(self._dataset, serving.live))
             self._write_additions()
@@ -136,7 +136,7 @@ class Writer:
     def _follow(self, release: Release) -> None:
         """Turn to a release; what it takes to apply something is read now."""
         self._release, self._ws = release, release.workspace
-        serving = state.read(self._dataset)
+        serving = state.read(state.folder(self._dataset))
         served = [releases.read(self._dataset, one) for one in serving.releases] if serving else [release]
         self._known = [Catalogue.load(one).rows.keys() for one in served]
         self._taker = Taker(self._ws, self._stores.write)

@@ -69,3 +69,6 @@ class Remembered:
 
     def today(self) -> int:
         return self._reader.today()
+
+    def prepare(self, items: Sequence[int]) -> None:
+        self._reader.prepare(items)

@@ -35,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core import settings
 from core.errors import UsageError, unknown
+from llmcf.serving.catalogue import Catalogue
 
 DEFAULT = "default"
 FILE = "rules.toml"
@@ -99,6 +100,11 @@ class Facts:
     categories: Callable[[int], Sequence[str]]
     title: Callable[[int], str]
     row: Callable[[str], int | None]
+
+
+def facts(names: Catalogue) -> Facts:
+    """Of a release's items."""
+    return Facts(names.brands.__getitem__, names.categories.__getitem__, names.names.__getitem__, names.rows.get)
 
 
 def path(dataset: str) -> Path:

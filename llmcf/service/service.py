@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
-from llmcf.service import state
 from llmcf.service.access import Door
 from llmcf.service.admission import Admission
 from llmcf.service.engine import Engine
@@ -31,11 +31,11 @@ class Service:
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(ACTIVE, "work"))
 
     @classmethod
-    def open(cls, dataset: str) -> "Service":
-        """Raises LlmcfError if nothing is served of the data set."""
-        path = state.folder(dataset) / "service.db"
+    def open(cls, dataset: str, place: Path) -> "Service":
+        """Raises LlmcfError if nothing is served, by what the supervisor wrote into the folder `place`."""
+        path = place / "service.db"
         store = Store(path)
-        return cls(Engine(dataset), store, Reception(dataset, Inbox(path), store))
+        return cls(Engine(dataset, place), store, Reception(dataset, Inbox(path), store))
 
     def close(self) -> None:
         self.engine.close()

@@ -1,4 +1,4 @@
-"""What the supervisor tells the workers, and they it: small files in `<home>/<data set>/service/`.
+"""What the supervisor tells the workers, and they it: small files in a folder, `<home>/<data set>/service/`.
 
 `serving.json` names the releases that Triton has loaded and tried, the first of them live; a worker holds them all and
 writes down, in `workers/<pid>.json`, when it has switched.
@@ -26,38 +26,39 @@ class Serving:
 
 
 def folder(dataset: str) -> Path:
+    """Where the service of a data set keeps what outlives it, too."""
     return settings.home() / dataset / "service"
 
 
-def serving_file(dataset: str) -> Path:
-    return folder(dataset) / "serving.json"
+def serving_file(place: Path) -> Path:
+    return place / "serving.json"
 
 
-def write(dataset: str, serving: Serving) -> None:
+def write(place: Path, serving: Serving) -> None:
     told = asdict(serving)
     told["server"]["log"] = str(serving.server.log)
-    storage.write_json(serving_file(dataset), told)
+    storage.write_json(serving_file(place), told)
 
 
-def read(dataset: str) -> Serving | None:
+def read(place: Path) -> Serving | None:
     """What is served, None before anything is."""
     try:
-        told = storage.read_json(serving_file(dataset))
+        told = storage.read_json(serving_file(place))
     except FileNotFoundError:
         return None
     server = Server(**{**told["server"], "log": Path(told["server"]["log"])})
     return Serving(tuple(told["releases"]), server)
 
 
-def switched(dataset: str, pid: int, live: int) -> None:
+def switched(place: Path, pid: int, live: int) -> None:
     """Say that a worker answers with this release."""
-    storage.write_json(folder(dataset) / "workers" / f"{pid}.json", {"live": live})
+    storage.write_json(place / "workers" / f"{pid}.json", {"live": live})
 
 
-def workers(dataset: str) -> dict[int, int]:
+def workers(place: Path) -> dict[int, int]:
     """The live release of each worker that is there, by process; what dead ones left is removed."""
     found = {}
-    for path in (folder(dataset) / "workers").glob("*.json"):
+    for path in (place / "workers").glob("*.json"):
         if psutil.pid_exists(int(path.stem)):
             found[int(path.stem)] = storage.read_json(path)["live"]
         else:

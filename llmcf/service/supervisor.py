@@ -19,6 +19,8 @@ from math import inf
 from pathlib import Path
 from threading import Event
 
+from filelock import FileLock, Timeout
+
 from core.errors import LlmcfError, Unavailable, UsageError
 from core.progress import say
 from core.result import Result
@@ -41,6 +43,7 @@ class Fleet:
     """The workers of a service: processes that share a listening socket."""
 
     dataset: str
+    place: Path
     listening: socket.socket
     count: int
     metrics: Path
@@ -56,7 +59,8 @@ class Fleet:
 
     def _start(self) -> subprocess.Popen[bytes]:
         descriptor = self.listening.fileno()
-        return _start("worker", self.dataset, str(descriptor), metrics=self.metrics, descriptors=[descriptor])
+        told = self.dataset, str(self.place), str(descriptor)
+        return _start("worker", *told, metrics=self.metrics, descriptors=[descriptor])
 
     def stop(self) -> None:
         _end(self.processes)
@@ -125,24 +129,30 @@ def serve(
     if workers < 1:
         raise UsageError(f"--workers {workers} is not at least 1")
     if address not in LOOPBACK and not keys.read():
-        raise UsageError(f"--host {address} is open to others, and there are no keys; make one: `llmcf key add`")
+        raise UsageError(
+            f"--host {address} is open to others, and there are no keys; "
+            "make one: `llmcf key add --name operator --role admin`"
+        )
     start, stop = time.monotonic(), Event()
     with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-check-")))
+        if not check:  # a check disturbs no service that runs
+            place = stack.enter_context(_alone(release.dataset))
         listening = stack.enter_context(_listen(address, port))
         running = stack.enter_context(host(release, http_port=http_port, grpc_port=grpc_port))
-        state.write(release.dataset, Serving((release.number,), running.server))
-        stack.callback(state.serving_file(release.dataset).unlink, missing_ok=True)
+        state.write(place, Serving((release.number,), running.server))
+        stack.callback(state.serving_file(place).unlink, missing_ok=True)
         metrics = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-metrics-")))
-        fleet = Fleet(release.dataset, listening, workers, metrics)
+        fleet = Fleet(release.dataset, place, listening, workers, metrics)
         intake = Intake(release.dataset, metrics)
         stack.callback(intake.stop)
         stack.callback(fleet.stop)
         stack.enter_context(_signals(stop))
         fleet.fill()
-        place = f"http://{address}:{listening.getsockname()[1]}"
+        url = f"http://{address}:{listening.getsockname()[1]}"
         _wait(fleet, release.number, stop)
         ready = round(time.monotonic() - start, 2)
-        say(f"release {release.number} of {release.dataset} at {place} ({ready} s); Ctrl-C stops it")
+        say(f"release {release.number} of {release.dataset} at {url} ({ready} s); Ctrl-C stops it")
         if not check:
             Keeper(running, fleet, intake, release).keep(stop)
     return Result(
@@ -152,7 +162,7 @@ def serve(
         artifacts={"models": str(release.models), "log": str(running.server.log)},
         details={
             "release": release.number,
-            "address": place,
+            "address": url,
             "workers": workers,
             "ready_seconds": ready,
             "triton": running.server.address,
@@ -192,7 +202,7 @@ class Keeper:
 
     def _hand_over(self, wanted: Release) -> None:
         old, self._before, self._live = self._before, self._live, wanted
-        state.write(self._fleet.dataset, Serving((wanted.number, self._before.number), self._host.server))
+        state.write(self._fleet.place, Serving((wanted.number, self._before.number), self._host.server))
         _wait(self._fleet, wanted.number, Event())
         for number in set(self._host.releases) - {wanted.number, self._before.number}:
             self._host.remove(number)
@@ -223,12 +233,28 @@ def _wait(fleet: Fleet, number: int, stop: Event) -> None:
     end = time.monotonic() + _READY_S
     while not stop.is_set():
         fleet.fill()
-        answering = state.workers(fleet.dataset)
+        answering = state.workers(fleet.place)
         if all(answering.get(one.pid) == number for one in fleet.processes):
             return
         if time.monotonic() > end:
             raise Unavailable(f"not every worker answers with release {number} after {_READY_S:.0f} s")
         time.sleep(0.02)
+
+
+@contextmanager
+def _alone(dataset: str) -> Iterator[Path]:
+    """The folder of the one service of a data set: its workers follow one file."""
+    place = state.folder(dataset)
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / ".serve.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LlmcfError(f"another `llmcf serve` of {dataset} runs on this home; stop it first") from None
+    try:
+        yield place
+    finally:
+        lock.release()
 
 
 def _listen(address: str, port: int) -> socket.socket:

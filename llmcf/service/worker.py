@@ -1,7 +1,8 @@
-"""One worker process: `python -m llmcf.service.worker DATASET DESCRIPTOR`, where the socket is already listening."""
+"""One worker process: `python -m llmcf.service.worker DATASET FOLDER DESCRIPTOR`; the socket is already listening."""
 
 import socket
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -9,9 +10,9 @@ def main() -> None:
 
     from llmcf.service.app import create_app
 
-    dataset, descriptor = sys.argv[1], int(sys.argv[2])
+    dataset, place, descriptor = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     config = uvicorn.Config(
-        create_app(dataset),
+        create_app(dataset, place),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from core import processor
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
 from core.progress import say
 from ict.filters import Filter
@@ -44,6 +45,7 @@ class FeatureReader(Protocol):
     def session(self, items: Sequence[int]) -> dict[str, Any]: ...
     def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray: ...
     def popular(self, count: int) -> list[int]: ...
+    def prepare(self, items: Sequence[int]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +66,14 @@ class Recommender:
 
     @classmethod
     def load(cls, release: Release) -> "Recommender":
-        """Read what `release` names.
+        """Read what `release` names. From here on NumPy multiplies in one thread, in this process.
 
         Raises:
             LlmcfError: if a collection it names is gone, or the feature store is not ready.
         """
         from llmcf.online.reader import OnlineFeatures
 
+        processor.multiply_in_one_thread()
         items, examples = _load_collections(release)
         _tell_of_other_features(release)
         return cls(
@@ -82,6 +85,12 @@ class Recommender:
             items=items,
             examples=examples,
         )
+
+    def prepare(self) -> None:
+        """Do at once, in seconds, what the first requests would do: for a process that serves many."""
+        self.features.prepare(list(self.catalogue.item_ids))
+        if self.examples is not None:
+            self.examples.prepare()
 
     def recommend(self, client: Client, raw_user: str, k: int) -> Answer:
         """The best `k` items for a raw user id; popular ones for a user nobody knows, none where none is left."""
@@ -222,18 +231,10 @@ class Recommender:
         """Examples for the user as such, (1, K), or for each candidate, (C, K); None where the graph reads none."""
         if self.examples is None or "examples" not in self.release.stages[model].reads:
             return None
-        import torch
-
-        today = self.features.today()
-        history_L = torch.from_numpy(person.history_L)
+        who = {"user": person.user, "position": person.position, "day": self.features.today()}
         if candidates_C is None:
-            return self.examples.for_retrieval(
-                user=person.user, position=person.position, day=today, history_L=history_L
-            )
-        items_C = torch.from_numpy(candidates_C)
-        return self.examples.for_ranking(
-            user=person.user, position=person.position, day=today, history_L=history_L, items_C=items_C
-        )
+            return self.examples.for_retrieval(**who, history_L=person.history_L)
+        return self.examples.for_ranking(**who, history_L=person.history_L, items_C=candidates_C)
 
     def _dense(self, person: Person, candidates_C: np.ndarray) -> np.ndarray:
         """The as-of features in the contract's order, (C, len(DENSE)); zeros where the graph reads none."""
@@ -281,10 +282,9 @@ def _load_collections(release: Release) -> "tuple[ItemReplica, ServingReplica | 
 
 
 def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":
-    from safetensors.torch import load_file
+    from safetensors.numpy import load_file
 
-    from ict.neighbours import NeighbourConfig
-    from ict.replica import ServingReplica
+    from ict.replica import Selection, ServingReplica
 
     vectors_VE = load_file(release.folder / release.item_vectors)[ITEM_VECTORS]
     ranker, tower = (release.stages[model] for model in ("ranker", "user_vector"))
@@ -292,8 +292,8 @@ def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":
         client,
         release.collections["cot"],
         vectors_VE,
-        ranking=NeighbourConfig(stage="ranking", recipe=ranker.recipe, seed=ranker.seed),
-        retrieval=NeighbourConfig(stage="retrieval", recipe=tower.recipe, seed=tower.seed),
+        ranking=Selection(recipe=ranker.recipe, seed=ranker.seed),
+        retrieval=Selection(recipe=tower.recipe, seed=tower.seed),
     )
 
 
@@ -307,4 +307,4 @@ def _example_rows(shown: "Shown | None", count: int) -> dict[str, np.ndarray]:
             "examples": np.zeros((count, EXAMPLES), dtype=np.int64),
             "similarity": np.zeros((count, EXAMPLES), dtype=np.float32),
         }
-    return {"examples": shown.examples_CK.numpy(), "similarity": shown.similarity_CK.numpy()}
+    return {"examples": shown.examples_CK, "similarity": shown.similarity_CK}

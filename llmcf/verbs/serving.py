@@ -39,12 +39,19 @@ def serve(
 
     def work() -> Result:
         release = _release(dataset, number, order, as_of)
-        ports = {"http_port": http_port, "grpc_port": grpc_port}
         if models_only:
-            return serving.serve(release, check=check, **ports)
+            return serving.serve(release, check=check, http_port=http_port, grpc_port=grpc_port)
         from llmcf.service import supervisor
 
-        return supervisor.serve(release, address=host, port=port, workers=workers, check=check, **ports)
+        return supervisor.serve(
+            release,
+            address=host,
+            port=0 if check else port,  # beside a service that runs
+            workers=workers,
+            check=check,
+            http_port=http_port,
+            grpc_port=grpc_port,
+        )
 
     run(work, as_json=as_json)
 

@@ -15,8 +15,8 @@ from ict.examples import Requests, keys
 from ict.filters import Filter
 from ict.index import KIND, records, search_milvus
 from ict.milvus.records import DIGEST, rows
-from ict.neighbours import STAGES, ExactSearch, NeighbourConfig
-from ict.replica import ServingReplica
+from ict.neighbours import ExactSearch, NeighbourConfig
+from ict.replica import Selection, ServingReplica
 from retrieval_stage.items import ItemReplica
 from tests import in_memory
 
@@ -24,6 +24,8 @@ ROWS = in_memory.training_rows()
 REQUESTS = Requests.of(ROWS)
 EXAMPLES = in_memory.example_set(ROWS)
 SOME = range(0, len(REQUESTS), 17)
+CHOSEN = {stage: Selection(recipe="strict", seed=5) for stage in ("ranking", "retrieval")}
+VECTORS = EXAMPLES.item_vectors_VE.numpy()
 
 
 @pytest.mark.parametrize("recipe", ["strict", "paper"])
@@ -48,10 +50,9 @@ def test_the_replica_read_back_from_milvus_shows_what_training_saw(
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     ws = Workspace("movielens-100k", "shuffled-ties")
     texts = [f"text {m}" for m in range(1, EXAMPLES.count + 1)]
-    stages = {stage: NeighbourConfig(stage=stage, recipe="strict", seed=5) for stage in STAGES}
     with milvus.connect(ws) as client:
         name = milvus.publish(client, ws, KIND, records(EXAMPLES, texts))
-        replica = ServingReplica.read(client, name, EXAMPLES.item_vectors_VE, **stages)
+        replica = ServingReplica.read(client, name, VECTORS, **CHOSEN)
     config = NeighbourConfig(stage="ranking", recipe="strict", seed=5)
     exact = ExactSearch(EXAMPLES.candidates(), EXAMPLES.item_vectors_VE, config)
     for row in SOME:
@@ -60,11 +61,11 @@ def test_the_replica_read_back_from_milvus_shows_what_training_saw(
             user=int(request.user_B),
             position=int(request.position_B),
             day=int(request.day_B),
-            history_L=request.history_BL[0],
-            items_C=torch.cat([request.item_B, torch.tensor([2, 3])]),
+            history_L=request.history_BL[0].numpy(),
+            items_C=np.append(request.item_B.numpy(), [2, 3]),
         )
         assert shown.examples_CK.shape == (3, 4)
-        first = shown.examples_CK[:1], shown.similarity_CK[:1]
+        first = (torch.from_numpy(shown.examples_CK[:1]), torch.from_numpy(shown.similarity_CK[:1]))
         assert_same(first, exact(request), exact.scores(request)[0])
     evidence = replica.evidence(7)
     assert evidence["text"] == "text 7"
@@ -76,7 +77,6 @@ def test_a_release_of_before_accounts_is_read_as_it_was(tmp_path: Path, monkeypa
     """Its collections have numbers for keys, rows, and neither digests nor an account; it is served all the same."""
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     ws = Workspace("movielens-100k", "shuffled-ties")
-    stages = {stage: NeighbourConfig(stage=stage, recipe="strict", seed=5) for stage in STAGES}
     made = records(EXAMPLES, [f"text {m}" for m in range(1, EXAMPLES.count + 1)])
     old = replace(
         made,
@@ -101,9 +101,9 @@ def test_a_release_of_before_accounts_is_read_as_it_was(tmp_path: Path, monkeypa
             client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
             for part in rows(fields, range(len(fields["id"]))):
                 client.insert(name, part)
-        replica = ServingReplica.read(client, "old_cot", EXAMPLES.item_vectors_VE, **stages)
+        replica = ServingReplica.read(client, "old_cot", VECTORS, **CHOSEN)
         stored = ItemReplica.read(client, "old_items")
-    assert torch.equal(replica.candidates.key_MX, EXAMPLES.candidates().key_MX)
+    np.testing.assert_array_equal(replica.stored.key_MX, EXAMPLES.candidates().key_MX.numpy())
     assert replica.evidence(7)["text"] == "text 7"
     assert stored.search(np.eye(1, 4, dtype=np.float32), 1, [Filter(deny=[3])])[0].tolist() == [[2]]
     with pytest.raises(UsageError, match="have no categories"):
@@ -115,11 +115,10 @@ def test_examples_of_another_encoder_than_the_releases_are_refused(
 ) -> None:
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     ws = Workspace("movielens-100k", "shuffled-ties")
-    stages = {stage: NeighbourConfig(stage=stage, recipe="strict", seed=5) for stage in STAGES}
     with milvus.connect(ws) as client:
         name = milvus.publish(client, ws, KIND, records(EXAMPLES, ["text"] * EXAMPLES.count))
         with pytest.raises(LlmcfError, match="holds keys of 32 numbers, and the release's item vectors have 8"):
-            ServingReplica.read(client, name, EXAMPLES.item_vectors_VE[:, :8], **stages)
+            ServingReplica.read(client, name, VECTORS[:, :8], **CHOSEN)
 
 
 def assert_same(

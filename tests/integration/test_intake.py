@@ -78,7 +78,7 @@ def http(online: OnlineFeatures) -> TestClient:
                 workspace = WS
 
     store, engine = Store(path), Live
-    app = create_app(WS.dataset)
+    app = create_app(WS.dataset, state.folder(WS.dataset))
     app.state.service = Service(engine, store, Reception(WS.dataset, Inbox(path), store))  # pyright: ignore[reportArgumentType]
     return TestClient(app)
 

@@ -1,7 +1,10 @@
 """The service as it runs: Triton, workers, Feast's store and Milvus are real; the weights are invented."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -224,12 +227,34 @@ def test_without_keys_nobody_promotes(service: Running, second: Release) -> None
     assert service.http.post(f"/releases/{second.number}/promotion").status_code == 403
 
 
+def test_a_second_service_of_the_data_set_is_refused(service: Running, ws: Workspace) -> None:
+    command = [sys.executable, "-m", "llmcf", "serve", "--dataset", ws.dataset, "--port", "0"]
+    second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert second.returncode == 1
+    assert "another `llmcf serve` of movielens-100k runs on this home" in second.stderr
+
+
+def test_a_check_disturbs_no_service_that_runs(service: Running, ws: Workspace, user: str) -> None:
+    command = [sys.executable, "-m", "llmcf", "serve", "--dataset", ws.dataset, "--check", "--workers", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["details"]["workers"] == 1
+    assert ask(service, user=user).status_code == 200
+
+
+def test_an_open_address_needs_keys(service: Running, ws: Workspace) -> None:
+    command = [sys.executable, "-m", "llmcf", "serve", "--dataset", ws.dataset, "--host", "0.0.0.0", "--port", "0"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert refused.returncode == 2
+    assert "there are no keys" in refused.stderr
+
+
 def test_a_dead_worker_is_replaced(service: Running, ws: Workspace, user: str) -> None:
-    victim = next(iter(state.workers(ws.dataset)))
+    victim = next(iter(state.workers(state.folder(ws.dataset))))
     os.kill(victim, signal.SIGKILL)
     assert service.said("another takes its place")
     end = time.monotonic() + 60
-    while len(state.workers(ws.dataset)) < 2 or victim in state.workers(ws.dataset):
+    while len(state.workers(state.folder(ws.dataset))) < 2 or victim in state.workers(state.folder(ws.dataset)):
         assert time.monotonic() < end
         time.sleep(0.1)
     assert ask(service, user=user).status_code == 200
@@ -259,7 +284,7 @@ def test_promotion_and_rollback_lose_no_request_and_mix_no_releases(
     def promoted(number: int) -> None:
         assert service.http.post(f"/releases/{number}/promotion", headers=admin).status_code == 202
         end = time.monotonic() + 60
-        while set(state.workers(ws.dataset).values()) != {number}:
+        while set(state.workers(state.folder(ws.dataset)).values()) != {number}:
             assert time.monotonic() < end
             time.sleep(0.05)
 
@@ -296,7 +321,7 @@ def test_the_ladder_when_the_models_die_and_come_back(service: Running, ws: Work
         return answer.json()["served_by"]["rung"]
 
     assert rung() == "full"
-    serving = state.read(ws.dataset)
+    serving = state.read(state.folder(ws.dataset))
     assert serving is not None
     for stub in psutil.Process(serving.server.pid).children():
         stub.kill()

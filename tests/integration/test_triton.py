@@ -284,7 +284,7 @@ def wait_for(condition: Callable[[], object], within_s: float = 20) -> bool:
 @pytest.fixture
 def kept(release: Release) -> Iterator[subprocess.Popen[bytes]]:
     """`llmcf serve` as a process of its own, once it is up."""
-    command = [sys.executable, "-m", "llmcf", "serve", "--dataset", WS.dataset]
+    command = [sys.executable, "-m", "llmcf", "serve", "--models-only", "--dataset", WS.dataset]
     process = subprocess.Popen(command, cwd=PROJECT)
     try:
         assert wait_for(lambda: serve.running(WS.dataset))

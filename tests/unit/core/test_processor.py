@@ -49,6 +49,25 @@ def test_the_number_of_threads_remains() -> None:
     assert set(found.values()) == {0}
 
 
+def test_numpy_multiplies_in_one_thread_and_torch_as_before() -> None:
+    body = """
+import json, numpy, torch
+from threadpoolctl import threadpool_info
+from core import processor
+def threads(): return {one["internal_api"]: one["num_threads"] for one in threadpool_info()}
+torch.set_num_threads(2)
+before = threads()
+processor.multiply_in_one_thread()
+print(json.dumps([before, threads(), torch.get_num_threads()]))
+"""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", body], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+    )
+    before, after, of_torch = json.loads(done.stdout)
+    assert (before["openblas"], after["openblas"], of_torch) == (2, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("line", "has"),
     [

@@ -56,8 +56,8 @@ def box(service: Service) -> Inbox:
 
 
 @pytest.fixture
-def http(service: Service) -> TestClient:
-    app = create_app("shop")
+def http(service: Service, tmp_path: Path) -> TestClient:
+    app = create_app("shop", tmp_path)
     app.state.service = service
     return TestClient(app)  # without its lifespan, which would open releases
 
