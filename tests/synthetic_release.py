@@ -40,6 +40,7 @@ def write_release(
     users_end: int = ROWS,
     items_end: int = ROWS,
     live: bool = True,
+    encoder: str = "invented",
 ) -> Release:
     """Add a release of `ws`; `bias` is added to the last layers (NaN makes a release that answers NaN).
 
@@ -63,7 +64,7 @@ def write_release(
             items_end=items_end,
             collections=collections or {},
             item_vectors="" if item_vectors is None else assemble.ITEM_VECTORS,
-            encoder="invented",
+            encoder=encoder,
             features={},
             created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )

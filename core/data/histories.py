@@ -37,6 +37,14 @@ class Attributes:
         categories_VC[item] = padded
         return cls(brand_V, categories_VC)
 
+    def beside(self, item_N: Ints, brand_N: Ints, categories_NC: Ints) -> "Attributes":
+        """With those of further items, by their rows."""
+        missing = max(int(item_N.max(initial=0)) + 1 - len(self.brand_V), 0)
+        brand_V = np.pad(self.brand_V, (0, missing), constant_values=PAD)
+        categories_VC = np.pad(self.categories_VC, ((0, missing), (0, 0)), constant_values=PAD)
+        brand_V[item_N], categories_VC[item_N] = brand_N, categories_NC
+        return Attributes(brand_V, categories_VC)
+
     def known(self, items: Ints) -> Ints:
         """The items, PAD for those that came after these attributes."""
         return np.where(items < len(self.brand_V), items, PAD)

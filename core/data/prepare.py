@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from core import environments, schemas, settings, steps, storage
 from core.contracts import CATEGORIES, FIRST_ID, ON_SALE, PAD, SPLITS
-from core.data import datasets, intake, rejects, texts, vocabulary
+from core.data import added, datasets, intake, rejects, texts, vocabulary
 from core.data.adding import adopt
 from core.data.dataset import Dataset, RawTables
 from core.data.protocol import Protocol
@@ -26,7 +26,7 @@ from core.settings import LATEST, Workspace
 ENGINES = ("duckdb", "spark")
 TABLES = ("interactions", "comments", "items", "users", "rows")
 _INTAKE = ("dataset", "described", "events", "intake", "people", "rejects", "sources", "times")
-_OWN = ("adding", "prepare", "protocol", "relational", "engines", "vocabulary", "texts")
+_OWN = ("added", "adding", "prepare", "protocol", "relational", "engines", "vocabulary", "texts")
 CODE = (
     "core/data/files",
     *(f"core/data/{name}.py" for name in (*_INTAKE, *_OWN)),
@@ -84,6 +84,8 @@ def _step(ws: Workspace, dataset: Dataset, files: Sequence[Path], rules: Protoco
         "said": dict(dataset.said),
         "words": asdict(dataset.words),
     }
+    if came := added.digest(ws):
+        config["added"] = came
     return steps.Step(folder=ws.path("data"), config=config, inputs=files, code=(*CODE, *dataset.code))
 
 
@@ -102,6 +104,7 @@ def _fill(
     intake.check_span(tables.interactions)
     known = {"items": tables.items, "users": tables.users}
     found = intake.account(tables.interactions, known, tables.rejects, tables.notes)
+    tables = replace(tables, items=added.beside(ws, tables.items))
     made = interactions(tables.interactions, ws, folder, engine, rules)
     prepared = {
         "comments": _comments(ws, folder, tables.comments),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core import schemas, steps, storage
-from core.data import asof, dated, features, tables, vocabulary
-from core.data.events import Event
+from core.data import asof, dated, features, tables
 from core.errors import Missing
 from core.result import Result
 from core.settings import Workspace
-from llmcf.feature_store import ledger, pushes, registry
-from llmcf.feature_store.registry import UNTIL
+from llmcf.feature_store import filled, newer, pushes, registry
+from llmcf.feature_store.taking import Known, Taker
 
 CODE = ["feature_repo", "llmcf/feature_store/jobs.py", "llmcf/feature_store/worker.py", "core/data/asof.py"]
+_PUSHED = b"pushed"  # in the offline history: a digest of the events that it has beside the built states
 
 
 def apply(ws: Workspace) -> Result:
@@ -73,21 +74,24 @@ def materialize(ws: Workspace) -> Result:
     """Bring the newest states into the online store. Skipped when nothing has changed.
 
     Pushed states are written into the offline history first, so that no newer one is overwritten by an older one:
-    Feast's SQLite store does not compare event times.
+    Feast's SQLite store does not compare event times. The service's writer leaves that to this verb.
     """
     registry.require_applied(ws)
     start = time.monotonic()
     with registry.locked(ws):
-        wanted = _contents(ws)
-        skipped = _materialized_until(ws, wanted) is not None
-        if not skipped:
-            _compose_history(ws, _replayed(ws))
+        known = Known.read(ws)
+        wanted = known.contents(ws)
+        online, offline = filled.until(ws, wanted) is not None, _offline(ws) == known.tally.digest
+        if not (online and offline):
+            _compose_history(ws, known)
+        if not online:
+            _compose_items(ws, known)
             start_of_span, end = _span(ws.path("feast", "data"))
             registry.run(ws, "materialize", start_of_span.isoformat(), end.isoformat())
-            _mark_materialized(ws, wanted, until=end.timestamp())
+            filled.mark(ws, wanted, known.tally, until=end.timestamp())
         registry.drop_before(ws)
     details = {"online_store": wanted["release"]["online_store"], "pushed_events": wanted["events"]}
-    return _result(ws, "features materialize", start, skipped=skipped, details=details)
+    return _result(ws, "features materialize", start, skipped=online and offline, details=details)
 
 
 def push(ws: Workspace, lines: Iterable[str | bytes], *, now: float | None = None) -> Result:
@@ -104,33 +108,17 @@ def push(ws: Workspace, lines: Iterable[str | bytes], *, now: float | None = Non
     registry.take_pushes(ws)
     start, latest = time.monotonic(), time.time() if now is None else now
     events = pushes.parse(lines, now=latest)
-    with registry.locked(ws), ledger.locked(ws):
-        until = _materialized_until(ws, _contents(ws))
-        account = _judged(ws, events, latest)
-        grown = _grow(ws, account.accepted)
-        ledger.add(ws, account.accepted)
-        timelines = _replayed(ws)
-        states = _compose_history(ws, timelines)
-        _push_online(ws, states.filter(pa.array(np.isin(states["user"], list(timelines.ids(events))))))
-        if until is not None:
-            _mark_materialized(ws, _contents(ws), until=until)
+    taken = Taker(ws, partial(_write, ws)).take(events, now=latest, then=partial(_compose_history, ws))
+    account = taken.account
     details = {
         "events": len(events),
         "accepted": len(account.accepted),
         "out_of_order": account.out_of_order,
-        **grown,
+        "new_users": taken.new_users,
+        "new_items": taken.new_items,
         "left_out": dict(account.left_out),
     }
     return _result(ws, "features push", start, skipped=False, details=details)
-
-
-def _judged(ws: Workspace, events: list[Event], latest: float) -> pushes.Account:
-    """Which of the events can be taken, found before anything is kept of them."""
-    users = vocabulary.numbered(ws.dataset, "users", (event.user for event in events))
-    items = vocabulary.numbered(ws.dataset, "items", (event.item for event in events))
-    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), users, items)
-    timelines.replay(ledger.events(ws))
-    return timelines.append(events, now=latest)
 
 
 def _result(ws: Workspace, verb: str, start: float, *, skipped: bool, details: dict[str, Any]) -> Result:
@@ -176,61 +164,36 @@ def _check(ws: Workspace, joined: pa.Table, expected: pa.Table) -> None:
         )
 
 
-def _contents(ws: Workspace) -> dict[str, Any]:
-    """What the online store should hold."""
-    return {"release": registry.release(ws), "events": len(ledger.events(ws)), "ledger": ledger.digest(ws)}
-
-
-def _materialized_until(ws: Workspace, wanted: dict[str, Any]) -> float | None:
-    """The end of what is online in Unix seconds, or None if that is not `wanted`."""
-    found = registry.marker(ws, registry.MATERIALIZED) or {}
-    until = found.pop(UNTIL, None)
-    return until if found == wanted else None
-
-
-def _mark_materialized(ws: Workspace, contents: dict[str, Any], *, until: float) -> None:
-    """Note what is online and how far it reaches: to its last state or the newest pushed event."""
-    reached = max([until, *(event.timestamp for event in ledger.events(ws))])
-    storage.write_json(ws.path("feast", registry.MATERIALIZED), contents | {UNTIL: reached})
-
-
-def _replayed(ws: Workspace) -> pushes.Timelines:
-    """Timelines with the ledger's events, save those that the prepared data has caught up with."""
-    known = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
-    timelines = pushes.Timelines(tables.interactions(ws), tables.items(ws), known["users"], known["items"])
-    timelines.replay(ledger.events(ws))
-    return timelines
-
-
-def _grow(ws: Workspace, events: list[Event]) -> dict[str, int]:
-    """Give rows to users and items that were never seen; how many."""
-    found = {}
-    for kind, raw_ids in (("users", [event.user for event in events]), ("items", [event.item for event in events])):
-        before = len(vocabulary.rows(ws.dataset, kind))
-        found[f"new_{kind}"] = len(vocabulary.grow(ws.dataset, kind, raw_ids)) - before
-    return found
-
-
-def _compose_history(ws: Workspace, timelines: pushes.Timelines) -> pa.Table:
-    """Write the offline history: the built states, then the pushed ones. Returns the pushed ones."""
-    states = timelines.states()
-    built = pq.read_table(ws.path("features", "user_history.parquet"))
+def _offline(ws: Workspace) -> str | None:
+    """The digest of the pushed events that the offline history has in it."""
     path = ws.path("feast", "data", "user_history.parquet")
-    storage.write_table(path, pa.concat_tables([built, states]), features.USER_HISTORY)
-    return states
+    found = (pq.read_schema(path).metadata or {}).get(_PUSHED)
+    return found.decode() if found else None
 
 
-def _push_online(ws: Workspace, states: pa.Table) -> None:
-    """Write each user's newest state; `states` has a user's states together, oldest first."""
-    if states.num_rows == 0:
-        return
-    user = states["user"].to_numpy()
-    newest = states.filter(pa.array(np.append(user[1:] != user[:-1], True)))
+def _compose_history(ws: Workspace, known: Known) -> None:
+    """Write the offline history: the built states, then the pushed ones."""
+    built = pq.read_table(ws.path("features", "user_history.parquet"))
+    digest = known.tally.digest
+    schema = features.USER_HISTORY.with_metadata({_PUSHED: digest} if digest else None)
+    path = ws.path("feast", "data", "user_history.parquet")
+    storage.write_table(path, pa.concat_tables([built, known.timelines.states()]), schema)
+
+
+def _compose_items(ws: Workspace, known: Known) -> None:
+    """Write what the store is to know of items: the built rows, then those of added items."""
+    built = pq.read_table(ws.path("features", "item_attributes.parquet"))
+    new = newer.attributes(ws, newer.items(ws, known.offered), known.rows["items"])
+    path = ws.path("feast", "data", "item_attributes.parquet")
+    storage.write_table(path, pa.concat_tables([built.select(new.column_names), new]), features.ITEM_ATTRIBUTES)
+
+
+def _write(ws: Workspace, folder: Path, source: str, rows: pa.Table) -> None:
+    """Bring rows online in a process of Feast's own."""
     with storage.scratch_folder(ws.path(".push")) as scratch:
         path = scratch / "states.parquet"
-        pq.write_table(newest, path)
-        for folder in registry.take_pushes(ws):
-            registry.run(ws, "push", "interactions", str(path), folder=folder)
+        pq.write_table(rows, path)
+        registry.run(ws, "push", source, str(path), folder=folder)
 
 
 def _span(data: Path) -> tuple[datetime, datetime]:

@@ -7,7 +7,7 @@ killed can be repeated. What an event may be is said in core/data/events.py. Not
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +71,7 @@ class Timeline:
     def __post_init__(self) -> None:
         self.taken = set(zip(self.items, self.times, strict=True))
 
-    def why_not(self, item: int, timestamp: int) -> str | None:
+    def why_not(self, item: int | None, timestamp: int) -> str | None:
         """Why an event cannot be taken: it is there already, or older than the prepared data's newest."""
         if (item, timestamp) in self.taken:
             return "duplicate"
@@ -88,38 +88,54 @@ class Timeline:
 
 @dataclass(slots=True)
 class Account:
-    """What became of events: those taken, and counts of the others by reason (LEFT_OUT)."""
+    """What became of events: those taken, oldest first, and counts of the others by reason (LEFT_OUT).
+
+    `reasons` has one for each event in the order they came, None for those taken.
+    """
 
     accepted: list[Event] = field(default_factory=list)
     out_of_order: int = 0
     left_out: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LEFT_OUT, 0)))
+    reasons: list[str | None] = field(default_factory=list)
 
 
 class Timelines:
     """The timelines of users whom events name, and the rules for adding to them.
 
     Args:
-        items: attributes of the prepared items; a newer item has none.
-        users: vocabulary rows by raw id, of everybody whom events name; `item_rows` the same of items.
+        attributes: of the items; one that has come since has none.
+        users: vocabulary rows by raw id; `item_rows` the same of items. Both may grow.
     """
 
     def __init__(
-        self, interactions: pa.Table, items: pa.Table, users: dict[str, int], item_rows: dict[str, int]
+        self, interactions: pa.Table, attributes: Attributes, users: dict[str, int], item_rows: dict[str, int]
     ) -> None:
         self._users, self._items = users, item_rows
         self._columns = {name: interactions[name].to_numpy() for name in ("user", "item", "timestamp", "day")}
-        self._attributes = Attributes.of(items)
+        self._counts = Counts(self._columns["item"], self._columns["day"].astype(np.int64))
+        self.attributes = attributes
         self._open: dict[int, Timeline] = {}
 
-    def append(self, new: Iterable[Event], *, now: float) -> Account:
-        """Take events in, oldest first, wherever their time belongs; a user may be new, an item too."""
-        account = Account()
-        for event in sorted(new, key=lambda event: event.timestamp):
-            if reason := self._append(event, now, account):
+    def judge(self, new: Sequence[Event], *, now: float) -> Account:
+        """Which events can be taken, oldest first, wherever their time belongs; a user may be new, an item too.
+
+        Nothing is taken yet, so that nobody new has a row before it is certain that one is needed.
+        """
+        account, here = Account(reasons=[None] * len(new)), set()
+        for place in sorted(range(len(new)), key=lambda place: new[place].timestamp):
+            event = new[place]
+            reason = "duplicate" if event in here else self._why_not(event, now)
+            account.reasons[place] = reason
+            if reason:
                 account.left_out[reason] += 1
             else:
                 account.accepted.append(event)
+                here.add(event)
         return account
+
+    def insert(self, accepted: Iterable[Event]) -> int:
+        """Put judged events into their timelines; everybody has a row by now. Returns how many came out of order."""
+        return sum(self._line(event).insert(self._items[event.item], event.timestamp) for event in accepted)
 
     def replay(self, accepted: Iterable[Event]) -> None:
         """Take in what was accepted before, save what the prepared data holds by now.
@@ -127,21 +143,24 @@ class Timelines:
         The data may have grown past an event and still lack it, so that none is late here.
         """
         for event in sorted(accepted, key=lambda event: event.timestamp):
-            timeline, item = self._line(event)
+            timeline, item = self._line(event), self._items[event.item]
             if timeline.why_not(item, event.timestamp) != "duplicate":
                 timeline.insert(item, event.timestamp)
 
-    def states(self) -> pa.Table:
-        """`features.USER_HISTORY`: every state that pushed events brought about, oldest first for each user."""
-        users = sorted(self._open)
+    def states(self, of: Set[int] | None = None) -> pa.Table:
+        """`features.USER_HISTORY`: every state that pushed events brought about, oldest first for each user.
+
+        Args:
+            of: rows of the users that are asked for; None for everybody.
+        """
+        users = sorted(self._open if of is None else of & self._open.keys())
         lines = [self._open[user] for user in users]
         length = np.array([len(line.items) for line in lines], dtype=np.int64)
         if not length.sum():
             return features.USER_HISTORY.empty_table()
         user = np.repeat(users, length)
         item, day = (np.concatenate([column(line) for line in lines]).astype(np.int64) for column in (_items, _days))
-        counts = Counts(self._columns["item"], self._columns["day"].astype(np.int64))
-        found = user_states(user, item, day, log1p(counts.before(item, day)), self._attributes)
+        found = user_states(user, item, day, log1p(self._counts.before(item, day)), self.attributes)
         count = np.arange(len(found)) - np.searchsorted(found["user"].to_numpy(), found["user"].to_numpy())
         newest_day = np.concatenate([np.append(_days(line)[:1], _days(line)) for line in lines if line.items])
         times = dated.times(
@@ -155,20 +174,18 @@ class Timelines:
         """Rows of the known users whom events name."""
         return {self._users[event.user] for event in new if event.user in self._users}
 
-    def _append(self, event: Event, now: float, account: Account) -> str | None:
+    def _why_not(self, event: Event, now: float) -> str | None:
         if event.timestamp > now:
             return "future"
-        timeline, item = self._line(event)
-        if reason := timeline.why_not(item, event.timestamp):
-            return reason
-        account.out_of_order += timeline.insert(item, event.timestamp)
-        return None
+        if event.user not in self._users:
+            return None
+        return self._line(event).why_not(self._items.get(event.item), event.timestamp)
 
-    def _line(self, event: Event) -> tuple[Timeline, int]:
-        user, item = self._users[event.user], self._items[event.item]
+    def _line(self, event: Event) -> Timeline:
+        user = self._users[event.user]
         if user not in self._open:
             self._open[user] = self._prepared(user)
-        return self._open[user], item
+        return self._open[user]
 
     def _prepared(self, user: int) -> Timeline:
         first, last = np.searchsorted(self._columns["user"], [user, user + 1])

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from core.torchrun import end_with_parent
 from llmcf.feature_store.opening import open_store
+from llmcf.feature_store.writing import write_rows
 
 REPO = Path()
 ROWS_A_CHUNK = 65_536  # with the sources of the on-demand view a row takes about 3 KB
@@ -55,12 +56,9 @@ def materialize(start: str, end: str) -> None:
     open_store(REPO).materialize(datetime.fromisoformat(start), datetime.fromisoformat(end))
 
 
-def push(source: str, states: str) -> None:
-    """Write new states into the online store through a push source."""
-    store = open_store(REPO)
-    from feast.data_source import PushMode
-
-    store.push(source, pq.read_table(states).to_pandas(), to=PushMode.ONLINE)
+def push(name: str, rows: str) -> None:
+    """Write rows into the online store, through a push source or into a view."""
+    write_rows(open_store(REPO), name, pq.read_table(rows))
 
 
 JOBS = {"apply": apply, "teardown": teardown, "join": join, "materialize": materialize, "push": push}

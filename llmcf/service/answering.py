@@ -89,7 +89,7 @@ def again(engine: Engine, store: Store, request: str) -> Recommendations:
     if told is None:
         raise Problem(404, "unknown-answer", "no answer is kept under this id")
     kept = Kept(**told)
-    return kept.page(engine, request, 0, kept.k, None, explain=True)
+    return kept.page(engine, request, kept.start, kept.k, None, explain=True)
 
 
 def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
@@ -110,7 +110,10 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An answer as it is kept: rows of items in the order shown, with what belongs to each."""
+    """An answer as it is kept: rows of items in the order shown, with what belongs to each.
+
+    Of them it showed `k`, from `start` on.
+    """
 
     release: int
     user: str | None
@@ -124,6 +127,7 @@ class Kept:
     examples: list[list[int]]
     similarities: list[list[float]]
     milliseconds: dict[str, float]
+    start: int = 0
 
     @classmethod
     def of(cls, loaded: Loaded, asked: RecommendationRequest, ranked: Ranking, arranged: Arranged, rung: str) -> "Kept":
@@ -227,7 +231,7 @@ def _next_page(engine: Engine, store: Store, asked: RecommendationRequest, reque
     cursors.check(asked.cursor, first, start, kept.user, kept.items)
     if asked.user is not None and asked.user != kept.user:
         raise cursors.unknown()
-    store.keep(request, {**told, "k": asked.k})
+    store.keep(request, {**told, "k": asked.k, "start": start})
     page = kept.page(engine, first, start, asked.k, None, explain=asked.explain)
     return page.model_copy(update={"id": request})
 

@@ -14,7 +14,7 @@ from core.progress import say
 from llmcf.service import problems
 from llmcf.service.middleware import Front, respond
 from llmcf.service.problems import Problem
-from llmcf.service.routes import catalogue, health, recommendations, releases
+from llmcf.service.routes import catalogue, health, intake, recommendations, releases
 from llmcf.service.service import Service
 
 
@@ -36,7 +36,7 @@ def create_app(dataset: str, place: Path) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)
-    for module in (recommendations, catalogue, releases, health):
+    for module in (recommendations, catalogue, intake, releases, health):
         app.include_router(module.router)
     return app
 

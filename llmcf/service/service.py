@@ -10,7 +10,9 @@ from typing import TypeVar
 from llmcf.service.access import Door
 from llmcf.service.admission import Admission
 from llmcf.service.engine import Engine
+from llmcf.service.inbox import Inbox
 from llmcf.service.problems import Problem
+from llmcf.service.reception import Reception
 from llmcf.service.store import Store
 
 ACTIVE, WAITING = 4, 16  # requests of one worker
@@ -23,6 +25,7 @@ class Service:
 
     engine: Engine
     store: Store
+    reception: Reception
     door: Door = field(default_factory=Door)
     admission: Admission = field(default_factory=lambda: Admission(ACTIVE, WAITING))
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(ACTIVE, "work"))
@@ -30,7 +33,9 @@ class Service:
     @classmethod
     def open(cls, dataset: str, place: Path) -> "Service":
         """Raises LlmcfError if nothing is served, by what the supervisor wrote into the folder `place`."""
-        return cls(Engine(dataset, place), Store(place / "service.db"))
+        path = place / "service.db"
+        store = Store(path)
+        return cls(Engine(dataset, place), store, Reception(dataset, Inbox(path), store))
 
     def close(self) -> None:
         self.engine.close()

@@ -1,4 +1,4 @@
-"""`llmcf serve`: one Triton, a number of workers behind one port, and the one who keeps them going.
+"""`llmcf serve`: one Triton, a number of workers behind one port, one writer, and the one who keeps them going.
 
 A worker or a model process that dies is replaced. Where another release is made live, it is loaded beside the one
 that serves, tried, handed to every worker, and only then is the one before the last let go: nothing is dropped on the
@@ -12,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from threading import Event
 
@@ -33,6 +34,7 @@ _TICK_S = 0.2
 _CANARY_EVERY_S = 5.0
 _READY_S = 60.0
 _STOP_S = 10.0
+_AGAIN_S = 2.0  # between two starts of the intake
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -57,24 +59,55 @@ class Fleet:
 
     def _start(self) -> subprocess.Popen[bytes]:
         descriptor = self.listening.fileno()
-        command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "llmcf.service.worker"]
-        return subprocess.Popen(
-            [*command, self.dataset, str(self.place), str(descriptor)],
-            pass_fds=[descriptor],
-            start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which then stops the workers
-            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self.metrics)},
-        )
+        told = self.dataset, str(self.place), str(descriptor)
+        return _start("worker", *told, metrics=self.metrics, descriptors=[descriptor])
 
     def stop(self) -> None:
-        for process in self.processes:
-            process.terminate()
-        end = time.monotonic() + _STOP_S
-        for process in self.processes:
-            try:
-                process.wait(max(0.0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _end(self.processes)
+
+
+@dataclass(slots=True)
+class Intake:
+    """The process that applies what the workers accept; there is one."""
+
+    dataset: str
+    metrics: Path
+    process: subprocess.Popen[bytes] | None = None
+    started: float = -inf
+
+    def fill(self) -> None:
+        """Start it if it is not there; one that ends at once is not started anew at once."""
+        if self.process is not None and self.process.poll() is not None:
+            say(f"the intake {self.process.pid} ended with {self.process.returncode}; another takes its place")
+            self.process = None
+        if self.process is None and time.monotonic() - self.started > _AGAIN_S:
+            self.process, self.started = _start("intake", self.dataset, metrics=self.metrics), time.monotonic()
+
+    def stop(self) -> None:
+        _end([self.process] if self.process else [])
+
+
+def _start(module: str, *arguments: str, metrics: Path, descriptors: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """A process of this service that ends with this one."""
+    command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", f"llmcf.service.{module}"]
+    return subprocess.Popen(
+        [*command, *arguments],
+        pass_fds=descriptors,
+        start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which then stops the others
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+    )
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + _STOP_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def serve(
@@ -111,6 +144,8 @@ def serve(
         stack.callback(state.serving_file(place).unlink, missing_ok=True)
         metrics = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-metrics-")))
         fleet = Fleet(release.dataset, place, listening, workers, metrics)
+        intake = Intake(release.dataset, metrics)
+        stack.callback(intake.stop)
         stack.callback(fleet.stop)
         stack.enter_context(_signals(stop))
         fleet.fill()
@@ -119,7 +154,7 @@ def serve(
         ready = round(time.monotonic() - start, 2)
         say(f"release {release.number} of {release.dataset} at {url} ({ready} s); Ctrl-C stops it")
         if not check:
-            Keeper(running, fleet, release).keep(stop)
+            Keeper(running, fleet, intake, release).keep(stop)
     return Result(
         verb="serve",
         workspace=release.workspace,
@@ -138,8 +173,8 @@ def serve(
 class Keeper:
     """Looks after a running service."""
 
-    def __init__(self, running: Host, fleet: Fleet, live: Release) -> None:
-        self._host, self._fleet = running, fleet
+    def __init__(self, running: Host, fleet: Fleet, intake: Intake, live: Release) -> None:
+        self._host, self._fleet, self._intake = running, fleet, intake
         self._live, self._before = live, None
         self._asked = time.monotonic()
         self._refused: int | None = None
@@ -148,6 +183,7 @@ class Keeper:
         """Until told to stop."""
         while not stop.wait(_TICK_S):
             self._fleet.fill()
+            self._intake.fill()
             self._follow()
             self._ask()
 

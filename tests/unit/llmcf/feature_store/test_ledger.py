@@ -226,3 +226,72 @@ def test_an_event_counts_in_later_workspaces_and_before_their_end(shop: Shop, ta
     ledger.add(place(taken_by), [ledger.Event("p0", "g8", FIRST + 18 * DAY)])  # 19 March
     days = ("2025-03-05", "2025-03-10", "2025-03-18", "2025-03-20", "latest")
     assert {day for day in days if ledger.events(place(day))} == counts_in
+
+
+def test_recent_events_are_settled_when_they_are_many_and_all_of_them_count(
+    tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    ws = ready(tmp_path, place())
+    monkeypatch.setattr(ledger, "RECENT", 3)
+    users, items = (vocabulary.rows("shop", kind) for kind in ("users", "items"))
+    before, new = ledger.taken_of(ws, users["p0"]).tolist(), [f"g{number}" for number in range(5, 10)]
+    for turn, item in enumerate([*new, *new]):
+        ledger.add(ws, [ledger.Event("p0", item, FIRST + 18 * DAY + turn)])
+        assert len(ledger.events(ws)) == turn + 1
+        assert ledger.taken_of(ws, users["p0"]).tolist() == sorted({*before, *(items[one] for one in new[: turn + 1])})
+    assert [one.item for one in ledger.events(ws)] == [*new, *new]
+    assert pq.read_table(ledger.path(ws)).num_rows == 8
+    assert pq.read_table(ledger.recent_path(ws)).num_rows == 2
+
+
+def test_settled_events_count_once_after_a_kill_between_the_two_files(
+    tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    ws = ready(tmp_path, place())
+    monkeypatch.setattr(ledger, "RECENT", 1)
+    ledger.add(ws, [event_of("g7", 18)])
+    write = storage.write_table
+
+    def killed(path: Path, *arguments: object) -> None:
+        if path == ledger.recent_path(ws):
+            raise KeyboardInterrupt
+        write(path, *arguments)
+
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(storage, "write_table", killed)
+        ledger.add(ws, [event_of("g8", 19)])
+    assert [one.item for one in ledger.events(ws)] == ["g7", "g8"]
+    assert len(ledger.taken(ws)) == 12
+    ledger.add(ws, [event_of("g9", 20)])
+    assert [one.item for one in ledger.events(ws)] == ["g7", "g8", "g9"]
+
+
+def test_who_reads_while_recent_events_are_settled_misses_none(
+    tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    """Stamps of before, files of after."""
+    ws = ready(tmp_path, place())
+    monkeypatch.setattr(ledger, "RECENT", 1)
+    row, item = vocabulary.rows("shop", "users")["p0"], vocabulary.rows("shop", "items")["g7"]
+    ledger.add(ws, [event_of("g7", 18)])
+    assert item in ledger.taken_of(ws, row)
+    old = ledger.stamps(ws)
+    ledger.add(ws, [event_of("g8", 19)])
+    monkeypatch.setattr(ledger, "stamps", lambda ws: (old[0], None))
+    assert {item, vocabulary.rows("shop", "items")["g8"]} <= set(ledger.taken_of(ws, row).tolist())
+
+
+def test_a_push_reads_the_settled_events_no_more(tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    ws = ready(tmp_path, place())
+    monkeypatch.setattr(ledger, "RECENT", 1)
+    ledger.add(ws, [event_of("g7", 18), event_of("g8", 19)])
+    row, items = vocabulary.rows("shop", "users")["p0"], vocabulary.rows("shop", "items")
+    ledger.taken_of(ws, row)
+    ledger.add(ws, [event_of("g9", 20)])
+    read = ledger._read
+    monkeypatch.setattr(ledger, "_read", lambda path: read(path) if path != ledger.path(ws) else pytest.fail("read"))
+    assert {items["g7"], items["g9"]} <= set(ledger.taken_of(ws, row).tolist())
+
+
+def event_of(item: str, day: float) -> ledger.Event:
+    return ledger.Event("p0", item, FIRST + int(day * DAY))

@@ -5,8 +5,9 @@ import pytest
 from core.contracts import HISTORY
 from core.data import features, tables
 from core.data.events import Event
+from core.data.histories import Attributes
 from core.errors import UsageError
-from llmcf.feature_store.pushes import Timelines, parse
+from llmcf.feature_store.pushes import Account, Timelines, parse
 
 NOW = 1_000_000_000
 LATER = 900_000_000  # after the tiny data's last day
@@ -16,7 +17,14 @@ LATER = 900_000_000  # after the tiny data's last day
 def timelines(tiny):
     users = {raw: row for row, raw in enumerate([*tables.users(tiny)["raw_id"].to_pylist(), "nobody"], start=2)}
     items = {raw: row for row, raw in enumerate([*tables.items(tiny)["raw_id"].to_pylist(), "nothing"], start=2)}
-    return Timelines(tables.interactions(tiny), tables.items(tiny), users, items)
+    return Timelines(tables.interactions(tiny), Attributes.of(tables.items(tiny)), users, items)
+
+
+def append(timelines: Timelines, events: list[Event]) -> Account:
+    """Judge events, and take those that can be taken."""
+    account = timelines.judge(events, now=NOW)
+    account.out_of_order = timelines.insert(account.accepted)
+    return account
 
 
 def test_events_are_json_lines():
@@ -73,7 +81,7 @@ def test_a_line_that_is_no_event_is_named(line, said):
 def test_what_was_accepted_is_never_late(timelines):
     """The raw files have a newer interaction of the user by now, and still lack this one."""
     early = Event("1", "7", 870_000_000)
-    assert timelines.append([early], now=NOW).left_out["late"] == 1
+    assert append(timelines, [early]).left_out["late"] == 1
     before = len(timelines.states())
     timelines.replay([early, early])
     assert (before, len(timelines.states())) == (0, 1)
@@ -88,22 +96,23 @@ def test_events_that_cannot_count_are_counted(timelines):
         Event("1", "5", 880_000_000 - 90 * 86_400),
         Event("1", "6", NOW + 1),
     ]
-    account = timelines.append(events, now=NOW)
+    account = append(timelines, events)
     assert [event.item for event in account.accepted] == ["4", "3", "2"]  # oldest first, whatever their order
     assert account.left_out == {"duplicate": 1, "late": 1, "future": 1}
     assert account.out_of_order == 0
+    assert account.reasons == [None, "duplicate", None, None, "late", "future"]
 
 
 def test_a_late_comer_goes_where_its_time_belongs(timelines, tiny):
-    timelines.append([Event("1", "2", LATER + 5), Event("1", "3", LATER + 9)], now=NOW)
-    account = timelines.append([Event("1", "4", LATER + 7)], now=NOW)
+    append(timelines, [Event("1", "2", LATER + 5), Event("1", "3", LATER + 9)])
+    account = append(timelines, [Event("1", "4", LATER + 7)])
     assert (len(account.accepted), account.out_of_order) == (1, 1)
     row = {raw: place for place, raw in enumerate(tables.items(tiny)["raw_id"].to_pylist(), start=2)}
     assert timelines.states()["history"].to_pylist()[-1][-3:] == [row[raw] for raw in ("2", "4", "3")]
 
 
 def test_new_users_and_items_are_taken_in(timelines, tiny):
-    account = timelines.append([Event("nobody", "2", LATER), Event("nobody", "nothing", LATER)], now=NOW)
+    account = append(timelines, [Event("nobody", "2", LATER), Event("nobody", "nothing", LATER)])
     assert len(account.accepted) == 2
     state = timelines.states().to_pylist()[-1]
     assert state["user"] == tables.users(tiny).num_rows + 2
@@ -116,7 +125,7 @@ def test_a_known_interaction_is_a_duplicate(timelines, tiny):
     last = tables.interactions(tiny).slice(tables.interactions(tiny).num_rows - 1).to_pylist()[0]
     user = tables.users(tiny)["raw_id"][last["user"] - 2].as_py()
     item = tables.items(tiny)["raw_id"][last["item"] - 2].as_py()
-    account = timelines.append([Event(user, item, last["timestamp"])], now=NOW)
+    account = append(timelines, [Event(user, item, last["timestamp"])])
     assert (account.accepted, account.left_out["duplicate"]) == ([], 1)
 
 
@@ -125,7 +134,7 @@ def test_states_continue_the_prepared_ones(timelines, tiny):
     interactions = tables.interactions(tiny).to_pylist()
     user = tables.users(tiny)["raw_id"][0].as_py()
     before = [row["item"] for row in interactions if row["user"] == 2]
-    timelines.append([Event(user, "1", LATER), Event(user, "2", LATER)], now=NOW)
+    append(timelines, [Event(user, "1", LATER), Event(user, "2", LATER)])
     states = timelines.states()
     new = [tables.items(tiny)["raw_id"].to_pylist().index(raw) + 2 for raw in ("1", "2")]
     assert states.schema == features.USER_HISTORY
@@ -137,8 +146,8 @@ def test_states_continue_the_prepared_ones(timelines, tiny):
 def test_replaying_accepted_events_changes_nothing(timelines, tiny):
     lines = (json.dumps({"user": u, "item": i, "timestamp": LATER + i}) for u in (1, 2) for i in (1, 2, 3))
     events = parse(lines, now=NOW)
-    first = timelines.append(events, now=NOW)
+    first = append(timelines, events)
     once = timelines.states()
-    again = timelines.append(first.accepted, now=NOW)
+    again = append(timelines, first.accepted)
     assert (again.accepted, again.left_out["duplicate"]) == ([], 6)
     assert timelines.states().equals(once)
