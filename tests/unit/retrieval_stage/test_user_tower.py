@@ -13,7 +13,7 @@ from ict.group import Group
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
 from retrieval_stage import evaluation
 from retrieval_stage.configs import RetrievalConfig, SasRecConfig
-from retrieval_stage.loop import _batches
+from retrieval_stage.loop import in_batches
 from retrieval_stage.objective import step_loss
 from retrieval_stage.recipes import resolve
 from retrieval_stage.sequences import Sequences
@@ -152,7 +152,7 @@ def test_no_batch_has_fewer_windows_than_there_are_processes(trimmed: bool) -> N
     config = replace(config_of("none"), batch=4, trimmed=trimmed)
     generator = torch.Generator().manual_seed(0)
     ends = SEQUENCES.windows(generator)[:9]
-    sizes = [sorted(map(len, _batches(SEQUENCES, ends, config, generator, least=n))) for n in (1, 2)]
+    sizes = [sorted(map(len, in_batches(SEQUENCES, ends, config, generator, least=n))) for n in (1, 2)]
     assert sizes == [[1, 4, 4], [4, 4]]
 
 
