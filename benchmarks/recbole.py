@@ -21,27 +21,28 @@ from retrieval_stage.configs import RetrievalConfig, SasRecConfig
 
 _WORKER = Path(__file__).with_name("recbole_worker.py")
 _COLUMNS = {"user": "user_id:token", "item": "item_id:token", "position": "timestamp:float"}
-# What RecBole has anyhow is here too, where the page speaks of it.
-_DEFAULTS = {"MAX_ITEM_LIST_LENGTH": 50, "train_batch_size": 2048, "learning_rate": 1e-3}
 
 
-def settings(config: RetrievalConfig, **changed: Any) -> dict[str, Any]:
-    """RecBole's configuration of the same model as `config`: cross entropy over all items, a prefix a target."""
+def settings(config: RetrievalConfig, *, alike: bool, history: int | None = None) -> dict[str, Any]:
+    """RecBole's configuration with layers, width and loss of `config`, and a target a prefix; the rest is its own.
+
+    Args:
+        alike: heads and the width of the feed-forward network are those of `config` too.
+        history: its longest history, if not its own.
+    """
     assert isinstance(config.backbone, SasRecConfig)
     return {
-        **_DEFAULTS,
         "loss_type": "CE",
         "train_neg_sample_args": None,
         "n_layers": config.backbone.layers,
-        "n_heads": config.backbone.heads,
         "hidden_size": config.width,
-        "inner_size": config.width,  # of the feed-forward network
         "load_col": {"inter": [name.partition(":")[0] for name in _COLUMNS.values()]},
         "eval_args": {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": "full"},
         "use_gpu": False,
         "show_progress": False,
         "state": "WARNING",
-        **changed,
+        **({"n_heads": config.backbone.heads, "inner_size": config.width} if alike else {}),
+        **({} if history is None else {"MAX_ITEM_LIST_LENGTH": history}),
     }
 
 
@@ -59,7 +60,7 @@ class Process:
     """Talks with `recbole_worker`.
 
     Args:
-        about: what it said of itself: versions, targets, batches and parameters.
+        about: what it said of itself: versions, settings, targets, batches and parameters.
     """
 
     def __init__(self, process: "subprocess.Popen[str]", log: IO[bytes]) -> None:
@@ -67,7 +68,7 @@ class Process:
         self.about = self._read()
 
     def turn(self, steps: int) -> dict[str, Any]:
-        """Train that many steps: seconds, targets and the mean loss.
+        """Train that many steps: wall and processor seconds, targets and the mean loss.
 
         Raises:
             LlmcfError: if the process died, with the end of what it said.

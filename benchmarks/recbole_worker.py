@@ -4,9 +4,9 @@
 
 Runs in RecBole's environment and imports nothing of the project. FOLDER/NAME/NAME.inter holds the interactions,
 SETTINGS is RecBole's configuration as JSON. One JSON object a line, everything else on stderr:
-out: {"versions", "targets", "batches", "parameters"} once
+out: {"versions", "settings", "targets", "batches", "parameters"} once
 in:  {"steps"}
-out: {"seconds", "targets", "loss"} of that many steps, the mean loss
+out: {"seconds", "processor", "targets", "loss"} of that many steps: wall and processor seconds, the mean loss
 """
 
 import json
@@ -20,6 +20,7 @@ from itertools import islice
 from typing import Any
 
 LIBRARIES = ("recbole", "torch", "numpy", "pandas", "scipy")
+SETTINGS = ("n_layers", "n_heads", "hidden_size", "inner_size", "MAX_ITEM_LIST_LENGTH", "train_batch_size")
 
 
 def without_end(batches: Any) -> Iterator[Any]:
@@ -54,6 +55,7 @@ def main() -> None:
     answer(
         {
             "versions": {library: version(library) for library in LIBRARIES},
+            "settings": {name: config[name] for name in SETTINGS},
             "targets": len(batches.dataset),
             "batches": len(batches),
             "parameters": sum(weight.numel() for weight in model.parameters()),
@@ -69,10 +71,10 @@ def main() -> None:
                 targets += len(batch)
                 yield batch
 
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         loss = trainer._train_epoch(counted(), 0)
-        seconds = time.perf_counter() - start
-        answer({"seconds": seconds, "targets": targets, "loss": loss / steps})
+        spent = {"seconds": time.perf_counter() - start, "processor": time.process_time() - used}
+        answer({**spent, "targets": targets, "loss": loss / steps})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import measured, recbole
-from core import storage
+from core import memory, processor, storage
 from core.contracts import HISTORY, PAD
 from core.progress import say
 from core.settings import Workspace
@@ -39,22 +39,27 @@ NAME = "retrieval"
 FLOOR = 20.0  # of RecBole's targets a second
 CEILING = 3.0  # an epoch of LLM-CF in epochs of its backbone
 RECIPES = ("strict", "best")
-TURNS, STEPS, THEIR_STEPS = 5, 64, 2  # beside RecBole
+TURNS, STEPS, THEIR_STEPS = 5, 32, 2  # beside RecBole
 EPOCH_TURNS, EPOCH_STEPS = 3, 16  # two encodings of the examples
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Some steps: what they took and how many different targets they learnt from."""
+    """Some steps: how many different targets they learnt from, and the wall and processor seconds that they took."""
 
-    steps: int
     targets: float
     seconds: float
+    processor: float
 
     @property
     def rate(self) -> float:
         """Targets a second."""
         return self.targets / self.seconds
+
+    @property
+    def cost(self) -> float:
+        """Processor microseconds a target."""
+        return 1e6 * self.processor / self.targets
 
 
 class Loop:
@@ -76,10 +81,11 @@ class Loop:
 
     def turn(self, steps: int) -> Turn:
         """Train that many steps."""
-        before, start = self.positions, time.perf_counter()
+        before, start, used = self.positions, time.perf_counter(), time.process_time()
         for _ in islice(self.running, steps):
             self.averages.step()
-        return Turn(steps, (self.positions - before) * self.once, time.perf_counter() - start)
+        spent = time.perf_counter() - start, time.process_time() - used
+        return Turn((self.positions - before) * self.once, *spent)
 
     def validation(self) -> float:
         """Seconds that an epoch's end takes: HIT@10 over the catalogue for every validation row."""
@@ -91,7 +97,7 @@ class Loop:
     def epoch(self, steps: int) -> dict[str, float]:
         """Seconds of a whole epoch and its parts, by so many steps."""
         turn, validation = self.turn(steps), self.validation()
-        step = turn.seconds / turn.steps
+        step = turn.seconds / steps
         return {
             "step_ms": 1e3 * step,
             "rate": turn.rate,
@@ -114,34 +120,41 @@ class Loop:
 
 
 def beside_recbole(ws: Workspace) -> dict[str, Any]:
-    """Targets a second, ours and RecBole's: with its own longest history, and with ours."""
-    config = resolve(model="sasrec", framework="none", recipe="strict", seed=1)
-    ours = Loop(config, load(ws, config))
-    ours.turn(8)
-    own = recbole.settings(config)
-    account: dict[str, Any] = {"ours_batch": config.batch, "theirs": own}
-    for name, options in (("own", own), ("short", {**own, "MAX_ITEM_LIST_LENGTH": HISTORY})):
+    """Targets a second, ours in each precision and RecBole's: as it is, of our shape, and with our history too."""
+    ways = ("float32", "bfloat16") if processor.multiplies_bfloat16() else ("float32",)
+    plain = resolve(model="sasrec", framework="none", recipe="strict", seed=1)
+    data = load(ws, plain)
+    ours = {way: Loop(replace(plain, precision=way), data) for way in ways}
+    for loop in ours.values():
+        loop.turn(8)
+    cases = []
+    for alike, history in ((False, None), (True, None), (True, HISTORY)):
+        options = recbole.settings(plain, alike=alike, history=history)
         with recbole.started(ws, options, torch.get_num_threads()) as theirs:
             theirs.turn(1)
-            turns = [(ours.turn(STEPS).rate, _rate(theirs.turn(THEIR_STEPS))) for _ in range(TURNS)]
-        account[name] = {**theirs.about, **ratios(turns), "history": options["MAX_ITEM_LIST_LENGTH"]}
-        say(f"RecBole, histories of {account[name]['history']}: {account[name]}")
-    return account
+            turns = [_turn_of_all(ours, theirs) for _ in range(TURNS)]
+        cases.append(theirs.about | {way: ratios([(turn[way], turn["recbole"]) for turn in turns]) for way in ways})
+        say(f"RecBole: {cases[-1]}")
+    return {"batch": plain.batch, "ways": ways, "cases": cases}
 
 
-def _rate(turn: dict[str, Any]) -> float:
-    return turn["targets"] / turn["seconds"]
+def _turn_of_all(ours: dict[str, Loop], theirs: recbole.Process) -> dict[str, Turn]:
+    answer = theirs.turn(THEIR_STEPS)
+    found = {"recbole": Turn(answer["targets"], answer["seconds"], answer["processor"])}
+    return found | {way: loop.turn(STEPS) for way, loop in ours.items()}
 
 
-def ratios(turns: list[tuple[float, float]]) -> dict[str, float]:
-    """Medians of ours, of the other's, and of their ratios turn by turn, with the least and the largest of these."""
-    found = [ours / other for ours, other in turns]
+def ratios(turns: list[tuple[Turn, Turn]]) -> dict[str, float]:
+    """Medians of our rate, of the other's, and of their ratios turn by turn, with the least and the largest of these;
+    and by how much more processor time the other takes a target."""
+    found = [ours.rate / other.rate for ours, other in turns]
     return {
-        "ours": round(statistics.median(ours for ours, _ in turns)),
-        "other": round(statistics.median(other for _, other in turns)),
+        "ours": round(statistics.median(ours.rate for ours, _ in turns)),
+        "other": round(statistics.median(other.rate for _, other in turns)),
         "ratio": round(statistics.median(found), 2),
         "least": round(min(found), 2),
         "most": round(max(found), 2),
+        "processor": round(statistics.median(other.cost / ours.cost for ours, other in turns), 2),
     }
 
 
@@ -164,6 +177,7 @@ def beside_its_backbone(ws: Workspace, model: str, recipe: str) -> dict[str, Any
 
 def measure(ws: Workspace, only: str | None) -> dict[str, Any]:
     """Everything, or one part anew beside the others as they were."""
+    memory.keep_freed()  # as a run does
     account = storage.read_json(measured.RESULTS / f"{NAME}.json") if only else {}
     if only != "epochs":
         account["recbole"] = {"measured_on": measured.sentence(), **beside_recbole(ws)}
@@ -176,50 +190,75 @@ def measure(ws: Workspace, only: str | None) -> dict[str, Any]:
 
 def page(account: dict[str, Any], ws: Workspace) -> str:
     """The figures as Markdown."""
-    theirs, epochs = account["recbole"], account["epochs"]
-    options, versions = theirs["theirs"], theirs["own"]["versions"]
-    said = ", ".join(f"{library} {number}" for library, number in versions.items() if library != "recbole")
+    return "\n".join(
+        [
+            "# Training a retrieval model",
+            "",
+            f"`python -m benchmarks.retrieval --dataset {ws.dataset} --order {ws.order}`; what is compared runs in turns "
+            "within one run, and a ratio is the median over the turns.",
+            "",
+            *_recbole_lines(account["recbole"]),
+            *_epoch_lines(account["epochs"]),
+        ]
+    )
+
+
+def _recbole_lines(account: dict[str, Any]) -> list[str]:
+    first = account["cases"][0]
+    settings, versions = first["settings"], dict(first["versions"])
+    its_own = versions.pop("recbole")
     lines = [
-        "# Training a retrieval model",
-        "",
-        f"`python -m benchmarks.retrieval --dataset {ws.dataset} --order {ws.order}`; loops in turns within one run, "
-        "medians over the turns.",
-        "",
         "## SASRec beside RecBole's",
         "",
-        f"RecBole {versions['recbole']} as a package registry has it, with {said}: its own data set, loader and "
-        f"training loop, {options['n_layers']} layers of width {options['hidden_size']}, softmax over all items, one "
-        f"target a prefix, batches of {options['train_batch_size']:,}. Ours, recipe strict: windows of {HISTORY} "
-        f"items, batches of {theirs['ours_batch']}, the same layers, width and loss. Both on the CPU, with as many "
-        f"threads; {TURNS} turns of {STEPS} steps of ours and {THEIR_STEPS} of theirs, on {theirs['measured_on']}.",
+        f"RecBole {its_own} as a package registry has it, with "
+        f"{', '.join(f'{library} {number}' for library, number in versions.items())}: its own data set, loader and "
+        f"training loop, {settings['n_layers']} layers of width {settings['hidden_size']}, softmax over all items, one "
+        f"target a prefix, batches of {settings['train_batch_size']:,}. Ours, recipe strict: windows of {HISTORY} "
+        f"items, all targets of a window at once, batches of {account['batch']}, as many layers of that width, the same "
+        f"loss. Both on the CPU with as many threads; {TURNS} turns of {STEPS} steps of ours and {THEIR_STEPS} of "
+        f"theirs, on {account['measured_on']}.",
         "",
-        "| RecBole's longest history | RecBole, targets/s | ours, targets/s | ours / RecBole | least and most |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {one['history']}{note} | {one['other']:,} | {one['ours']:,} | {one['ratio']:.1f} | {one['least']:.1f} "
-            f"to {one['most']:.1f} |"
-            for one, note in ((theirs["own"], ", its default"), (theirs["short"], ", as ours"))
-        ),
+        "| RecBole: heads, feed-forward width, history | RecBole, targets/s | softmax of ours in | ours, targets/s | "
+        "ours / RecBole | least to most | by processor time |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in account["cases"]:
+        shape = " / ".join(str(case["settings"][name]) for name in ("n_heads", "inner_size", "MAX_ITEM_LIST_LENGTH"))
+        for way in account["ways"]:
+            one = case[way]
+            lines.append(
+                f"| {shape} | {one['other']:,} | {way} | {one['ours']:,} | {one['ratio']:.1f} | "
+                f"{one['least']:.1f} to {one['most']:.1f} | {one['processor']:.1f} |"
+            )
+    return [
+        *lines,
         "",
-        f"The floor is {FLOOR:.0f} times RecBole with its default. A target that two of our windows share counts once.",
+        f"The first is RecBole as it is, for which the floor is {FLOOR:.0f}; the second has the heads and the "
+        "feed-forward width of ours, the third its history too. A target that two of our windows share counts once. "
+        "Processor time says what an idle machine would, where others use the same cores.",
         "",
+    ]
+
+
+def _epoch_lines(account: dict[str, Any]) -> list[str]:
+    lines = [
         "## LLM-CF beside its backbone",
         "",
         f"An epoch is all of its steps and the ranking of the catalogue for every validation row; {EPOCH_TURNS} turns "
-        f"of {EPOCH_STEPS} steps, on {epochs['measured_on']}. The aim is at most {CEILING:.0f} times the epoch of the "
-        "backbone.",
+        f"of {EPOCH_STEPS} steps, float32, on {account['measured_on']}. The aim is at most {CEILING:.0f} times the "
+        "epoch of the backbone.",
         "",
         "| backbone | recipe | ms a step | targets/s | epoch, s | LLM-CF: ms a step | targets/s | epoch, s | ratio |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for model, recipes in epochs["models"].items():
+    for model, recipes in account["models"].items():
         for recipe, one in recipes.items():
             parts = " | ".join(
                 f"{one[name]['step_ms']:.0f} | {one[name]['rate']:,.0f} | {one[name]['epoch']:.1f}"
                 for name in ("none", "llm-cf")
             )
             lines.append(f"| {BACKBONES[model].display} | {recipe} | {parts} | {one['ratio']:.2f} |")
-    return "\n".join([*lines, ""])
+    return [*lines, ""]
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
-from core import storage
+from core import memory, processor, storage
 from core.data import tables
 from core.progress import say, track
 from core.settings import Workspace
@@ -43,7 +43,10 @@ def fit_and_measure(
         LlmcfError: if a split is empty.
         UsageError: if the loss is not a number.
     """
+    memory.keep_freed()
     seed_everything(config.seed)
+    if config.precision == "bfloat16" and not processor.multiplies_bfloat16():
+        say("this processor has no products in bfloat16: --precision float32 is faster")
     data = load(ws, config)
     require_splits(ws, data.sequences)
     tower = build(config, data)
