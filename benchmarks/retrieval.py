@@ -194,8 +194,8 @@ def page(account: dict[str, Any], ws: Workspace) -> str:
         [
             "# Training a retrieval model",
             "",
-            f"`python -m benchmarks.retrieval --dataset {ws.dataset} --order {ws.order}`; what is compared runs in turns "
-            "within one run, and a ratio is the median over the turns.",
+            f"`python -m benchmarks.retrieval --dataset {ws.dataset} --order {ws.order}`; what is compared runs in "
+            "turns within one run, and a ratio is the median over the turns.",
             "",
             *_recbole_lines(account["recbole"]),
             *_epoch_lines(account["epochs"]),
@@ -214,8 +214,8 @@ def _recbole_lines(account: dict[str, Any]) -> list[str]:
         f"{', '.join(f'{library} {number}' for library, number in versions.items())}: its own data set, loader and "
         f"training loop, {settings['n_layers']} layers of width {settings['hidden_size']}, softmax over all items, one "
         f"target a prefix, batches of {settings['train_batch_size']:,}. Ours, recipe strict: windows of {HISTORY} "
-        f"items, all targets of a window at once, batches of {account['batch']}, as many layers of that width, the same "
-        f"loss. Both on the CPU with as many threads; {TURNS} turns of {STEPS} steps of ours and {THEIR_STEPS} of "
+        f"items, all targets of a window at once, batches of {account['batch']}, as many layers of that width, the "
+        f"same loss. Both on the CPU with as many threads; {TURNS} turns of {STEPS} steps of ours and {THEIR_STEPS} of "
         f"theirs, on {account['measured_on']}.",
         "",
         "| RecBole: heads, feed-forward width, history | RecBole, targets/s | softmax of ours in | ours, targets/s | "
