@@ -64,15 +64,17 @@ def test_the_page_says_what_was_measured() -> None:
     case = {
         "settings": settings | {"MAX_ITEM_LIST_LENGTH": 50, "train_batch_size": 2048},
         "versions": {"recbole": "1.2.1", "numpy": "1.26.4"},
-        "float32": ratios,
+        "float32": ratios | {"ratio": 19.9},
+        "bfloat16": ratios,
     }
     part = {"step_ms": 81.2, "rate": 5432.1, "epoch": 19.87, "validation": 2.0}
     cell = {"none": part, "llm-cf": part | {"epoch": 38.21}, "ratio": 1.92}
     account = {
-        "recbole": {"measured_on": "one machine", "batch": 128, "ways": ["float32"], "cases": [case]},
+        "recbole": {"measured_on": "one machine", "batch": 128, "ways": ["float32", "bfloat16"], "cases": [case]},
         "epochs": {"measured_on": "another", "models": {"srgnn": {"best": cell}}},
     }
     lines = retrieval.page(account, Workspace("beauty", "published")).splitlines()
-    assert "| 2 / 256 / 50 | 432 | float32 | 9,876 | 22.9 | 20.1 to 24.0 | 21.5 |" in lines
+    assert "| 2 / 256 / 50 | 432 | bfloat16 | 9,876 | 22.9 | 20.1 to 24.0 | 21.5 |" in lines
     assert "| SRGNN | best | 81 | 5,432 | 19.9 | 81 | 5,432 | 38.2 | 1.92 |" in lines
     assert any("RecBole 1.2.1" in line and "numpy 1.26.4" in line and "one machine" in line for line in lines)
+    assert any("float32 misses it, bfloat16 reaches it" in line for line in lines)
