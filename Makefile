@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis demo test lint unit bench bench-language bench-ranking bench-data bench-refresh bench-index gpu clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-refresh bench-index gpu clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,6 +20,7 @@ env-openvino: .envs/openvino/.built ## fast generation on a CPU
 env-vllm: .envs/vllm/.built ## vLLM, CPU build
 env-spark: .envs/spark/.built ## Spark, for preparing more data than one machine holds
 env-milvus: .envs/milvus/.built ## a Milvus server for tests
+env-recbole: .envs/recbole/.built ## RecBole, for bench-retrieval alone; not part of `make env`
 env-redis: .envs/redis/.built ## a Redis server for tests: the system's, else unpacked from its packages
 
 .venv/.built: $(LOCKS)/main.lock.txt pyproject.toml
@@ -59,6 +60,9 @@ bench-language: env-main env-openvino ## generating, scoring, embedding beside t
 
 bench-ranking: env-main ## training a ranker beside a bare loop, LLM-CF beside its backbone, larger tables
 	@.venv/bin/python -m benchmarks.ranking
+
+bench-retrieval: env-main env-recbole ## training a retrieval model beside RecBole, LLM-CF beside its backbone; about ten minutes
+	@.venv/bin/python -m benchmarks.retrieval
 
 bench-index: env-main env-milvus ## indexes of examples on Milvus Lite and a Milvus server; about half an hour
 	@.venv/bin/python -m benchmarks.index

@@ -1,4 +1,5 @@
-"""Which Python environment a job needs. All are built by `make env`, each from requirements/<name>.lock.txt.
+"""Which Python environment a job needs. Each is built from requirements/<name>.lock.txt, by `make env` all but
+recbole, which only a benchmark reads.
 
 Beside them lies a Redis server for tests and local use, where the system has one or can unpack one.
 """
@@ -9,7 +10,7 @@ from pathlib import Path
 from core import settings
 from core.errors import LlmcfError, Missing, check_choice
 
-NAMES = ("main", "triton", "openvino", "vllm", "spark", "milvus")
+NAMES = ("main", "triton", "openvino", "vllm", "spark", "milvus", "recbole")
 
 
 def python(name: str) -> Path:

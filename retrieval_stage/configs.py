@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from core.contracts import RETRIEVAL_WIDTH
 from core.errors import UsageError, check_choice
-from ict.config import IctConfig, check_counts, check_share
+from ict.config import PRECISIONS, IctConfig, check_counts, check_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +112,7 @@ class RetrievalConfig:
         averaging: share of the moving average of the weights that a step keeps; 0 for none.
         temperature: what scores are divided by in training.
         trimmed: windows of like length share a batch, which is cut to the longest.
+        precision: in which the softmax over the whole catalogue multiplies in training; LLM-CF's is `in_context`'s.
         blended: what the run is judged by, and what a release serves, are its scores and those of `blend.Blend`,
             added up.
         cold_start: items that no training row has are scored where a map of their texts puts them (`unseen_items`),
@@ -148,10 +149,12 @@ class RetrievalConfig:
     averaging: float = 0.0
     temperature: float = 1.0
     trimmed: bool = False
+    precision: str = "float32"
     blended: bool = False
     cold_start: bool = False
 
     def __post_init__(self) -> None:
+        check_choice("precision", self.precision, PRECISIONS)
         check_choice("fusion", self.fusion, FUSIONS)
         if self.in_context.pooling == "similarities":
             raise UsageError("the retrieval stage has no pooling 'similarities'; choose decoder or mean")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
-from core import storage
+from core import memory, processor, storage
 from core.progress import say, track
 from core.settings import Workspace
 from ict.averaging import Averages
@@ -41,7 +41,10 @@ def fit_and_measure(
         LlmcfError: if a split is empty.
         UsageError: if the loss is not a number.
     """
+    memory.keep_freed()
     seed_everything(config.seed)
+    if config.precision == "bfloat16" and not processor.multiplies_bfloat16():
+        say("this processor has no products in bfloat16: --precision float32 is faster")
     data = load(ws, config)
     require_splits(ws, data.sequences)
     tower = build(config, data)
@@ -97,13 +100,7 @@ def fit(
     """
     config = tower.config
     trained = group.replicate(Objective(tower, sequences, shown, group), torch.get_rng_state())
-    optimizer = torch.optim.Adam(
-        tower.parameters(),
-        lr=config.learning_rate,
-        betas=(0.9, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    optimizer = optimizer_of(tower)
     generator = torch.Generator().manual_seed(config.seed)
     averages = Averages(tower.parameters(), config.averaging)
     live = {"model": tower.state_dict(), "averages": averages.state()}
@@ -114,7 +111,7 @@ def fit(
         epoch, start = progress.epoch + 1, time.monotonic()
         if config.decay:
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - (epoch - 1) / config.epochs)
-        batches = _batches(sequences, sequences.windows(generator), config, generator, least=group.size)
+        batches = in_batches(sequences, sequences.windows(generator), config, generator, least=group.size)
         ends = track(batches, total=len(batches), what=f"epoch {epoch}, steps")
         losses = []
         for step in updates(trained, tower, optimizer, ends, generator):
@@ -122,7 +119,7 @@ def fit(
             averages.step()
         loss = sum(losses) / len(losses)
         with averages.in_place():
-            valid = _validated(tower, sequences, shown, group)
+            valid = validated(tower, sequences, shown, group)
             if valid["hit@10"] > max((entry["valid"]["hit@10"] for entry in progress.epochs), default=-1.0):
                 best = {name: values.clone() for name, values in live["model"].items()}
                 progress.best_epoch = epoch
@@ -135,7 +132,20 @@ def fit(
     return progress.epochs
 
 
-def _validated(tower: UserTower, sequences: Sequences, shown: Neighbours, group: Group) -> dict[str, float]:
+def optimizer_of(tower: UserTower) -> torch.optim.Optimizer:
+    """As the tower's configuration says."""
+    config = tower.config
+    return torch.optim.Adam(
+        tower.parameters(),
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def validated(tower: UserTower, sequences: Sequences, shown: Neighbours, group: Group = ALONE) -> dict[str, float]:
+    """The metrics of the validation rows with the weights as they are, seen items masked."""
     index_B = sequences.of_split("valid")
     score = _scores(tower, sequences, shown)
     ranks = evaluation.catalogue_ranks(score, sequences, group.padded_shard(index_B))
@@ -172,7 +182,7 @@ def train_step(
     return update(objective(index_B, generator), optimizer)
 
 
-def _batches(
+def in_batches(
     sequences: Sequences, index_X: Tensor, config: RetrievalConfig, generator: torch.Generator, *, least: int = 1
 ) -> list[Tensor]:
     """The windows in a random order, in batches of at least `least`; under `trimmed` of like length."""

@@ -119,7 +119,8 @@ def step_loss(
     if own.prefix_XL is None:
         state_XD = tower.states(own.history_BL, user_BD, items)[own.there_BL]
     else:
-        state_XD = _last_states(tower, own.prefix_XL, user_XD, items)
+        size = -(-len(own.prefix_XL) // _LENGTHS)
+        state_XD = tower.last_states(own.prefix_XL, user_XD, items, size)
     vector_XD, added = tower.combine(state_XD, user_XD), torch.zeros(())
     chosen_P = torch.nonzero(own.with_w_X).flatten()
     if tower.context is not None and len(chosen_P):
@@ -131,20 +132,8 @@ def step_loss(
     if config.negatives:
         loss = sampled_softmax(scaled_XD, item_OD, target_X, config.negatives, generator)
     else:
-        loss = full_softmax(scaled_XD, item_OD, target_X)
+        loss = full_softmax(scaled_XD, item_OD, target_X, config.precision)
     return loss * share + added
-
-
-def _last_states(tower: UserTower, prefix_XL: Tensor, user_XD: Tensor, items: Items) -> Tensor:
-    """The states of whole prefixes, (X, D). Most are short: those of like length go together, without their padding."""
-    length_X = (prefix_XL != PAD).sum(dim=1)
-    order_X = length_X.argsort(stable=True)
-    states = []
-    for group_Y in order_X.split(-(-len(order_X) // _LENGTHS)):
-        longest = max(1, int(length_X[group_Y[-1]]))
-        group_YD = user_XD.index_select(0, group_Y)
-        states.append(tower.states(prefix_XL[group_Y, -longest:], group_YD, items)[:, -1])
-    return torch.cat(states).index_select(0, order_X.argsort())
 
 
 def _feature(

@@ -10,7 +10,7 @@ from typing import Any
 
 from core.contracts import RETRIEVAL_FRAMEWORKS
 from core.errors import UsageError, check_choice
-from ict.config import IctConfig, restored
+from ict.config import PRECISIONS, IctConfig, restored
 from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.registry import BACKBONES, MODELS
 
@@ -66,9 +66,18 @@ VARIANTS: dict[str, Variant] = {"": whole, "code": code, "no-cot": no_cot}  # of
 
 
 def resolve(
-    *, model: str, framework: str, recipe: str, seed: int, epochs: int | None = None, variant: str = ""
+    *,
+    model: str,
+    framework: str,
+    recipe: str,
+    seed: int,
+    epochs: int | None = None,
+    variant: str = "",
+    precision: str = "auto",
 ) -> RetrievalConfig:
     """The configuration of a named run; `epochs` overrides the recipe's.
+
+    Precision `auto` is float32, so that a result does not depend on which processor a job met.
 
     Raises:
         UsageError: for an unknown name or an impossible number, with the choices.
@@ -77,13 +86,22 @@ def resolve(
     check_choice("framework", framework, RETRIEVAL_FRAMEWORKS)
     check_choice("recipe", recipe, RECIPES)
     check_choice("variant", variant, VARIANTS)
+    check_choice("precision", precision, ("auto", *PRECISIONS))
     if variant and framework == "none":
         raise UsageError(f"the variant {variant!r} is one of LLM-CF; the framework {framework!r} has none")
     if epochs is not None and epochs < 1:
         raise UsageError(f"--epochs {epochs} is not at least 1")
     backbone = BACKBONES[model].config()
+    precision = "float32" if precision == "auto" else precision
     plain = RetrievalConfig(
-        model=model, framework=framework, recipe=recipe, seed=seed, variant=variant, backbone=backbone
+        model=model,
+        framework=framework,
+        recipe=recipe,
+        seed=seed,
+        variant=variant,
+        backbone=backbone,
+        precision=precision,
+        in_context=IctConfig(alpha=0.0, precision=precision),
     )
     config = VARIANTS[variant](RECIPES[recipe](plain))
     return config if epochs is None else replace(config, epochs=epochs)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.contracts import FIRST_ID, HISTORY, UNKNOWN
+from core.contracts import FIRST_ID, HISTORY, PAD, UNKNOWN
 from ict.dropout import Dropout
 from ict.examples import ExampleSet
 from retrieval_stage.configs import RetrievalConfig
@@ -20,7 +20,7 @@ from retrieval_stage.inputs import TowerData
 from retrieval_stage.item_side import ItemFacts, ItemFeatures, Items, ItemTable
 from retrieval_stage.registry import BACKBONES
 
-_CHUNK = 1024
+_CHUNK = 512
 
 
 class UserTower(nn.Module):
@@ -84,6 +84,18 @@ class UserTower(nn.Module):
         """The backbone's state after each position, (B, L, D); of one that is not causal only the last counts."""
         return self.backbone((items or self.items())(history_BL), history_BL, user_BD)
 
+    def last_states(self, history_XL: Tensor, user_XD: Tensor, items: Items, size: int) -> Tensor:
+        """The states of whole histories, (X, D). Most are short: those of like length go together, `size` at a time,
+        without their padding."""
+        length_X = (history_XL != PAD).sum(dim=1)
+        order_X = length_X.argsort(stable=True)
+        states = []
+        for group_Y in order_X.split(size):
+            longest = max(1, int(length_X[group_Y[-1]]))
+            group_YD = user_XD.index_select(0, group_Y)
+            states.append(self.states(history_XL[group_Y, -longest:], group_YD, items)[:, -1])
+        return torch.cat(states).index_select(0, order_X.argsort())
+
     def users(self, user_B: Tensor) -> Tensor:
         """(B, D). Ids without training rows, or beyond the vocabulary, are the UNKNOWN user."""
         inside_B = torch.where(user_B < len(self.known_U), user_B, UNKNOWN)
@@ -144,9 +156,8 @@ class UserTower(nn.Module):
             training = self.training
             self.eval()
             items = self.items()
-            of_examples = zip(self.context.history_ML.split(_CHUNK), self.context.user_M.split(_CHUNK), strict=True)
-            parts = [self.states(part_BL, self.users(user_B), items)[:, -1] for part_BL, user_B in of_examples]
-            self.context.state_MD = torch.cat(parts)
+            examples = self.context.history_ML, self.users(self.context.user_M)
+            self.context.state_MD = self.last_states(*examples, items, _CHUNK)
             self.train(training)
 
     def freeze_examples(self) -> None:

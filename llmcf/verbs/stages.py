@@ -94,6 +94,7 @@ def retrieve_train(
     seed: opt.Seed = opt.SEED,
     epochs: opt.Epochs = None,
     variant: Annotated[str, typer.Option(help=f"LLM-CF otherwise: {', '.join(filter(None, OF_RETRIEVAL))}.")] = "",
+    precision: opt.Precision = opt.PRECISION,
     processes: opt.Processes = 1,
     nodes: opt.Nodes = 1,
     join: opt.Join = False,
@@ -111,7 +112,8 @@ def retrieve_train(
 
     def work() -> Result:
         names = {"model": model, "framework": framework, "recipe": recipe, "variant": variant}
-        return verb(place, resolve(**names, seed=seed, epochs=epochs), processes=processes, nodes=nodes)
+        config = resolve(**names, seed=seed, epochs=epochs, precision=precision)
+        return verb(place, config, processes=processes, nodes=nodes)
 
     run(
         work,

@@ -29,6 +29,19 @@ def test_full_softmax_survives_large_scores() -> None:
     assert loss.item() == pytest.approx(10_000)
 
 
+def test_full_softmax_in_bfloat16_differs_by_rounding_alone() -> None:
+    torch.manual_seed(0)
+    vectors, items = torch.randn(300, 16, requires_grad=True), torch.randn(200, 16, requires_grad=True)
+    targets = torch.randint(200, (300,))
+    exact, rounded = (losses.full_softmax(vectors, items, targets, name) for name in ("float32", "bfloat16"))
+    assert rounded.item() == pytest.approx(exact.item(), rel=1e-3)
+    assert rounded.item() != exact.item()
+    of_exact, of_rounded = (torch.autograd.grad(loss, (vectors, items)) for loss in (exact, rounded))
+    for right, near in zip(of_exact, of_rounded, strict=True):
+        assert near.dtype == torch.float32
+        assert (near - right).norm() < 0.02 * right.norm()
+
+
 def test_sampled_softmax_by_hand() -> None:
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(2, (3,), generator=torch.Generator().manual_seed(0)).tolist()

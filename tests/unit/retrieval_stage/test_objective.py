@@ -34,7 +34,7 @@ def vectors(tower: UserTower, sequences: Sequences, monkeypatch: pytest.MonkeyPa
     """The user vectors that a step scores, (users, positions, width), by the position of what each must predict."""
     taken: list[Tensor] = []
 
-    def record(vector_XD: Tensor, item_VD: Tensor, target_X: Tensor) -> Tensor:
+    def record(vector_XD: Tensor, item_VD: Tensor, target_X: Tensor, precision: str) -> Tensor:
         taken.extend((vector_XD.detach(), target_X + FIRST_ID))
         return vector_XD.sum()
 

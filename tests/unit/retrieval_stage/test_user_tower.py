@@ -11,11 +11,12 @@ from core.errors import UsageError
 from ict.examples import Requests
 from ict.group import Group
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
-from retrieval_stage import evaluation
+from retrieval_stage import evaluation, user_tower
 from retrieval_stage.configs import RetrievalConfig, SasRecConfig
-from retrieval_stage.loop import _batches
+from retrieval_stage.loop import in_batches
 from retrieval_stage.objective import step_loss
 from retrieval_stage.recipes import resolve
+from retrieval_stage.registry import BACKBONES
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
 from tests import in_memory
@@ -86,6 +87,21 @@ def test_a_backbone_that_is_not_causal_is_trained_on_the_prefix_of_each_position
     assert_close(loss, torch.nn.functional.cross_entropy(scores_XV, SEQUENCES.item_N[rows] - FIRST_ID))
 
 
+@pytest.mark.parametrize("model", ["sasrec", "srgnn"])
+def test_examples_of_like_length_are_encoded_together_and_each_as_it_would_be_alone(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_tower, "_CHUNK", 7)
+    tower = tower_of(replace(config_of("llm-cf"), model=model, backbone=BACKBONES[model].config()))
+    tower.encode_examples()
+    assert tower.context is not None
+    context, lengths = tower.context, (tower.context.history_ML != PAD).sum(dim=1)
+    assert len(lengths.unique()) > 1 and len(lengths) > 7 and (lengths != lengths.sort().values).any()
+    with torch.no_grad():
+        alone_MD = tower.eval().states(context.history_ML, tower.users(context.user_M))[:, -1]
+    assert_close(context.state_MD, alone_MD)
+
+
 @pytest.mark.parametrize("recipe", ["strict", "paper", "best"])
 def test_the_feature_learns_through_the_loss(shown: Neighbours, recipe: str) -> None:
     tower = tower_of(config_of("llm-cf", recipe))
@@ -152,7 +168,7 @@ def test_no_batch_has_fewer_windows_than_there_are_processes(trimmed: bool) -> N
     config = replace(config_of("none"), batch=4, trimmed=trimmed)
     generator = torch.Generator().manual_seed(0)
     ends = SEQUENCES.windows(generator)[:9]
-    sizes = [sorted(map(len, _batches(SEQUENCES, ends, config, generator, least=n))) for n in (1, 2)]
+    sizes = [sorted(map(len, in_batches(SEQUENCES, ends, config, generator, least=n))) for n in (1, 2)]
     assert sizes == [[1, 4, 4], [4, 4]]
 
 
