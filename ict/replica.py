@@ -70,6 +70,15 @@ class Shown:
     examples_CK: np.ndarray
     similarity_CK: np.ndarray
 
+    def interleaved(self, other: "Shown", own_C: np.ndarray) -> "Shown":
+        """These rows where `own_C` is true, the other's elsewhere, each in their order."""
+        shape = len(own_C), self.examples_CK.shape[1]
+        examples_CK = np.empty(shape, dtype=self.examples_CK.dtype)
+        similarity_CK = np.empty(shape, dtype=self.similarity_CK.dtype)
+        for part, at_C in ((self, own_C), (other, ~own_C)):
+            examples_CK[at_C], similarity_CK[at_C] = part.examples_CK, part.similarity_CK
+        return Shown(examples_CK, similarity_CK)
+
 
 class ServingReplica:
     """The live collection in memory. Safe to share between threads; holds no connection.

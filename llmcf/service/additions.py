@@ -19,6 +19,7 @@ from core import storage
 from core.contracts import CATEGORIES
 from core.data import texts
 from llmcf.service import state
+from llmcf.serving.newcomers import Newcomers
 
 Ints, Floats = NDArray[np.int64], NDArray[np.float32]
 _ENCODER = "encoder"  # in the file's metadata
@@ -73,6 +74,24 @@ class Additions:
     def beyond(self, known: Container[str]) -> "Additions":
         """Those whose raw ids are not `known`, to a release's catalogue for one."""
         return self.take([place for place, raw_id in enumerate(self.raw_ids) if raw_id not in known])
+
+    def newcomers(self, encoder: str, known: Container[str]) -> Newcomers:
+        """As a release takes them whose texts `encoder` reads and whose catalogue has the ids `known`.
+
+        An item whose text another encoder has read is left out: its vector would mean nothing.
+        """
+        found = self.beyond(known) if self.encoder == encoder else NONE
+        found = found.take(np.argsort(found.row_N, kind="stable").tolist())
+        return Newcomers(
+            row_N=found.row_N,
+            raw_ids=found.raw_ids,
+            names=found.names,
+            brands=found.brands,
+            categories=found.categories,
+            brand_N=found.brand_N,
+            categories_NC=found.categories_NC,
+            text_NE=found.text_NE,
+        )
 
     def take(self, places: Sequence[int]) -> "Additions":
         """Those at `places`."""

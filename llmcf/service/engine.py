@@ -14,6 +14,7 @@ from core import storage
 from core.errors import LlmcfError
 from core.progress import say
 from llmcf.service import rules, state
+from llmcf.service.additions import NONE, Additions, Followed
 from llmcf.service.breaker import Breaker
 from llmcf.service.remembered import Remembered
 from llmcf.service.rules import Scene
@@ -37,6 +38,12 @@ class Loaded:
     bird: Canary
     breaker: Breaker
     serving: Serving
+    bare: Recommender  # without the items that came after the release
+
+    def with_additions(self, found: Additions) -> "Loaded":
+        """The same with the items of the additions that the release does not have."""
+        new = found.newcomers(self.release.encoder, self.bare.catalogue.rows)
+        return replace(self, recommender=self.bare.with_newcomers(new) if len(new) else self.bare)
 
 
 class Engine:
@@ -57,9 +64,11 @@ class Engine:
         self.breakers = {"features": Breaker("the feature store")}
         self._stamp: storage.Stamp | None = None
         self._loaded: tuple[Loaded, ...] = ()
+        self._additions, self._added = Followed(dataset), NONE
         self._rules: storage.Stamp | None = None
         self._scenes = rules.load(rules.path(dataset))
         self._follow()
+        self._follow_additions()
         if not self._loaded:
             raise LlmcfError(f"nothing is served of {dataset}; start `llmcf serve --dataset {dataset}`")
         self._thread = Thread(target=self._watch, name="follows releases", daemon=True)
@@ -124,11 +133,18 @@ class Engine:
 
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_EVERY_S):
-            for follow in (self._follow, self._follow_rules):
+            for follow in (self._follow, self._follow_rules, self._follow_additions):
                 try:
                     follow()
-                except LlmcfError as error:
-                    say(f"this worker goes on with release {self.live.release.number} and its rules: {error}")
+                except Exception as error:  # whatever cannot be read: who serves goes on with what it has
+                    say(f"this worker goes on with release {self.live.release.number} as it is: {error!r}")
+
+    def _follow_additions(self) -> None:
+        """Offer items that came a moment ago, in one assignment."""
+        found = self._additions.current()
+        if found is not self._added:
+            self._loaded = tuple(one.with_additions(found) for one in self._loaded)
+            self._added = found
 
     def _follow_rules(self) -> None:
         stamp = storage.stamp(rules.path(self.dataset))
@@ -159,6 +175,6 @@ class Engine:
             Thread(target=recommender.prepare, name="prepares", daemon=True).start()
         features = Remembered(recommender.features, self.breakers["features"])
         bird, breaker = Canary(release.models, release.stages), Breaker(f"triton, release {number}")
-        loaded = Loaded(release, replace(recommender, features=features), features, bird, breaker, wanted)
+        bare = replace(recommender, features=features)
         say(f"release {number} is loaded ({time.monotonic() - start:.1f} s)")
-        return loaded
+        return Loaded(release, bare, features, bird, breaker, wanted, bare).with_additions(self._added)

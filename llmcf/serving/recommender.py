@@ -20,10 +20,11 @@ from core.progress import say
 from ict.filters import Filter
 from llmcf.feature_store import registry
 from llmcf.feature_store.ledger import taken_of
-from llmcf.serving import held, manifest
+from llmcf.serving import held, manifest, newcomers
 from llmcf.serving.answers import Answer, Evidence, Recommendation
 from llmcf.serving.catalogue import Catalogue, Users
 from llmcf.serving.manifest import ITEM_VECTORS, Release
+from llmcf.serving.newcomers import Newcomers
 from llmcf.serving.question import CANDIDATES, Person, Question, Ranking, Stopwatch
 from llmcf.serving.triton_client import Client
 
@@ -64,6 +65,7 @@ class Recommender:
     features: FeatureReader
     search: "CandidateSearch"
     examples: "ServingReplica | None"
+    new: Newcomers | None = None
 
     @property
     def items(self) -> "ItemReplica":
@@ -91,6 +93,11 @@ class Recommender:
             search=search,
             examples=examples,
         )
+
+    def with_newcomers(self, new: Newcomers) -> "Recommender":
+        """The same with items that came after the release, in place of those it had; `self` must have had none."""
+        found = {"search": newcomers.searched(self.search, new), "catalogue": newcomers.listed(self.catalogue, new)}
+        return replace(self, **found, new=new)
 
     def prepare(self) -> None:
         """Do at once, in seconds, what the first requests would do: for a process that serves many."""
@@ -231,8 +238,10 @@ class Recommender:
         with watch.stage("item features"):
             dense_CX = self._dense(person, item_C)
         with watch.stage("ranker"):
-            rows = {**_person_rows(person, count), **_example_rows(shown, count)}
-            return client.infer("ranker", {**rows, "item": item_C, "dense": dense_CX})["score"]
+            rows = {**_person_rows(person, count), **_example_rows(shown, count), "item": item_C, "dense": dense_CX}
+            if self.new is not None and self.new.among(item_C).any():
+                rows |= self.new.inputs(item_C)
+            return client.infer("ranker", rows)["score"]
 
     def _examples_for(self, model: str, person: Person, candidates_C: np.ndarray | None) -> "Shown | None":
         """Examples for the user as such, (1, K), or for each candidate, (C, K); None where the graph reads none."""
@@ -241,7 +250,14 @@ class Recommender:
         who = {"user": person.user, "position": person.position, "day": self.features.today()}
         if candidates_C is None:
             return self.examples.for_retrieval(**who, history_L=person.history_L)
-        return self.examples.for_ranking(**who, history_L=person.history_L, items_C=candidates_C)
+        known_C = np.full(len(candidates_C), True) if self.new is None else ~self.new.among(candidates_C)
+        shown = self.examples.for_ranking(**who, history_L=person.history_L, items_C=candidates_C[known_C])
+        if self.new is None or known_C.all():
+            return shown
+        texts_CE = self.new.texts_of(candidates_C[~known_C])
+        return shown.interleaved(
+            self.examples.for_new_items(**who, history_L=person.history_L, text_CE=texts_CE), known_C
+        )
 
     def _dense(self, person: Person, candidates_C: np.ndarray) -> np.ndarray:
         """The as-of features in the contract's order, (C, len(DENSE)); zeros where the graph reads none."""
