@@ -161,6 +161,18 @@ def spark_master() -> str:
     return _text("LLMCF_SPARK_MASTER") or "local[*]"
 
 
+def feast_ui() -> str | None:
+    """Feast's own web page, which the service's page then links to (LLMCF_FEAST_UI, `http://host:port`).
+
+    Raises:
+        UsageError: for what is no web address.
+    """
+    address = _text("LLMCF_FEAST_UI")
+    if address is not None and not re.fullmatch(r"https?://[^\s/]+\S*", address):
+        raise UsageError(f"LLMCF_FEAST_UI {address!r} is no http:// or https:// address")
+    return address
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """The folder of one (dataset, order, as-of); `as_of` is "latest" or a day (data before that day only).

@@ -14,7 +14,7 @@ from core.progress import say
 from llmcf.service import problems
 from llmcf.service.middleware import Front, respond
 from llmcf.service.problems import Problem
-from llmcf.service.routes import catalogue, health, intake, recommendations, releases
+from llmcf.service.routes import catalogue, health, intake, operations, page, recommendations, releases, sign_in
 from llmcf.service.service import Service
 
 
@@ -29,32 +29,38 @@ def create_app(dataset: str, place: Path) -> FastAPI:
         finally:
             app.state.service.close()
 
-    app = FastAPI(title="llmcf", summary=f"Recommendations of {dataset}, with reasons.", lifespan=lifespan)
+    app = FastAPI(
+        title="llmcf",
+        summary=f"Recommendations of {dataset}, with reasons.",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own loads scripts from elsewhere; the page has one
+        redoc_url=None,
+    )
     app.add_middleware(Front)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(LlmcfError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)
-    for module in (recommendations, catalogue, intake, releases, health):
+    for module in (recommendations, catalogue, intake, releases, health, page, operations, sign_in):
         app.include_router(module.router)
     return app
 
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return respond(error, request.state.request_id)
+    return _respond(request, error)
 
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, LlmcfError)
     say(f"request {request.state.request_id}: {error}")
-    return respond(problems.of_error(error), request.state.request_id)
+    return _respond(request, problems.of_error(error))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return respond(problems.of_validation(error.errors()), request.state.request_id)
+    return _respond(request, problems.of_validation(error.errors()))
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -63,9 +69,16 @@ async def _http(request: Request, error: Exception) -> Response:
     kinds = {404: "unknown-route", 405: "wrong-method"}
     problem = Problem(error.status_code, kinds.get(error.status_code, "wrong-request"), str(error.detail))
     problem.headers = error.headers or {}
-    return respond(problem, request.state.request_id)
+    return _respond(request, problem)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
     say(f"request {request.state.request_id}: {type(error).__name__}: {error}")
-    return respond(Problem(500, "failed", "the service could not do this; its log says why"), request.state.request_id)
+    return _respond(request, Problem(500, "failed", "the service could not do this; its log says why"))
+
+
+def _respond(request: Request, problem: Problem) -> Response:
+    """A page for whoever asked for one, else RFC 9457's JSON."""
+    if page.is_page(request):
+        return page.problem_page(request, problem)
+    return respond(problem, request.state.request_id)

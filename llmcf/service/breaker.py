@@ -8,11 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from core.errors import LlmcfError, Unavailable, UsageError
 
 FAILURES = Counter("llmcf_service_failures", "Failures of a part that a request needed.", ["part"])
+OPEN = Gauge(
+    "llmcf_service_breakers_open",
+    "Workers that leave a part alone because it failed several times in a row.",
+    ["part"],
+    multiprocess_mode="livesum",
+)
 
 
 class Breaker:
@@ -27,6 +33,7 @@ class Breaker:
         self.part = part
         self._limit, self._seconds = failures, seconds
         self._lock, self._failed, self._until = Lock(), 0, 0.0
+        OPEN.labels(part).set(0)
 
     @property
     def open(self) -> bool:
@@ -43,11 +50,17 @@ class Breaker:
         try:
             yield
         except UsageError:
-            self._failed = 0
+            self.reset()
             raise
         except LlmcfError:
             self._fail()
             raise
+        self.reset()
+
+    def reset(self) -> None:
+        """Close it, as after a use that went well."""
+        if self.open:
+            OPEN.labels(self.part).set(0)
         self._failed = 0
 
     def _enter(self) -> None:
@@ -67,3 +80,4 @@ class Breaker:
             self._failed += 1
             if self._failed >= self._limit:
                 self._until = time.monotonic() + self._seconds
+                OPEN.labels(self.part).set(1)

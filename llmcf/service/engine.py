@@ -58,7 +58,7 @@ class Engine:
 
     def __init__(self, dataset: str, place: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.dataset = dataset
-        self._place = place
+        self.place = place
         self._timeout_s = timeout_s
         self._clients, self._lock, self._stop = local(), Lock(), Event()
         self.breakers = {"features": Breaker("the feature store")}
@@ -154,15 +154,17 @@ class Engine:
 
     def _follow(self) -> None:
         """Load what is new, then switch in one assignment."""
-        stamp = storage.stamp(state.serving_file(self._place))
+        stamp = storage.stamp(state.serving_file(self.place))
         if stamp is None or stamp == self._stamp:
             return
-        wanted = state.read(self._place)
+        wanted = state.read(self.place)
         assert wanted is not None
         held = {one.release.number: one for one in self._loaded}
         self._loaded = tuple(self._load(number, wanted, held) for number in wanted.releases)
+        for number in set(held) - set(wanted.releases):
+            held[number].breaker.reset()  # what is let go is no part any more
         self._stamp = stamp
-        state.switched(self._place, os.getpid(), wanted.live)
+        state.switched(self.place, os.getpid(), wanted.live)
 
     def _load(self, number: int, wanted: Serving, held: dict[int, Loaded]) -> Loaded:
         if number in held:

@@ -1,4 +1,4 @@
-"""What the workers of one service share: answers that may be asked for again, and acts of administrators.
+"""What the workers of one service share: answers that may be asked for again, acts of administrators, counters.
 
 SQLite with a write-ahead log: one file, several processes, nothing lost by a kill. Answers are kept for a day, and no
 more than a number of them.
@@ -7,6 +7,7 @@ more than a number of them.
 import json
 import sqlite3
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -15,12 +16,26 @@ _KEPT_S = 86_400.0
 _KEPT = 100_000  # answers
 _BUSY_S = 1.0
 _PRUNE_EVERY = 1000  # answers of one process
+_SAMPLES_S = 900.0
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (id TEXT PRIMARY KEY, time REAL NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS answers_by_time ON answers (time);
 CREATE TABLE IF NOT EXISTS acts (time REAL NOT NULL, who TEXT NOT NULL, act TEXT NOT NULL, outcome TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS samples (time REAL PRIMARY KEY, body TEXT NOT NULL);
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What is left of an answer in a list: its request's id, when it was, and how it was made."""
+
+    request: str
+    time: float
+    user: str | None
+    release: int
+    rung: str
+    milliseconds: float
 
 
 class Store:
@@ -48,6 +63,33 @@ class Store:
         with self._connection() as connection:
             found = connection.execute("SELECT body FROM answers WHERE id = ?", (request,)).fetchone()
         return json.loads(found[0]) if found else None
+
+    def last(self, count: int) -> list[Trace]:
+        """The newest answers of all workers, newest first."""
+        asked = (
+            "SELECT id, time, json_extract(body, '$.user'), json_extract(body, '$.release'), "
+            "json_extract(body, '$.rung'), json_extract(body, '$.milliseconds') FROM answers ORDER BY time DESC LIMIT ?"
+        )
+        with self._connection() as connection:
+            found = connection.execute(asked, (count,)).fetchall()
+        return [
+            Trace(request, then, user, release, rung, sum(json.loads(stages).values()))
+            for request, then, user, release, rung, stages in found
+        ]
+
+    def sample(self, counters: dict[str, float], *, first: bool = False) -> None:
+        """Keep what counters say now, for a quarter of an hour; with `first`, earlier ones are another service's."""
+        now = time.time()
+        with self._connection() as connection:
+            connection.execute("DELETE FROM samples WHERE time < ?", (now + 1 if first else now - _SAMPLES_S,))
+            connection.execute("INSERT OR REPLACE INTO samples VALUES (?, ?)", (now, json.dumps(counters)))
+
+    def sampled(self, seconds: float) -> tuple[float, dict[str, float]] | None:
+        """The oldest sample that is no older than `seconds`, with its time; None if there is none."""
+        asked = "SELECT time, body FROM samples WHERE time >= ? ORDER BY time LIMIT 1"
+        with self._connection() as connection:
+            found = connection.execute(asked, (time.time() - seconds,)).fetchone()
+        return (found[0], json.loads(found[1])) if found else None
 
     def note(self, who: str, act: str, outcome: str) -> None:
         """A line of the audit log."""

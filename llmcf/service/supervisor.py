@@ -21,10 +21,11 @@ from threading import Event
 
 from filelock import FileLock, Timeout
 
+from core import settings
 from core.errors import LlmcfError, Unavailable, UsageError
 from core.progress import say
 from core.result import Result
-from llmcf.service import keys, state
+from llmcf.service import keys, state, traffic
 from llmcf.service.state import Serving
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
@@ -54,6 +55,7 @@ class Fleet:
         for process in [one for one in self.processes if one.poll() is not None]:
             say(f"worker {process.pid} ended with {process.returncode}; another takes its place")
             self.processes.remove(process)
+            traffic.forget(process.pid, self.metrics)
         while len(self.processes) < self.count:
             self.processes.append(self._start())
 
@@ -133,6 +135,7 @@ def serve(
             f"--host {address} is open to others, and there are no keys; "
             "make one: `llmcf key add --name operator --role admin`"
         )
+    settings.feast_ui()  # a wrong address is found now
     start, stop = time.monotonic(), Event()
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-check-")))
@@ -178,6 +181,7 @@ class Keeper:
         self._live, self._before = live, None
         self._asked = time.monotonic()
         self._refused: int | None = None
+        self._sampler = traffic.Sampler(fleet.place, fleet.metrics)
 
     def keep(self, stop: Event) -> None:
         """Until told to stop."""
@@ -186,6 +190,7 @@ class Keeper:
             self._intake.fill()
             self._follow()
             self._ask()
+            self._sampler.look()
 
     def _follow(self) -> None:
         """Switch to the release that the pointer names, if it is another."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 
@@ -94,6 +95,10 @@ class Users:
         if row - FIRST_ID >= len(self._ids):
             self._refresh()
         return self._ids[row - FIRST_ID]
+
+    def starting(self, text: str, count: int) -> list[str]:
+        """The first raw ids that begin with a text, in the order of their rows."""
+        return list(islice((one for one in self._ids if one.startswith(text)), count))
 
     def _refresh(self) -> None:
         path = vocabulary.path(self._dataset, "users")

@@ -17,16 +17,30 @@ Count = Annotated[int, Query(ge=1, le=100)]
 @router.get("/items")
 async def find(request: Request, _: Reader, query: Annotated[str, Query(max_length=200)] = "", k: Count = 20) -> Items:
     """Items whose title holds all words of the query, in any order; the first ones without a query."""
-    loaded, words = _live(request), query.casefold().split()
-    names = loaded.recommender.catalogue
-    found = [row for row, name in names.names.items() if all(word in name.casefold() for word in words)]
-    return Items(items=[item(loaded, row) for row in found[:k]])
+    return matching(_live(request), query, k)[0]
 
 
 @router.get("/items/{identity}/similar")
 async def similar(identity: str, request: Request, _: Reader, k: Count = 10) -> Similar:
     """The items nearest to this one in the item space; `score` is their cosine."""
-    loaded = _live(request)
+    return like(_live(request), identity, k)
+
+
+@router.get("/users/{identity}")
+async def user(identity: str, request: Request, _: Reader) -> User:
+    """What is known of a user, as the next request will see it."""
+    return known(_live(request), identity)
+
+
+def matching(loaded: Loaded, query: str, k: int) -> tuple[Items, int]:
+    """The first `k` items whose title holds all words of the query, and how many there are."""
+    words, names = query.casefold().split(), loaded.recommender.catalogue
+    found = [row for row, name in names.names.items() if all(word in name.casefold() for word in words)]
+    return Items(items=[item(loaded, row) for row in found[:k]]), len(found)
+
+
+def like(loaded: Loaded, identity: str, k: int) -> Similar:
+    """The items nearest to one; Problem 404 if the release does not have it."""
     row = loaded.recommender.catalogue.rows.get(identity)
     if row is None or row not in loaded.recommender.items:
         raise Problem(404, "unknown-item", "the release does not have this item")
@@ -36,10 +50,8 @@ async def similar(identity: str, request: Request, _: Reader, k: Count = 10) -> 
     return Similar(item=identity, items=items)
 
 
-@router.get("/users/{identity}")
-async def user(identity: str, request: Request, _: Reader) -> User:
-    """What is known of a user, as the next request will see it."""
-    loaded = _live(request)
+def known(loaded: Loaded, identity: str) -> User:
+    """What is known of a user; Problem 404 if that is nothing."""
     row = loaded.recommender.users.row_of(identity)
     state = None if row is None else loaded.recommender.features.user(row)
     if state is None:

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Request
 
+from llmcf.service import choosing
 from llmcf.service.access import Admin, Reader
 from llmcf.service.messages import ReleaseInfo, Releases
-from llmcf.service.problems import Problem
 from llmcf.service.service import Service
 from llmcf.serving import manifest, releases
 from llmcf.serving.manifest import Release, Unreadable
@@ -26,18 +26,7 @@ async def promote(number: int, request: Request, who: Admin) -> Releases:
 
     One that fails its canary is not taken; `GET /releases` tells which one answers.
     """
-    service: Service = request.app.state.service
-    dataset, act = service.engine.dataset, f"promote release {number}"
-    if number not in releases.numbers(dataset):
-        service.store.note(who.name, act, "unknown")
-        raise Problem(404, "unknown-release", f"there is no release {number} of {dataset}")
-    try:
-        with releases.locked():
-            releases.promote(releases.require(dataset, number))
-    except Exception as error:
-        service.store.note(who.name, act, f"refused: {error}")
-        raise
-    service.store.note(who.name, act, "accepted")
+    choosing.promote(request.app.state.service, who, number)
     return await listed(request, who)
 
 

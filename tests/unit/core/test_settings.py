@@ -104,3 +104,13 @@ def test_a_day_is_one_workspace_however_it_is_spelt(spelt: str):
 def test_what_is_no_day_is_named(spelt: str):
     with pytest.raises(UsageError, match="is neither 'latest' nor a date"):
         Workspace("movielens-100k", "published", spelt)
+
+
+def test_feasts_own_page_is_a_web_address(monkeypatch: pytest.MonkeyPatch):
+    assert settings.feast_ui() is None
+    monkeypatch.setenv("LLMCF_FEAST_UI", "https://feast:8888/ui")
+    assert settings.feast_ui() == "https://feast:8888/ui"
+    for wrong in ("feast:8888", "javascript:alert(1)", "http:///x", "http://a b"):
+        monkeypatch.setenv("LLMCF_FEAST_UI", wrong)
+        with pytest.raises(UsageError, match="LLMCF_FEAST_UI"):
+            settings.feast_ui()

@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import LlmcfError, Unavailable, UsageError
-from llmcf.service.breaker import Breaker
+from llmcf.service.breaker import OPEN, Breaker
 
 
 @pytest.fixture
@@ -54,3 +54,21 @@ def test_a_wrong_request_is_no_failure_of_the_part(clock: list[float]) -> None:
         with pytest.raises(UsageError), breaker():
             raise UsageError("wrong")
     assert not breaker.open
+
+
+def test_whether_it_is_open_can_be_seen_from_outside(clock: list[float]) -> None:
+    breaker = Breaker("seen", failures=2, seconds=5.0)
+
+    def seen() -> float:
+        return OPEN.labels("seen")._value.get()
+
+    told = [seen()]
+    for error in (Unavailable("x"), Unavailable("x"), None):
+        clock[0] += 6
+        use(breaker, error)
+        told.append(seen())
+    assert told == [0, 0, 1, 0]
+    use(breaker, Unavailable("x"))
+    use(breaker, Unavailable("x"))
+    breaker.reset()
+    assert (seen(), breaker.open) == (0, False)

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from core import storage
+from core.data import vocabulary
 from llmcf.serving import manifest
-from llmcf.serving.catalogue import SCHEMA, Catalogue
+from llmcf.serving.catalogue import SCHEMA, Catalogue, Users
 
 
 def test_an_item_without_a_title_goes_by_its_id_cleaned(tmp_path: Path) -> None:
@@ -24,3 +26,14 @@ def test_an_item_without_a_title_goes_by_its_id_cleaned(tmp_path: Path) -> None:
     assert found.brands == {2: "", 3: "Acme"}
     assert found.categories == {2: [], 3: ["shoes", "red"]}
     assert found.category_ids == {"shoes": 4, "red": 7}
+
+
+def test_users_are_found_by_how_their_id_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    rows = vocabulary.grow("shop", "users", ["ann", "ben", "anna", "an.*"])
+    users, by_row = Users("shop"), sorted(rows, key=rows.__getitem__)
+    assert users.starting("an", 9) == [one for one in by_row if one != "ben"]
+    assert users.starting("an", 2) == users.starting("an", 9)[:2]
+    assert users.starting("an.", 9) == ["an.*"]
+    assert users.starting("x", 9) == []
+    assert users.starting("", 9) == by_row

@@ -1,0 +1,58 @@
+"""Administrators choose among releases: the pointer moves, the supervisor follows, and the audit log has a line."""
+
+from collections.abc import Callable
+
+from llmcf.service.keys import Key
+from llmcf.service.problems import Problem
+from llmcf.service.service import Service
+from llmcf.serving import releases
+
+
+def promote(service: Service, who: Key, number: int) -> None:
+    """Let the pointer name a release; the supervisor loads it, tries it and only then hands it to the workers.
+
+    Raises:
+        Problem: 404 if there is none of that number.
+        LlmcfError: if it cannot be served from here.
+    """
+    dataset = service.engine.dataset
+
+    def act() -> None:
+        if number not in releases.numbers(dataset):
+            raise Problem(404, "unknown-release", f"there is no release {number} of {dataset}")
+        releases.promote(releases.require(dataset, number))
+
+    _noted(service, who, f"promote release {number}", act)
+
+
+def roll_back(service: Service, who: Key, number: int) -> None:
+    """Let the pointer name what was live before, which is expected to be release `number`.
+
+    Raises:
+        Problem: 409 if it is another by now.
+        LlmcfError: if nothing is left that was live before.
+    """
+    dataset = service.engine.dataset
+
+    def act() -> None:
+        if before(dataset) != number:
+            raise Problem(409, "changed", f"release {number} is no longer what was live before; look again")
+        releases.rollback(dataset)
+
+    _noted(service, who, f"roll back to release {number}", act)
+
+
+def before(dataset: str) -> int | None:
+    """The release that a rollback would make live, None if there is none."""
+    pointer, there = releases.pointer(dataset), {one.number for one in releases.of(dataset)}
+    return next((number for number in reversed(pointer.before) if number in there), None) if pointer else None
+
+
+def _noted(service: Service, who: Key, what: str, act: Callable[[], None]) -> None:
+    try:
+        with releases.locked():
+            act()
+    except Exception as error:
+        service.store.note(who.name, what, f"refused: {error.detail if isinstance(error, Problem) else error}")
+        raise
+    service.store.note(who.name, what, "accepted")

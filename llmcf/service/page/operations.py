@@ -1,0 +1,202 @@
+"""What the operations page shows: releases and what differs between two, how old features are, what goes on."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from core.data import datasets
+from core.errors import LlmcfError
+from core.settings import Workspace
+from llmcf.feature_store import registry
+from llmcf.service import choosing, state, traffic
+from llmcf.service.service import Service
+from llmcf.service.store import Trace
+from llmcf.service.traffic import Traffic
+from llmcf.serving import manifest, releases
+from llmcf.serving.manifest import Release, Stage, Unreadable
+
+WINDOW_S = 300.0
+_ANSWERS = 50  # whose rungs are counted
+_ACTS = 20
+_DIGEST = 12  # characters that tell one from another
+_HEADLINES = {"ranker": ("auc", "logloss"), "user_vector": ("hit@10", "ndcg@10")}  # of the test, in the list
+# What is told otherwise, or always differs:
+_APART = {"number", "source", "home", "dataset", "contract", "stages"}
+_APART |= {"metrics", "inputs", "outputs", "sha256", "version", "run"}  # of a stage
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A release in the list. `fault` says why one cannot be served."""
+
+    number: int
+    state: str
+    created: str = ""
+    day: str = ""
+    stages: dict[str, "Model"] = field(default_factory=dict)
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A release's stage in words, and what it reached in its test."""
+
+    words: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Of the features that are online, in Unix seconds: the newest state, and when the store was last filled or
+    pushed to. An archive's clock stands at its newest state."""
+
+    until: float
+    filled: float
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that two releases do not share."""
+
+    group: str
+    name: str
+    first: str
+    second: str
+    change: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All of the page but the comparison. `freshness` and `traffic` are a sentence where they cannot be told."""
+
+    releases: list[Row]
+    live: int
+    before: int | None
+    workers: Counter[int]
+    scenes: list[str]
+    checks: dict[str, str]
+    freshness: Freshness | str
+    traffic: Traffic | str
+    rungs: Counter[str]
+    answers: list[Trace]
+    acts: list[tuple[float, str, str, str]]
+
+
+def facts(service: Service, *, acts: bool) -> Facts:
+    """What is known now; `acts` says whether the audit log may be shown."""
+    engine, last = service.engine, service.store.last(_ANSWERS)
+    return Facts(
+        releases=[_row(service, number) for number in releases.numbers(engine.dataset)],
+        live=engine.live.release.number,
+        before=choosing.before(engine.dataset),
+        workers=Counter(state.workers(engine.place).values()),
+        scenes=sorted(engine.scenes),
+        checks=engine.probe(),
+        freshness=_freshness(engine.live.release.workspace),
+        traffic=_traffic(service),
+        rungs=Counter(one.rung for one in last),
+        answers=last[:10],
+        acts=service.store.acts(_ACTS) if acts else [],
+    )
+
+
+def differences(dataset: str, first: int, second: int) -> list[Difference]:
+    """What two releases do not share, the weights' digests left out: they always differ.
+
+    Raises:
+        LlmcfError: if one of them is not there or cannot be read.
+    """
+    one, two = (dict(_told(releases.read(dataset, number))) for number in (first, second))
+    return [
+        Difference(*key, _text(one.get(key)), _text(two.get(key)), _change(one.get(key), two.get(key)))
+        for key in dict.fromkeys([*one, *two])
+        if one.get(key) != two.get(key)
+    ]
+
+
+def _row(service: Service, number: int) -> Row:
+    live = number == service.engine.live.release.number
+    try:
+        release = Release.read(manifest.folder(service.engine.dataset, number))
+    except Unreadable as error:
+        return Row(number, "unreadable", fault=error.why)
+    return Row(
+        number=number,
+        state="live" if live else "loaded" if service.engine.find(number) else "ready",
+        created=release.created,
+        day=release.as_of,
+        stages={model: Model(_words(stage), dict(_headline(model, stage))) for model, stage in release.stages.items()},
+    )
+
+
+def _headline(model: str, stage: Stage) -> Iterator[tuple[str, float]]:
+    told = dict(_metrics(stage.metrics.get("test", {})))
+    for name in _HEADLINES[model]:
+        value = told.get(name, told.get(f"masked {name}"))
+        if value is not None:
+            yield name, value
+
+
+def _words(stage: Stage) -> str:
+    return f"{stage.backbone} {stage.framework} {stage.recipe}"
+
+
+def _told(release: Release) -> Iterator[tuple[tuple[str, str], Any]]:
+    """All that is compared, by group and name."""
+    for name, value in _plain("", {one.name: getattr(release, one.name) for one in fields(release)}):
+        yield ("release", name), value
+    for model, stage in release.stages.items():
+        yield (model, "reads"), ", ".join(sorted(stage.reads))
+        yield (model, "run"), stage.run[:_DIGEST]
+        for name, value in _plain("", {one.name: getattr(stage, one.name) for one in fields(stage)}):
+            yield (model, name), value
+        for name, value in _metrics(stage.metrics):
+            yield (f"{model}, metrics", name), value
+
+
+def _plain(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Values of nested mappings by their path in words."""
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for key, one in value.items():
+        if key not in _APART:
+            yield from _plain(f"{name} {key}".strip().replace("_", " "), one)
+
+
+def _metrics(told: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers of nested metrics by their path in words."""
+    if isinstance(told, dict):
+        for key, value in told.items():
+            yield from _metrics(value, f"{name} {key}".strip())
+    elif isinstance(told, int | float) and not isinstance(told, bool):
+        yield name, float(told)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _change(first: Any, second: Any) -> str:
+    both = isinstance(first, float) and isinstance(second, float)
+    return f"{second - first:+.4f}" if both else ""
+
+
+def _freshness(ws: Workspace) -> Freshness | str:
+    try:
+        told = registry.materialized(ws)
+        filled = (registry.serving(ws) / registry.MATERIALIZED).stat().st_mtime
+        return Freshness(float(told[registry.UNTIL]), filled, datasets.find(ws.dataset).live)
+    except (LlmcfError, OSError) as error:
+        return str(error)
+
+
+def _traffic(service: Service) -> Traffic | str:
+    sample = service.store.sampled(WINDOW_S)
+    if sample is None:
+        return "Nothing is counted yet; look again in some seconds."
+    then, before = sample
+    return traffic.between(before, traffic.counters(), time.time() - then)

@@ -1,0 +1,60 @@
+"""Administrators move the pointer, and the audit log says so, whatever comes of it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.errors import LlmcfError
+from core.settings import Workspace
+from llmcf.service import choosing
+from llmcf.service.keys import Key
+from llmcf.service.problems import Problem
+from llmcf.service.store import Store
+from llmcf.serving import releases
+from tests.synthetic_release import write_release
+
+WS = Workspace("movielens-100k", "shuffled-ties")
+ANNA = Key("anna", "admin", "digest", "")
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path / "models"))
+    return SimpleNamespace(engine=SimpleNamespace(dataset=WS.dataset), store=Store(tmp_path / "service.db"))
+
+
+def live() -> int:
+    found = releases.pointer(WS.dataset)
+    assert found is not None
+    return found.release
+
+
+def test_promotion_and_rollback_move_the_pointer_and_are_noted(service: Any) -> None:
+    write_release(WS)
+    write_release(WS, live=False)
+    assert choosing.before(WS.dataset) is None
+    choosing.promote(service, ANNA, 2)
+    assert (live(), choosing.before(WS.dataset)) == (2, 1)
+    choosing.roll_back(service, ANNA, 1)
+    assert live() == 1
+    told = [(who, act, outcome) for _, who, act, outcome in service.store.acts()]
+    assert told == [("anna", "roll back to release 1", "accepted"), ("anna", "promote release 2", "accepted")]
+
+
+def test_what_cannot_be_is_refused_and_noted(service: Any) -> None:
+    write_release(WS)
+    with pytest.raises(Problem, match="404"):
+        choosing.promote(service, ANNA, 7)
+    with pytest.raises(Problem, match="409"):
+        choosing.roll_back(service, ANNA, 7)
+    (releases.read(WS.dataset, 1).folder / "release.json").write_text("{}")
+    with pytest.raises(LlmcfError):
+        choosing.promote(service, ANNA, 1)
+    outcomes = [outcome for _, _, _, outcome in service.store.acts()]
+    assert all(one.startswith("refused: ") for one in outcomes)
+    assert "there is no release 7" in outcomes[-1]
+    assert "no longer what was live before" in outcomes[-2]
+    assert live() == 1

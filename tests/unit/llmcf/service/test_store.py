@@ -1,0 +1,56 @@
+"""What workers share: kept answers and their traces, the audit log, samples of counters."""
+
+from pathlib import Path
+
+import pytest
+
+from llmcf.service.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "service.db")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr("llmcf.service.store.time.time", lambda: now[0])
+    return now
+
+
+def body(user: str | None, rung: str = "full") -> dict[str, object]:
+    return {"user": user, "release": 3, "rung": rung, "milliseconds": {"a": 1.5, "b": 2.0}, "items": ["i"]}
+
+
+def test_the_newest_answers_leave_a_trace(store: Store, clock: list[float]) -> None:
+    for number, who in enumerate(("a", None, '"><script>')):
+        clock[0] += 1
+        store.keep(f"r{number}", body(who, "popular" if who is None else "full"))
+    found = store.last(2)
+    assert [(one.request, one.user, one.rung, one.release) for one in found] == [
+        ("r2", '"><script>', "full", 3),
+        ("r1", None, "popular", 3),
+    ]
+    assert found[0].milliseconds == 3.5
+    assert found[0].time == 1003.0
+
+
+def test_samples_are_kept_for_a_while(store: Store, clock: list[float]) -> None:
+    assert store.sampled(300) is None
+    for clock[0] in (1000.0, 1200.0, 1400.0):
+        store.sample({"at": clock[0]})
+    assert store.sampled(300) == (1200.0, {"at": 1200.0})
+    assert store.sampled(1) == (1400.0, {"at": 1400.0})
+    clock[0] = 2200.0
+    store.sample({"at": clock[0]})
+    assert store.sampled(10_000) == (1400.0, {"at": 1400.0})
+    store.sample({"at": -1.0}, first=True)
+    assert store.sampled(10_000) == (2200.0, {"at": -1.0})
+
+
+def test_the_audit_log_is_newest_first(store: Store, clock: list[float]) -> None:
+    for act in ("one", "two"):
+        clock[0] += 1
+        store.note("anna", act, "accepted")
+    assert store.acts(1) == [(1002.0, "anna", "two", "accepted")]
