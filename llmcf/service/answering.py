@@ -6,7 +6,7 @@ Suffixes: C candidates.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     arranged = _arranged(loaded.recommender, scene, ranked, asked.k)
     kept = Kept.of(loaded, asked, ranked, arranged, rung)
     store.keep(request, kept.told())
-    return kept.page(engine, request, 0, asked.k, ranked if asked.explain else None)
+    return kept.page(engine, request, ranked if asked.explain else None)
 
 
 def _down_the_ladder(engine: Engine, asked: RecommendationRequest) -> tuple[Loaded, Scene, Ranking, str]:
@@ -89,7 +89,7 @@ def again(engine: Engine, store: Store, request: str) -> Recommendations:
     if told is None:
         raise Problem(404, "unknown-answer", "no answer is kept under this id")
     kept = Kept(**told)
-    return kept.page(engine, request, kept.start, kept.k, None, explain=True)
+    return kept.page(engine, request, None, explain=True)
 
 
 def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
@@ -153,12 +153,10 @@ class Kept:
     def told(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def page(
-        self, engine: Engine, request: str, start: int, k: int, ranked: Ranking | None, *, explain: bool = False
-    ) -> Recommendations:
+    def page(self, engine: Engine, request: str, ranked: Ranking | None, *, explain: bool = False) -> Recommendations:
         """Items `start` to `start` + `k`; with the ranking, or `explain`, each with its reason."""
-        end, found = start + k, engine.find(self.release)
-        places = range(start, min(end, len(self.items)))
+        end, found = self.start + self.k, engine.find(self.release)
+        places = range(self.start, min(end, len(self.items)))
         reasons: Sequence[Reason | None] = [None] * len(places)
         if found and (ranked or explain):
             reasons = [self._reason(found.recommender, at) for at in places]
@@ -231,8 +229,9 @@ def _next_page(engine: Engine, store: Store, asked: RecommendationRequest, reque
     cursors.check(asked.cursor, first, start, kept.user, kept.items)
     if asked.user is not None and asked.user != kept.user:
         raise cursors.unknown()
-    store.keep(request, {**told, "k": asked.k, "start": start})
-    page = kept.page(engine, first, start, asked.k, None, explain=asked.explain)
+    shown = replace(kept, start=start, k=asked.k)
+    store.keep(request, shown.told())
+    page = shown.page(engine, first, None, explain=asked.explain)
     return page.model_copy(update={"id": request})
 
 

@@ -98,6 +98,8 @@ def test_pages_follow_each_other_without_a_repeat(service: Running, user: str) -
         if page["cursor"] is None:
             break
         page = ask(service, user=user, k=7, cursor=page["cursor"]).json()
+        again = service.http.get(f"/recommendations/{page['id']}").json()
+        assert [one["item"] for one in again["items"]] == [one["item"] for one in page["items"]]
     assert len(seen) > 20
     assert len(set(seen)) == len(seen)
 
