@@ -53,6 +53,7 @@ bench: env-main env-triton env-redis ## latency of the served models, of online 
 	@.venv/bin/python -m benchmarks.latency
 	@.venv/bin/python -m benchmarks.online_features
 	@.venv/bin/python -m benchmarks.recommend
+	@.venv/bin/python -m benchmarks.intake
 
 bench-language: env-main env-openvino ## generating, scoring, embedding beside the bare libraries; 8-bit weights
 	@.venv/bin/python -m benchmarks.language

@@ -65,7 +65,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long (default: %(default)s)")
     arguments = parser.parse_args()
     ws, figures = Workspace(arguments.dataset, arguments.order), []
-    registry.materialized(ws)
     for name, place in (("SQLite", _on_sqlite), ("Redis", _on_redis)):
         try:
             with place(ws), _writer(ws):
@@ -160,6 +159,7 @@ def _figure(store: str, kind: str, watch: _Watch) -> Figure:
 def _on_sqlite(ws: Workspace) -> Iterator[None]:
     """A copy of the workspace, with its store if that is SQLite, and a release that names the carried encoder."""
     home = settings.home()
+    registry.materialized(ws)
     with tempfile.TemporaryDirectory(prefix="llmcf-intake-") as folder, _variables(LLMCF_REDIS=""):
         copy = Path(folder)
         shutil.copytree(home / ws.dataset / "vocabulary", copy / ws.dataset / "vocabulary")

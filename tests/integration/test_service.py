@@ -13,10 +13,11 @@ import httpx
 import psutil
 import pytest
 
+from core import storage
 from core.data import features, tables
 from core.settings import Workspace
 from llmcf.feature_store import jobs
-from llmcf.service import keys, state
+from llmcf.service import intake, keys, state
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
 from tests.online_release import make_release
@@ -260,6 +261,33 @@ def test_a_dead_worker_is_replaced(service: Running, ws: Workspace, user: str) -
         assert time.monotonic() < end
         time.sleep(0.1)
     assert ask(service, user=user).status_code == 200
+
+
+def test_what_comes_in_counts_at_once_and_outlives_its_writer(service: Running, ws: Workspace, user: str) -> None:
+    """By the page's own way: the history that the next request reads."""
+    items, note = tables.items(ws)["raw_id"].to_pylist()[:2], intake.note(ws.dataset)
+
+    def post(number: int) -> None:
+        event = {"id": f"in-{number}", "kind": "interaction", "user": user, "item": items[number]}
+        answer = service.http.post("/events", json={"events": [event]})
+        assert [one["status"] for one in answer.json()["events"]] == ["accepted"], answer.text
+
+    def newest() -> str:
+        return service.http.get(f"/users/{user}").json()["history"][-1]["item"]
+
+    def within(seconds: float, number: int) -> None:
+        end = time.monotonic() + seconds
+        while newest() != items[number]:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    assert service.said("intake of movielens-100k is ready", 120)
+    post(0)
+    within(2.0, 0)
+    os.kill(storage.read_json(note)["pid"], signal.SIGKILL)
+    post(1)
+    within(120.0, 1)
+    assert "llmcf_intake_applied_total" in service.http.get("/metrics").text
 
 
 def test_promotion_and_rollback_lose_no_request_and_mix_no_releases(
