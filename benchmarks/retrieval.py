@@ -240,9 +240,9 @@ def _recbole_lines(account: dict[str, Any]) -> list[str]:
         "",
         f"The first is RecBole as it is; the floor of {FLOOR:.0f} is for it: {_verdict(account)}. The second has the "
         "heads and the feed-forward width of ours, the third its history too. Of ours, float32 is the recipe, bfloat16 "
-        "is what the softmax multiplies in (`--precision`), and trimmed is that windows of like length share a batch, without "
-        "padding (a knob of the configuration). A target that two of our windows share counts once. Processor time "
-        "depends less than the clock on what others run on the same cores.",
+        "is what the softmax multiplies in (`--precision`), and trimmed is that windows of like length share a batch, "
+        "without padding (a knob of the configuration). A target that two of our windows share counts once. Processor "
+        "time depends less than the clock on what others run on the same cores.",
         "",
     ]
 
