@@ -91,8 +91,9 @@ def export_graph(ws: Workspace, named: RetrievalConfig, folder: Path, kept: Path
     request = request_of(graph, data.sequences, data.shown)
     onnx.write(graph, request, graph.tables(), [tensor.name for tensor in USER_VECTOR_OUTPUTS], folder)
     onnx.check(folder / onnx.MODEL, request, _vectors(run, request))
-    about = {"config": json.dumps(asdict(config)), "blend": json.dumps(run.blend)}
-    save_file(weights.read(path), kept, metadata=about)
+    plain, state = tower.plain()
+    about = {"config": json.dumps(asdict(plain)), "blend": json.dumps(run.blend)}
+    save_file({name: values.contiguous() for name, values in state.items()}, kept, metadata=about)
     facts = {"run": storage.sha256(path), "metrics": summary["metrics"], "users": len(tower.known_U)}
     return _searched(ws, run, facts, data.sequences)
 

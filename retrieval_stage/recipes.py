@@ -1,7 +1,9 @@
 """What names stand for: a recipe is a function from a configuration to the whole of another.
 
-`strict` trains the plain model and LLM-CF alike, the user's id included. `paper` repeats the published set-up: sampled
-softmax, and a plain twin with another batch size and no user id.
+`strict` trains the plain model and LLM-CF alike; w is added to the user vector and the examples' texts are
+reconstructed, as the paper says. `paper` repeats what the published code does: sampled softmax, a tenth of w, no
+reconstruction, and a plain twin with another batch size and no user id. `best` is what measured best on Amazon Beauty,
+knob by knob (benchmarks/results/retrieval_knobs.md).
 """
 
 from collections.abc import Callable
@@ -23,7 +25,7 @@ def paper(config: RetrievalConfig) -> RetrievalConfig:
     """As published."""
     return replace(
         code(config),
-        user_id=False,
+        user_id=config.framework != "none",
         negatives=128,
         learning_rate=1e-3,
         decay=False,
@@ -35,9 +37,17 @@ def paper(config: RetrievalConfig) -> RetrievalConfig:
 
 
 def best(config: RetrievalConfig) -> RetrievalConfig:
-    """With a gate on w, the similarity of each example, what needs no training in the scores, and cold starts."""
-    in_context = replace(config.in_context, use_similarity=True)
-    return replace(config, blended=True, cold_start=True, fusion="gate", in_context=in_context)
+    """Items are their texts and attributes too; a gate on w, the similarity of each example; what needs no training
+    in the scores, and cold starts."""
+    return replace(
+        config,
+        item_text=True,
+        item_attributes=True,
+        blended=True,
+        cold_start=True,
+        fusion="gate",
+        in_context=replace(config.in_context, use_similarity=True),
+    )
 
 
 RECIPES: dict[str, Callable[[RetrievalConfig], RetrievalConfig]] = {"strict": strict, "paper": paper, "best": best}

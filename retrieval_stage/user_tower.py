@@ -6,6 +6,8 @@ Suffixes: B requests, X positions of windows, L history length, D width, K examp
 O items on offer.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -140,6 +142,14 @@ class UserTower(nn.Module):
         vectors are not among the weights."""
         self.item.weight[item_X] = self.item.weight[UNKNOWN].clone()
         self._placed = item_X - FIRST_ID, vector_XD
+
+    def plain(self) -> tuple[RetrievalConfig, dict[str, Tensor]]:
+        """A configuration and the weights of a tower that answers as this one and knows nothing of items but their ids:
+        what else their vectors are made of is in its table."""
+        state = {name: values for name, values in self.state_dict().items() if not name.startswith("features.")}
+        (item,) = (name for name in state if name.startswith("item."))
+        state[item] = self.items().weight.detach()
+        return replace(self.config, item_text=False, item_attributes=False, table_dropout=0.0), state
 
     def catalogue(self, item_X: Tensor, items: Items) -> tuple[Tensor, Tensor]:
         """The vectors of what is offered, (O, D), and the places in it of `item_X`, ids that are."""

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from core import schemas, steps, storage
-from core.contracts import DENSE, FIRST_ID, HISTORY, SPLITS
+from core.contracts import CATEGORIES, DENSE, FIRST_ID, HISTORY, SPLITS
+from core.data.histories import Attributes
 from core.settings import Workspace
 from ict.examples import ExampleSet
 from ict.neighbours import NeighbourConfig, Neighbours, search_exact
@@ -23,6 +24,7 @@ from ranking.ranker import Shape
 from ranking.registry import BACKBONES
 from ranking.rows import Context, Histories, Knowledge, Rows
 from ranking.text_match import TextMatch
+from retrieval_stage.item_side import ItemFacts
 from retrieval_stage.sequences import Sequences
 
 USERS = 14  # rows of the user table
@@ -47,6 +49,16 @@ def training_rows(users: int = 12, items: int = 30, length: int = 8, days: int =
                 for name, value in zip(schemas.TRAINING_ROWS.names, values, strict=True):
                     columns[name].append(value)
     return pa.table(columns).cast(schemas.TRAINING_ROWS)
+
+
+def item_facts(items: int, seed: int = 0) -> ItemFacts:
+    """Text vectors as of `item_vectors`, and brands and categories, of `items` items."""
+    generator = np.random.default_rng(seed)
+    brand_V = generator.integers(0, 5, items + FIRST_ID)
+    categories_VC = generator.integers(0, 6, (items + FIRST_ID, CATEGORIES))
+    brand_V[:FIRST_ID] = 0
+    categories_VC[:FIRST_ID] = 0
+    return ItemFacts(item_vectors(items=items, seed=seed), Attributes(brand_V, categories_VC))
 
 
 def sequences(taken: Mapping[int, Sequence[tuple[int, int, str]]]) -> Sequences:

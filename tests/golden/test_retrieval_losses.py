@@ -39,7 +39,11 @@ def losses(model: str, framework: str, recipe: str) -> list[float]:
     generator = torch.Generator().manual_seed(config.seed)
     known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)
     tower = UserTower(
-        config, known_U=known, items=ITEMS + FIRST_ID, examples=examples if framework == "llm-cf" else None
+        config,
+        known_U=known,
+        items=ITEMS + FIRST_ID,
+        examples=examples if framework == "llm-cf" else None,
+        facts=in_memory.item_facts(items=ITEMS),
     )
     optimizer = torch.optim.Adam(tower.parameters(), lr=0.01, fused=True)
     threads = torch.get_num_threads()

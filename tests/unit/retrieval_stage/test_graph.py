@@ -34,8 +34,8 @@ def made(model: str, framework: str = "llm-cf") -> tuple[UserTower, Neighbours]:
     found = search_exact(examples, Requests.of(ROWS), NeighbourConfig(stage="retrieval", recipe="best", seed=1))
     torch.manual_seed(1)
     known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)
-    shown = examples if framework == "llm-cf" else None
-    tower = UserTower(config, known_U=known, items=ITEMS + FIRST_ID, examples=shown).eval()
+    shown, facts = examples if framework == "llm-cf" else None, in_memory.item_facts(items=ITEMS)
+    tower = UserTower(config, known_U=known, items=ITEMS + FIRST_ID, examples=shown, facts=facts).eval()
     tower.freeze_examples()
     return tower, Neighbours(*(values[SEQUENCES.row_N] for values in found))
 

@@ -46,7 +46,9 @@ def fit(checkpoint: Checkpoint | None) -> tuple[list[dict[str, Any]], dict[str, 
     found = search_exact(examples, Requests.of(rows), NeighbourConfig(stage="retrieval", recipe="best", seed=1))
     shown = Neighbours(*(values[sequences.row_N] for values in found))
     known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)
-    tower = UserTower(CONFIG, known_U=known, items=ITEMS + FIRST_ID, examples=examples)
+    tower = UserTower(
+        CONFIG, known_U=known, items=ITEMS + FIRST_ID, examples=examples, facts=in_memory.item_facts(items=ITEMS)
+    )
     log = loop.fit(tower, sequences, shown, checkpoint)
     return [entry | {"seconds": 0} for entry in log], tower.state_dict()
 

@@ -24,7 +24,7 @@ UNSEEN = torch.tensor(sorted(set(range(FIRST_ID, ITEMS + FIRST_ID)) - set(TAKEN.
 def tower(*, item_text: bool = False) -> UserTower:
     """One whose learnt items stand exactly where a linear map of their texts puts them."""
     config = resolve(model="sasrec", framework="none", recipe="best", seed=1)
-    config = replace(config, width=8, item_text=item_text)
+    config = replace(config, width=8, item_text=item_text, item_attributes=False)
     torch.manual_seed(1)
     known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)
     made = UserTower(config, known_U=known, items=ITEMS + FIRST_ID, facts=ItemFacts(TEXTS) if item_text else None)

@@ -37,7 +37,14 @@ def tower_of(config: RetrievalConfig, offered_V: torch.Tensor | None = None) -> 
     known = torch.ones(USERS + FIRST_ID, dtype=torch.bool)
     known[5] = False
     examples = EXAMPLES if config.framework == "llm-cf" else None
-    return UserTower(config, known_U=known, items=ITEMS + FIRST_ID, examples=examples, offered_V=offered_V)
+    return UserTower(
+        config,
+        known_U=known,
+        items=ITEMS + FIRST_ID,
+        examples=examples,
+        offered_V=offered_V,
+        facts=in_memory.item_facts(items=ITEMS),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +83,7 @@ class Mean(torch.nn.Module):
 
 
 def test_a_backbone_that_is_not_causal_is_trained_on_the_prefix_of_each_position(shown: Neighbours) -> None:
-    config = replace(config_of("none"), unknown_user=0.0, unknown_item=0.0)
+    config = replace(config_of("none"), unknown_user=0.0, unknown_item=0.0, user_id=True)
     tower, ends = tower_of(config), SEQUENCES.windows(torch.Generator().manual_seed(0))
     tower.backbone = Mean()
     loss = step_loss(tower, SEQUENCES, shown, ends, torch.Generator().manual_seed(5))
@@ -138,7 +145,7 @@ def test_the_reconstruction_loss_is_added_where_alpha_asks_for_it(shown: Neighbo
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
     losses = []
     for alpha in (0.0, 0.5, 1.0):
-        config = config_of("llm-cf")
+        config = replace(config_of("llm-cf"), scale=0.0)  # with a head more, the module is drawn anew
         tower = tower_of(replace(config, in_context=replace(config.in_context, alpha=alpha)))
         tower.encode_examples()
         losses.append(step_loss(tower, SEQUENCES, shown, ends, torch.Generator().manual_seed(5)))
