@@ -218,12 +218,9 @@ def _taken(ws: Workspace) -> _Taken:
 def _pushed(ws: Workspace, stamp: Stamp | None, settled: _Pairs | None) -> tuple[_Pairs, _Pairs]:
     """The settled rows, from before where they still hold, and the recent ones: a request waits for it after a push."""
     recent = _read(recent_path(ws))
-    generation = _generation(recent.schema)
-    if settled is None or settled.stamp != stamp or settled.generation < generation:
+    if settled is None or settled.stamp != stamp or settled.generation < _generation(recent.schema):
         settled = _pairs(ws, stamp, _read(path(ws)))
-    if settled.generation != generation:
-        recent = SCHEMA.empty_table()
-    return settled, _pairs(ws, None, recent)
+    return settled, _pairs(ws, None, recent)  # some may be in both, which makes no difference to who took what
 
 
 def _pairs(ws: Workspace, stamp: Stamp | None, part: pa.Table) -> _Pairs:

@@ -38,6 +38,7 @@ from llmcf.serving.manifest import Release
 BATCH = 500  # entries of a kind that are applied at once
 _LOOK_EVERY_S = 0.05
 _TROUBLE_S = 2.0  # between two tries of what did not work
+_ENCODER_S = 30.0  # the same for the encoder, which somebody has to fetch
 _PRUNE_EVERY_S = 3600.0
 _LOCK_S = 10.0  # for the one before to end
 
@@ -72,7 +73,7 @@ class Writer:
         self._follow(releases.require(dataset))
         for folder in registry.take_pushes(self._ws):
             self._stores.open(folder)
-        self._try("the encoder", self._load_encoder)
+        self._try("the encoder", self._follow_encoder, _ENCODER_S)
 
     def run(self, stop: Flag) -> None:
         """Until told to stop; what was begun is finished."""
@@ -83,8 +84,12 @@ class Writer:
     def step(self) -> int:
         """Apply what waits, at most BATCH of each kind; how many were applied. What fails is tried again later."""
         self._try("the live release", self._follow_live)
+        self._try("the encoder", self._follow_encoder, _ENCODER_S)
+        work = {inbox.ITEM: self._items, inbox.USER: self._users, inbox.EVENT: self._events}
+        if self._texts.name != self._release.encoder:
+            del work[inbox.ITEM]
         done = 0
-        for kind, apply in ((inbox.ITEM, self._items), (inbox.USER, self._users), (inbox.EVENT, self._events)):
+        for kind, apply in work.items():
             done += self._try(f"{kind}s that wait", lambda kind=kind, apply=apply: self._apply(kind, apply))
         if time.monotonic() - self._pruned > _PRUNE_EVERY_S:
             self._box.prune()
@@ -111,8 +116,6 @@ class Writer:
         return [reason or "taken" for reason in account.reasons]
 
     def _items(self, entries: Sequence[Entry]) -> list[str]:
-        if self._texts.name != self._release.encoder:
-            self._load_encoder()
         self._taker.add([_item(entry) for entry in entries])
         self._write_additions()
         return ["taken"] * len(entries)
@@ -129,32 +132,34 @@ class Writer:
         serving = state.read(state.folder(self._dataset))
         if serving is not None:
             self._follow(releases.require(self._dataset, serving.live))
-            self._write_additions()
         self._stamp = stamp
         return 0
 
     def _follow(self, release: Release) -> None:
         """Turn to a release; what it takes to apply something is read now."""
-        self._release, self._ws = release, release.workspace
         serving = state.read(state.folder(self._dataset))
         served = [releases.read(self._dataset, one) for one in serving.releases] if serving else [release]
-        self._known = [Catalogue.load(one).rows.keys() for one in served]
-        self._taker = Taker(self._ws, self._stores.write)
-        self._taker.enrol([])
+        known = [Catalogue.load(one).rows.keys() for one in served]
+        taker = Taker(release.workspace, self._stores.write)
+        taker.enrol([])
+        self._release, self._ws, self._taker, self._known = release, release.workspace, taker, known
+        self._written = False
 
-    def _load_encoder(self) -> int:
-        self._texts = ItemTexts(self._release.encoder)
-        self._texts(["a text"])  # what is loaded at the first one is there from now on
-        self._write_additions()
+    def _follow_encoder(self) -> int:
+        """Have the one that the release names, and the additions in its terms."""
+        if self._texts.name != self._release.encoder:
+            self._texts = ItemTexts(self._release.encoder)
+            self._texts(["a text"])  # what is loaded at the first one is there from now on
+        if not self._written:
+            self._write_additions()
         return 0
 
     def _write_additions(self) -> None:
-        """All added items that one of the served releases lacks; the file stays while their encoder is not there."""
-        if self._texts.name != self._release.encoder:
-            return
+        """All added items that one of the served releases lacks."""
         items = [one for one in added.items(self._ws) if not all(one.raw_id in known for known in self._known)]
         if items or additions.path(self._dataset).exists():
             additions.write(self._dataset, self._described(items))
+        self._written = True
 
     def _described(self, items: Sequence[Item]) -> Additions:
         rows = vocabulary.rows(self._dataset, "items")
@@ -181,7 +186,7 @@ class Writer:
             held |= dict(zip(missing, self._texts(missing), strict=True))
         return np.stack([held[text] for text in texts]) if texts else np.empty((0, 0), dtype=np.float32)
 
-    def _try(self, what: str, work: Callable[[], int]) -> int:
+    def _try(self, what: str, work: Callable[[], int], again_s: float | None = None) -> int:
         """The work's count; 0 where it fails, which is said, and not tried again for a moment."""
         if time.monotonic() < self._quiet_until.get(what, 0.0):
             return 0
@@ -189,7 +194,7 @@ class Writer:
             return work()
         except (LlmcfError, OSError) as error:
             say(f"intake: {what}: {error}")
-            self._quiet_until[what] = time.monotonic() + _TROUBLE_S
+            self._quiet_until[what] = time.monotonic() + (_TROUBLE_S if again_s is None else again_s)
             return 0
 
 

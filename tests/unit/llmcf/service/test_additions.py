@@ -73,6 +73,8 @@ def test_it_is_read_once_until_it_is_replaced(monkeypatch: pytest.MonkeyPatch):
     additions.write("shop", three())
     first = followed.current()
     assert len(first) == 3
-    monkeypatch.setattr(additions, "read", lambda dataset: pytest.fail("read again"))
-    assert followed.current() is first
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(additions, "read", lambda dataset: pytest.fail("read again"))
+        assert followed.current() is first
+    additions.write("shop", three().take([1]))
+    assert followed.current().raw_ids == ["b"]

@@ -16,9 +16,10 @@ from core.data.prepare import prepare
 from core.errors import Missing, Unavailable
 from core.settings import Workspace
 from llmcf.feature_store import jobs, ledger, registry
-from llmcf.service import additions, intake
+from llmcf.service import additions, intake, state
 from llmcf.service.inbox import EVENT, ITEM, USER, Entry, Inbox, Offer
 from llmcf.service.intake import Writer
+from llmcf.serving.triton_server import Server
 from tests.shop import START, Shop
 
 WS = Workspace("shop", "published")
@@ -75,7 +76,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
     monkeypatch.setattr(intake.releases, "require", lambda dataset, number=None: release)
     catalogue = SimpleNamespace(rows={f"g{n}": n for n in range(10)})
     monkeypatch.setattr(intake.Catalogue, "load", lambda release: catalogue)
-    monkeypatch.setattr(intake, "_TROUBLE_S", 0.0)
+    for name in ("_TROUBLE_S", "_ENCODER_S"):
+        monkeypatch.setattr(intake, name, 0.0)
     yield stores
 
 
@@ -185,6 +187,46 @@ def test_items_without_an_encoder_wait_and_hold_up_no_event(shop: Stores, box: I
     monkeypatch.setattr(Encoder, "missing", False)
     assert writer.step() == 1
     assert additions.read("shop").text_NE.shape == (2, 3)
+
+
+def test_another_live_release_gets_the_additions_in_its_terms(
+    shop: Stores, box: Inbox, monkeypatch: pytest.MonkeyPatch
+):
+    box.offer([item("lamp"), item("sofa", "A sofa")])
+    writer = Writer("shop", box)
+    writer.step()
+    serve(monkeypatch, encoder="another@02", knows={"sofa": 2})
+    monkeypatch.setattr(Encoder, "missing", True)
+    writer.step()
+    assert additions.read("shop").encoder == "model@01", "the file of before stays until the encoder is there"
+    monkeypatch.setattr(Encoder, "missing", False)
+    writer.step()
+    found = additions.read("shop")
+    assert (list(found.raw_ids), found.encoder) == (["lamp"], "another@02")
+
+
+def test_a_release_whose_workspace_is_not_ready_leaves_the_one_before(
+    shop: Stores, box: Inbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    writer = Writer("shop", box)
+    serve(monkeypatch, workspace=Workspace("shop", "published", "2025-03-04"))
+    box.offer([event(1, "p0", "g8", 18)])
+    assert writer.step() == 1
+    assert "intake: the live release: " in capsys.readouterr().err
+    assert history(shop, "p0")[-1] == "g8"
+
+
+def serve(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace = WS, encoder: str = "model@01", knows: dict | None = None
+):
+    """Another release is live, as the supervisor notes it."""
+    release = SimpleNamespace(number=2, workspace=workspace, encoder=encoder)
+    catalogue = SimpleNamespace(rows=knows or {})
+    monkeypatch.setattr(intake.releases, "require", lambda dataset, number=None: release)
+    monkeypatch.setattr(intake.releases, "read", lambda dataset, number: release)
+    monkeypatch.setattr(intake.Catalogue, "load", lambda release: catalogue)
+    server = Server(pid=1, http_port=1, grpc_port=2, metrics_port=3, log=Path("log"))
+    state.write(state.folder("shop"), state.Serving((2,), server))
 
 
 def test_texts_are_encoded_once(shop: Stores, box: Inbox):
