@@ -10,7 +10,7 @@ HISTORY = 200  # items of an anonymous session
 BATCH = 50  # requests of one call
 LISTED = 10_000  # ids of a filter
 
-Id = Annotated[str, Field(min_length=1, max_length=200)]
+Id = Annotated[str, Field(min_length=1, max_length=256)]
 Ids = Annotated[list[Id], Field(max_length=LISTED)]
 
 

@@ -16,6 +16,7 @@ import pytest
 from core import storage
 from core.data import features, tables
 from core.settings import Workspace
+from llmcf.client import Client, Refused
 from llmcf.feature_store import jobs
 from llmcf.service import intake, keys, state
 from llmcf.serving import releases
@@ -76,6 +77,21 @@ def test_a_user_gets_items_best_first_with_what_made_them(service: Running, user
     assert found["served_by"]["rung"] == "full"
     assert {"features", "user vector", "item search", "examples", "ranker"} <= set(found["served_by"]["milliseconds"])
     assert all(one["reason"] is None for one in found["items"])
+
+
+def test_the_client_says_the_same(service: Running, user: str) -> None:
+    with Client(str(service.http.base_url), timeout_s=20) as asked:
+        found = asked.recommend(user, k=3, explain=True)
+        best = [one.item for one in found.items]
+        assert asked.answer(found.id).items[0].item == best[0]
+        assert [one.score for one in asked.score(user, best).scores] == pytest.approx(
+            [one.score for one in found.items], abs=1e-5
+        )
+        assert found.cursor is not None
+        assert not {one.item for one in asked.recommend(user, cursor=found.cursor).items} & set(best)
+        assert asked.ready().status == "ok"
+        with pytest.raises(Refused, match="404 unknown-user"):
+            asked.user("nobody")
 
 
 def test_reasons_are_what_the_ranker_read(service: Running, user: str) -> None:
