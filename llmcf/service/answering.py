@@ -53,6 +53,10 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     arranged = _arranged(loaded.recommender, scene, ranked, asked.k)
     kept = Kept.of(loaded, asked, ranked, arranged, rung)
     store.keep(request, kept.told())
+    if "dense" in loaded.release.stages["ranker"].reads:
+        engine.served.offer(
+            request, loaded.release.number, loaded.features.today(), ranked.take(arranged.order), asked.k
+        )
     return kept.page(engine, request, ranked if asked.explain else None)
 
 

@@ -18,6 +18,7 @@ from llmcf.service.additions import NONE, Additions, Followed
 from llmcf.service.breaker import Breaker
 from llmcf.service.remembered import Remembered
 from llmcf.service.rules import Scene
+from llmcf.service.served_log import ServedLog
 from llmcf.service.state import Serving
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
@@ -64,6 +65,7 @@ class Engine:
         self.breakers = {"features": Breaker("the feature store")}
         self._stamp: storage.Stamp | None = None
         self._loaded: tuple[Loaded, ...] = ()
+        self.served = ServedLog(place)
         self._additions, self._added = Followed(dataset), NONE
         self._rules: storage.Stamp | None = None
         self._scenes = rules.load(rules.path(dataset))
@@ -99,6 +101,7 @@ class Engine:
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
+        self.served.close()
 
     def client(self, loaded: Loaded) -> Client:
         """This thread's connection to a release."""

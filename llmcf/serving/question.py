@@ -72,7 +72,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Candidates, best first: rows (C,) and P(click) (C,), None where no model was asked; and what was shown of each.
+    """Candidates, best first: rows (C,) and P(click) (C,), None where no model was asked; what was shown of each,
+    and the as-of features that it had, (C, len(DENSE)).
 
     `person` is None for somebody of whom nothing is known.
     """
@@ -81,6 +82,7 @@ class Ranking:
     item_C: np.ndarray
     score_C: np.ndarray | None
     shown: "Shown | None" = None
+    dense_CX: np.ndarray | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     def first(self, count: int) -> "Ranking":
@@ -93,8 +95,8 @@ class Ranking:
         shown = self.shown and replace(
             self.shown, examples_CK=self.shown.examples_CK[at], similarity_CK=self.shown.similarity_CK[at]
         )
-        score_C = None if self.score_C is None else self.score_C[at]
-        return replace(self, item_C=self.item_C[at], score_C=score_C, shown=shown)
+        score_C, dense_CX = (None if one is None else one[at] for one in (self.score_C, self.dense_CX))
+        return replace(self, item_C=self.item_C[at], score_C=score_C, shown=shown, dense_CX=dense_CX)
 
     def examples(self, at: int) -> tuple[list[int], list[float]]:
         """Numbers and similarities of the examples that the ranker read with one candidate; empty without."""

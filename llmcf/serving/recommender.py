@@ -128,12 +128,19 @@ class Recommender:
             return Ranking(person=person, item_C=item_C, score_C=np.empty(0), milliseconds=watch.taken)
         with watch.stage("examples"):
             shown = self._examples_for("ranker", person, item_C)
-        score_C = self._score(client, person, item_C, shown, watch)
-        order = np.argsort(-score_C, kind="stable")
-        shown = shown and replace(shown, examples_CK=shown.examples_CK[order], similarity_CK=shown.similarity_CK[order])
-        return Ranking(
-            person=person, item_C=item_C[order], score_C=score_C[order], shown=shown, milliseconds=watch.taken
+        with watch.stage("item features"):
+            dense_CX = self._dense(person, item_C)
+        with watch.stage("ranker"):
+            score_C = self._score(client, person, item_C, dense_CX, shown)
+        found = Ranking(
+            person=person,
+            item_C=item_C,
+            score_C=score_C,
+            shown=shown,
+            dense_CX=dense_CX,
+            milliseconds=watch.taken,
         )
+        return found.take(np.argsort(-score_C, kind="stable").tolist())
 
     def popular(self, asked: Question, watch: Stopwatch | None = None) -> Ranking:
         """The items most taken lately that the question allows, or its own candidates as they are, unscored."""
@@ -154,7 +161,8 @@ class Recommender:
     def without_examples(self, client: Client, ranked: Ranking) -> np.ndarray:
         """P(click) of the same candidates as if no example were known, (C,): what is left of a score without w."""
         assert ranked.person is not None
-        return self._score(client, ranked.person, ranked.item_C, None, Stopwatch())
+        assert ranked.dense_CX is not None
+        return self._score(client, ranked.person, ranked.item_C, ranked.dense_CX, None)
 
     def item(self, ranked: Ranking, at: int, *, with_evidence: bool) -> Recommendation:
         """One of the ranked items, by raw id and title."""
@@ -231,17 +239,14 @@ class Recommender:
         return replace(allowed, deny=np.union1d(np.asarray(allowed.deny, dtype=np.int64), taken))
 
     def _score(
-        self, client: Client, person: Person, item_C: np.ndarray, shown: "Shown | None", watch: Stopwatch
+        self, client: Client, person: Person, item_C: np.ndarray, dense_CX: np.ndarray, shown: "Shown | None"
     ) -> np.ndarray:
         """P(click) of each candidate, (C,)."""
         count = len(item_C)
-        with watch.stage("item features"):
-            dense_CX = self._dense(person, item_C)
-        with watch.stage("ranker"):
-            rows = {**_person_rows(person, count), **_example_rows(shown, count), "item": item_C, "dense": dense_CX}
-            if self.new is not None and self.new.among(item_C).any():
-                rows |= self.new.inputs(item_C)
-            return client.infer("ranker", rows)["score"]
+        rows = {**_person_rows(person, count), **_example_rows(shown, count), "item": item_C, "dense": dense_CX}
+        if self.new is not None and self.new.among(item_C).any():
+            rows |= self.new.inputs(item_C)
+        return client.infer("ranker", rows)["score"]
 
     def _examples_for(self, model: str, person: Person, candidates_C: np.ndarray | None) -> "Shown | None":
         """Examples for the user as such, (1, K), or for each candidate, (C, K); None where the graph reads none."""

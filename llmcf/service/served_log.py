@@ -1,0 +1,114 @@
+"""A sample of what rankers were given, to be held against what the same features are offline (`llmcf audit skew`).
+
+Parquet files in `<home>/<data set>/service/served/`, a row a candidate that was shown; each worker writes its own, and
+of all the newest are kept. Which requests are sampled is decided by their ids, so a request is in it or not whoever
+answers.
+"""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core import storage
+from core.contracts import DENSE, HISTORY
+from core.errors import LlmcfError
+from core.progress import say
+from llmcf.serving.question import Ranking
+
+SHARE = 0.02  # of the requests
+KEPT = 200  # files
+_ROWS = 5_000  # of a file
+_SECONDS = 10.0  # after which a file is written however few its rows are
+_SCALE = 1 << 32
+
+SCHEMA = pa.schema(
+    [
+        ("request", pa.string()),
+        ("time", pa.float64()),  # Unix seconds
+        ("release", pa.int64()),
+        ("day", pa.int64()),  # of the feature store's clock, from 1970-01-01
+        ("user", pa.int64()),  # row of the vocabulary
+        ("item", pa.int64()),
+        ("history", pa.list_(pa.int64(), HISTORY)),
+        ("dense", pa.list_(pa.float32(), len(DENSE))),
+    ]
+)
+
+
+def folder(place: Path) -> Path:
+    """Where the files lie, of a service that writes into `place`."""
+    return place / "served"
+
+
+def sampled(request: str, share: float = SHARE) -> bool:
+    """Whether a request is in the sample."""
+    digest = hashlib.blake2b(request.encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") < share * _SCALE
+
+
+class ServedLog:
+    """One worker's part of the sample. Safe for threads."""
+
+    def __init__(self, place: Path, *, share: float = SHARE) -> None:
+        self._folder, self._share = folder(place), share
+        self._rows: list[dict[str, Any]] = []
+        self._lock, self._stop = Lock(), Event()
+        self._thread = Thread(target=self._write_now_and_then, name="writes the sample", daemon=True)
+        self._thread.start()
+
+    def offer(self, request: str, release: int, day: int, ranked: Ranking, shown: int) -> None:
+        """Keep the first `shown` candidates of a ranking, if the request is in the sample and the user known."""
+        person = ranked.person
+        if person is None or person.row is None or ranked.dense_CX is None or not sampled(request, self._share):
+            return
+        history, now = list(person.state["history"]), time.time()
+        rows = [
+            {
+                "request": request,
+                "time": now,
+                "release": release,
+                "day": day,
+                "user": person.row,
+                "item": item,
+                "history": history,
+                "dense": dense,
+            }
+            for item, dense in zip(ranked.item_C[:shown].tolist(), ranked.dense_CX[:shown].tolist(), strict=True)
+        ]
+        with self._lock:
+            self._rows += rows[: max(0, 2 * _ROWS - len(self._rows))]  # a disk that takes nothing costs no memory
+
+    def close(self) -> None:
+        """Write what there is."""
+        self._stop.set()
+        self._thread.join()
+        self._write()
+
+    def _write_now_and_then(self) -> None:
+        while not self._stop.wait(_SECONDS):
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            rows, self._rows = self._rows, []
+        if not rows:
+            return
+        name = f"{time.time_ns()}-{os.getpid()}.parquet"
+        try:
+            storage.write_table(self._folder / name, pa.Table.from_pylist(rows, schema=SCHEMA), SCHEMA)
+            for old in sorted(self._folder.glob("*.parquet"))[:-KEPT]:
+                old.unlink(missing_ok=True)
+        except (OSError, LlmcfError) as error:
+            say(f"the sample of served features is not written: {error}")
+
+
+def read(place: Path) -> pa.Table:
+    """All rows that are kept, oldest first."""
+    files = sorted(folder(place).glob("*.parquet"))
+    return pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in files]) if files else SCHEMA.empty_table()

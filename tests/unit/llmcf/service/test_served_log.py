@@ -1,0 +1,61 @@
+"""The sample of served features: by request, bounded, of known users only, written whatever happens."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.contracts import DENSE, HISTORY
+from llmcf.service import served_log
+from llmcf.service.served_log import ServedLog, sampled
+from llmcf.serving.question import Person, Ranking
+
+STATE = {"history": [0] * (HISTORY - 1) + [7], "activity": float(np.log1p(1))}
+
+
+def ranking(count: int = 4, *, row: int | None = 5) -> Ranking:
+    person = Person(row=row, user=5, history_L=np.zeros(HISTORY, dtype=np.int64), state=STATE)
+    dense_CX = np.arange(count * len(DENSE), dtype=np.float32).reshape(count, -1)
+    return Ranking(person=person, item_C=np.arange(count) + 2, score_C=np.linspace(1, 0, count), dense_CX=dense_CX)
+
+
+def test_what_was_shown_of_sampled_requests_is_kept(tmp_path: Path) -> None:
+    log = ServedLog(tmp_path, share=1.0)
+    log.offer("r1", 3, 9000, ranking(), 2)
+    log.offer("r2", 3, 9000, ranking(row=None), 2)
+    log.close()
+    found = served_log.read(tmp_path).to_pylist()
+    assert [(one["request"], one["release"], one["day"], one["user"], one["item"]) for one in found] == [
+        ("r1", 3, 9000, 5, 2),
+        ("r1", 3, 9000, 5, 3),
+    ]
+    assert found[1]["dense"] == list(range(len(DENSE), 2 * len(DENSE)))
+    assert found[0]["history"] == STATE["history"]
+
+
+def test_a_share_of_the_requests_is_sampled_the_same_everywhere(tmp_path: Path) -> None:
+    ids = [f"request-{number}" for number in range(20_000)]
+    chosen = [one for one in ids if sampled(one, 0.05)]
+    assert 0.04 < len(chosen) / len(ids) < 0.06
+    log = ServedLog(tmp_path, share=0.05)
+    for one in ids[:500]:
+        log.offer(one, 1, 1, ranking(1), 1)
+    log.close()
+    assert served_log.read(tmp_path)["request"].to_pylist() == [one for one in ids[:500] if one in chosen]
+
+
+def test_the_oldest_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served_log, "KEPT", 2)
+    for number in range(4):
+        log = ServedLog(tmp_path, share=1.0)
+        log.offer(f"r{number}", 1, 1, ranking(1), 1)
+        log.close()
+    assert served_log.read(tmp_path)["request"].to_pylist() == ["r2", "r3"]
+
+
+def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "served").write_text("a file")
+    log = ServedLog(tmp_path, share=1.0)
+    log.offer("r1", 1, 1, ranking(), 4)
+    log.close()
+    assert "is not written" in capsys.readouterr().err
