@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,16 @@ def read_table(path: Path, schema: pa.Schema, remedy: str) -> pa.Table:
     """
     if not path.exists():
         raise Missing(f"{path} is missing", remedy)
-    table = pq.read_table(path)
+    table = pq.read_table(path) if path.is_dir() else parquet(path)
     if [(field.name, field.type) for field in table.schema] != [(field.name, field.type) for field in schema]:
         raise Missing(f"{path} was written by another version", remedy)
     return table.cast(schema)
+
+
+def parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of one file that may be replaced meanwhile: pq.read_table opens a path twice and may meet two files."""
+    with pq.ParquetFile(path) as opened:
+        return opened.read(columns)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from filelock import FileLock
 
 from core import settings, storage
@@ -103,4 +102,4 @@ def beside(ws: Workspace, named: pa.Table) -> pa.Table:
 
 
 def _read(dataset: str) -> pa.Table:
-    return pq.read_table(path(dataset)) if path(dataset).exists() else SCHEMA.empty_table()
+    return storage.parquet(path(dataset)) if path(dataset).exists() else SCHEMA.empty_table()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock
 
 from core import settings, storage
@@ -25,7 +24,7 @@ def load(dataset: str, kind: str) -> pa.Table:
     `version` counts how many times the vocabulary had grown when the row was given.
     """
     place = path(dataset, kind)
-    return pq.read_table(place) if place.exists() else SCHEMA.empty_table()
+    return storage.parquet(place) if place.exists() else SCHEMA.empty_table()
 
 
 def rows(dataset: str, kind: str) -> dict[str, int]:

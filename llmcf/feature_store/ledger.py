@@ -101,7 +101,7 @@ def _parts(ws: Workspace) -> tuple[pa.Table, pa.Table]:
 
 def _read(place: Path) -> pa.Table:
     try:
-        return pq.read_table(place)
+        return storage.parquet(place)
     except FileNotFoundError:
         return SCHEMA.empty_table()
 

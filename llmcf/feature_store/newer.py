@@ -4,8 +4,8 @@ from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from core import storage
 from core.contracts import CATEGORIES, PAD
 from core.data import added, dated, features, vocabulary
 from core.data.added import Item
@@ -43,7 +43,7 @@ def attributes(ws: Workspace, new: Sequence[Item], rows: Mapping[str, int]) -> p
         rows: of the vocabulary, by raw id.
     """
     brand_N, categories_NC = labels(ws, new)
-    time = pq.read_table(ws.path("features", "item_attributes.parquet"), columns=["event_timestamp"])[0][0]
+    time = storage.parquet(ws.path("features", "item_attributes.parquet"), ["event_timestamp"])[0][0]
     return pa.table(
         {
             "item": pa.array([rows[one.raw_id] for one in new], pa.int64()),

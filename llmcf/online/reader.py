@@ -13,7 +13,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core import storage
@@ -200,7 +199,7 @@ def _of_all(user: Mapping[str, Any], count: int) -> dict[str, NDArray]:
 
 
 def _by_popularity(path: Path) -> list[int]:
-    states = pq.read_table(path).sort_by("event_timestamp")
+    states = storage.parquet(path).sort_by("event_timestamp")
     newest = states.group_by("item", use_threads=False).aggregate([("popularity_30d", "last"), ("popularity", "last")])
     keys = [("popularity_30d_last", "descending"), ("popularity_last", "descending"), ("item", "ascending")]
     return newest.sort_by(keys)["item"].to_pylist()

@@ -145,7 +145,7 @@ def write(dataset: str, found: Additions) -> None:
 def read(dataset: str) -> Additions:
     """What the file holds; NONE without one."""
     try:
-        table = pq.read_table(path(dataset))
+        table = storage.parquet(path(dataset))
     except FileNotFoundError:
         return NONE
     count = table.num_rows

@@ -7,7 +7,6 @@ from pathlib import Path
 from threading import Lock
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from core import storage
 from core.contracts import FIRST_ID
@@ -105,7 +104,7 @@ class Users:
         stamp = storage.stamp(path)
         with self._lock:
             if stamp and stamp != self._stamp:
-                table = pq.read_table(path)
+                table = storage.parquet(path)
                 self._ids = table["raw_id"].to_pylist()
                 self._rows = dict(zip(self._ids, table["row"].to_pylist(), strict=True))
                 self._stamp = stamp

@@ -1,8 +1,10 @@
 """Files and folders appear whole, whoever else writes the same one."""
 
 import threading
+import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from core import storage
@@ -75,3 +77,31 @@ def test_where_folders_cannot_change_places_the_old_one_comes_back_on_an_error(
         assert fails
     assert [path.name for path in folder.iterdir()] == (["old"] if fails else ["new"])
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_table_can_be_read_while_it_is_replaced(tmp_path: Path):
+    """As requests read what a writer replaces twenty times a second."""
+    path, stop = tmp_path / "table.parquet", threading.Event()
+    schema = pa.schema([("raw_id", pa.string()), ("row", pa.int64())])
+
+    def write(count: int) -> None:
+        columns = {"raw_id": [f"r{number}" for number in range(count)], "row": list(range(count))}
+        storage.write_table(path, pa.table(columns), schema)
+
+    def keep_writing() -> None:
+        count = 1000
+        while not stop.is_set():
+            write(count := count + 7)
+
+    write(1000)
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    try:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            found = storage.parquet(path)
+            assert found["row"][-1].as_py() == found.num_rows - 1
+            assert storage.read_table(path, schema, "").num_rows >= 1000
+    finally:
+        stop.set()
+        writer.join()
