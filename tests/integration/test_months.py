@@ -53,7 +53,7 @@ def released() -> int:
     return made.details["release"]
 
 
-def answers(*users: str, k: int = 100) -> dict[str, list[tuple[str, float]]]:
+def answers(*users: str, k: int = 12) -> dict[str, list[tuple[str, float]]]:
     """Items and scores by user, from the live release."""
     result = recommend.recommend(releases.require(WS.dataset), users=users or PEOPLE, k=k)
     return {one["user"]: [(item["item"], item["score"]) for item in one["items"]] for one in result.details["answers"]}
