@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.contracts import DENSE, FIRST_ID, HISTORY, RETRIEVAL_WIDTH
+from core.contracts import DENSE, FIRST_ID, HISTORY, RETRIEVAL_WIDTH, UNKNOWN
 from core.data import tables, vocabulary
 from core.errors import Missing, UsageError
 from core.settings import Workspace
 from ict import milvus
 from llmcf.serving import recommend, releases, serve
 from llmcf.serving.manifest import Release
+from llmcf.serving.newcomers import Newcomers
 from llmcf.serving.pruning import drop_unnamed, prune
-from llmcf.serving.question import CANDIDATES
+from llmcf.serving.question import CANDIDATES, Question
 from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_client import Client
 from llmcf.serving.triton_server import Server
@@ -145,6 +146,48 @@ def test_a_user_and_an_item_newer_than_the_release_are_served_as_unknown(
     assert len(answer.items) == 10
     assert not {found.item for found in answer.items} & {recommender.catalogue.item_ids[row] for row in old}
     assert all(found.evidence for found in answer.items)
+
+
+def test_an_item_of_a_moment_ago_is_ranked_by_its_facts_with_examples_of_its_own(
+    ws: Workspace, client: Client, recommender: Recommender
+) -> None:
+    row, old = recommender.release.items_end + 5, tables.items(ws)["item"][3].as_py()
+    text_1E = np.eye(1, 16, 3, dtype=np.float32)
+    new = Newcomers(
+        row_N=np.array([row]),
+        raw_ids=["fresh"],
+        names=["Fresh"],
+        brands=[""],
+        categories=[[]],
+        brand_N=np.array([4]),
+        categories_NC=np.array([[2, 3, 0, 0, 0, 0]]),
+        text_NE=text_1E,
+    )
+    asked = Question(user=tables.users(ws)["raw_id"][2].as_py(), candidates=[old, row])
+    extended = recommender.with_newcomers(new)
+    ranked = extended.rank(client, asked)
+    at = ranked.item_C.tolist().index(row)
+    found = extended.item(ranked, at, with_evidence=True)
+    assert (found.item, found.title) == ("fresh", "Fresh")
+    assert len(found.evidence) == 4
+    assert ranked.person is not None
+    assert ranked.score_C is not None
+    assert ranked.shown is not None
+    told = {
+        "user": np.array([ranked.person.user]),
+        "history": ranked.person.history_L[None],
+        "item": np.array([UNKNOWN]),
+        "dense": np.full((1, len(DENSE)), ranked.person.state["activity"], dtype=np.float32),
+        "examples": ranked.shown.examples_CK[at : at + 1],
+        "similarity": ranked.shown.similarity_CK[at : at + 1],
+        "brand": np.array([4]),
+        "categories": np.array([[2, 3, 0, 0, 0, 0]]),
+        "text": text_1E,
+    }
+    assert ranked.score_C[at] == pytest.approx(client.infer("ranker", told)["score"][0], abs=1e-6)
+    alone = recommender.rank(client, replace(asked, candidates=[old]))
+    assert alone.score_C is not None
+    assert ranked.score_C[1 - at] == pytest.approx(alone.score_C[0], abs=1e-6), "the known item's score is its own"
 
 
 def test_all_candidates_are_ranked_in_one_request(client: Client, recommender: Recommender, ws: Workspace) -> None:
