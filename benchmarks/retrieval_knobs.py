@@ -45,7 +45,7 @@ ALONE: dict[str, Knobs] = {
     "4,096 shared negatives": {"negatives": 4096},
     "width 128": {"width": 128},
     "width 256": {"width": 256},
-    "constant rate .001, 60 epochs": {"learning_rate": 1e-3, "decay": False, "epochs": 60, "patience": 15},
+    "constant rate .001 in 60 epochs": {"learning_rate": 1e-3, "decay": False, "epochs": 60, "patience": 15},
 }
 
 
@@ -142,12 +142,12 @@ def main() -> None:
 
 _FACTS: Knobs = {"user_id": False, "item_text": True, "item_attributes": True}
 TOGETHER: dict[str, Knobs] = {
-    "no user id, texts, attributes": _FACTS,
-    "the same, averaged weights": _FACTS | {"averaging": 0.995},
-    "the same, 15 epochs": _FACTS | {"epochs": 15},
-    "the same, dropout .4": _FACTS | {"backbone": SasRecConfig(dropout=0.4)},
-    "the same, width 128": _FACTS | {"width": 128},
-    "the same, temperature 2": _FACTS | {"temperature": 2.0},
+    "texts and attributes without user id": _FACTS,
+    "that with averaged weights": _FACTS | {"averaging": 0.995},
+    "that in 15 epochs": _FACTS | {"epochs": 15},
+    "that with dropout .4": _FACTS | {"backbone": SasRecConfig(dropout=0.4)},
+    "that with width 128": _FACTS | {"width": 128},
+    "that at temperature 2": _FACTS | {"temperature": 2.0},
 }
 TRIES = ALONE | TOGETHER
 
