@@ -8,7 +8,7 @@ import typer
 
 from llmcf.show import run
 from llmcf.verbs import options as opt
-from llmcf.verbs.groups import group, workspace
+from llmcf.verbs.groups import group, known, workspace
 
 data = group("Raw data to interactions, items, users and rows.")
 features = group("The feature store: point-in-time training rows and online features.")
@@ -145,6 +145,15 @@ def features_push(
         raise typer.BadParameter(f"cannot read {file}: {error.strerror}") from error
     with lines:
         run(lambda: jobs.push(place, lines), as_json=as_json)
+
+
+@audit.command("skew")
+def audit_skew(dataset: opt.Dataset = opt.DATASET, as_json: opt.Json = False) -> None:
+    """Hold the sampled features that a service's rankers were given against the same features offline."""
+    from llmcf import skew
+
+    name = known(dataset)
+    run(lambda: skew.skew(name), as_json=as_json, verify=skew.require_none)
 
 
 @audit.command("leaks")
