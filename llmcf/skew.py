@@ -5,7 +5,7 @@ something since, over the ledger of pushes. It shares no code with what serves.
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,6 +22,7 @@ from llmcf.service import served_log, state
 from llmcf.serving import manifest
 from llmcf.serving.manifest import Release, Unreadable
 
+_AT: dict[str, int] = {name: place for place, name in enumerate(DENSE)}
 # Of users with pushes: online, counts of items stand as they were materialized, while those of the ledger go on.
 _OF_PUSHED = tuple(name for name in DENSE if name not in {*ITEM_DENSE, "taste_popularity", "item_age", "cooccurrence"})
 
@@ -36,7 +37,7 @@ def skew(dataset: str) -> Result:
     if not served.num_rows:
         raise LlmcfError(f"nothing was sampled of {dataset}: its service has answered no request that is in the sample")
     names: tuple[str, ...] = ("history", *DENSE)
-    checked, wrong, counted, largest = 0, Counter[str](), Counter[str](), dict.fromkeys(names, 0.0)
+    checked, wrong, counted, largest = 0, Counter[str](), Counter[str](), defaultdict[str, float](float)
     for ws, rows in _by_workspace(dataset, served):
         for comparable, part, expected in _expected(ws, rows):
             checked += part.num_rows
@@ -154,7 +155,7 @@ def _attached(served: pa.Table, taken: pa.Table, items: pa.Table) -> pa.Table:
 
 def _positions(served: pa.Table) -> np.ndarray:
     """How many interactions each request knew of, by its `activity`."""
-    return np.rint(np.expm1(_dense(served)[:, DENSE.index("activity")])).astype(np.int64)
+    return np.rint(np.expm1(_dense(served)[:, _AT["activity"]])).astype(np.int64)
 
 
 def _dense(served: pa.Table) -> np.ndarray:
@@ -166,7 +167,7 @@ def _differences(name: str, served: pa.Table, expected: pa.Table) -> np.ndarray:
     if name == "history":
         pairs = zip(served["history"].to_pylist(), expected["history"].to_pylist(), strict=True)
         return np.array([float(one != other) for one, other in pairs])
-    return np.abs(_dense(served)[:, list(DENSE).index(name)] - expected[name].to_numpy())
+    return np.abs(_dense(served)[:, _AT[name]] - expected[name].to_numpy())
 
 
 def _allowed(name: str, expected: pa.Table) -> np.ndarray | float:

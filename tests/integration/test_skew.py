@@ -74,7 +74,7 @@ def test_a_planted_skew_is_caught_and_named(ws: Workspace, feature: str) -> None
     if feature == "history":
         kept[0]["history"] = [*kept[0]["history"][1:], 2]
     else:
-        kept[0]["dense"][list(DENSE).index(feature)] += 0.25
+        kept[0]["dense"][[str(name) for name in DENSE].index(feature)] += 0.25
     pq.write_table(pa.Table.from_pylist(kept, schema=served_log.SCHEMA), newest)
     found = skew.skew(ws.dataset)
     assert {name: count for name, count in found.details["skewed"].items() if count} == {feature: 1}
