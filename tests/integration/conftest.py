@@ -53,9 +53,9 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus_server() -> Iterator[MilvusServer]:
-    """A Milvus server of the session's own, with a password."""
+    """A Milvus server of the module's own, with a password. There is one at a time: another process's module waits."""
     try:
         environments.python("milvus")
     except LlmcfError as error:
