@@ -303,7 +303,10 @@ def test_what_comes_in_counts_at_once_and_outlives_its_writer(service: Running, 
     os.kill(storage.read_json(note)["pid"], signal.SIGKILL)
     post(1)
     within(120.0, 1)
-    assert "llmcf_intake_applied_total" in service.http.get("/metrics").text
+    end = time.monotonic() + 10  # the writer counts what it has applied, and only then
+    while "llmcf_intake_applied_total" not in service.http.get("/metrics").text:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_promotion_and_rollback_lose_no_request_and_mix_no_releases(
