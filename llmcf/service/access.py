@@ -1,6 +1,7 @@
 """Who is asking, and may they: keys by header, rates by key, and a name for the audit log.
 
-Where no key was ever made, a service on loopback lets everybody read and write, and nobody administer.
+Where no key was ever made, everybody on loopback reads and writes, and nobody administers. Once there was one, the
+service stays closed to those without, also when the last key was taken back.
 """
 
 import time
@@ -65,7 +66,7 @@ class Door:
         stamp = storage.stamp(keys.path())
         if stamp != self._stamp:
             self._keys, self._stamp = keys.read(), stamp
-        if not self._keys:
+        if stamp is None:
             return _ANYBODY
         found = keys.find(key, self._keys) if key else None
         if found is None:

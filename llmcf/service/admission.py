@@ -5,8 +5,6 @@ an `Admission`: it is not for threads.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from llmcf.service.problems import Problem
 
@@ -23,9 +21,8 @@ class Admission:
         """Requests that are worked on or wait."""
         return self._here
 
-    @asynccontextmanager
-    async def __call__(self, seconds: float) -> AsyncIterator[None]:
-        """A place for the block; waits at most `seconds`.
+    async def enter(self, seconds: float) -> None:
+        """Take a place, which `leave` gives back; waits at most `seconds`.
 
         Raises:
             Problem: 503 if the line is full, 504 if the time is over before it is this request's turn.
@@ -34,13 +31,14 @@ class Admission:
             raise Problem(503, "overloaded", "more requests than the service can do", headers={"Retry-After": "1"})
         self._here += 1
         try:
-            try:
-                await asyncio.wait_for(self._free.acquire(), seconds)
-            except TimeoutError:
-                raise Problem(504, "deadline", "the request's time was over before its turn") from None
-            try:
-                yield
-            finally:
-                self._free.release()
-        finally:
+            await asyncio.wait_for(self._free.acquire(), seconds)
+        except BaseException as error:
             self._here -= 1
+            if isinstance(error, TimeoutError):
+                raise Problem(504, "deadline", "the request's time was over before its turn") from None
+            raise
+
+    def leave(self) -> None:
+        """Give the place back, when the work itself has ended: later than its request, if that ran out of time."""
+        self._here -= 1
+        self._free.release()

@@ -4,14 +4,14 @@ An answer is kept as it was ranked, so that its next pages and its reasons can b
 Suffixes: C candidates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Unavailable, UsageError
 from core.progress import say
 from ict.filters import Filter
 from llmcf.service import cursors, rules
@@ -52,39 +52,57 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     loaded, scene, ranked, rung = _down_the_ladder(engine, asked)
     arranged = _arranged(loaded.recommender, scene, ranked, asked.k)
     kept = Kept.of(loaded, asked, ranked, arranged, rung)
-    store.keep(request, kept.told())
+    with suppress(Unavailable):  # an answer is one, also where it cannot be asked for again
+        store.keep(request, kept.told())
     if "dense" in loaded.release.stages["ranker"].reads:
-        engine.served.offer(
-            request, loaded.release.number, loaded.features.today(), ranked.take(arranged.order), asked.k
-        )
+        shown = ranked.take(arranged.order[: asked.k])
+        engine.served.offer(request, loaded.release.number, loaded.features.today(), shown)
     return kept.page(engine, request, ranked if asked.explain else None)
 
 
 def _down_the_ladder(engine: Engine, asked: RecommendationRequest) -> tuple[Loaded, Scene, Ranking, str]:
     """The release that answered, the scene's rules, the ranking, and the rung that it stands on.
 
+    popular: no release's models answer, or nothing is known of the user. The others as of `_ranked`.
+    """
+    scene, question = _question(engine, engine.live.recommender, asked)
+    found = _ranked(engine, lambda loaded: question if loaded is engine.live else _question_of(engine, loaded, asked))
+    if found is None:
+        return engine.live, scene, engine.live.recommender.popular(question), POPULAR
+    loaded, ranked, rung = found
+    return loaded, scene, ranked, POPULAR if ranked.person is None else rung
+
+
+def _ranked(engine: Engine, question: Callable[[Loaded], Question | None]) -> tuple[Loaded, Ranking, str] | None:
+    """The first release whose models answer, its ranking and the rung; None if there is none.
+
     full: the live release, from what the feature store says now. last known features: the store does not answer, so
-    the user is as last read. previous release: the live one's models do not answer. popular: neither does, or nothing
-    is known of the user.
+    the user is as last read. previous release: the live one's models do not answer.
     """
     for place, loaded in enumerate((engine.live, *engine.before)):
-        scene, question = _question(engine, loaded.recommender, asked)
+        asked = question(loaded)
+        if asked is None:
+            continue
+        loaded.features.watch()
         try:
             with loaded.breaker():
-                ranked = loaded.recommender.rank(engine.client(loaded), question)
+                ranked = loaded.recommender.rank(engine.client(loaded), asked)
         except UsageError:
             raise
         except LlmcfError as error:
             engine.drop_client(loaded)
             say(f"release {loaded.release.number} did not answer: {error}")
             continue
-        degraded = loaded.features.degraded
-        if ranked.person is None:
-            return loaded, scene, ranked, POPULAR
-        return loaded, scene, ranked, PREVIOUS if place else LAST_KNOWN if degraded else FULL
-    loaded = engine.live
-    scene, question = _question(engine, loaded.recommender, asked)
-    return loaded, scene, loaded.recommender.popular(question), POPULAR
+        return loaded, ranked, PREVIOUS if place else LAST_KNOWN if loaded.features.degraded else FULL
+    return None
+
+
+def _question_of(engine: Engine, loaded: Loaded, asked: RecommendationRequest) -> Question | None:
+    """The question to an older release; None where it does not know what is named."""
+    try:
+        return _question(engine, loaded.recommender, asked)[1]
+    except Problem:
+        return None
 
 
 def again(engine: Engine, store: Store, request: str) -> Recommendations:
@@ -101,15 +119,25 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
 
     Raises:
         Problem: 404 for a user of whom nothing is known, 422 for items that the release does not have.
+        Unavailable: if no release's models answer.
     """
-    loaded = engine.live
-    rows = _rows(loaded.recommender, asked.items, "/items")
-    ranked = loaded.recommender.rank(engine.client(loaded), Question(user=asked.user, candidates=rows))
+    live = _rows(engine.live.recommender, asked.items, "/items")
+
+    def question(loaded: Loaded) -> Question | None:
+        rows = live if loaded is engine.live else _known(loaded.recommender, asked.items)
+        return Question(user=asked.user, candidates=rows) if len(rows) == len(asked.items) else None
+
+    found = _ranked(engine, question)
+    if found is None:
+        raise Unavailable("no release's models answer now")
+    loaded, ranked, rung = found
     if ranked.score_C is None:
         raise Problem(404, "unknown-user", "nothing is known of this user", [At("/user", "unknown")])
-    by_row = dict(zip(ranked.item_C.tolist(), ranked.score_C.tolist(), strict=True))
-    scores = [ItemScore(item=item, score=by_row[row]) for item, row in zip(asked.items, rows, strict=True)]
-    return Scores(id=request, user=asked.user, scores=scores, served_by=_served_by(loaded, FULL, ranked.milliseconds))
+    names = loaded.recommender.catalogue.item_ids
+    by_item = {names[row]: one for row, one in zip(ranked.item_C.tolist(), ranked.score_C.tolist(), strict=True)}
+    scores = [ItemScore(item=item, score=by_item[item]) for item in asked.items]
+    served = ServedBy(release=loaded.release.number, rung=rung, milliseconds=ranked.milliseconds)
+    return Scores(id=request, user=asked.user, scores=scores, served_by=served)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +285,7 @@ def _question(engine: Engine, recommender: Recommender, asked: RecommendationReq
         candidates=None if asked.candidates is None else _rows(recommender, asked.candidates, "/candidates"),
         count=CANDIDATES,
         with_seen=wanted.include_seen or scene.include_seen,
+        added=_known(recommender, [item for rule in scene.pin for item in rule.items]),
     )
 
 
@@ -288,7 +317,3 @@ def _arranged(recommender: Recommender, scene: Scene, ranked: Ranking, k: int) -
     if score_C is None:
         score_C = np.linspace(1.0, 0.5, len(ranked.item_C))
     return rules.arrange(scene, ranked.item_C, score_C, k, rules.facts(recommender.catalogue))
-
-
-def _served_by(loaded: Loaded, rung: str, milliseconds: dict[str, float]) -> ServedBy:
-    return ServedBy(release=loaded.release.number, rung=rung, milliseconds=milliseconds)

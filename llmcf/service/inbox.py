@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import local
 from typing import Any
+
+from llmcf.service.database import Database
 
 EVENT, ITEM, USER = KINDS = "event", "item", "user"
 ACCEPTED, DUPLICATE, OTHER = "accepted", "duplicate", "other"
@@ -61,14 +62,10 @@ class Entry:
 
 
 class Inbox:
-    """Safe for threads and processes: each thread has a connection of its own."""
+    """Safe for threads and processes; every method raises Unavailable if the file cannot be used now."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._own = path, local()
-        with self._connection() as connection:
-            connection.executescript(_TABLES)
-        path.chmod(0o600)
+        self.database = Database(path, _TABLES, durable=True, busy_s=_BUSY_S)
 
     def offer(self, offers: Sequence[Offer], *, whole: bool = False) -> list[str]:
         """Keep what is new; for each offer ACCEPTED, DUPLICATE, or OTHER where its id has come with other content.
@@ -76,16 +73,10 @@ class Inbox:
         Args:
             whole: keep nothing if one of them is OTHER.
         """
-        connection = self._connection()
-        try:
+        with self.database.transaction() as connection:
             found = [self._insert(connection, one) for one in offers]
             if whole and OTHER in found:
                 connection.rollback()
-            else:
-                connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
         return found
 
     def waiting(self, kind: str, count: int) -> list[Entry]:
@@ -93,25 +84,25 @@ class Inbox:
         query = (
             "SELECT number, kind, id, body, time FROM intake WHERE applied IS NULL AND kind = ? ORDER BY number LIMIT ?"
         )
-        rows = self._connection().execute(query, (kind, count)).fetchall()
+        rows = self._rows(query, (kind, count))
         return [Entry(number, kind, id, json.loads(body), time) for number, kind, id, body, time in rows]
 
     def backlog(self, most: int) -> int:
         """How many are not applied, counted up to `most`."""
         query = "SELECT COUNT(*) FROM (SELECT 1 FROM intake WHERE applied IS NULL LIMIT ?)"
-        return self._connection().execute(query, (most,)).fetchone()[0]
+        return self._rows(query, (most,))[0][0]
 
     def applied(self, entries: Iterable[Entry], outcomes: Iterable[str]) -> None:
         """Note what became of entries."""
         now = time.time()
         rows = [(now, outcome, entry.number) for entry, outcome in zip(entries, outcomes, strict=True)]
-        with self._connection() as connection:
+        with self.database.transaction() as connection:
             connection.executemany("UPDATE intake SET applied = ?, outcome = ? WHERE number = ?", rows)
 
     def has(self, kind: str, id: str) -> bool:
         """Whether it was ever accepted; events are forgotten after three months."""
         query = "SELECT 1 FROM intake WHERE kind = ? AND id = ?"
-        return self._connection().execute(query, (kind, id)).fetchone() is not None
+        return bool(self._rows(query, (kind, id)))
 
     def feedback(self, after: int = 0, count: int = 10_000) -> list[dict[str, Any]]:
         """Events with what showed their item, oldest first: `number`, `id`, `kind`, `user`, `item`, `timestamp`,
@@ -120,7 +111,7 @@ class Inbox:
             "SELECT number, id, body, request, place FROM intake WHERE kind = 'event' AND number > ? ORDER BY number"
             " LIMIT ?"
         )
-        rows = self._connection().execute(query, (after, count)).fetchall()
+        rows = self._rows(query, (after, count))
         return [
             {"number": number, "id": id, **json.loads(body), "request": request, "place": place}
             for number, id, body, request, place in rows
@@ -128,8 +119,12 @@ class Inbox:
 
     def prune(self) -> None:
         """Forget old events that were applied."""
-        with self._connection() as connection:
+        with self.database.transaction() as connection:
             connection.execute("DELETE FROM intake WHERE kind = 'event' AND applied < ?", (time.time() - _KEPT_S,))
+
+    def _rows(self, query: str, parameters: tuple[Any, ...]) -> list[Any]:
+        with self.database.transaction() as connection:
+            return connection.execute(query, parameters).fetchall()
 
     def _insert(self, connection: sqlite3.Connection, one: Offer) -> str:
         now, said = time.time(), json.dumps(one.said, sort_keys=True)
@@ -143,11 +138,3 @@ class Inbox:
             return ACCEPTED
         found = connection.execute("SELECT said FROM intake WHERE kind = ? AND id = ?", (one.kind, one.id)).fetchone()
         return DUPLICATE if found[0] == said else OTHER
-
-    def _connection(self) -> sqlite3.Connection:
-        if not hasattr(self._own, "connection"):
-            made = sqlite3.connect(self._path, timeout=_BUSY_S)
-            made.execute("PRAGMA journal_mode=WAL")
-            made.execute("PRAGMA synchronous=FULL")
-            self._own.connection = made
-        return self._own.connection

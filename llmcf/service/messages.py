@@ -179,7 +179,7 @@ class User(Message):
 
 
 class ReleaseInfo(Message):
-    """`state` is live, loaded (it can take over at once), ready, or why it cannot be served."""
+    """`state` is live, loaded (it can take over at once), ready, or why it cannot be served; `metrics` of the tests."""
 
     release: int
     state: str

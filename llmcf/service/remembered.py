@@ -19,7 +19,7 @@ class Remembered:
     """A reader whose users are remembered. Safe for threads.
 
     While the store does not answer, a user is as last read, one that was not read is nobody, and features of items
-    count as not known. `degraded` says whether that happened to this thread since it was last asked.
+    count as not known. `degraded` says whether that happened to this thread since `watch`.
     """
 
     def __init__(self, reader: FeatureReader, breaker: Breaker) -> None:
@@ -27,12 +27,14 @@ class Remembered:
         self._known: OrderedDict[int, dict[str, Any] | None] = OrderedDict()
         self._lock, self._own = Lock(), local()
 
+    def watch(self) -> None:
+        """From here on `degraded` tells of this thread."""
+        self._own.degraded = False
+
     @property
     def degraded(self) -> bool:
-        """Whether the store failed this thread; asking resets it."""
-        found = getattr(self._own, "degraded", False)
-        self._own.degraded = False
-        return found
+        """Whether the store failed this thread since it was last watched."""
+        return getattr(self._own, "degraded", False)
 
     def user(self, user: int) -> dict[str, Any] | None:
         try:
@@ -53,8 +55,13 @@ class Remembered:
         """Raises LlmcfError if the store does not answer."""
         self._reader.user(PAD)
 
-    def session(self, items: Sequence[int]) -> dict[str, Any]:
-        return self._reader.session(items)
+    def session(self, items: Sequence[int]) -> dict[str, Any] | None:
+        try:
+            with self._breaker():
+                return self._reader.session(items)
+        except LlmcfError:
+            self._own.degraded = True
+            return None
 
     def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray:
         try:

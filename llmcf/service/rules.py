@@ -192,7 +192,7 @@ def _is(which: Which, item: int, facts: Facts) -> bool:
 
 
 def _pinned(scene: Scene, item_C: np.ndarray, k: int, facts: Facts) -> dict[int, None]:
-    """Places of pinned candidates, each rule's within its share of `k`; what is no candidate is not shown."""
+    """Places of pinned candidates, each rule's within its share of `k`; what may not come up is no candidate."""
     at = {int(item): place for place, item in enumerate(item_C)}
     found: dict[int, None] = {}
     for rule in scene.pin:

@@ -62,10 +62,10 @@ class ServedLog:
         self._thread = Thread(target=self._write_now_and_then, name="writes the sample", daemon=True)
         self._thread.start()
 
-    def offer(self, request: str, release: int, day: int, ranked: Ranking, shown: int) -> None:
-        """Keep the first `shown` candidates of a ranking, if the request is in the sample and the user known."""
-        person = ranked.person
-        if person is None or person.row is None or ranked.dense_CX is None or not sampled(request, self._share):
+    def offer(self, request: str, release: int, day: int, shown: Ranking) -> None:
+        """Keep what was shown of a ranking, if the request is in the sample and the user known."""
+        person = shown.person
+        if person is None or person.row is None or shown.dense_CX is None or not sampled(request, self._share):
             return
         history, now = list(person.state["history"]), time.time()
         rows = [
@@ -79,7 +79,7 @@ class ServedLog:
                 "history": history,
                 "dense": dense,
             }
-            for item, dense in zip(ranked.item_C[:shown].tolist(), ranked.dense_CX[:shown].tolist(), strict=True)
+            for item, dense in zip(shown.item_C.tolist(), shown.dense_CX.tolist(), strict=True)
         ]
         with self._lock:
             self._rows += rows[: max(0, 2 * _ROWS - len(self._rows))]  # a disk that takes nothing costs no memory

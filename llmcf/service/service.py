@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llmcf.service.access import Door
 from llmcf.service.admission import Admission
@@ -16,6 +16,7 @@ from llmcf.service.reception import Reception
 from llmcf.service.store import Store
 
 ACTIVE, WAITING = 4, 16  # requests of one worker
+_PROBE_S = 5.0
 T = TypeVar("T")
 
 
@@ -44,7 +45,10 @@ class Service:
     async def probe(self) -> dict[str, str]:
         """Each part that an answer needs: "ok", or what is the matter."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self.engine.probe)
+        try:
+            return await asyncio.wait_for(loop.run_in_executor(None, self.engine.probe), _PROBE_S)
+        except TimeoutError:
+            return {"answer": f"none in {_PROBE_S:.0f} s"}
 
     async def do(self, work: Callable[[], T], seconds: float) -> T:
         """Run `work` in a thread, when it is its turn; the answer, or the refusal, comes within `seconds`.
@@ -54,10 +58,16 @@ class Service:
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        async with self.admission(seconds):
-            future = loop.run_in_executor(self.pool, work)
-            try:
-                return await asyncio.wait_for(asyncio.shield(future), end - loop.time())
-            except TimeoutError:
-                future.add_done_callback(lambda done: done.cancelled() or done.exception())
-                raise Problem(504, "deadline", "the request's time was over before its answer") from None
+        await self.admission.enter(seconds)
+        future = loop.run_in_executor(self.pool, work)
+        future.add_done_callback(self._ended)
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), end - loop.time())
+        except TimeoutError:
+            raise Problem(504, "deadline", "the request's time was over before its answer") from None
+
+    def _ended(self, done: asyncio.Future[Any]) -> None:
+        """A thread is free again. What went wrong in one that nobody waits for any more is taken note of here."""
+        self.admission.leave()
+        if not done.cancelled():
+            done.exception()

@@ -1,7 +1,6 @@
 """What the workers of one service share: answers that may be asked for again, acts of administrators, counters.
 
-SQLite with a write-ahead log: one file, several processes, nothing lost by a kill. Answers are kept for a day, and no
-more than a number of them.
+Nothing is lost by a kill. Answers are kept for a day, and no more than a number of them.
 """
 
 import json
@@ -9,11 +8,12 @@ import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from threading import local
 from typing import Any
 
+from llmcf.service.database import Database
+
 _KEPT_S = 86_400.0
-_KEPT = 100_000  # answers
+_KEPT = 20_000  # answers, of about 30 kB
 _BUSY_S = 1.0
 _PRUNE_EVERY = 1000  # answers of one process
 _SAMPLES_S = 900.0
@@ -39,18 +39,15 @@ class Trace:
 
 
 class Store:
-    """Safe for threads and processes: each thread has a connection of its own."""
+    """Safe for threads and processes; every method raises Unavailable if the file cannot be used now."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._own, self._written = path, local(), 0
-        with self._connection() as connection:
-            connection.executescript(_TABLES)
-        path.chmod(0o600)
+        self._database = Database(path, _TABLES, durable=False, busy_s=_BUSY_S)
+        self._written = 0
 
     def keep(self, request: str, body: dict[str, Any]) -> None:
         """An answer, under its request's id; a second one of that id takes its place."""
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (request, time.time(), json.dumps(body))
             )
@@ -60,7 +57,7 @@ class Store:
 
     def answer(self, request: str) -> dict[str, Any] | None:
         """What was answered to a request, None if it is not kept."""
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             found = connection.execute("SELECT body FROM answers WHERE id = ?", (request,)).fetchone()
         return json.loads(found[0]) if found else None
 
@@ -70,7 +67,7 @@ class Store:
             "SELECT id, time, json_extract(body, '$.user'), json_extract(body, '$.release'), "
             "json_extract(body, '$.rung'), json_extract(body, '$.milliseconds') FROM answers ORDER BY time DESC LIMIT ?"
         )
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             found = connection.execute(asked, (count,)).fetchall()
         return [
             Trace(request, then, user, release, rung, sum(json.loads(stages).values()))
@@ -80,25 +77,25 @@ class Store:
     def sample(self, counters: dict[str, float], *, first: bool = False) -> None:
         """Keep what counters say now, for a quarter of an hour; with `first`, earlier ones are another service's."""
         now = time.time()
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             connection.execute("DELETE FROM samples WHERE time < ?", (now + 1 if first else now - _SAMPLES_S,))
             connection.execute("INSERT OR REPLACE INTO samples VALUES (?, ?)", (now, json.dumps(counters)))
 
     def sampled(self, seconds: float) -> tuple[float, dict[str, float]] | None:
         """The oldest sample that is no older than `seconds`, with its time; None if there is none."""
         asked = "SELECT time, body FROM samples WHERE time >= ? ORDER BY time LIMIT 1"
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             found = connection.execute(asked, (time.time() - seconds,)).fetchone()
         return (found[0], json.loads(found[1])) if found else None
 
     def note(self, who: str, act: str, outcome: str) -> None:
         """A line of the audit log."""
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             connection.execute("INSERT INTO acts VALUES (?, ?, ?, ?)", (time.time(), who, act, outcome))
 
     def acts(self, count: int = 100) -> list[tuple[float, str, str, str]]:
         """The newest lines of the audit log, newest first."""
-        with self._connection() as connection:
+        with self._database.transaction() as connection:
             return connection.execute("SELECT * FROM acts ORDER BY time DESC LIMIT ?", (count,)).fetchall()
 
     def _prune(self, connection: sqlite3.Connection) -> None:
@@ -106,11 +103,3 @@ class Store:
         connection.execute(
             "DELETE FROM answers WHERE time < (SELECT time FROM answers ORDER BY time DESC LIMIT 1 OFFSET ?)", (_KEPT,)
         )
-
-    def _connection(self) -> sqlite3.Connection:
-        if not hasattr(self._own, "connection"):
-            made = sqlite3.connect(self._path, timeout=_BUSY_S)
-            made.execute("PRAGMA journal_mode=WAL")
-            made.execute("PRAGMA synchronous=NORMAL")
-            self._own.connection = made
-        return self._own.connection

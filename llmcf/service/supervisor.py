@@ -2,10 +2,11 @@
 
 A worker or a model process that dies is replaced. Where another release is made live, it is loaded beside the one
 that serves, tried, handed to every worker, and only then is the one before the last let go: nothing is dropped on the
-way. One that cannot be loaded leaves what serves as it is, and the pointer goes back.
+way. One that cannot be loaded, or by one worker not, leaves what serves as it is, and the pointer goes back.
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -138,9 +139,7 @@ def serve(
     settings.feast_ui()  # a wrong address is found now
     start, stop = time.monotonic(), Event()
     with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-check-")))
-        if not check:  # a check disturbs no service that runs
-            place = stack.enter_context(_alone(release.dataset))
+        place = stack.enter_context(_apart() if check else _alone(release.dataset))
         listening = stack.enter_context(_listen(address, port))
         running = stack.enter_context(host(release, http_port=http_port, grpc_port=grpc_port))
         state.write(place, Serving((release.number,), running.server))
@@ -178,7 +177,8 @@ class Keeper:
 
     def __init__(self, running: Host, fleet: Fleet, intake: Intake, live: Release) -> None:
         self._host, self._fleet, self._intake = running, fleet, intake
-        self._live, self._before = live, None
+        self._live = live
+        self._before: Release | None = None
         self._asked = time.monotonic()
         self._refused: int | None = None
         self._sampler = traffic.Sampler(fleet.place, fleet.metrics)
@@ -188,33 +188,54 @@ class Keeper:
         while not stop.wait(_TICK_S):
             self._fleet.fill()
             self._intake.fill()
-            self._follow()
+            self._follow(stop)
             self._ask()
             self._sampler.look()
 
-    def _follow(self) -> None:
-        """Switch to the release that the pointer names, if it is another."""
+    def _follow(self, stop: Event) -> None:
+        """Switch to the release that the pointer names, if it is another; what cannot be taken is refused once."""
         found = releases.pointer(self._fleet.dataset)
-        if found is None or found.release in (self._live.number, self._refused):
+        if found is None or found.release == self._live.number:
+            self._refused = None
+            return
+        if found.release == self._refused:
             return
         try:
             wanted = releases.require(self._fleet.dataset, found.release)
             self._host.add(wanted)
-            self._hand_over(wanted)
+            self._hand_over(wanted, stop)
         except LlmcfError as error:
-            self._refused = found.release
             say(f"release {found.release} is not taken: {error}; release {self._live.number} goes on")
+            self._refused = found.release
+            self._point_back(found.release)
 
-    def _hand_over(self, wanted: Release) -> None:
-        old, self._before, self._live = self._before, self._live, wanted
-        state.write(self._fleet.place, Serving((wanted.number, self._before.number), self._host.server))
-        _wait(self._fleet, wanted.number, Event())
-        for number in set(self._host.releases) - {wanted.number, self._before.number}:
+    def _hand_over(self, wanted: Release, stop: Event) -> None:
+        """Have every worker answer with a release that is loaded; if one cannot, all go back."""
+        self._tell(wanted, self._live)
+        try:
+            _wait(self._fleet, wanted.number, stop)
+        except LlmcfError:
+            self._tell(self._live, self._before)
+            self._host.remove(wanted.number)
+            raise
+        self._before, self._live = self._live, wanted
+        gone = sorted(set(self._host.releases) - {wanted.number, self._before.number})
+        for number in gone:
             self._host.remove(number)
-        say(
-            f"release {wanted.number} answers; release {self._before.number} stays at hand"
-            + (f", {old.number} is let go" if old and old.number != wanted.number else "")
-        )
+        let_go = f", {', '.join(map(str, gone))} is let go" if gone else ""
+        say(f"release {wanted.number} answers; release {self._before.number} stays at hand{let_go}")
+
+    def _tell(self, live: Release, before: Release | None) -> None:
+        """Write down for the workers what can be asked."""
+        numbers = (live.number,) if before is None else (live.number, before.number)
+        state.write(self._fleet.place, Serving(numbers, self._host.server))
+
+    def _point_back(self, refused: int) -> None:
+        """Let the pointer name what answers again, if nobody has moved it meanwhile: a restart would serve it."""
+        with suppress(LlmcfError), releases.locked():
+            found = releases.pointer(self._fleet.dataset)
+            if found and found.release == refused and found.before[-1:] == [self._live.number]:
+                releases.rollback(self._fleet.dataset)
 
     def _ask(self) -> None:
         """The canary: a model process that has died is found by nothing else."""
@@ -247,6 +268,13 @@ def _wait(fleet: Fleet, number: int, stop: Event) -> None:
 
 
 @contextmanager
+def _apart() -> Iterator[Path]:
+    """A folder for a check, which disturbs no service that runs."""
+    with tempfile.TemporaryDirectory(prefix="llmcf-check-") as place:
+        yield Path(place)
+
+
+@contextmanager
 def _alone(dataset: str) -> Iterator[Path]:
     """The folder of the one service of a data set: its workers follow one file."""
     place = state.folder(dataset)
@@ -257,6 +285,7 @@ def _alone(dataset: str) -> Iterator[Path]:
     except Timeout:
         raise LlmcfError(f"another `llmcf serve` of {dataset} runs on this home; stop it first") from None
     try:
+        shutil.rmtree(place / "workers", ignore_errors=True)  # of a service that was killed
         yield place
     finally:
         lock.release()

@@ -60,6 +60,7 @@ class Question:
         candidates: rows to rank, (C,); None where they are to be found.
         count: how many are found.
         with_seen: items that the user has taken may come up again.
+        added: rows that are ranked beside what is found, as far as they may come up.
     """
 
     user: str | None = None
@@ -68,6 +69,7 @@ class Question:
     candidates: Sequence[int] | None = None
     count: int = CANDIDATES
     with_seen: bool = False
+    added: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

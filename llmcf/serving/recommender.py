@@ -16,21 +16,17 @@ import numpy as np
 
 from core import processor
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
-from core.progress import say
 from ict.filters import Filter
-from llmcf.feature_store import registry
 from llmcf.feature_store.ledger import taken_of
-from llmcf.serving import held, manifest, newcomers
+from llmcf.serving import loading, newcomers
 from llmcf.serving.answers import Answer, Evidence, Recommendation
 from llmcf.serving.catalogue import Catalogue, Users
-from llmcf.serving.manifest import ITEM_VECTORS, Release
+from llmcf.serving.manifest import Release
 from llmcf.serving.newcomers import Newcomers
 from llmcf.serving.question import CANDIDATES, Person, Question, Ranking, Stopwatch
 from llmcf.serving.triton_client import Client
 
 if TYPE_CHECKING:
-    from pymilvus import MilvusClient
-
     from ict.replica import ServingReplica, Shown
     from retrieval_stage.candidates import CandidateSearch
     from retrieval_stage.items import ItemReplica
@@ -44,7 +40,7 @@ class FeatureReader(Protocol):
 
     def today(self) -> int: ...
     def user(self, user: int) -> dict[str, Any] | None: ...
-    def session(self, items: Sequence[int]) -> dict[str, Any]: ...
+    def session(self, items: Sequence[int]) -> dict[str, Any] | None: ...
     def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray: ...
     def popular(self, count: int) -> list[int]: ...
     def prepare(self, items: Sequence[int]) -> None: ...
@@ -82,8 +78,8 @@ class Recommender:
         from llmcf.online.reader import OnlineFeatures
 
         processor.multiply_in_one_thread()
-        search, examples = _load_collections(release)
-        _tell_of_other_features(release)
+        search, examples = loading.collections(release)
+        loading.tell_of_other_features(release)
         return cls(
             release=release,
             catalogue=Catalogue.load(release),
@@ -156,6 +152,8 @@ class Recommender:
                 wanted = asked.count + CANDIDATES + len(exact.ids_N) - len(allowed)
                 ids = np.asarray(self.features.popular(wanted), dtype=np.int64)
                 item_C = ids[np.isin(ids, allowed)][: asked.count]
+                added = np.intersect1d(np.asarray(asked.added, dtype=np.int64), allowed)
+                item_C = np.concatenate([item_C, np.setdiff1d(added, item_C)])
         return Ranking(person=None, item_C=item_C, score_C=None, milliseconds=watch.taken)
 
     def without_examples(self, client: Client, ranked: Ranking) -> np.ndarray:
@@ -175,9 +173,9 @@ class Recommender:
     def like(self, item: int, count: int) -> Ranking:
         """The items whose vectors are nearest to this item's by cosine, itself left out; no model is asked."""
         exact = self.items.exact
-        unit_VW = exact.vectors_NX / np.maximum(np.linalg.norm(exact.vectors_NX, axis=1, keepdims=True), 1e-12)
+        length_V = np.maximum(np.linalg.norm(exact.vectors_NX, axis=1), 1e-12)
         at = int(np.searchsorted(exact.ids_N, item))
-        score_V = unit_VW @ unit_VW[at]
+        score_V = exact.vectors_NX @ exact.vectors_NX[at] / (length_V * length_V[at])
         score_V[at] = -np.inf
         best = np.argsort(-score_V, kind="stable")[:count]
         return Ranking(person=None, item_C=exact.ids_N[best], score_C=score_V[best])
@@ -232,6 +230,10 @@ class Recommender:
             rule = asked.allowed if asked.with_seen else self._unseen(person, asked.allowed)
             today = self.features.today()
             item_C, _ = self.search.search(vector_1W[0], person.history_L, today, asked.count, rule)
+            if asked.added:
+                exact = self.items.exact
+                there = np.isin(asked.added, exact.ids_N[exact.mask(rule)])
+                item_C = np.concatenate([item_C, np.setdiff1d(np.asarray(asked.added)[there], item_C)])
         return item_C
 
     def _unseen(self, person: Person, allowed: Filter) -> Filter:
@@ -282,66 +284,6 @@ class Recommender:
             similarity=round(similarity, 4),
             text=about["text"],
         )
-
-
-def _tell_of_other_features(release: Release) -> None:
-    """The weights know the features as feature_repo/ defined them when the release was made."""
-    made_with = release.features.get("repo")
-    if made_with and made_with != registry.materialized(release.workspace)["release"]["repo"]:
-        say(
-            f"the online store of {release.workspace.root} was filled by another feature_repo/ than release "
-            f"{release.number} was made with: its features may mean something else to the weights"
-        )
-
-
-def _load_collections(release: Release) -> "tuple[CandidateSearch, ServingReplica | None]":
-    """The item search and the examples that the release names, through one connection.
-
-    Raises:
-        LlmcfError: if Milvus does not hold one of them any more.
-    """
-    from ict import milvus
-    from retrieval_stage.items import ItemReplica
-
-    with milvus.connect(release.workspace) as client:
-        held.require(client, release)
-        items = ItemReplica.read(client, release.collections["items"])
-        examples = _examples(client, release) if "cot" in release.collections else None
-    return _search(release, items), examples
-
-
-def _search(release: Release, items: "ItemReplica") -> "CandidateSearch":
-    """The search in `items` by all that the release keeps for it."""
-    from retrieval_stage import transition_graph
-    from retrieval_stage.candidates import CandidateSearch
-    from retrieval_stage.item_space import ItemSpace
-    from retrieval_stage.text_map import TextMap
-    from retrieval_stage.transition_graph import TransitionGraph
-
-    weight = release.blend.get("graph", 0.0)
-    placed = manifest.TEXT_MAP in release.evidence
-    return CandidateSearch(
-        items=items,
-        space=ItemSpace.under(release.blend, TextMap.load(release.folder / manifest.TEXT_MAP) if placed else None),
-        graph=TransitionGraph.load(release.folder / transition_graph.FILE) if weight else None,
-        weight=weight,
-    )
-
-
-def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":
-    from safetensors.numpy import load_file
-
-    from ict.replica import Selection, ServingReplica
-
-    vectors_VE = load_file(release.folder / release.item_vectors)[ITEM_VECTORS]
-    ranker, tower = (release.stages[model] for model in ("ranker", "user_vector"))
-    return ServingReplica.read(
-        client,
-        release.collections["cot"],
-        vectors_VE,
-        ranking=Selection(recipe=ranker.recipe, seed=ranker.seed),
-        retrieval=Selection(recipe=tower.recipe, seed=tower.seed),
-    )
 
 
 def _person_rows(person: Person, count: int) -> dict[str, np.ndarray]:

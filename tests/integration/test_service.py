@@ -18,7 +18,7 @@ from core.data import features, tables
 from core.settings import Workspace
 from llmcf.client import Client, Refused
 from llmcf.feature_store import jobs
-from llmcf.service import intake, keys, state
+from llmcf.service import intake, keys, rules, state
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
 from tests.online_release import make_release
@@ -152,6 +152,29 @@ def test_filters_candidates_and_sessions(service: Running, ws: Workspace, user: 
     assert session["served_by"]["rung"] == "full"
     assert session["user"] is None
     assert not set(best[:2]) & {one["item"] for one in session["items"]}
+
+
+def test_pins_come_first_though_no_search_finds_them(service: Running, ws: Workspace, user: str) -> None:
+    whole, page = ask(service, user=user, k=100).json(), []
+    while whole["cursor"] is not None:
+        page += whole["items"]
+        whole = ask(service, user=user, k=100, cursor=whole["cursor"]).json()
+    last = [one["item"] for one in [*page, *whole["items"]]][-1]
+    file = rules.path(ws.dataset)
+    file.write_text(f'[[scenes.promoted.pin]]\nitems = ["{last}"]\nshare = 0.5\n')
+    try:
+        for who in (user, "a stranger"):
+            end = time.monotonic() + 10
+            while (found := ask(service, user=who, k=4, scene="promoted")).status_code == 400:  # not read yet
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            shown = found.json()["items"]
+            assert (shown[0]["item"], shown[0]["placed_by"]) == (last, "pin")
+            assert len(shown) == 4
+        denied = ask(service, user=user, k=4, scene="promoted", filters={"deny": [last]}).json()["items"]
+        assert last not in {one["item"] for one in denied}
+    finally:
+        file.unlink()
 
 
 def test_a_stranger_gets_what_is_popular_and_is_told(service: Running) -> None:
@@ -350,6 +373,10 @@ def test_promotion_and_rollback_lose_no_request_and_mix_no_releases(
         spoiled = make_release(ws, 2, bias=float("nan"), live=False)
         assert service.http.post(f"/releases/{spoiled.number}/promotion", headers=admin).status_code == 202
         assert service.said(f"release {spoiled.number} is not taken", 60)
+        pointer = releases.pointer(ws.dataset)
+        assert pointer is not None
+        assert pointer.release == first.number, "a restart would serve what answers now"
+        assert pointer.left[-1:] == [spoiled.number]
         stop.append(True)
         answers = [one for each in loads for one in each.result()]
     assert {status for status, _, _ in answers} == {200}

@@ -45,7 +45,7 @@ def serve(ws: Workspace, users: list[int], name: str) -> None:
         person = Person(row=user, user=user, history_L=np.array(found["history"]), state=found)
         dense_CX = reader.dense(found, items.tolist(), reader.today())
         ranked = Ranking(person=person, item_C=items, score_C=np.zeros(SHOWN), dense_CX=dense_CX)
-        log.offer(f"{name}-{user}", 1, reader.today(), ranked, SHOWN)
+        log.offer(f"{name}-{user}", 1, reader.today(), ranked)
     log.close()
 
 

@@ -89,7 +89,7 @@ def facts(service: Service, *, acts: bool) -> Facts:
     """What is known now; `acts` says whether the audit log may be shown."""
     engine, last = service.engine, service.store.last(_ANSWERS)
     return Facts(
-        releases=[_row(service, number) for number in releases.numbers(engine.dataset)],
+        releases=[row(service, number) for number in releases.numbers(engine.dataset)],
         live=engine.live.release.number,
         before=choosing.before(engine.dataset),
         workers=Counter(state.workers(engine.place).values()),
@@ -117,7 +117,8 @@ def differences(dataset: str, first: int, second: int) -> list[Difference]:
     ]
 
 
-def _row(service: Service, number: int) -> Row:
+def row(service: Service, number: int) -> Row:
+    """One release as lists have it."""
     live = number == service.engine.live.release.number
     try:
         release = Release.read(manifest.folder(service.engine.dataset, number))

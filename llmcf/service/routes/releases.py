@@ -5,9 +5,9 @@ from fastapi import APIRouter, Request
 from llmcf.service import choosing
 from llmcf.service.access import Admin, Reader
 from llmcf.service.messages import ReleaseInfo, Releases
+from llmcf.service.page import operations
 from llmcf.service.service import Service
-from llmcf.serving import manifest, releases
-from llmcf.serving.manifest import Release, Unreadable
+from llmcf.serving import releases
 
 router = APIRouter(tags=["releases"])
 
@@ -31,18 +31,10 @@ async def promote(number: int, request: Request, who: Admin) -> Releases:
 
 
 def _info(service: Service, number: int) -> ReleaseInfo:
-    try:
-        release = Release.read(manifest.folder(service.engine.dataset, number))
-    except Unreadable as error:
-        return ReleaseInfo(release=number, state=error.why)
-    ranker, tower = release.stages["ranker"], release.stages["user_vector"]
-    state = "live" if number == service.engine.live.release.number else "ready"
-    if state == "ready" and service.engine.find(number):
-        state = "loaded"
-    return ReleaseInfo(
-        release=number,
-        state=state,
-        created=release.created,
-        ranker=f"{ranker.backbone} {ranker.framework} {ranker.recipe}",
-        retriever=f"{tower.backbone} {tower.framework} {tower.recipe}",
-    )
+    found = operations.row(service, number)
+    if found.fault:
+        return ReleaseInfo(release=number, state=found.fault)
+    roles = {"ranker": found.stages["ranker"], "retriever": found.stages["user_vector"]}
+    metrics = {f"{role} {name}": value for role, one in roles.items() for name, value in one.metrics.items()}
+    words = {role: one.words for role, one in roles.items()}
+    return ReleaseInfo(release=number, state=found.state, created=found.created, metrics=metrics, **words)

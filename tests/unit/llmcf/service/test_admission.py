@@ -2,20 +2,26 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any, cast
 
 import pytest
 
 from llmcf.service.admission import Admission
 from llmcf.service.problems import Problem
+from llmcf.service.service import Service
 
 
 async def hold(door: Admission, until: asyncio.Event, seconds: float = 5.0) -> str:
     try:
-        async with door(seconds):
-            await until.wait()
-            return "done"
+        await door.enter(seconds)
     except Problem as problem:
         return problem.kind
+    await until.wait()
+    door.leave()
+    return "done"
 
 
 def test_what_is_over_the_line_is_refused_at_once_and_the_rest_is_done() -> None:
@@ -50,12 +56,53 @@ def test_who_waits_too_long_is_told_and_leaves_the_line() -> None:
     assert asyncio.run(scenario()) == "deadline"
 
 
-def test_an_error_within_frees_the_place() -> None:
+def test_who_goes_away_while_waiting_leaves_the_line() -> None:
     async def scenario() -> None:
-        door = Admission(1, 0)
+        door = Admission(1, 1)
+        await door.enter(1.0)
+        waiting = asyncio.create_task(door.enter(5.0))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert door.load == 1
+        door.leave()
+        assert door.load == 0
+
+    asyncio.run(scenario())
+
+
+def test_work_that_outlives_its_request_keeps_its_place() -> None:
+    """Else requests that run out of time would pile up in front of threads that are still busy with the ones before."""
+
+    async def scenario() -> tuple[str, str, int]:
+        service = Service(*[cast(Any, None)] * 3, admission=Admission(1, 0), pool=ThreadPoolExecutor(1))
+        busy = Event()
+        first = await outcome(service, busy.wait, 0.05)
+        second = await outcome(service, lambda: True, 0.5)
+        busy.set()
+        while service.admission.load:
+            await asyncio.sleep(0.005)
+        assert await service.do(lambda: 7, 1.0) == 7
+        return first, second, service.admission.load
+
+    assert asyncio.run(scenario()) == ("deadline", "overloaded", 0)
+
+
+async def outcome(service: Service, work: Callable[[], object], seconds: float) -> str:
+    try:
+        await service.do(work, seconds)
+        return "done"
+    except Problem as problem:
+        return problem.kind
+
+
+def test_work_that_fails_gives_its_place_back() -> None:
+    async def scenario() -> None:
+        service = Service(*[cast(Any, None)] * 3, admission=Admission(1, 0), pool=ThreadPoolExecutor(1))
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
-                async with door(1.0):
-                    raise ZeroDivisionError
+                await service.do(lambda: 1 // 0, 1.0)
+            await asyncio.sleep(0.01)
 
     asyncio.run(scenario())

@@ -98,17 +98,18 @@ def test_what_was_answered_outlives_a_kill_of_the_worker(box: Inbox, tmp_path: P
 
 def test_what_is_committed_is_on_the_disk(box: Inbox):
     box.offer([offer("a")])
-    assert box._connection().execute("PRAGMA synchronous").fetchone() == (2,), "FULL: the answer follows the disk"
+    with box.database.transaction() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: the answer follows the disk"
 
 
 def test_nobody_else_may_read_it(box: Inbox):
-    assert box._path.stat().st_mode & 0o077 == 0
+    assert box.database.path.stat().st_mode & 0o077 == 0
 
 
 def test_a_failed_offer_leaves_nothing_half_done(box: Inbox):
     with pytest.raises(TypeError):
         box.offer([offer("good"), offer("bad", said={1, 2})])
     assert not box.has(EVENT, "good")
-    with sqlite3.connect(box._path) as other:
+    with sqlite3.connect(box.database.path) as other:
         assert other.execute("SELECT COUNT(*) FROM intake").fetchone() == (0,)
     other.close()

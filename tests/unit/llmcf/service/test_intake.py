@@ -258,7 +258,8 @@ def test_late_and_known_events_are_applied_by_being_left_out(shop: Stores, box: 
     box.offer([event(1, "p0", "g8", 18), event(2, "p0", "g8", 18), event(3, "p0", "g9", -30)])
     assert writer.step() == 3
     assert [one.item for one in ledger.events(WS)] == ["g8"]
-    rows = box._connection().execute("SELECT id, outcome FROM intake ORDER BY number").fetchall()
+    with box.database.transaction() as connection:
+        rows = connection.execute("SELECT id, outcome FROM intake ORDER BY number").fetchall()
     assert rows == [("e1", "taken"), ("e2", "duplicate"), ("e3", "late")]
 
 

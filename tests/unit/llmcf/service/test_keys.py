@@ -62,6 +62,14 @@ def test_a_removed_key_is_refused_by_a_running_service() -> None:
     assert refused(door, key, "read") == 401
 
 
+def test_the_last_key_taken_back_leaves_the_door_closed() -> None:
+    keys.add("shop", "admin")
+    door = Door()
+    keys.remove("shop")
+    assert refused(door, None, "read") == 401
+    assert refused(Door(), None, "read") == 401
+
+
 @pytest.mark.parametrize(("name", "role"), [("shop", "read"), ("", "read"), ("new", "owner")])
 def test_what_cannot_be_made_is_told(name: str, role: str) -> None:
     keys.add("shop", "read")

@@ -48,12 +48,15 @@ def store() -> Store:
 
 def test_while_the_store_is_away_users_are_as_last_read(store: Store) -> None:
     reader = Remembered(store, Breaker("store", failures=2))
+    reader.watch()
     assert reader.user(3) == {"history": [3]}
     assert not reader.degraded
     store.down = True
     assert [reader.user(3), reader.user(4)] == [{"history": [3]}, None]
     assert reader.degraded
-    assert not reader.degraded, "asking resets it"
+    reader.watch()
+    assert not reader.degraded
+    assert reader.session([5]) is None
     assert reader.dense({}, [5, 6], 7).tolist() == np.zeros((2, len(DENSE))).tolist()
     assert reader.degraded
     assert reader.popular(2) == [0, 1]

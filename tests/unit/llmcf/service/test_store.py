@@ -1,9 +1,11 @@
 """What workers share: kept answers and their traces, the audit log, samples of counters."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from core.errors import Unavailable
 from llmcf.service.store import Store
 
 
@@ -21,6 +23,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def body(user: str | None, rung: str = "full") -> dict[str, object]:
     return {"user": user, "release": 3, "rung": rung, "milliseconds": {"a": 1.5, "b": 2.0}, "items": ["i"]}
+
+
+def test_a_file_that_cannot_be_used_is_told_as_such_and_works_again_afterwards(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "service.db"
+    other = sqlite3.connect(path)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(Unavailable, match=r"service\.db cannot be used now: database is locked"):
+        store.keep("r1", body("a"))
+    other.rollback()
+    other.close()
+    store.keep("r1", body("a"))
+    assert store.answer("r1") == body("a")
 
 
 def test_the_newest_answers_leave_a_trace(store: Store, clock: list[float]) -> None:
