@@ -2,17 +2,21 @@
 SHELL := /bin/bash
 LOCKS := requirements
 DATASET ?= movielens-100k
+ORDER ?= shuffled-ties
 PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-refresh bench-index gpu clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray env-ray-if-any env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-growth bench-refresh bench-index bench-soak gpu clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-env: ## build all environments (.venv and .envs/{triton,openvino,vllm,spark,milvus}), and find a Redis server
-	@$(MAKE) --no-print-directory -j7 env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis
+env: ## build all environments (.venv and .envs/{triton,openvino,vllm,spark,milvus,ray}), and find a Redis server
+	@$(MAKE) --no-print-directory -j8 env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray-if-any
+
+env-ray-if-any:
+	@$(MAKE) --no-print-directory env-ray || echo "make env: no Ray here, so \`--engine ray\` is missing and its tests are skipped; \`make env-ray\` tries again" >&2
 
 env-main: .venv/.built ## the main environment alone
 env-triton: .envs/triton/.built ## the Triton server
@@ -20,6 +24,7 @@ env-openvino: .envs/openvino/.built ## fast generation on a CPU
 env-vllm: .envs/vllm/.built ## vLLM, CPU build
 env-spark: .envs/spark/.built ## Spark, for preparing more data than one machine holds
 env-milvus: .envs/milvus/.built ## a Milvus server for tests
+env-ray: .envs/ray/.built ## Ray, for `--engine ray`
 env-recbole: .envs/recbole/.built ## RecBole, for bench-retrieval alone; not part of `make env`
 env-redis: .envs/redis/.built ## a Redis server for tests: the system's, else unpacked from its packages
 
@@ -49,11 +54,12 @@ lint: env-main
 unit: env-main
 	$(TIMED) pytest .venv/bin/pytest --durations=15 --numprocesses=$(TEST_WORKERS) --dist=loadfile
 
-bench: env-main env-triton env-redis ## latency of the served models, of online features and of whole requests on this machine
+bench: env-main env-triton env-redis ## latency of the served models, of online features, of whole requests and of the service under load
 	@.venv/bin/python -m benchmarks.latency
 	@.venv/bin/python -m benchmarks.online_features
 	@.venv/bin/python -m benchmarks.recommend
 	@.venv/bin/python -m benchmarks.intake
+	@.venv/bin/python -m benchmarks.service
 
 bench-language: env-main env-openvino ## generating, scoring, embedding beside the bare libraries; 8-bit weights
 	@.venv/bin/python -m benchmarks.language
@@ -68,6 +74,9 @@ bench-retrieval: env-main env-recbole ## training a retrieval model beside RecBo
 bench-index: env-main env-milvus ## indexes of examples on Milvus Lite and a Milvus server; about half an hour
 	@.venv/bin/python -m benchmarks.index
 
+bench-soak: env-main env-triton env-redis ## half an hour of load on the service while its parts are killed in turn
+	@.venv/bin/python -m benchmarks.soak --dataset $(DATASET) --order $(ORDER)
+
 gpu: ## the lane for a machine with a GPU: tests and a benchmark, by .venv or by a python3 that has torch
 	@$(PYTHON) -m pytest -q -c tests/gpu/pytest.ini --rootdir=. --confcutdir=tests/gpu tests/gpu
 	@$(PYTHON) -m benchmarks.gpu
@@ -75,6 +84,9 @@ gpu: ## the lane for a machine with a GPU: tests and a benchmark, by .venv or by
 bench-data: env-main ## point-in-time joins by Feast's offline stores, and preparation of one to ten times Sports
 	@.venv/bin/python -m benchmarks.feast_join
 	@.venv/bin/python -m benchmarks.preparation
+
+bench-growth: env-main ## preparing, building, joining and finding examples on one to thirty times Sports; hours
+	@.venv/bin/python -m benchmarks.growth
 
 bench-refresh: env-main ## a release on the days after it: as it was, refreshed, trained anew; it says what must be there
 	@.venv/bin/python -m benchmarks.refresh --before 2014-04-01 --after 2014-06-01

@@ -1,6 +1,7 @@
 """Online stores for a benchmark: a workspace's features, brought online in a home of the benchmark's own."""
 
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +22,8 @@ Bare = Callable[[Asked], Callable[[], object]]  # prepares a read, whose call th
 @contextmanager
 def sqlite(ws: Workspace) -> Iterator[Bare]:
     """The bare reads of a store that is filled for the length of the block, which sees its home and no other."""
-    with _home(ws, redis=None):
-        project = _filled(ws)
+    with own_home(ws, redis=None):
+        project = filled(ws)
         with closing(sqlite3.connect(ws.path("feast", "online.db"))) as connection:
             yield (
                 lambda asked: (
@@ -38,8 +39,8 @@ def redis(ws: Workspace) -> Iterator[Bare]:
     Raises:
         LlmcfError: if there is none.
     """
-    with run_redis() as server, _home(ws, redis=server.connection):
-        project = _filled(ws)
+    with run_redis() as server, own_home(ws, redis=server.connection):
+        project = filled(ws)
         with redis_address.client(server.connection) as client:
 
             def bare(asked: Asked) -> Callable[[], object]:
@@ -76,7 +77,7 @@ def _commands(project: str, asked: Asked) -> list[tuple[bytes, list[bytes]]]:
     return list(names.items())
 
 
-def _filled(ws: Workspace) -> str:
+def filled(ws: Workspace) -> str:
     """Apply and materialize; the project's name."""
     project = jobs.apply(ws).details["project"]
     jobs.materialize(ws)
@@ -84,7 +85,7 @@ def _filled(ws: Workspace) -> str:
 
 
 @contextmanager
-def _home(ws: Workspace, redis: str | None) -> Iterator[None]:
+def own_home(ws: Workspace, redis: str | None) -> Iterator[None]:
     """A home that links to all of the real one but the workspace's online store, so that its own is left alone."""
     steps.require(ws.path("features"), remedy(ws, "features build"))
     real, made, before = settings.home(), ws.root, dict(os.environ)
@@ -104,7 +105,11 @@ def _home(ws: Workspace, redis: str | None) -> Iterator[None]:
 
 
 def _link(real: Path, here: Path) -> None:
-    """Link to what is in a folder, but for locks, online stores and what is there already."""
+    """Link to what is in a folder, but for locks, stores and what is a service's; what one writes to is copied."""
     for path in real.iterdir():
-        if not path.name.startswith((".", "feast", "online-")) and not (here / path.name).exists():
+        if path.name.startswith((".", "feast", "online-", "service", "rules.toml")) or (here / path.name).exists():
+            continue
+        if path.name in ("pushed", "vocabulary"):
+            shutil.copytree(path, here / path.name)
+        else:
             (here / path.name).symlink_to(path)

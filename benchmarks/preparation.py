@@ -59,14 +59,14 @@ def exponent(figures: list[Figure]) -> float:
 
 def _measure(source: Path, copies: int) -> Figure:
     with storage.scratch_folder(settings.home() / ".preparation") as scratch:
-        interactions = _replicate(source, scratch / "amazon" / FOLDER, copies)
+        interactions = replicate(source, scratch / "amazon" / FOLDER, copies)
         say(f"preparing {interactions:,} interactions")
         command = [sys.executable, "-m", "llmcf", "data", "prepare", "--dataset", DATASET, "--source", str(scratch)]
         spent = measured.run(command, environment={"LLMCF_HOME": str(scratch / "home")})
     return Figure(copies=copies, interactions=interactions, seconds=round(spent.seconds, 2), peak_mib=spent.peak_mib)
 
 
-def _replicate(source: Path, folder: Path, copies: int) -> int:
+def replicate(source: Path, folder: Path, copies: int) -> int:
     """Write `copies` of the tables side by side; returns the number of interactions."""
     folder.mkdir(parents=True)
     tables = {name: pl.read_parquet(source / f"{name}.parquet") for name in ("interactions", "items", "users")}

@@ -209,16 +209,16 @@ def _floors(
     found = {
         "features": bare([(view, [row]) for view in views(open_store(ws.path("feast")), USER)]),
         "user vector": one.client.server_version,
-        "item search": _product(recommender.items.exact.vectors_NX),
-        "ranker": _graph(release, "ranker", asked["ranker"]),
+        "item search": product(recommender.items.exact.vectors_NX),
+        "ranker": graph(release, "ranker", asked["ranker"]),
     }
     if recommender.examples is not None:
         key_MX = recommender.examples.stored.key_MX
-        found["examples"] = _product(key_MX[:, : key_MX.shape[1] // 2])
+        found["examples"] = product(key_MX[:, : key_MX.shape[1] // 2])
     return found
 
 
-def _graph(release: Release, model: str, arrays: dict[str, np.ndarray]) -> Callable[[], object]:
+def graph(release: Release, model: str, arrays: dict[str, np.ndarray]) -> Callable[[], object]:
     """The graph in this process, with what Triton was sent; an optional input is zero."""
     stage = release.stages[model]
     rows = len(next(iter(arrays.values())))
@@ -230,7 +230,7 @@ def _graph(release: Release, model: str, arrays: dict[str, np.ndarray]) -> Calla
     return lambda: run(feed)
 
 
-def _product(vectors_NX: np.ndarray) -> Callable[[], object]:
+def product(vectors_NX: np.ndarray) -> Callable[[], object]:
     query_X = np.full(vectors_NX.shape[1], 0.1, dtype=np.float32)
     return lambda: vectors_NX @ query_X
 

@@ -140,12 +140,14 @@ def compared(releases: list[Frozen], latest: Workspace, after: str) -> tuple[dic
     return {"rows": len(label_N), "figures": figures}, table(head, lines)
 
 
-def scores(release: Frozen, rows: Rows) -> np.ndarray:
-    """P(click) of every row as the release's service would give it, (N,)."""
+def scores(release: Frozen, rows: Rows, *, without_examples: bool = False) -> np.ndarray:
+    """P(click) of every row as the release's service would give it, (N,); as if no example were known, if asked."""
     config, shape, _ = kept_run(release.kept)
     requests = seen(rows.requests, users_end=shape.tables.user, items_end=items_end(release.ws))
     how = NeighbourConfig(stage="ranking", recipe=config.recipe, seed=config.seed)
     examples_NK, similarity_NK = search_exact(ExampleSet.load(release.ws), requests, how)
+    if without_examples:
+        examples_NK, similarity_NK = torch.zeros_like(examples_NK), torch.zeros_like(similarity_NK)
     known = {
         "user": requests.user_B,
         "item": requests.item_B,

@@ -1,8 +1,9 @@
-"""What each known knob gives SASRec: one change to a common start at a time, then those that help together.
+"""What each known knob gives SASRec: one change to a common start at a time, then those that help together; and
+what LLM-CF's own knobs give it.
 
     .venv/bin/python -m benchmarks.retrieval_knobs [--dataset amazon-beauty --order published] [--only NAME,NAME]
 
-Each try is one run of the real loop without LLM-CF, one seed, measured by the tower alone, seen items taken out. A try
+Each try is one run of the real loop, one seed, measured by the tower alone, seen items taken out. A try
 that is in the page's JSON under the same configuration is not run again. Writes
 benchmarks/results/retrieval_knobs.{json,md}.
 """
@@ -21,7 +22,7 @@ from core.contracts import SEED
 from core.progress import say
 from core.settings import Workspace
 from retrieval_stage.configs import RetrievalConfig, SasRecConfig
-from retrieval_stage.recipes import resolve
+from retrieval_stage.recipes import from_json, resolve
 
 NAME = "retrieval_knobs"
 Knobs = dict[str, Any]
@@ -83,8 +84,11 @@ def run(dataset: str, order: str, knobs: Knobs) -> dict[str, Any]:
 
 
 def configured(knobs: Knobs) -> RetrievalConfig:
-    strict = resolve(model="sasrec", framework="none", recipe="strict", seed=SEED, epochs=EPOCHS)
-    return replace(strict, **START | knobs).decisive
+    told = START | knobs
+    framework = "llm-cf" if told.pop("llm-cf", False) else "none"
+    strict = resolve(model="sasrec", framework=framework, recipe="strict", seed=SEED, epochs=EPOCHS)
+    in_context = replace(strict.in_context, **told.pop("in_context", {}))
+    return replace(strict, in_context=in_context, **told).decisive
 
 
 def page(tries: dict[str, dict[str, Any]], about: str) -> str:
@@ -94,7 +98,8 @@ def page(tries: dict[str, dict[str, Any]], about: str) -> str:
         "# SASRec, knob by knob",
         "",
         f"{about}. The start is recipe strict in {EPOCHS} epochs with the user's own "
-        "embedding; each row is that with what it names, the tower alone, seen items taken out.",
+        "embedding; each row is that with what it names, the tower alone, seen items taken out. Rows ran at different "
+        "loads of the machine, so their seconds do not compare.",
         "",
         "| change | test HIT@10 | NDCG@10 | HIT@10 against the start | validation HIT@10 | best epoch | seconds |",
         "|---|---|---|---|---|---|---|",
@@ -126,7 +131,7 @@ def main() -> None:
     due = {
         name: knobs
         for name, knobs in wanted.items()
-        if name not in kept or kept[name]["config"] != _plain(asdict(configured(knobs)))
+        if name not in kept or from_json(kept[name]["config"]) != configured(knobs)
     }
     with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
         runs = {pool.submit(run, chosen.dataset, chosen.order, knobs): name for name, knobs in due.items()}
@@ -149,7 +154,21 @@ TOGETHER: dict[str, Knobs] = {
     "that with width 128": _FACTS | {"width": 128},
     "that at temperature 2": _FACTS | {"temperature": 2.0},
 }
-TRIES = ALONE | TOGETHER
+_LLM_CF: Knobs = {"user_id": False, "llm-cf": True, "user_in_context": False}
+IN_CONTEXT: dict[str, Knobs] = {
+    "LLM-CF whose examples and requests hold the user": _LLM_CF | {"user_in_context": True},
+    "LLM-CF without the user": _LLM_CF,
+    "that without reconstruction": _LLM_CF | {"in_context": {"alpha": 0.0}},
+    "that with a tenth of w": _LLM_CF | {"scale": 0.1},
+    "that behind a gate": _LLM_CF | {"fusion": "gate"},
+    "that with similarities": _LLM_CF | {"in_context": {"use_similarity": True}},
+    "that with w at every position": _LLM_CF | {"positions": 1.0},
+    "that without chains of thought": _LLM_CF | {"in_context": {"use_cot": False}},
+    "that with 8 examples": _LLM_CF | {"in_context": {"examples": 8}},
+    "that with texts for a tenth of all rows": _LLM_CF | {"in_context": {"cot_set": "tenth"}, "refresh": 32},
+    "that with means of the examples": _LLM_CF | {"in_context": {"pooling": "mean", "alpha": 0.0}},
+}
+TRIES = ALONE | TOGETHER | IN_CONTEXT
 
 if __name__ == "__main__":
     main()

@@ -81,3 +81,25 @@ TRITON_MODELS = {
     "ranker": (RANKER_INPUTS, RANKER_OUTPUTS),
     "user_vector": (USER_VECTOR_INPUTS, USER_VECTOR_OUTPUTS),
 }
+
+# The model beside them that needs no library of ours: a whole request, one user and N items, so shapes are whole, too.
+SCORE = "score"
+SCORE_INPUTS = (
+    Tensor("user_id", "string", (1,)),
+    Tensor("item_id", "string", (ANY,)),
+    # As Feast's service `ranking` gives them of the user; needed where `score` is asked for.
+    Tensor("history", "int64", (HISTORY,), optional=True),
+    Tensor("activity", "float32", (1,), optional=True),
+    Tensor("day", "int64", (1,), optional=True),  # of the request, as Feast's on-demand view is given it
+    # As the same service gives them of user and item, in the order of DENSE; needed where the ranker reads them.
+    Tensor("dense", "float32", (ANY, len(DENSE)), optional=True),
+    # Of items that the release does not have.
+    Tensor("brand", "int64", (ANY,), optional=True),
+    Tensor("categories", "int64", (ANY, CATEGORIES), optional=True),
+    Tensor("text", "float32", (ANY, ANY), optional=True),
+)
+SCORE_OUTPUTS = (
+    Tensor("score", "float32", (ANY,)),
+    Tensor("user", "int64", (1,)),  # the rows by which Feast keeps them; UNKNOWN where the release does not have them
+    Tensor("item", "int64", (ANY,)),
+)

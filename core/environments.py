@@ -10,7 +10,7 @@ from pathlib import Path
 from core import settings
 from core.errors import LlmcfError, Missing, check_choice
 
-NAMES = ("main", "triton", "openvino", "vllm", "spark", "milvus", "recbole")
+NAMES = ("main", "triton", "openvino", "vllm", "spark", "milvus", "ray", "recbole")
 
 
 def python(name: str) -> Path:

@@ -25,18 +25,23 @@ def logloss(labels_N: Numbers, scores_N: Numbers) -> float:
 
 def gauc(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> float:
     """Mean of the users' own AUCs, weighted by their rows; users with one class only are left out. NaN if all are."""
-    _, user = np.unique(users_N, return_inverse=True)
-    positive = np.asarray(labels_N) > 0
-    rank = _ranks_within(user, np.asarray(scores_N))
-    positives, rows = np.bincount(user, positive), np.bincount(user)
-    negatives = rows - positives
-    known = (positives > 0) & (negatives > 0)
-    if not known.any():
-        return float("nan")
-    rank_sum = np.bincount(user, rank * positive)
-    above = rank_sum - positives * (positives + 1) / 2  # Mann-Whitney U
-    own = above[known] / (positives[known] * negatives[known])
-    return float(np.average(own, weights=rows[known]))
+    _, user_N = np.unique(users_N, return_inverse=True)
+    own_U, rows_U = own_auc(labels_N, scores_N, user_N)
+    known_U = np.isfinite(own_U)
+    return float(np.average(own_U[known_U], weights=rows_U[known_U])) if known_U.any() else float("nan")
+
+
+def own_auc(
+    labels_N: Numbers, scores_N: Numbers, user_N: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
+    """AUC and rows of each user 0, 1, ..., (U,); the AUC is NaN of a user with one class only."""
+    positive_N = np.asarray(labels_N) > 0
+    rank_N = _ranks_within(user_N, np.asarray(scores_N))
+    positives_U, rows_U = np.bincount(user_N, positive_N), np.bincount(user_N)
+    pairs_U = positives_U * (rows_U - positives_U)
+    rank_sum_U = np.bincount(user_N, rank_N * positive_N)
+    above_U = rank_sum_U - positives_U * (positives_U + 1) / 2  # Mann-Whitney U
+    return np.divide(above_U, pairs_U, out=np.full(len(rows_U), np.nan), where=pairs_U > 0), rows_U
 
 
 def ece(labels_N: Numbers, scores_N: Numbers, *, bins: int = 15, equal_mass: bool = True) -> float:
@@ -47,11 +52,15 @@ def ece(labels_N: Numbers, scores_N: Numbers, *, bins: int = 15, equal_mass: boo
         equal_mass: bins of about equally many rows, equal scores together; otherwise of equal width.
     """
     labels, scores = np.asarray(labels_N, dtype=np.float64), np.asarray(scores_N, dtype=np.float64)
-    inner = np.arange(1, bins) / bins
-    edges = np.quantile(scores, inner) if equal_mass else inner
-    bin_N = np.searchsorted(edges, scores, side="right")
+    bin_N = equal_mass_bins(scores, bins) if equal_mass else np.searchsorted(np.arange(1, bins) / bins, scores, "right")
     gap = np.bincount(bin_N, labels, minlength=bins) - np.bincount(bin_N, scores, minlength=bins)
     return float(np.abs(gap).sum() / len(labels))
+
+
+def equal_mass_bins(scores_N: NDArray[np.float64], bins: int) -> NDArray[np.integer]:
+    """The bin of each score, 0 to `bins` - 1, each of about equally many rows; equal scores lie together."""
+    edges = np.quantile(scores_N, np.arange(1, bins) / bins)
+    return np.searchsorted(edges, scores_N, side="right")
 
 
 def binary_metrics(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> dict[str, float]:
@@ -95,3 +104,34 @@ def _ranks_within(group_N: NDArray[np.integer], scores_N: Numbers) -> NDArray[np
     ranks = np.empty(len(order))
     ranks[order] = shared + 1 - np.searchsorted(group, group)
     return ranks
+
+
+def ece_by_chance(scores_N: Numbers, *, draws: int = 200, seed: int = 0) -> float:
+    """What `ece` stays below in 99 of 100 cases if every score is the true chance of its label.
+
+    Labels are drawn from the scores (consistency resampling, Broecker and Smith 2007).
+    """
+    generator, scores = np.random.default_rng(seed), np.asarray(scores_N, dtype=np.float64)
+    found = [ece((generator.random(len(scores)) < scores).astype(np.int8), scores) for _ in range(draws)]
+    return float(np.quantile(found, 0.99))
+
+
+def auc_error(labels_N: Numbers, value: float) -> float:
+    """Standard error of an AUC (Hanley and McNeil 1982); NaN if a class is absent."""
+    positives = int((np.asarray(labels_N) > 0).sum())
+    negatives = len(labels_N) - positives
+    if not positives or not negatives:
+        return float("nan")
+    one, two = value / (2 - value), 2 * value**2 / (1 + value)  # two positives, two negatives
+    spread = value * (1 - value) + (positives - 1) * (one - value**2) + (negatives - 1) * (two - value**2)
+    return float(np.sqrt(spread / (positives * negatives)))
+
+
+def reliability(labels_N: Numbers, scores_N: Numbers, *, bins: int = 10) -> list[tuple[float, float, int]]:
+    """Mean score, share of positives and rows of bins of about equally many rows; no empty ones."""
+    labels, scores = np.asarray(labels_N, dtype=np.float64), np.asarray(scores_N, dtype=np.float64)
+    bin_N = np.searchsorted(np.quantile(scores, np.arange(1, bins) / bins), scores, side="right")
+    count, score, label = (np.bincount(bin_N, values, minlength=bins) for values in (None, scores, labels))
+    return [
+        (float(score[at] / count[at]), float(label[at] / count[at]), int(count[at])) for at in range(bins) if count[at]
+    ]

@@ -22,6 +22,8 @@ _VERBS = {
     ("scores", SEQUENCE): "retrieve date-scores",
     ("scores",): "recgen score",
     ("recgen",): "recgen train",
+    ("evaluations",): "backfill recgen",
+    ("evaluations", "checked"): "llm check",
     ("neighbours",): "rank train",
     ("ranking",): "rank train",
     ("retrieval",): "retrieve train",

@@ -1,4 +1,7 @@
-"""Where things are. The only reader of os.environ; every variable is named LLMCF_*, and one set to nothing is unset.
+"""Where things are. The only reader of os.environ; a variable that is set to nothing is unset.
+
+Each is named LLMCF_*, but for those by which Kubernetes and Slurm tell a process its place among its like (`shard`),
+and those of OpenLineage (`lineage_namespace`).
 
 Verbs of one stage pass data through a `Workspace`: one folder for one (dataset, order, as-of).
 """
@@ -17,6 +20,8 @@ from core.errors import UsageError, check_choice
 
 PROJECT = Path(__file__).resolve().parents[1]
 LATEST = "latest"
+_SHORTEST_LEASE_S, _LONGEST_LEASE_S = 0.5, 3600
+_MANY = 10_000  # workers, or their GPUs
 _PROBE = 4096  # bytes that are written to see whether a disk has room
 
 
@@ -141,6 +146,15 @@ def redis_connection() -> str | None:
     return _text("LLMCF_REDIS")
 
 
+def lineage_namespace() -> str | None:
+    """The namespace of our OpenLineage events, or None where none are sent: OpenLineage's own variables say to whom."""
+    disabled = (_text("OPENLINEAGE_DISABLED") or "").strip().lower() == "true"
+    places = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT")
+    if disabled or not any(name.startswith(places) and _text(name) for name in os.environ):
+        return None
+    return _text("OPENLINEAGE_NAMESPACE") or "llmcf"
+
+
 def llm_url() -> str:
     """An OpenAI-compatible server that generates (LLMCF_LLM_URL, `http://host:port/v1`)."""
     return (_text("LLMCF_LLM_URL") or "http://127.0.0.1:8000/v1").rstrip("/")
@@ -161,15 +175,159 @@ def spark_master() -> str:
     return _text("LLMCF_SPARK_MASTER") or "local[*]"
 
 
+def lease_seconds() -> float:
+    """After how many seconds without a sign of life a worker's texts are another's (LLMCF_LEASE_SECONDS).
+
+    A sign is given three times as often. Longer than the pauses of a file system or a process, or live workers lose
+    what they hold.
+
+    Raises:
+        UsageError: for what is no number of seconds between a half and an hour.
+    """
+    value = _text("LLMCF_LEASE_SECONDS") or "30"
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not _SHORTEST_LEASE_S <= seconds <= _LONGEST_LEASE_S:
+        raise UsageError(
+            f"LLMCF_LEASE_SECONDS {value!r} is no number of seconds between {_SHORTEST_LEASE_S} and {_LONGEST_LEASE_S}"
+        )
+    return seconds
+
+
+def shard() -> tuple[str, str] | None:
+    """Which part of the texts to write where no option says so (LLMCF_SHARD, as --shard takes it).
+
+    Asked in this order: LLMCF_SHARD, which a task of Airflow sets from its map index; Kubernetes' completion index with
+    LLMCF_SHARDS for how many there are; Slurm's array.
+
+    Returns:
+        The part as `i/N` or `off`, and who says so.
+
+    Raises:
+        UsageError: if Kubernetes or Slurm gives an index, and nothing says of how many.
+    """
+    if own := _text("LLMCF_SHARD"):
+        return own, "LLMCF_SHARD"
+    if index := _text("JOB_COMPLETION_INDEX"):
+        if count := shard_count():
+            return f"{index}/{count}", "JOB_COMPLETION_INDEX"
+        raise UsageError(
+            f"JOB_COMPLETION_INDEX {index!r} does not say of how many: set LLMCF_SHARDS to the Job's completions, or "
+            "name --shard i/N, or --shard off for the queue that all workers share"
+        )
+    if index := _text("SLURM_ARRAY_TASK_ID"):
+        return _slurm_shard(index), "SLURM_ARRAY_TASK_ID"
+    return None
+
+
+def shard_count() -> str | None:
+    """How many parts there are, for Kubernetes, which tells a pod its index alone (LLMCF_SHARDS)."""
+    return _text("LLMCF_SHARDS")
+
+
+def _slurm_shard(index: str) -> str:
+    """Slurm's array may begin anywhere and count in steps; the part counts from 0 in ones."""
+    count = _text("SLURM_ARRAY_TASK_COUNT")
+    least, step = _text("SLURM_ARRAY_TASK_MIN") or "0", _text("SLURM_ARRAY_TASK_STEP") or "1"
+    if not count:
+        raise UsageError(
+            f"SLURM_ARRAY_TASK_ID {index!r} does not say of how many (SLURM_ARRAY_TASK_COUNT is not set); name "
+            "--shard i/N, or --shard off for the queue that all workers share"
+        )
+    try:
+        place, rest = divmod(int(index) - int(least), int(step))
+    except (ValueError, ZeroDivisionError):
+        place, rest = -1, 1
+    if rest or place < 0:
+        raise UsageError(f"SLURM_ARRAY_TASK_ID {index!r} is no place in an array from {least} in steps of {step}")
+    return f"{place}/{count}"
+
+
+def ray_address() -> str | None:
+    """The Ray cluster of `--engine ray` (LLMCF_RAY_ADDRESS, `auto` or `host:port`); one of this machine if not set.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    value = _text("LLMCF_RAY_ADDRESS")
+    if value not in (None, "auto") and not re.fullmatch(r"(\[[\da-fA-F:.]+\]|[^\s/:\[\]]+):\d{1,5}", value):
+        raise UsageError(f"LLMCF_RAY_ADDRESS {value!r} is neither auto nor host:port")
+    return value
+
+
+def for_writers_elsewhere() -> dict[str, str]:
+    """The variables that a writer on another machine must see as we do; secrets are that machine's own."""
+    told = {"LLMCF_HOME": str(home()), "LLMCF_ENVS": str(environments()), "LLMCF_LLM_URL": llm_url()}
+    return {name: value for name, value in told.items() if name == "LLMCF_HOME" or _text(name)}
+
+
+def ray_actors() -> int:
+    """How many workers write on it at once (LLMCF_RAY_ACTORS); each has an engine and a CPU of its own."""
+    return int(_number("LLMCF_RAY_ACTORS", _text("LLMCF_RAY_ACTORS") or "1", least=1, whole=True))
+
+
+def ray_gpus() -> float:
+    """How many GPUs each of these workers has (LLMCF_RAY_GPUS), such as 1 with vLLM, or a part of one."""
+    return _number("LLMCF_RAY_GPUS", _text("LLMCF_RAY_GPUS") or "0", least=0)
+
+
+def _number(variable: str, value: str, *, least: float, whole: bool = False) -> float:
+    try:
+        number = float(int(value) if whole else value)
+    except ValueError:
+        number = -1.0
+    if not least <= number <= _MANY:
+        kind = "whole number" if whole else "number"
+        raise UsageError(f"{variable} {value!r} is no {kind} from {least:g} to {_MANY}")
+    return number
+
+
 def feast_ui() -> str | None:
     """Feast's own web page, which the service's page then links to (LLMCF_FEAST_UI, `http://host:port`).
 
     Raises:
         UsageError: for what is no web address.
     """
-    address = _text("LLMCF_FEAST_UI")
+    return _web_address("LLMCF_FEAST_UI")
+
+
+def otlp_endpoint() -> str | None:
+    """Where the service sends OpenTelemetry spans, by OTLP over HTTP (LLMCF_OTLP_ENDPOINT, `http://host:port`).
+
+    Raises:
+        UsageError: for what is no web address.
+    """
+    address = _web_address("LLMCF_OTLP_ENDPOINT")
+    return address and address.rstrip("/")
+
+
+def requests_per_second() -> float:
+    """How many requests of one key each worker of the service takes (LLMCF_REQUESTS_PER_SECOND); twice that at once.
+
+    Raises:
+        UsageError: for what is no positive number.
+    """
+    text = _text("LLMCF_REQUESTS_PER_SECOND") or "200"
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text) or not float(text):
+        raise UsageError(f"LLMCF_REQUESTS_PER_SECOND {text!r} is no positive number, such as 200")
+    return float(text)
+
+
+def alert_webhook() -> str | None:
+    """Where alerts are posted as JSON (LLMCF_ALERT_WEBHOOK, `https://host/path`); never logged.
+
+    Raises:
+        UsageError: for what is no web address.
+    """
+    return _web_address("LLMCF_ALERT_WEBHOOK", secret=True)
+
+
+def _web_address(variable: str, *, secret: bool = False) -> str | None:
+    address = _text(variable)
     if address is not None and not re.fullmatch(r"https?://[^\s/]+\S*", address):
-        raise UsageError(f"LLMCF_FEAST_UI {address!r} is no http:// or https:// address")
+        raise UsageError(f"{variable}{'' if secret else f' {address!r}'} is no http:// or https:// address")
     return address
 
 

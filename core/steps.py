@@ -1,7 +1,7 @@
 """Steps that are skipped when their inputs have not changed, and safe to kill and run again.
 
-A step fills one folder. When it is done, `step.json` inside says what it was made from (configuration, digests of the
-input files, digest of the step's own source) and what it holds. The folder appears whole or not at all.
+A step fills one folder. When it is done, `step.json` inside says what it was made from (configuration, the inputs by
+name and digest, the step's own source) and what it holds. The folder appears whole or not at all.
 """
 
 import dataclasses
@@ -9,13 +9,15 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from core import storage
+from core import leases, settings, storage
 from core.errors import Missing
 from core.remedies import maker
 from core.settings import PROJECT
@@ -41,8 +43,19 @@ class Step:
 
     @property
     def key(self) -> str:
+        return self.origin()["key"]
+
+    def origin(self) -> dict[str, Any]:
+        """The part of a stamp that says what a run would be made from now; equal keys are of equal origins."""
         config = dataclasses.asdict(self.config) if dataclasses.is_dataclass(self.config) else self.config  # pyright: ignore[reportArgumentType]
-        return storage.digest(config, [_input_digest(path) for path in self.inputs], _code_digest(tuple(self.code)))
+        found = [content_of(path) for path in self.inputs]
+        code = _code_digest(tuple(self.code))
+        return {
+            "key": storage.digest(config, found, code),
+            "config": config,
+            "inputs": dict(zip(map(name_of, self.inputs), found, strict=True)),
+            "source": {"files": list(self.code), "digest": code},
+        }
 
     def stamp(self) -> dict[str, Any] | None:
         """The stamp of the last finished run, or None if there is none or its outputs are not all there."""
@@ -84,25 +97,28 @@ def run(
     `key` is taken before the work starts, so an input that changes meanwhile makes the result stale, not wrong.
 
     Args:
-        together: what comes first where the step is not current, and what any number of processes may do side by side.
+        together: what comes first where the step is not current, and what any number of processes may do side by side,
+            on any machines: a lease then keeps them apart afterwards, where the file system's locks do not.
     """
     if together and (force or not step.current()):
         together()
     step.folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(step.folder.with_name(f".{step.folder.name}.lock")):
+    apart = leases.waited_for(step.folder.with_name(f".lease-of-{step.folder.name}")) if together else nullcontext()
+    with apart, FileLock(step.folder.with_name(f".{step.folder.name}.lock")):
         if not force and (stamp := step.current()):
+            _complete(step, stamp)
             return Outcome(step.folder, True, stamp["seconds"], stamp["summary"])
         for left_over in step.folder.parent.glob(f".{step.folder.name}.*"):  # of a killed run
             if left_over.is_dir():
                 shutil.rmtree(left_over)
-        key, start = step.key, time.monotonic()
+        origin, start = step.origin(), time.monotonic()
         with storage.atomic_folder(step.folder) as folder:
             summary = work(folder)
             seconds = round(time.monotonic() - start, 3)
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             stamp = {
-                "key": key,
-                "config": dataclasses.asdict(step.config) if dataclasses.is_dataclass(step.config) else step.config,  # pyright: ignore[reportArgumentType]
+                **origin,
+                "made": moment(time.time()),
                 "content": storage.digest([(str(f.relative_to(folder)), storage.sha256(f)) for f in files]),
                 "outputs": {str(f.relative_to(folder)): f.stat().st_size for f in files},
                 "seconds": seconds,
@@ -124,14 +140,51 @@ def require(folder: Path, remedy: str) -> dict[str, Any]:
     return stamp
 
 
-def _input_digest(path: Path) -> str:
-    """The content digest of a finished step's folder, or of a plain file."""
+def content_of(path: Path) -> str:
+    """The content digest of a finished step's folder, or of a plain file.
+
+    Raises:
+        Missing: if it is neither; names the verb that makes it.
+    """
     if path.is_file():
         return storage.sha256(path)
     try:
         return storage.read_json(path / STAMP)["content"]
     except (FileNotFoundError, json.JSONDecodeError):
         raise Missing(f"{path} is missing or incomplete", maker(path)) from None
+
+
+def name_of(path: Path) -> str:
+    """How stamps name an input: from LLMCF_HOME where it lies in it, so that a home can be moved; `located` is back."""
+    home = settings.home()
+    path = path.absolute()
+    return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
+
+
+def located(name: str) -> Path:
+    """Where the input of that name is."""
+    return settings.home() / name
+
+
+def source_changed(stamp: dict[str, Any]) -> bool:
+    """Whether the code that made a folder is another one now; no, for a stamp that does not say."""
+    source = stamp.get("source")
+    if source is None:
+        return False
+    files = tuple(source["files"])
+    return not all((PROJECT / name).exists() for name in files) or _code_digest(files) != source["digest"]
+
+
+def _complete(step: Step, stamp: dict[str, Any]) -> None:
+    """Let a stamp of before say what it was made from: its key proves that it was this."""
+    if "inputs" not in stamp:
+        made = moment((step.folder / STAMP).stat().st_mtime)
+        storage.write_json(step.folder / STAMP, {"made": made, **stamp, **step.origin()})
+
+
+def moment(seconds: float) -> str:
+    """A Unix time as ISO 8601, to the second."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 _code_digests: dict[tuple[str, ...], str] = {}

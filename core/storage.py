@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from core.errors import LlmcfError, Missing
 
+_GROUP = 1 << 20  # rows of a group, as pq.write_table makes them
 _EXCHANGE, _AT_WORKING_FOLDER = 2, -100  # of Linux's renameat2
 
 
@@ -113,6 +114,23 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     """Write `table` as Parquet, cast to `schema` (same column names; a missing or extra column is an error)."""
     with atomic_path(path) as beside:
         pq.write_table(table.select(schema.names).cast(schema), beside, compression="zstd")
+
+
+def write_parts(path: Path, parts: Iterable[pa.Table], schema: pa.Schema) -> int:
+    """Write tables one after another as one Parquet file, the bytes of `write_table` of them all; how many rows.
+
+    No more than a group of rows and a part are in memory.
+    """
+    rows, held = 0, schema.empty_table()
+    with atomic_path(path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as writer:
+        for part in parts:
+            held = pa.concat_tables([held, part.select(schema.names).cast(schema)])
+            while held.num_rows >= _GROUP:
+                writer.write_table(held.slice(0, _GROUP).combine_chunks())
+                rows, held = rows + _GROUP, held.slice(_GROUP)
+        if held.num_rows or not rows:
+            writer.write_table(held.combine_chunks())
+    return rows + held.num_rows
 
 
 def read_table(path: Path, schema: pa.Schema, remedy: str) -> pa.Table:

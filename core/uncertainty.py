@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core import metrics
 from core.metrics import Numbers
 
 Floats = NDArray[np.float64]
@@ -76,6 +77,38 @@ def auc_of(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> tuple[Stat
         below = np.cumsum(negative) - negative / 2
         pairs = positive.sum() * negative.sum()
         return float(positive @ below / pairs) if pairs else float("nan")
+
+    return statistic, len(users)
+
+
+def gauc_of(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> tuple[Statistic, int]:
+    """`metrics.gauc` and the number of users. What is drawn is how often each user's own AUC counts."""
+    users, user_N = np.unique(users_N, return_inverse=True)
+    own_U, rows_U = metrics.own_auc(labels_N, scores_N, user_N)
+    known_U = np.isfinite(own_U)
+    sum_U = np.where(known_U, own_U, 0) * rows_U
+    rows_U = np.where(known_U, rows_U, 0)
+
+    def statistic(weights_U: Floats) -> float:
+        rows = weights_U @ rows_U
+        return float(weights_U @ sum_U / rows) if rows else float("nan")
+
+    return statistic, len(users)
+
+
+def ece_of(labels_N: Numbers, scores_N: Numbers, users_N: Numbers, *, bins: int = 15) -> tuple[Statistic, int]:
+    """`metrics.ece` of every draw, and the number of users. The bins are those of all rows.
+
+    Chance moves every bin away from zero, so the draws lie above the estimate by about what it lies above the truth.
+    """
+    users, user_N = np.unique(users_N, return_inverse=True)
+    scores = np.asarray(scores_N, dtype=np.float64)
+    bin_N = metrics.equal_mass_bins(scores, bins)
+    gap_N = np.asarray(labels_N, dtype=np.float64) - scores
+
+    def statistic(weights_U: Floats) -> float:
+        weight_N = weights_U[user_N]
+        return float(np.abs(np.bincount(bin_N, weight_N * gap_N, minlength=bins)).sum() / weight_N.sum())
 
     return statistic, len(users)
 

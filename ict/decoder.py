@@ -3,8 +3,8 @@
 Made for thousands of sequences of some ten tokens on a CPU, where a general attention kernel spends its time on set-up:
 two batched products and a softmax are twice as fast, once the keys are padded to a multiple of sixteen.
 
-Suffixes: B sequences, T tokens, S keys (T padded), R tokens that are read (every `every`-th), W width, H heads, P head
-width, Y hidden width.
+Suffixes: B sequences, T tokens, S keys (T padded), R tokens that are read, W width, H heads, P head width, Y hidden
+width.
 """
 
 import torch
@@ -15,6 +15,7 @@ from torch.autograd.function import FunctionCtx, NestedIOFunction
 from core.errors import check_choice
 from ict.config import PRECISIONS
 
+_ALL = slice(None)
 _LANES = 16  # softmax over rows of another length is ten times slower
 
 
@@ -60,21 +61,21 @@ class Block(nn.Module):
         self.gate, self.up = (Linear(width, hidden, precision, bias=False) for _ in range(2))
         self.down = Linear(hidden, width, precision, bias=False)
 
-    def forward(self, hidden_BTW: Tensor, bias_B1TS: Tensor, turn_2THP: Tensor, every: int = 1) -> Tensor:
-        """Return the new hidden states of every `every`-th token from the first on, (B, R, W)."""
+    def forward(self, hidden_BTW: Tensor, bias_B1TS: Tensor, turn_2THP: Tensor, read: slice = _ALL) -> Tensor:
+        """Return the new hidden states of the tokens that are read, (B, R, W)."""
         normed_BTW = self.query.operand(rms_norm(hidden_BTW))
         q_BRHP, k_BTHP, v_BTHP = (
             layer(part).float().unflatten(-1, (self.heads, -1))
             for layer, part in (
-                (self.query, normed_BTW[:, ::every]),
+                (self.query, normed_BTW[:, read]),
                 (self.key, normed_BTW),
                 (self.value, normed_BTW),
             )
         )
         mixed_BRW = attention(
-            rotate(q_BRHP, turn_2THP[:, ::every]), rotate(k_BTHP, turn_2THP), v_BTHP, bias_B1TS[:, :, ::every]
+            rotate(q_BRHP, turn_2THP[:, read]), rotate(k_BTHP, turn_2THP), v_BTHP, bias_B1TS[:, :, read]
         )
-        hidden_BRW = hidden_BTW[:, ::every] + self.mix(mixed_BRW).float()
+        hidden_BRW = hidden_BTW[:, read] + self.mix(mixed_BRW).float()
         normed_BRW = self.gate.operand(rms_norm(hidden_BRW))
         return hidden_BRW + self.down(F.silu(self.gate(normed_BRW)) * self.up(normed_BRW)).float()
 

@@ -72,6 +72,10 @@ class InContext(nn.Module):
         if self.reconstructs:
             self.reconstruct = Projection(width, config.text_hidden, text_width, config.precision)
 
+    @property
+    def _predicts(self) -> bool:
+        return self.training and self.reconstructs
+
     def texts(self, text_XE: Tensor) -> Tensor | None:
         """The projected texts of items or histories, (X, W); None in a configuration without."""
         return self.text(text_XE) if self.config.use_text else None
@@ -89,7 +93,8 @@ class InContext(nn.Module):
     def forward(
         self, r_BW: Tensor, tokens_U3W: Tensor, slots_BK: Tensor, similarity_BK: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return w, (B, W), and the hidden states that predict each example's chain of thought, (B, K, W).
+        """Return w, (B, W), and the hidden states that predict each example's chain of thought, (B, K, W); none of
+        these, (B, 0, W), where nothing is reconstructed, or when scoring.
 
         `slots_BK` are rows of `tokens_U3W`; 0 is masked. `similarity_BK` is read where the configuration uses it.
         """
@@ -103,13 +108,14 @@ class InContext(nn.Module):
         turn_2THP = rotation(length, heads, width // heads, hidden_BTW.device)
         for block in self.blocks[:-1]:
             hidden_BTW = block(hidden_BTW, bias_B1TS, turn_2THP)
-        # Only r tokens are read: each predicts the c token after it, and the last is w.
-        out_BRW = rms_norm(self.blocks[-1](hidden_BTW, bias_B1TS, turn_2THP, every=self.per_example))
+        # Only r tokens are read: in training each predicts the c token after it, and the last is w.
+        read = slice(None, None, self.per_example) if self._predicts else slice(-1, None)
+        out_BRW = rms_norm(self.blocks[-1](hidden_BTW, bias_B1TS, turn_2THP, read))
         return self._gated(out_BRW[:, -1], r_BW), out_BRW[:, :-1]
 
     def added_loss(self, predict_BKW: Tensor, slots_BK: Tensor, cot_UE: Tensor) -> Tensor:
         """alpha times the reconstruction loss; 0 when scoring, or where nothing is reconstructed."""
-        if not (self.training and self.reconstructs):
+        if not self._predicts:
             return torch.zeros(())
         return self.config.alpha * self.reconstruction_loss(predict_BKW, slots_BK, cot_UE)
 

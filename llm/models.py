@@ -14,6 +14,7 @@ from core.settings import Workspace
 from llm import pins
 from llm.defaults import ENCODER, LLM, PINNED
 from llm.methods import METHODS, WISE, method
+from llm.pins import Pin
 
 REMEDY = "llmcf llm fetch"
 
@@ -76,13 +77,23 @@ def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
 
 
 def _pinned(ws: Workspace) -> tuple[str, Path]:
-    pin, verb = pins.read(ws), f"{tables.remedy(ws, 'llm pin')} --model recgen"
+    pin = pins.read(ws)
     if pin is None:
-        raise Missing(f"no model is pinned for {ws.dataset}", verb)
+        raise Missing(f"no model is pinned for {ws.dataset}", f"{tables.remedy(ws, 'llm pin')} --model recgen")
     pin.check(ws)
+    return pin.name, pinned_folder(ws, pin)
+
+
+def pinned_folder(ws: Workspace, pin: Pin) -> Path:
+    """The folder of a pinned model, whatever it knows.
+
+    Raises:
+        Missing: if it does not hold that model any more.
+    """
     if not pin.path.is_dir() or model_hash(pin.path) != pin.hash:
+        verb = f"{tables.remedy(ws, 'llm pin')} --model recgen"
         raise Missing(f"{pin.path} is not the pinned model {pin.hash[:12]} any more; bring it back, or pin one", verb)
-    return pin.name, pin.path
+    return pin.path
 
 
 def tuned_folder(ws: Workspace, *, method: str, seed: int) -> Path:

@@ -3,24 +3,29 @@
 import os
 import shutil
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from core import settings, steps, storage
 from core.data import tables
 from core.result import Result
 from core.settings import Workspace
-from llm import models, pins
+from llm import learnt, models, pins
 from llm.defaults import PINNED
 from llm.pins import Pin
 
+Allowed = Callable[[str, str], dict[str, Any]]  # of a model's name and hash: what speaks for it
 
-def pin(ws: Workspace, *, model: str = PINNED, seed: int) -> Result:
+
+def pin(ws: Workspace, *, model: str = PINNED, seed: int, allowed: Allowed | None = None) -> Result:
     """Pin a model for the data set; of one tuned in this workspace the files are kept whatever becomes of it.
 
     Args:
         model: as `models.find_model` knows it; the pinned one is only shown.
+        allowed: raises an LlmcfError for a model that must not be pinned; what it says is kept in the note.
 
     Raises:
         UsageError, LlmcfError: if the model is unknown, not fetched or not tuned, or nothing is pinned to be shown.
@@ -28,7 +33,9 @@ def pin(ws: Workspace, *, model: str = PINNED, seed: int) -> Result:
     start = time.monotonic()
     name, folder = models.find_model(ws, model, seed=seed)
     if model != PINNED:
-        pins.write(ws, _note(ws, name, folder))
+        key = models.model_hash(folder)
+        checked = allowed(name, key) if allowed else None
+        pins.write(ws, replace(_note(ws, name, folder, key), checked=checked))
         _remove_older(ws)
     note = pins.read(ws)
     assert note
@@ -43,20 +50,20 @@ def pin(ws: Workspace, *, model: str = PINNED, seed: int) -> Result:
     )
 
 
-def _note(ws: Workspace, name: str, folder: Path) -> Pin:
+def _note(ws: Workspace, name: str, folder: Path, key: str) -> Pin:
     made = (steps.Step(folder=folder, config=None).stamp() or {}).get("config")
-    key = models.model_hash(folder)
     if folder.parent != models.tuned_folder(ws, method="any", seed=0).parent:
         return Pin(name=name, folder=_portable(folder), hash=key, made=made)
     until = datetime.fromtimestamp(int(tables.interactions(ws)["timestamp"].to_numpy().max()), UTC).date()
-    kept = _keep(folder, pins.folder(ws) / key[:16])
+    kept = _keep(ws, folder, pins.folder(ws) / key[:16])
     return Pin(name=name, folder=_portable(kept), hash=key, made=made, order=ws.order, until=until.isoformat())
 
 
-def _keep(source: Path, target: Path) -> Path:
+def _keep(ws: Workspace, source: Path, target: Path) -> Path:
     if not target.exists():
         with storage.atomic_folder(target) as folder:
             shutil.copytree(source, folder, copy_function=_link, dirs_exist_ok=True)
+            learnt.keep(ws, folder)
     return target
 
 

@@ -23,6 +23,7 @@ class Pin:
         hash: of the model's content.
         made: configuration of the step that made the model, where one did.
         order, until: of a tuned model, the order of its rows and the day of the newest interaction it may know.
+        checked: what its check found, where it was pinned upon one.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Pin:
     made: dict[str, Any] | None = None
     order: str | None = None
     until: str | None = None
+    checked: dict[str, Any] | None = None
 
     @property
     def path(self) -> Path:

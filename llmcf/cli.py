@@ -10,7 +10,21 @@ from pathlib import Path
 
 from core import processor, settings
 from core.errors import LlmcfError, UsageError
-from llmcf.verbs import data, indexes, language, releases, reports, service, serving, stages, texts, workspaces
+from llmcf.verbs import (
+    compare,
+    data,
+    indexes,
+    language,
+    lineage,
+    monitoring,
+    releases,
+    reports,
+    service,
+    serving,
+    stages,
+    texts,
+    workspaces,
+)
 from llmcf.verbs.groups import group
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -30,17 +44,21 @@ for name, verbs in {
     "report": reports.report,
     "release": releases.release,
     "index": indexes.index,
+    "lineage": lineage.lineage,
     "key": service.key,
     "rules": service.rules,
+    "arms": service.arms,
     "dag": serving.dag,
     "workspace": workspaces.workspaces,
 }.items():
     app.add_typer(verbs, name=name)
 for name, verb in {
+    "monitor": monitoring.monitor,
     "export": releases.export_release,
     "serve": serving.serve,
     "recommend": serving.recommend,
     "demo": serving.demo,
+    "compare": compare.compare,
 }.items():
     app.command(name)(verb)
 

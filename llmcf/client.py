@@ -96,17 +96,22 @@ class Client:
         *,
         k: int = 10,
         history: Sequence[str] | None = None,
+        session: str | None = None,
         candidates: Sequence[str] | None = None,
         scene: str = "",
         filters: Filters | None = None,
         explain: bool = False,
         cursor: str | None = None,
     ) -> Recommendations:
-        """The best items for a user, or for the history of a session without one; with a cursor the next page."""
+        """The best items for a user, or for the history of a session without one; with a cursor the next page.
+
+        By its id a `session` stays in its arm, where releases are compared.
+        """
         asked = RecommendationRequest(
             user=user,
             k=k,
             history=None if history is None else list(history),
+            session=session,
             candidates=None if candidates is None else list(candidates),
             scene=scene,
             filters=filters or Filters(),

@@ -114,6 +114,11 @@ def prune(
     )
 
 
+def days_of(dataset: str, order: str) -> list[Workspace]:
+    """The workspaces of a data set and order, in no order of their own."""
+    return [ws for ws in _workspaces(dataset) if ws.order == order]
+
+
 def _plan(keep: int, dataset: str | None, order: str | None) -> Plan:
     everything, pinned = set(_workspaces(None)), {ws for ws, _ in releases.pinned()}
     days: dict[tuple[str, str], list[Workspace]] = {}

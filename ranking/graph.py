@@ -2,17 +2,19 @@
 
 A request carries ids; the graph looks up what they stand for in tables that a release freezes (`RankerGraph.tables`):
 item attributes, text vectors, the tokens of all M examples. A candidate that came after the release has the id UNKNOWN
-and brings its brand, categories and text. TorchRec modules export with a fixed batch, so their weights move into plain
-tables here (tests prove equality).
+and brings its brand, categories and text. Candidates of a user come together, so what their history alone decides is
+computed once, and texts are projected of new candidates only: half of a request's time. TorchRec modules export with a
+fixed batch, so their weights move into plain tables here (tests prove equality).
 
 Suffixes: B candidates, F fields, D embedding width, E text width, L history, K examples, J dense features, M examples +
-1, V items, U users, W width of w.
+1, V items, U users, W width of w, N candidates that came after the release, S histories that follow each other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.contracts import PAD, UNKNOWN
@@ -21,7 +23,7 @@ from ranking.bags import ItemFields, padded_fields
 from ranking.embeddings import SparseFields, mean_bag, split_first_order
 from ranking.frameworks.kar import Adaptor
 from ranking.frameworks.llm_cf import LlmCf
-from ranking.layers import FIELDS, TABLES, Positions
+from ranking.layers import FIELDS, HISTORY, TABLES, Positions
 from ranking.ranker import Ranker
 from ranking.rows import Knowledge, may_read
 from ranking.text_match import centre, centred, cosines
@@ -57,9 +59,15 @@ class GatherFields(nn.Module):
         self.width = fields.width
         self.weights = nn.ParameterDict({name: nn.Parameter(table) for name, table in fields.weights().items()})
 
-    def forward(self, ids: Tensors) -> tuple[Tensor, Tensor]:
-        """Return embeddings (B, F, D) and first-order sums (B,) of the padded ids of each field."""
+    def forward(self, ids: Tensors, which_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return embeddings (B, F, D) and first-order sums (B,) of the padded ids of each field.
+
+        Args:
+            which_B: the history of each row among those that `ids` holds; each row has its own if it is not given.
+        """
         pooled = [self._pooled(table, ids[field]) for field, table in FIELDS.items()]
+        if which_B is not None:
+            pooled[HISTORY] = [one_SY[which_B] for one_SY in pooled[HISTORY]]
         return split_first_order([torch.stack(pooled, dim=1)], self.width)
 
     def targets(self, items: ItemFields) -> Tensor:
@@ -89,27 +97,28 @@ class InContextGraph(nn.Module):
         texts = {} if item_VW is None else {"vectors_VE": vectors_VE, "item_text_VW": item_VW}
         emb_MFD, _ = fields(padded_fields(facts.items, examples.user_M, examples.item_M, examples.history_ML))
         item_MW = None if item_VW is None else item_VW[examples.item_M]
-        r_MW = self.model.represent(emb_MFD, item_MW, self._history_texts(examples.history_ML, texts))
+        history_MW = None if item_VW is None else self._projected(history_vectors(vectors_VE, examples.history_ML))
+        r_MW = self.model.represent(emb_MFD, item_MW, history_MW)
         return {**texts, "tokens_M3W": self.model.ict.tokens(r_MW, examples.cot_ME, examples.label_M)}
 
     @property
     def reads_text(self) -> bool:
         return self.model.ict.config.use_text
 
-    def forward(self, emb_BFD: Tensor, request: Tensors, tables: Tensors) -> Tensor:
+    def forward(self, emb_BFD: Tensor, distinct: "_Distinct", request: Tensors, tables: Tensors) -> Tensor:
         """Return w, (B, W)."""
-        history_BL, item_BW = request["history"], None
+        item_BW = history_BW = None
         if self.reads_text:
-            given_BW = self.model.ict.texts(request["text"])
-            assert given_BW is not None, "this configuration reads texts"
-            item_BW = _where_new(request, given_BW, tables["item_text_VW"][request["item"]])
-        r_BW = self.model.represent(emb_BFD, item_BW, self._history_texts(history_BL, tables))
+            item_BW = _of_texts(request, tables["item_text_VW"], self._projected)
+            history_SW = self._projected(history_vectors(tables["vectors_VE"], distinct.history_SL))
+            history_BW = history_SW[distinct.which_B]
+        r_BW = self.model.represent(emb_BFD, item_BW, history_BW)
         return self.model.ict(r_BW, tables["tokens_M3W"], request["examples"], request.get("similarity"))[0]
 
-    def _history_texts(self, history_BL: Tensor, tables: Tensors) -> Tensor | None:
-        if not self.reads_text:
-            return None
-        return self.model.ict.texts(history_vectors(tables["vectors_VE"], history_BL))
+    def _projected(self, text_XE: Tensor) -> Tensor:
+        text_XW = self.model.ict.texts(text_XE)
+        assert text_XW is not None, "this configuration reads texts"
+        return text_XW
 
 
 class KnowledgeGraph(nn.Module):
@@ -177,10 +186,11 @@ class RankerGraph(nn.Module):
 
     def forward(self, request: Tensors, tables: Tensors) -> Tensor:
         """Return probabilities, (B,)."""
-        emb_BFD, first_B = self.fields(_ids(request, tables))
+        distinct = _Distinct.of(request["history"])
+        emb_BFD, first_B = self.fields(_ids(distinct.history_SL, request, tables), distinct.which_B)
         vectors: tuple[Tensor, ...] = ()
         if self.in_context is not None:
-            vectors += (self.in_context(emb_BFD, request, tables),)
+            vectors += (self.in_context(emb_BFD, distinct, request, tables),)
         if self.knowledge is not None:
             vectors += self.knowledge(request, tables)
         dense_BJ = request.get("dense")
@@ -191,18 +201,41 @@ class RankerGraph(nn.Module):
         return self.model.score(emb_BFD, first_B, vectors, dense_BJ, positions).sigmoid()
 
     def _text_match(self, request: Tensors, tables: Tensors) -> Tensor:
-        given_BE = centred(request["text"], tables["mean_1E"][0])
-        item_BE = _where_new(request, given_BE, tables["centred_VE"][request["item"]])
+        mean_E = tables["mean_1E"][0]
+        item_BE = _of_texts(request, tables["centred_VE"], lambda text_NE: centred(text_NE, mean_E))
         return cosines(tables["centred_VE"], item_BE, request["history"])
 
 
-def _ids(request: Tensors, tables: Tensors) -> dict[str, Tensor]:
-    """The padded ids of every field."""
+@dataclass(frozen=True, slots=True)
+class _Distinct:
+    """The histories that differ from the one before, and which of them is each row's: a user's candidates, which come
+    together, share one, and what is made of it."""
+
+    history_SL: Tensor
+    which_B: Tensor
+
+    @classmethod
+    def of(cls, history_BL: Tensor) -> "_Distinct":
+        changed_B = F.pad((history_BL[1:] != history_BL[:-1]).any(dim=1), (1, 0), value=True)
+        return cls(history_BL[changed_B.nonzero().squeeze(1)], changed_B.cumsum(dim=0) - 1)
+
+
+def _ids(history_SL: Tensor, request: Tensors, tables: Tensors) -> dict[str, Tensor]:
+    """The padded ids of every field: of B candidates, and of S histories."""
     items = ItemFields(tables["brand_V"], tables["categories_VC"])
-    ids = padded_fields(items, request["user"], request["item"], request["history"])
+    ids = padded_fields(items, request["user"], request["item"], history_SL)
     ids["brand"] = _where_new(request, request["brand"][:, None], ids["brand"])
     ids["category"] = _where_new(request, request["categories"], ids["category"])
     return ids
+
+
+def _of_texts(request: Tensors, table_VX: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
+    """What the table has of each candidate, (B, X), and what `make` makes of the texts of those whose id is UNKNOWN."""
+    item_B, count = request["item"], request["item"].shape[0]
+    new_B = item_B == UNKNOWN
+    made_NX = make(request["text"][new_B.nonzero().squeeze(1)])
+    at_B = torch.where(new_B, count + new_B.cumsum(dim=0) - 1, torch.arange(count))
+    return torch.cat([table_VX[item_B], made_NX])[at_B]
 
 
 def _where_new(request: Tensors, given_BX: Tensor, known_BX: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def shown(count: int) -> Variant:
 
 # Of LLM-CF: the ablations of Table 5, the yardstick, the controls of the texts, their number, the sweep of Figure 5.
 GROWTH = ("m1000", "m5000", "m15000", "tenth")  # sets of so many texts, and of the paper's one row in ten
-WRITTEN = ("paper", "three", "suited", "compared")  # told the label; the best of three; two other prompts
+TOLD = "paper"  # texts of a model that was told the label
 VARIANTS: dict[str, Variant] = {
     "": whole,
     "no-text": no_text,
@@ -95,7 +95,7 @@ VARIANTS: dict[str, Variant] = {
     "no-decoder": no_decoder,
     "similarities": similarities,
     **{name: of_set(name) for name in COT_CONTROLS},
-    **{name: of_set(name) for name in (*GROWTH, *WRITTEN)},
+    **{name: of_set(name) for name in (*GROWTH, TOLD)},
     **{f"k{count}": shown(count) for count in (0, 2, 6, 8)},
     "k4-unconstrained": unconstrained,
 }

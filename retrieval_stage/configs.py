@@ -101,6 +101,8 @@ class RetrievalConfig:
         decay: the rate falls linearly, to nothing after the last epoch.
         patience: epochs without a better HIT@10 on validation.
         in_context: LLM-CF's module.
+        user_in_context: the representations of requests and examples hold the user's own embedding. It learns users by
+            heart here, too: on Amazon Beauty, HIT@10 of SASRec is .0832 with it and .0887 without, of two seeds.
         fusion: how w joins the user vector, one of FUSIONS: added, times `scale`; added behind a gate that reads both;
             concatenated, and both mapped to the width.
         positions: share of a step's positions at which w is computed.
@@ -138,6 +140,7 @@ class RetrievalConfig:
     epochs: int = 8
     patience: int = 5
     in_context: IctConfig = field(default_factory=IctConfig)
+    user_in_context: bool = True
     fusion: str = "add"
     scale: float = 1.0
     positions: float = 0.25
@@ -170,8 +173,8 @@ class RetrievalConfig:
         """The same without the knobs of what its framework does not read: two runs equal in this are one."""
         if self.uses_examples:
             return self
-        unread = {name: getattr(_DEFAULT, name) for name in ("in_context", "fusion", "scale", "positions", "refresh")}
-        return replace(self, **unread)
+        unread = ("in_context", "user_in_context", "fusion", "scale", "positions", "refresh")
+        return replace(self, **{name: getattr(_DEFAULT, name) for name in unread})
 
     @property
     def reads_texts(self) -> bool:

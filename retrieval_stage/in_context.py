@@ -25,7 +25,11 @@ _HIDDEN = 128
 
 
 class InContextFeature(nn.Module):
-    """w of requests from their examples. What the examples are is data, not weights: it is not in the state dict."""
+    """w of requests from their examples. What the examples are is data, not weights: it is not in the state dict.
+
+    Args:
+        users: representations hold the user's own embedding; padding in its place otherwise.
+    """
 
     item_vectors_VE: Tensor
     user_M: Tensor
@@ -36,8 +40,9 @@ class InContextFeature(nn.Module):
     state_MD: Tensor
     tokens_M3D: Tensor
 
-    def __init__(self, examples: ExampleSet, config: IctConfig, width: int) -> None:
+    def __init__(self, examples: ExampleSet, config: IctConfig, width: int, *, users: bool = True) -> None:
         super().__init__()
+        self.users = users
         self.ict = InContext(config, width=width, text_width=examples.cot_ME.shape[1])
         self.represent = nn.Sequential(nn.Linear(_PARTS * width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, width))
         count = len(examples.row_M)
@@ -57,7 +62,7 @@ class InContextFeature(nn.Module):
     def tokens(self, ids_U: Tensor, user: Lookup, item: Lookup) -> Tensor:
         """The r, c and l tokens of the examples `ids_U`, (U, 3, D); the first must be 0, "no example"."""
         parts = [
-            user(self.user_M[ids_U]),
+            self._user(user(self.user_M[ids_U])),
             self.state_MD[ids_U],
             self.ict.text(self.texts_of(self.history_ML[ids_U])),
             item(self.item_M[ids_U]),
@@ -68,8 +73,11 @@ class InContextFeature(nn.Module):
     def represent_requests(self, user_XD: Tensor, state_XD: Tensor, history_XE: Tensor) -> Tensor:
         """r of requests, (X, D), with their histories' text vectors: their target is masked."""
         nothing_XD = torch.zeros_like(state_XD)
-        parts = [user_XD, state_XD, self.ict.text(history_XE), nothing_XD, nothing_XD]
+        parts = [self._user(user_XD), state_XD, self.ict.text(history_XE), nothing_XD, nothing_XD]
         return self.represent(torch.cat(parts, dim=-1))
+
+    def _user(self, user_XD: Tensor) -> Tensor:
+        return user_XD if self.users else torch.zeros_like(user_XD)
 
     def train_on(
         self, r_XD: Tensor, examples_XK: Tensor, similarity_XK: Tensor, user: Lookup, item: Lookup

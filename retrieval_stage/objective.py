@@ -66,23 +66,28 @@ class Drawn:
         with_w_X = torch.rand(len(row_X), generator=generator) < config.positions
         return cls(user_B, history_BL, there_BL, target_BL[there_BL], row_X, with_w_X, prefix_XL)
 
-    def share(self, group: Group) -> tuple["Drawn", float]:
-        """This process's windows, and the weight of the mean over their positions in that over all processes'."""
+    def share(self, group: Group) -> tuple["Drawn", "Drawn"]:
+        """This process's windows, and those of all processes together."""
         if group.size == 1:
-            return self, 1.0
+            return self, self
         own_B = group.shard(torch.arange(len(self.user_B)))
-        own_X = torch.zeros_like(self.there_BL).index_fill_(0, own_B, True)[self.there_BL]
-        trained = self.there_BL[: len(own_B) * group.size].sum().item()
-        own = Drawn(
-            self.user_B[own_B],
-            self.history_BL[own_B],
-            self.there_BL[own_B],
-            self.target_X[own_X],
-            self.row_X[own_X],
-            self.with_w_X[own_X],
-            None if self.prefix_XL is None else self.prefix_XL[own_X],
+        return self._windows(own_B), self._windows(torch.arange(len(own_B) * group.size))
+
+    def _windows(self, index_B: Tensor) -> "Drawn":
+        chosen_X = torch.zeros_like(self.there_BL).index_fill_(0, index_B, True)[self.there_BL]
+        return Drawn(
+            self.user_B[index_B],
+            self.history_BL[index_B],
+            self.there_BL[index_B],
+            self.target_X[chosen_X],
+            self.row_X[chosen_X],
+            self.with_w_X[chosen_X],
+            None if self.prefix_XL is None else self.prefix_XL[chosen_X],
         )
-        return own, own_X.sum().item() * group.size / trained
+
+    def examples(self, shown: Neighbours) -> int:
+        """How many examples its positions with w are shown."""
+        return int((shown.examples_NK[self.row_X[self.with_w_X]] > 0).sum())
 
 
 class Objective(nn.Module):
@@ -113,7 +118,7 @@ def step_loss(
     `generator` stands at the same place in each, and what is drawn from it is drawn for all.
     """
     config, causal = tower.config, tower.backbone.causal
-    own, share = Drawn.of(sequences, index_B, config, generator, causal=causal).share(group)
+    own, whole = Drawn.of(sequences, index_B, config, generator, causal=causal).share(group)
     user_BD, items = tower.users(own.user_B), tower.items()
     user_XD = user_BD[:, None].expand(-1, own.there_BL.shape[1], -1)[own.there_BL]
     if own.prefix_XL is None:
@@ -133,7 +138,11 @@ def step_loss(
         loss = sampled_softmax(scaled_XD, item_OD, target_X, config.negatives, generator)
     else:
         loss = full_softmax(scaled_XD, item_OD, target_X, config.precision)
-    return loss * share + added
+    if group.size == 1:
+        return loss + added
+    of_positions = len(own.row_X) / len(whole.row_X)
+    of_examples = own.examples(shown) / max(whole.examples(shown), 1)
+    return group.size * (loss * of_positions + added * of_examples)
 
 
 def _feature(

@@ -1,9 +1,10 @@
 """What names stand for: a recipe is a function from a configuration to the whole of another.
 
 `strict` trains the plain model and LLM-CF alike; w is added to the user vector and the examples' texts are
-reconstructed, as the paper says. `paper` repeats what the published code does: sampled softmax, a tenth of w, no
-reconstruction, and a plain twin with another batch size and no user id. `best` is what measured best on Amazon Beauty,
-knob by knob (benchmarks/results/retrieval_knobs.md).
+reconstructed, as the paper says, and neither reads the user's own embedding, which learns users by heart. `paper`
+repeats what the published code does: sampled softmax, a tenth of w, no reconstruction, and a plain twin with another
+batch size and no user id. `best` is what measured best on Amazon Beauty, knob by knob
+(benchmarks/results/retrieval_knobs.md).
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from retrieval_stage.registry import BACKBONES, MODELS
 
 
 def strict(config: RetrievalConfig) -> RetrievalConfig:
-    return config
+    return replace(config, user_in_context=False)
 
 
 def paper(config: RetrievalConfig) -> RetrievalConfig:
@@ -40,7 +41,7 @@ def best(config: RetrievalConfig) -> RetrievalConfig:
     """Items are their texts and attributes too; a gate on w, the similarity of each example; what needs no training
     in the scores, and cold starts."""
     return replace(
-        config,
+        strict(config),
         item_text=True,
         item_attributes=True,
         blended=True,
@@ -72,7 +73,12 @@ def no_cot(config: RetrievalConfig) -> RetrievalConfig:
     return replace(config, in_context=replace(config.in_context, use_cot=False))
 
 
-VARIANTS: dict[str, Variant] = {"": whole, "code": code, "no-cot": no_cot}  # of LLM-CF
+def user(config: RetrievalConfig) -> RetrievalConfig:
+    """Representations with the user's own embedding, as the paper and its code have them."""
+    return replace(config, user_in_context=True)
+
+
+VARIANTS: dict[str, Variant] = {"": whole, "user": user, "code": code, "no-cot": no_cot}  # of LLM-CF
 
 
 def resolve(
@@ -111,7 +117,7 @@ def resolve(
         variant=variant,
         backbone=backbone,
         precision=precision,
-        in_context=IctConfig(alpha=0.0, precision=precision),
+        in_context=IctConfig(precision=precision),
     )
     config = VARIANTS[variant](RECIPES[recipe](plain))
     return config if epochs is None else replace(config, epochs=epochs)

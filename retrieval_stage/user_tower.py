@@ -68,7 +68,8 @@ class UserTower(nn.Module):
         self.backbone = BACKBONES[config.model].module(config.width, HISTORY, config.backbone)
         self.context = self.fuse = None
         if examples is not None:
-            self.context = InContextFeature(examples, config.in_context, config.width)
+            users = config.user_in_context
+            self.context = InContextFeature(examples, config.in_context, config.width, users=users)
             self.fuse = nn.Linear(2 * config.width, config.width) if config.fusion != "add" else None
         if config.xavier:
             for weight in self.parameters():

@@ -119,7 +119,7 @@ def write_cot_set(ws: Workspace, examples: ExampleSet, seed: int = 0) -> list[st
         save_file(vectors, folder / "vectors.safetensors")
         return {"encoder": "invented"}
 
-    steps.run(steps.Step(folder=ws.path("cot", "texts"), config={"seed": seed}), write_texts)
+    steps.run(steps.Step(folder=ws.path("cot", "texts"), config={"seed": seed, "recipe": "strict"}), write_texts)
     steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={"seed": seed}), write_vectors)
     return texts
 

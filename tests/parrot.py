@@ -15,6 +15,7 @@ from llm import engines
 from llm.cot import generate as stage
 from llm.cot.recipes import GenerateConfig
 from llm.engines import Generation, Request
+from llm.texts.queue import Part
 from llm.texts.recipes import Budget
 
 _WORDS = """ambient basic candid dainty eager fancy gentle hollow icy jolly keen lively mellow noble olive plain quiet
@@ -68,10 +69,17 @@ def config(name: Path | str, **changes: Any) -> GenerateConfig:
     return GenerateConfig(**{"engine": "openvino", "model": str(name), "limit": 20, "seed": 1, **changes})
 
 
-def run(ws: Workspace, name: Path | str, parrot: Parrot, limits: Budget | None = None, **changes: Any) -> Result:
+def run(
+    ws: Workspace,
+    name: Path | str,
+    parrot: Parrot,
+    limits: Budget | None = None,
+    part: Part | None = None,
+    **changes: Any,
+) -> Result:
     with pytest.MonkeyPatch.context() as patch:
         parrot.speaks(patch)
-        return stage.generate(ws, config(name, **changes), limits)
+        return stage.generate(ws, config(name, **changes), limits, part)
 
 
 def texts(ws: Workspace) -> list[dict[str, Any]]:

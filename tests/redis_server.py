@@ -1,5 +1,7 @@
 """A Redis server as a context manager, for tests, benchmarks and local use: loopback, a password, nothing on disk.
 
+With a folder it keeps what it has, so that one that was killed can be run again as it was.
+
 The configuration goes through stdin, so the password is in no command line and no file. The server ends with the
 thread that started it, as Triton's does.
 """
@@ -12,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from core import environments
@@ -36,31 +39,38 @@ class RedisServer:
 
 
 @contextmanager
-def run_redis() -> Iterator[RedisServer]:
+def run_redis(folder: Path | None = None, like: RedisServer | None = None) -> Iterator[RedisServer]:
     """Run a server on a free port until the block ends.
+
+    Args:
+        folder: in which it keeps what it has; it begins with what is there.
+        like: one that has ended, whose port and password it takes.
 
     Raises:
         LlmcfError: if there is no program, or it does not get ready (with the end of its log).
     """
     program = str(environments.redis_server())
     with tempfile.TemporaryFile("w+b") as log:
-        server, process = _launch(program, log)
+        server, process = _launch(program, log, folder, like)
         try:
             yield server
         finally:
             _stop(process)
 
 
-def _launch(program: str, log: IO[bytes]) -> tuple[RedisServer, subprocess.Popen[bytes]]:
+def _launch(
+    program: str, log: IO[bytes], folder: Path | None, like: RedisServer | None
+) -> tuple[RedisServer, subprocess.Popen[bytes]]:
     """Start until ready; a port that was free when we looked may be taken when Redis binds it."""
     for _ in range(_TRIES):
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", program, "-"], stdin=subprocess.PIPE, stdout=log, stderr=log
         )
-        server = RedisServer(process.pid, _free_port(), f"s{secrets.token_hex(16)}")  # a letter: Feast reads JSON
+        port, password = (like.port, like.password) if like else (_free_port(), f"s{secrets.token_hex(16)}")
+        server = RedisServer(process.pid, port, password)  # it begins with a letter: Feast reads JSON
         assert process.stdin
         with suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(_configuration(server).encode())
+            process.stdin.write(_configuration(server, folder).encode())
         if _ready(server, process):
             return server, process
         _stop(process)
@@ -68,9 +78,10 @@ def _launch(program: str, log: IO[bytes]) -> tuple[RedisServer, subprocess.Popen
     raise LlmcfError(f"Redis did not get ready; its log ends:\n{log.read().decode(errors='replace')[-800:]}")
 
 
-def _configuration(server: RedisServer) -> str:
-    lines = (f"bind {HOST}", f"port {server.port}", f"requirepass {server.password}", 'save ""', "appendonly no")
-    return "\n".join([*lines, "daemonize no", ""])
+def _configuration(server: RedisServer, folder: Path | None) -> str:
+    lines = [f"bind {HOST}", f"port {server.port}", f"requirepass {server.password}", 'save ""', "daemonize no"]
+    lines += [f'dir "{folder}"', "appendonly yes"] if folder else ["appendonly no"]
+    return "\n".join([*lines, ""])
 
 
 def _free_port() -> int:
@@ -82,9 +93,11 @@ def _free_port() -> int:
 def _ready(server: RedisServer, process: subprocess.Popen[bytes]) -> bool:
     """Whether it answers our password in time: another server on the port would not."""
     from redis import Redis, RedisError
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
-    deadline = time.monotonic() + _READY_S
-    with Redis(host=HOST, port=server.port, password=server.password) as client:
+    deadline, once = time.monotonic() + _READY_S, Retry(NoBackoff(), 0)  # the client itself would wait for seconds
+    with Redis(host=HOST, port=server.port, password=server.password, retry=once) as client:
         while process.poll() is None and time.monotonic() < deadline:
             with suppress(RedisError):
                 return bool(client.ping())

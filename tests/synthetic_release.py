@@ -16,9 +16,11 @@ from safetensors.numpy import save_file
 
 from core import storage
 from core.contracts import ANY, RETRIEVAL_WIDTH, TRITON_MODELS, WIDTH, Tensor
+from core.data import tables, vocabulary
 from core.homes import home_id
 from core.settings import Workspace
-from llmcf.serving import assemble, catalogue, manifest, releases, triton_config
+from ict.replica import Stored
+from llmcf.serving import assemble, catalogue, manifest, releases, scorer, triton_config
 from llmcf.serving.manifest import Release, Stage
 
 SOURCE = "synthetic"  # how a release's source begins
@@ -37,6 +39,7 @@ def write_release(
     bias: float = 0.0,
     collections: dict[str, str] | None = None,
     item_vectors: np.ndarray | None = None,
+    examples: Stored | None = None,
     users_end: int = ROWS,
     items_end: int = ROWS,
     live: bool = True,
@@ -46,12 +49,16 @@ def write_release(
 
     Args:
         item_vectors: (V, E), where `collections` name examples.
+        examples: what the model `score` finds; none where they are not given.
     """
     number = releases.next_number(ws.dataset)
     with releases.making(ws.dataset), releases.staged(ws.dataset, number) as folder:
         stages = {model: _stage(folder / manifest.MODELS, model, number, seed, bias) for model in TRITON_MODELS}
-        if item_vectors is not None:
-            save_file({manifest.ITEM_VECTORS: item_vectors}, folder / assemble.ITEM_VECTORS)
+        vectors_VE, place = item_vectors, folder / scorer.vectors_file(number)
+        if vectors_VE is None:
+            vectors_VE = np.zeros((items_end, TEXT), dtype=np.float32)
+        place.parent.mkdir(parents=True)
+        save_file({manifest.ITEM_VECTORS: vectors_VE}, place)
         release = Release(
             number=number,
             source=f"{SOURCE}-{seed}",
@@ -63,17 +70,32 @@ def write_release(
             users_end=users_end,
             items_end=items_end,
             collections=collections or {},
-            item_vectors="" if item_vectors is None else assemble.ITEM_VECTORS,
+            item_vectors="" if item_vectors is None else scorer.vectors_file(number),
             encoder=encoder,
             features={},
             created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )
         if ws.path("data", "items.parquet").exists():
             catalogue.write(ws, folder)
+        release = replace(release, score=_scorer(ws, folder, release, examples or _no_examples()))
         release.write(folder)
     if live:
         releases.promote(release)
     return release
+
+
+def _scorer(ws: Workspace, folder: Path, release: Release, examples: Stored) -> dict[str, str]:
+    items = {}
+    if ws.path("data", "items.parquet").exists():
+        found = tables.items(ws)
+        items = dict(zip(found["raw_id"].to_pylist(), found["item"].to_pylist(), strict=True))
+    return scorer.write(folder, release, vocabulary.rows(ws.dataset, "users"), items, examples)
+
+
+def _no_examples() -> Stored:
+    none = np.zeros(1, dtype=np.int64)
+    keys = np.zeros((1, 2 * TEXT), dtype=np.float32)
+    return Stored(user_M=none, item_M=none, position_M=none, day_M=none, label_M=none, key_MX=keys, texts=[""])
 
 
 def _stage(models: Path, model: str, number: int, seed: int, bias: float) -> Stage:

@@ -6,6 +6,7 @@ What depends on both, or on the day of the request, is computed from these state
 feature_repo/.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from core import steps, storage
 from core.data import dated, tables
 from core.data.cooccurrence import neighbour_states
 from core.data.dated import EVENT_TIME
-from core.data.histories import Attributes, user_states
+from core.data.histories import Attributes, state_blocks
 from core.data.popularity import WINDOWS, Counts, item_states, log1p
 from core.result import Result
 from core.settings import Workspace
@@ -92,10 +93,8 @@ def build(ws: Workspace) -> Result:
     step = steps.Step(folder=ws.path("features"), config={}, inputs=[data], code=CODE)
 
     def work(folder: Path) -> dict[str, Any]:
-        built = compute(tables.interactions(ws), tables.items(ws), tables.users(ws))
-        for name, table in built.items():
-            storage.write_table(folder / f"{name}.parquet", table, SCHEMAS[name])
-        return {name: table.num_rows for name, table in built.items()}
+        made = parts(tables.interactions(ws), tables.items(ws), tables.users(ws))
+        return {name: storage.write_parts(folder / f"{name}.parquet", made[name], SCHEMAS[name]) for name in made}
 
     done = steps.run(step, work)
     return Result(
@@ -110,16 +109,31 @@ def build(ws: Workspace) -> Result:
 
 def compute(interactions: pa.Table, items: pa.Table, users: pa.Table) -> dict[str, pa.Table]:
     """The five feature tables; `interactions` sorted by user and position. Items that are not offered have no row."""
+    return {name: pa.concat_tables(found) for name, found in parts(interactions, items, users).items()}
+
+
+def parts(interactions: pa.Table, items: pa.Table, users: pa.Table) -> dict[str, Iterable[pa.Table]]:
+    """The same, each in tables that follow one another and are computed when they are asked for."""
     user, item, day = (interactions[name].to_numpy().astype(np.int64) for name in ("user", "item", "day"))
     attributes, items = Attributes.of(items), items.filter(items["offered"])
-    taken = log1p(Counts(item, day).before(item, day))
     first_day = dated.times(day.min(keepdims=True))[0]  # what is static is known from the start of the data
+
+    def histories() -> Iterator[pa.Table]:
+        yield from state_blocks(user, item, day, log1p(Counts(item, day).before(item, day)), attributes)
+
+    def described() -> pa.Table:
+        categories = dated.as_lists(attributes.categories_VC[items["item"].to_numpy()])
+        named = items.select(["item", "title", "brand_id"]).append_column("category_ids", categories)
+        return named.append_column("event_timestamp", pa.repeat(first_day, len(items)))
+
+    def once(made: Callable[[], pa.Table]) -> Iterator[pa.Table]:
+        yield made()
+
+    profiles = users.drop_columns("raw_id").append_column("event_timestamp", pa.repeat(first_day, len(users)))
     return {
-        "user_profile": users.drop_columns("raw_id").append_column("event_timestamp", pa.repeat(first_day, len(users))),
-        "user_history": user_states(user, item, day, taken, attributes),
-        "item_attributes": items.select(["item", "title", "brand_id"])
-        .append_column("category_ids", dated.as_lists(attributes.categories_VC[items["item"].to_numpy()]))
-        .append_column("event_timestamp", pa.repeat(first_day, len(items))),
-        "item_popularity": item_states(item, day, items["item"].to_numpy()),
-        "item_neighbours": neighbour_states(user, item, day),
+        "user_profile": [profiles],
+        "user_history": histories(),
+        "item_attributes": [described()],
+        "item_popularity": once(lambda: item_states(item, day, items["item"].to_numpy())),
+        "item_neighbours": once(lambda: neighbour_states(user, item, day)),
     }

@@ -3,6 +3,7 @@
 Suffixes: N interactions, sorted by user and position; S states; L history length; C categories an item; V items.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from core.data import dated
 from core.data.dated import Ints
 
 Floats = NDArray[np.float32]
+_BLOCK = 100_000  # interactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,24 @@ def user_states(user: Ints, item: Ints, day: Ints, popularity: Floats, attribute
             "category_affinity": (_most_frequent(categories_SX) / length_S).astype(np.float32),
         }
     )
+
+
+def state_blocks(
+    user: Ints, item: Ints, day: Ints, popularity: Floats, attributes: Attributes, block: int = _BLOCK
+) -> Iterator[pa.Table]:
+    """`user_states` in tables of whole users, each of about `block` interactions.
+
+    A state's histories are hundreds of numbers while they are computed: of all users at once they would take 4 KB an
+    interaction.
+    """
+    starts = np.flatnonzero(np.diff(user, prepend=-1))
+    start = 0
+    while start < len(user):
+        after = np.searchsorted(starts, start + block)
+        stop = int(starts[after]) if after < len(starts) else len(user)
+        one = slice(start, stop)
+        yield user_states(user[one], item[one], day[one], popularity[one], attributes)
+        start = stop
 
 
 def _places(position: Ints) -> tuple[Ints, NDArray[np.bool_]]:

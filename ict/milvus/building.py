@@ -105,7 +105,7 @@ def _index(client: "MilvusClient", name: str, records: Records) -> None:
         _wait(client, name, vector)
     client.release_collection(name)
     try:
-        client.load_collection(name)
+        lite.load(client, name)
     except MilvusException as error:
         raise _refused(client, records, error) from error
 

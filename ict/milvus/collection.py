@@ -14,6 +14,7 @@ from core.contracts import PAD
 from core.errors import LlmcfError, UsageError
 from ict.exact import NOTHING, Exact
 from ict.filters import Filter
+from ict.milvus import lite
 from ict.milvus.indexes import IndexConfig
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Collection:
     @classmethod
     def open(cls, client: "MilvusClient", name: str, remedy: str = "llmcf cot index") -> "Collection":
         """Load the collection of that name."""
-        client.load_collection(name)
+        lite.load(client, name)
         told = _described(client, name)
         widths = {one["name"]: int(one["params"].get("dim", 0)) for one in told["fields"]}
         count = client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]

@@ -1,13 +1,21 @@
 """Milvus Lite's folder, which one process opens at a time: a wait for its turn, then the cause why there is none."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random,
+)
 
 from core.errors import LlmcfError, Missing, Unavailable
 from core.progress import say
@@ -18,6 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 20.0  # for another process; publishing takes longer, a look takes less
 _SAY_AFTER_S = 2.0
+_WRITING_S = 10.0  # at most, for a file that another thread writes
+_HALF_WRITTEN = re.compile("No data left in file|EOF: reading|cannot reshape|Failed to read all data")  # NumPy's words
 _HOST = "127.0.0.1"
 _LOCK, _COLLECTIONS = "LOCK", "collections"
 _OPEN: dict[str, "MilvusLite"] = {}  # what this process serves, by address
@@ -84,6 +94,25 @@ def copy(client: "MilvusClient", source: str, target: str) -> None:
         database.restore_snapshot(source, target, target)
     finally:
         database.drop_snapshot(source, target)
+
+
+def load(client: "MilvusClient", name: str) -> None:
+    """Load a collection.
+
+    Milvus Lite writes indexes in the background, so that a load may meet half of a file: such a one is tried again.
+    """
+    from pymilvus.exceptions import MilvusException
+
+    def half_written(error: BaseException) -> bool:
+        return isinstance(error, MilvusException) and bool(_HALF_WRITTEN.search(str(error)))
+
+    again = Retrying(
+        retry=retry_if_exception(half_written),
+        stop=stop_after_delay(_WRITING_S),
+        wait=wait_random(0.05, 0.2),
+        reraise=True,
+    )
+    again(client.load_collection, name)
 
 
 def holder(path: Path) -> int | None:

@@ -18,7 +18,7 @@ from core.data import tables
 from core.errors import Missing, UsageError
 from core.progress import say
 from core.settings import Workspace
-from ict.milvus import building
+from ict.milvus import building, lite
 from ict.milvus.collection import Collection, account_of, tell
 from ict.milvus.connection import Server
 from ict.milvus.records import DIGITS, Records
@@ -191,7 +191,7 @@ def _make(client: "MilvusClient", ws: Workspace, kind: str, name: str, records: 
         },
     )
     client.rename_collection(building_name, name)
-    client.load_collection(name)
+    lite.load(client, name)
 
 
 def _flip(client: "MilvusClient", ws: Workspace, kind: str, live: str | None, name: str) -> None:

@@ -20,6 +20,7 @@ from llm.cot.selection import choose
 from llm.texts import job as shared
 from llm.texts import machine
 from llm.texts.job import Question, TextJob
+from llm.texts.queue import Part
 from llm.texts.recipes import Budget
 from llm.texts.wording import TextPrompt
 
@@ -32,9 +33,11 @@ _OWN = ("generate", "judge", "recipes", "selection", "wording")
 CODE = (*shared.CODE, *(f"llm/cot/{name}.py" for name in _OWN))
 
 
-def generate(ws: Workspace, config: GenerateConfig, limits: Budget | None = None) -> Result:
+def generate(
+    ws: Workspace, config: GenerateConfig, limits: Budget | None = None, part: Part | None = None, *, ray: bool = False
+) -> Result:
     """Fill cot/texts; see `machine.generate`."""
-    return machine.generate(ws, job(ws, config), limits)
+    return machine.generate(ws, job(ws, config), limits, part, ray=ray)
 
 
 def job(ws: Workspace, config: GenerateConfig) -> TextJob:

@@ -23,8 +23,6 @@ class Style:
 
 STYLES = {
     "guided": Style(part_tokens=28, sentence=True),  # four parts; for small models
-    "suited": Style(part_tokens=28, sentence=True),  # three parts, of the new item alone
-    "compared": Style(part_tokens=28, sentence=True),  # four parts, of what the history and the new item share
     "led": Style(part_tokens=64, sentence=False),  # one opening with the facts
     "free": Style(part_tokens=256, sentence=False),  # nothing but the question; for large models
 }

@@ -3,11 +3,36 @@
 from pathlib import Path
 
 from core.errors import check_choice
+from llm.defaults import ENGINE
 from llm.engines.base import Engine, Generation, Request, Sampling, complete, prompt_seed
 
 NAMES = ("vllm", "openvino", "transformers", "server")
+RAY = "ray"  # no engine, but where one runs
 
-__all__ = ["NAMES", "Engine", "Generation", "Request", "Sampling", "complete", "open_engine", "prompt_seed"]
+__all__ = [
+    "NAMES",
+    "RAY",
+    "Engine",
+    "Generation",
+    "Request",
+    "Sampling",
+    "complete",
+    "open_engine",
+    "placed",
+    "prompt_seed",
+]
+
+
+def placed(name: str) -> tuple[str, bool]:
+    """The engine that an option names, and whether workers of a Ray cluster run it: `ray`, or `ray:vllm`.
+
+    Raises:
+        UsageError: for an unknown name.
+    """
+    where, _, engine = name.partition(":")
+    if where != RAY:
+        return check_choice("engine", name, [*NAMES, RAY, *(f"{RAY}:{one}" for one in NAMES)]), False
+    return check_choice(f"engine on {RAY}", engine or ENGINE, NAMES), True
 
 
 def open_engine(name: str, model: Path, sampling: Sampling | None = None) -> Engine:

@@ -24,6 +24,7 @@ from llm.kar.recipes import KarConfig
 from llm.texts import job as shared
 from llm.texts import machine
 from llm.texts.job import Question, TextJob
+from llm.texts.queue import Part
 from llm.texts.recipes import PROMPT_TOKENS, Budget
 from llm.texts.wording import TextPrompt
 
@@ -31,9 +32,11 @@ VERB = "kar generate"
 CODE = (*shared.CODE, *(f"llm/kar/{name}.py" for name in ("generate", "recipes", "wording")))
 
 
-def generate(ws: Workspace, config: KarConfig, limits: Budget | None = None) -> Result:
+def generate(
+    ws: Workspace, config: KarConfig, limits: Budget | None = None, part: Part | None = None, *, ray: bool = False
+) -> Result:
     """Fill kar/texts; see `machine.generate`."""
-    return machine.generate(ws, job(ws, config), limits)
+    return machine.generate(ws, job(ws, config), limits, part, ray=ray)
 
 
 def job(ws: Workspace, config: KarConfig) -> TextJob:

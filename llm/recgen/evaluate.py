@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core import settings, storage
+from core import settings, steps, storage
 from core.data import sampling, tables
 from core.errors import LlmcfError, UsageError
 from core.progress import say, track
 from core.settings import Workspace
-from llm import prompts, quality
+from llm import models, prompts, quality
 from llm.engines import Request, Sampling, complete, open_engine
 from llm.recgen import mixing
 from llm.recgen.recipes import Size
@@ -31,6 +31,14 @@ _GREEDY = Sampling(temperature=0.0, repetition_penalty=1.0)
 _PROMPT_TOKENS = 512
 _ANSWER_TOKENS = 256  # of a held-out instruction's answer, as far as it is looked at
 _WRITTEN_TOKENS = 64
+_OWN = ("checkpoint", "evaluate", "loss", "mixing", "recipes", "scoring", "worker")
+_SHARED = ("budget", "contexts", "prompts", "quality")
+CODE = (
+    "llm/engines",
+    *(f"llm/recgen/{name}.py" for name in _OWN),
+    *(f"llm/{name}.py" for name in _SHARED),
+    *(f"core/{name}.py" for name in ("data/sampling", "data/texts")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,26 +62,53 @@ class Evaluation:
         return cls(**storage.read_json(path))
 
 
-def evaluate(ws: Workspace, model: Path, size: Size, *, seed: int) -> Evaluation:
+def evaluated(
+    ws: Workspace, folder: Path, model: Path, size: Size, *, seed: int, rows: pa.Table | None = None, name: str = ""
+) -> tuple[Evaluation, float]:
+    """`evaluate` as a step that fills `folder`, and the seconds it took: the same again is read.
+
+    Args:
+        name: of the model, for those who look at the folder.
+    """
+    config = {"size": asdict(size), "seed": seed, "model": models.model_hash(model)}
+    if rows is not None:
+        config["rows"] = storage.digest(rows["row"].to_pylist())
+    inputs = [ws.path("data"), ws.path("training"), mixing.general_file()]
+    step = steps.Step(folder=folder, config=config, inputs=inputs, code=CODE)
+
+    def work(place: Path) -> dict[str, Any]:
+        evaluate(ws, model, size, seed=seed, rows=rows).save(place / "evaluation.json")
+        return {"model": name} if name else {}
+
+    done = steps.run(step, work)
+    return Evaluation.load(done.folder / "evaluation.json"), done.seconds
+
+
+def evaluate(ws: Workspace, model: Path, size: Size, *, seed: int, rows: pa.Table | None = None) -> Evaluation:
     """Look at the model folder `model`. The same size and seed give the same rows for every model.
+
+    Args:
+        rows: the recommendation rows, in pairs; a sample of all that are held out if not given.
 
     Raises:
         LlmcfError: if rows or MMLU's files are missing.
     """
     scorer = Scorer(model)
-    rows = held_out_rows(ws, size.pairs, seed=seed)
-    say(f"evaluate: {rows.num_rows:,} recommendation rows")
-    texts = mixing.task_texts(ws, rows, scorer.tokenizer, _PROMPT_TOKENS)
-    p_yes = scorer.p_yes(mixing.branched(texts, rows), len(texts))
-    correct, subject = mmlu(scorer, size.questions, seed=seed)
+    asked = held_out_rows(ws, size.pairs, seed=seed) if rows is None else rows
+    say(f"evaluate: {asked.num_rows:,} recommendation rows")
+    p_yes: list[float] = []
+    if asked.num_rows:
+        texts = mixing.task_texts(ws, asked, scorer.tokenizer, _PROMPT_TOKENS)
+        p_yes = scorer.p_yes(mixing.branched(texts, asked), len(texts)).tolist()
+    correct, subject = mmlu(scorer, size.questions, seed=seed) if size.questions != 0 else ([], [])
     kept = held_out_instructions()
     nats = answer_nats(scorer, kept[: size.instructions])
     del scorer
     answers, degenerate = written(model, kept[: size.texts])
     return Evaluation(
-        p_yes=p_yes.tolist(),
-        label=rows["label"].to_pylist(),
-        user=rows["user"].to_pylist(),
+        p_yes=p_yes,
+        label=asked["label"].to_pylist(),
+        user=asked["user"].to_pylist(),
         correct=correct,
         subject=subject,
         nats=nats,
@@ -82,9 +117,14 @@ def evaluate(ws: Workspace, model: Path, size: Size, *, seed: int) -> Evaluation
     )
 
 
-def held_out_rows(ws: Workspace, pairs: int, *, seed: int, split: str = "test") -> pa.Table:
-    """A sample of held-out positives, each with its negative, ordered by row."""
+def held_out_rows(ws: Workspace, pairs: int | None, *, seed: int, split: str = "test") -> pa.Table:
+    """A sample of held-out positives (all for None), each with its negative, ordered by row."""
     rows = tables.training_rows(ws).filter((pc.field("split") == split) & (pc.field("draw") == 0))
+    return sample(rows, pairs, seed=seed)
+
+
+def sample(rows: pa.Table, pairs: int | None, *, seed: int) -> pa.Table:
+    """So many of the rows' positives, each with its negative, ordered by row."""
     return sampling.draw_pairs(rows, pairs, seed=seed, purpose="evaluate")
 
 

@@ -116,7 +116,7 @@ class Size:
 
     Args:
         pairs: held-out positives, each with its negative.
-        questions: of each MMLU subject; None for all there are.
+        questions: of each MMLU subject; None for all there are, 0 leaves MMLU out.
         instructions: held-out general instructions whose answers are scored.
         texts: of them that are answered, to see whether texts degenerate.
     """
@@ -128,5 +128,5 @@ class Size:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and value < 1:
+            if value is not None and value < (0 if name == "questions" else 1):
                 raise UsageError(f"--{name} {value} is less than 1")

@@ -1,23 +1,24 @@
-"""Generated texts by what they were generated from, so that none is generated twice, and the queue of those to come.
+"""Generated texts by what they were generated from, so that none is generated twice.
 
-A folder for each way to generate (model content, engine, sampling, style, seed), in it a JSON Lines file for each
-shard of the prompts' hashes; a line for each prompt, appended the moment its text is finished. A shard has one writer
-at a time, who holds its lock: any number of workers, on all machines that share LLMCF_HOME, take what is left shard by
-shard. A killed worker loses its locks and at most the texts in flight; a torn last line is skipped when read.
+A folder for each way to generate (model content, engine, sampling, style, seed), in it JSON Lines files; a line for
+each prompt, appended the moment its text is finished. Every writer has a file of its own, for appending to one file
+from several machines loses lines. A name that two have written, as only a worker does that had lost its lease, has the
+text of the newer file for all readers. A killed worker loses at most the texts in flight; a torn last line is not read.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from core import settings, storage
 from core.errors import LlmcfError
 
-SHARDS = 64
+FOLDER = "cot-cache"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,103 +40,67 @@ class TextCache:
     """The texts made under `key`, a JSON-serialisable description of the model and how it was asked."""
 
     def __init__(self, key: dict[str, Any]) -> None:
-        self.folder: Path = settings.home() / "cot-cache" / storage.digest(key)[:16]
+        self.folder: Path = settings.home() / FOLDER / storage.digest(key)[:16]
         self._key = key
-        self._entries: dict[str, Entry] = {}
-        self._sizes: dict[int, int] = {}
-        for shard in range(SHARDS):
-            self.refresh(shard)
+        self._entries: dict[str, tuple[str, Entry]] = {}  # with the file that each came from
+        self._read: dict[str, int] = {}  # bytes of each file
+        # After those of older versions, 000.jsonl and so on, and in the order in which writers began:
+        self._file = f"t{time.time_ns() // 1_000_000:013}-{secrets.token_hex(4)}.jsonl"
+        self.refresh()
 
     def get(self, prompt_hash: str) -> Entry | None:
-        return self._entries.get(prompt_hash)
+        found = self._entries.get(prompt_hash)
+        return found[1] if found else None
 
-    def refresh(self, shard: int) -> None:
-        """Read what other workers have written since."""
-        path = self.path(shard)
-        size = path.stat().st_size if path.exists() else 0
-        if size != self._sizes.get(shard, 0):
-            self._entries |= _read(path)
-            self._sizes[shard] = size
+    def refresh(self) -> None:
+        """Read what other writers have added since."""
+        for name, size in _files(self.folder):
+            if name != self._file and size > self._read.get(name, 0):
+                self._read[name] = self._take(name, self._read.get(name, 0))
+
+    def _take(self, name: str, start: int) -> int:
+        """Read whole lines of a file from a byte on; how far they go."""
+        with (self.folder / name).open("rb") as stream:
+            stream.seek(start)
+            whole, newline, _ = stream.read().rpartition(b"\n")  # the rest is torn, or on its way
+        for line in whole.decode("utf-8", errors="replace").split("\n"):
+            if line and (entry := _parse(line)):
+                self._know(name, entry)
+        return start + len(whole) + len(newline)
+
+    def _know(self, file: str, entry: Entry) -> None:
+        """Of two texts of one name all readers take the newer file's, the writers of either too."""
+        if self._entries.get(entry.prompt_hash, ("", None))[0] <= file:
+            self._entries[entry.prompt_hash] = (file, entry)
 
     def add(self, entry: Entry) -> None:
-        """Keep `entry` on disk at once; the caller holds its shard.
+        """Keep `entry` on disk at once.
 
         Raises:
             LlmcfError: if the disk takes no more.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / "key.json").exists():
-            storage.write_json(self.folder / "key.json", self._key)
+        self.prepare()
         fields = [entry.prompt_hash, list(entry.parts), entry.tokens, list(entry.finish)]
-        path = self.path(shard_of(entry.prompt_hash))
+        path = self.file()
         line = f"\n{json.dumps(fields, ensure_ascii=False)}\n".encode()  # of its own, even after a torn one
         try:
-            with path.open("ab", buffering=0) as stream:
+            with path.open("ab", buffering=0) as stream:  # closed each time: then others see it on a network too
                 whole = stream.write(line) == len(line)
         except OSError as error:
             raise _full(path, error.strerror) from None
         if not whole:
             raise _full(path, "no space left")
-        self._entries[entry.prompt_hash] = entry
+        self._know(self._file, entry)
 
-    def path(self, shard: int) -> Path:
-        return self.folder / f"{shard:03}.jsonl"
-
-    def lock(self, shard: int) -> FileLock:
+    def prepare(self) -> None:
+        """Make the folder, which says what it is a cache of."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder / f".{shard:03}.lock", timeout=0)
+        if not (self.folder / "key.json").exists():
+            storage.write_json(self.folder / "key.json", self._key)
 
-
-class WorkQueue:
-    """The prompts that have no text yet, handed out shard by shard to whoever holds the shard.
-
-    Args:
-        start: the shard to begin with; workers that begin at different ones meet late.
-    """
-
-    def __init__(self, cache: TextCache, hashes: Iterable[str], start: int = 0) -> None:
-        self._cache = cache
-        self._left: dict[int, list[str]] = {}
-        for name in dict.fromkeys(hashes):
-            self._left.setdefault(shard_of(name), []).append(name)
-        self._order = sorted(self._left, key=lambda shard: (shard - start) % SHARDS)
-        self._held: dict[int, tuple[FileLock, set[str]]] = {}
-
-    def claim(self) -> list[str] | None:
-        """The missing prompts of a shard that is now ours, or None if every shard left is another's (or done)."""
-        for shard in [shard for shard in self._order if shard not in self._held]:
-            lock = self._cache.lock(shard)
-            try:
-                lock.acquire()
-            except Timeout:
-                continue
-            self._cache.refresh(shard)
-            if missing := [name for name in self._left[shard] if self._cache.get(name) is None]:
-                self._held[shard] = (lock, set(missing))
-                return missing
-            lock.release()
-            self._order.remove(shard)
-        return None
-
-    def done(self, name: str) -> None:
-        """A claimed prompt has its text; with its last one the shard is let go."""
-        shard = shard_of(name)
-        lock, missing = self._held[shard]
-        missing.discard(name)
-        if not missing:
-            del self._held[shard]
-            self._order.remove(shard)
-            lock.release()
-
-    @property
-    def others(self) -> bool:
-        """Whether shards are left that another worker holds."""
-        return len(self._order) > len(self._held)
-
-    def close(self) -> None:
-        for lock, _ in self._held.values():
-            lock.release()
-        self._held.clear()
+    def file(self) -> Path:
+        """Where this writer, and no other, keeps its texts."""
+        return self.folder / self._file
 
 
 def _full(path: Path, reason: str | None) -> LlmcfError:
@@ -144,14 +109,11 @@ def _full(path: Path, reason: str | None) -> LlmcfError:
     )
 
 
-def shard_of(prompt_hash: str) -> int:
-    return int(prompt_hash[:4], 16) % SHARDS
-
-
-def _read(path: Path) -> dict[str, Entry]:
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    entries = (_parse(line) for line in lines if line)
-    return {entry.prompt_hash: entry for entry in entries if entry}
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    """The files of texts and their sizes."""
+    if folder.is_dir():
+        with os.scandir(folder) as found:
+            yield from ((one.name, one.stat().st_size) for one in found if one.name.endswith(".jsonl"))
 
 
 def _parse(line: str) -> Entry | None:

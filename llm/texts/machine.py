@@ -1,9 +1,11 @@
 """Writes the texts of a job and puts its table together, the same for every verb.
 
 Any number of workers may run a verb for one workspace: they share the queue of texts to write, and the first to find
-it empty puts the table together.
+it empty puts the table together. Those that have a part each write it and no table, which a run without a part then
+puts together; whatever a part has left, that run writes.
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,8 +23,10 @@ from core.settings import Workspace
 from llm import models, quality
 from llm.texts.cache import Entry, TextCache
 from llm.texts.job import Question, TextJob
+from llm.texts.queue import Part
 from llm.texts.recipes import Budget
-from llm.texts.writing import Account, Task, fill
+from llm.texts.worklog import Account, Job
+from llm.texts.writing import Task, fill
 
 
 class Texts(Protocol):
@@ -31,11 +35,15 @@ class Texts(Protocol):
     def get(self, prompt_hash: str) -> Entry | None: ...
 
 
-def generate(ws: Workspace, job: TextJob, limits: Budget | None = None) -> Result:
-    """Fill the job's folder.
+def generate(
+    ws: Workspace, job: TextJob, limits: Budget | None = None, part: Part | None = None, *, ray: bool = False
+) -> Result:
+    """Fill the job's folder, or write a part of its texts.
 
     Args:
         limits: where to stop early; the table then holds what has its text.
+        part: the texts to write, and no table.
+        ray: let a Ray cluster run the engine.
 
     Raises:
         UsageError: for an unknown model.
@@ -45,10 +53,39 @@ def generate(ws: Workspace, job: TextJob, limits: Budget | None = None) -> Resul
     name, path = models.find_model(ws, job.config.model, seed=job.config.seed)
     key = models.model_hash(path)
     cache = TextCache(job.config.manner.cache_key(key))
-    machine = TextMachine(job, cache, author=author(name, key), model=path)
+    machine = TextMachine(job, cache, author=author(name, key), model=path, ray=ray)
     step = job.step({**asdict(job.config), "model": key, "prompt": job.wording, "limits": asdict(limits)})
+    if part:
+        return _part(ws, job, machine, cache, limits, part, skipped=step.current() is not None)
     done = steps.run(step, machine.assemble, together=lambda: machine.write(cache, limits))
     return result(ws, job, job.verb, done)
+
+
+def _part(
+    ws: Workspace, job: TextJob, machine: "TextMachine", cache: TextCache, limits: Budget, part: Part, *, skipped: bool
+) -> Result:
+    """Write a part; nothing where the table is up to date."""
+    start = time.monotonic()
+    if not skipped:
+        machine.write(cache, limits, part)
+    account = machine.account
+    left = [] if skipped else [name for name in machine.names if part.has(name) and cache.get(name) is None]
+    return Result(
+        verb=job.verb,
+        workspace=ws,
+        recipe=job.recipe,
+        seed=job.config.seed,
+        skipped=skipped,
+        seconds=time.monotonic() - start,
+        artifacts={"cache": str(cache.folder)},
+        details={
+            "part": str(part),
+            "fresh": account.texts,
+            "unwritten": len(left),
+            "new_tokens": account.tokens,
+            "next": f"llmcf {job.verb} --shard off, when all parts are done: it puts the table together",
+        },
+    )
 
 
 def result(ws: Workspace, job: TextJob, verb: str, done: steps.Outcome) -> Result:
@@ -75,23 +112,29 @@ class TextMachine:
     Questions are put when the first half that needs them runs, and not at all for a table that is up to date.
     """
 
-    def __init__(self, job: TextJob, texts: Texts, *, author: str, model: Path) -> None:
-        self.job, self.author, self.model, self.texts = job, author, model, texts
+    def __init__(self, job: TextJob, texts: Texts, *, author: str, model: Path, ray: bool = False) -> None:
+        self.job, self.author, self.model, self.texts, self.ray = job, author, model, texts, ray
         self.account = Account()
 
     @cached_property
     def asked(self) -> list[Question]:
         return self.job.ask(self.model)
 
-    def write(self, cache: TextCache, limits: Budget) -> None:
-        """Generate what the cache lacks, beside any other worker."""
+    @property
+    def names(self) -> list[str]:
+        """Of all texts that are asked for."""
+        return [name for one in self.asked for name in one.names]
+
+    def write(self, cache: TextCache, limits: Budget, part: Part | None = None) -> None:
+        """Generate what the cache lacks, beside any other worker, or a part of it."""
         manner = self.job.config.manner
         tasks = {
             name: Task(name=name, prompt=one.prompt, openings=one.openings, manner=manner)
             for one in self.asked
             for name in one.names
         }
-        self.account = fill(cache, tasks, limits, manner=manner, model=self.model)
+        job = Job(folder=self.job.folder, names=self.names)
+        self.account = fill(cache, tasks, limits, manner=manner, model=self.model, part=part, job=job, ray=self.ray)
 
     def assemble(self, folder: Path) -> dict[str, Any]:
         """The table of the usable texts, and what there is to say about it.

@@ -7,17 +7,24 @@ while the engine still holds its prompt. A faulty text is asked for again with a
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from core import leases
+from core.errors import LlmcfError
 from core.progress import Progress, say
 from llm import engines, quality
 from llm.engines import Engine, Generation, Request, prompt_seed
-from llm.texts.cache import Entry, TextCache, WorkQueue
+from llm.texts import worklog
+from llm.texts.cache import Entry, TextCache
+from llm.texts.queue import OwnPart, Part, Queue, SharedQueue
 from llm.texts.recipes import Budget, Manner
+from llm.texts.worklog import Account, Job
 
-_WAIT_S = 0.5  # before another look at what other workers hold
+WAIT_S = 0.5  # before another look at what other workers hold
 _SHORTEST_PART = 4  # tokens
 _ENDS = (". ", ".\n", "! ", "? ", "\n")
 
@@ -44,28 +51,67 @@ class Task:
         )
 
 
-@dataclass(slots=True)
-class Account:
-    """What came of a run. `again` counts texts that were asked for another time."""
+def fill(
+    cache: TextCache,
+    tasks: Mapping[str, Task],
+    limits: Budget,
+    *,
+    manner: Manner,
+    model: Path,
+    part: Part | None = None,
+    job: Job | None = None,
+    ray: bool = False,
+) -> Account:
+    """Generate what the cache lacks, beside any other worker that does the same.
 
-    texts: int = 0
-    tokens: int = 0
-    again: int = 0
-    seconds: float = 0.0
+    Args:
+        part: write these alone, and ask nobody; None shares the queue of all workers.
+        job: what it is for, as a note says it meanwhile.
+        ray: let a Ray cluster run the engine.
 
-
-def fill(cache: TextCache, tasks: Mapping[str, Task], limits: Budget, *, manner: Manner, model: Path) -> Account:
-    """Generate what the cache lacks, beside any other worker that does the same."""
-    missing = {name: task for name, task in tasks.items() if cache.get(name) is None}
+    Raises:
+        LlmcfError: if the engine fails, or leases do not hold where the queue lies.
+    """
+    missing = {name: task for name, task in tasks.items() if cache.get(name) is None and (not part or part.has(name))}
+    account = Account()
     if not missing:
-        return Account()
-    say(f"{len(missing):,} texts to write with {manner.engine}, {len(tasks) - len(missing):,} already there")
-    queue = WorkQueue(cache, missing, start=os.getpid())
-    with engines.open_engine(manner.engine, model, manner.sampling) as opened:
+        return account
+    whose = f"part {part}: " if part else ""
+    say(f"{whose}{len(missing):,} texts to write with {manner.engine}, of {len(tasks):,} that are asked for")
+    queue = opened_queue(cache, missing, part)
+    note = worklog.noted(cache, job, account, engine=manner.engine, part=part) if job else nullcontext()
+    with note:
         try:
-            return Writer(opened, cache, queue, missing, limits).run()
+            if ray:
+                from llm.texts import ray_writing
+
+                ray_writing.write(cache, queue, missing, limits, account, manner, model)
+            else:
+                with engines.open_engine(manner.engine, model, manner.sampling) as opened:
+                    Writer(opened, cache, queue, missing, limits, account).run()
         finally:
             queue.close()
+    return account
+
+
+def spent(budget: Budget, account: Account, taken: int, start: float) -> bool:
+    """Whether a run that has begun `taken` texts since `start` takes no more on."""
+    minutes = (time.monotonic() - start) / 60
+    limits = ((budget.rows, taken), (budget.tokens, account.tokens), (budget.minutes, minutes))
+    return any(limit is not None and used >= limit for limit, used in limits)
+
+
+def opened_queue(cache: TextCache, missing: Iterable[str], part: Part | None) -> Queue:
+    """Raises LlmcfError where the queue of all workers cannot be shared; `--shard i/N` needs no lease."""
+    if part:
+        return OwnPart(missing, part)
+    try:
+        doubts = leases.probe(cache.folder)
+    except LlmcfError as error:
+        raise LlmcfError(f"{error}; give each worker a part of its own, --shard i/N, which needs none") from None
+    for doubt in doubts:
+        say(doubt)
+    return SharedQueue(cache, missing, start=os.getpid())
 
 
 @dataclass(slots=True)
@@ -77,16 +123,30 @@ class _Draft:
     finish: list[str] = field(default_factory=list)
 
 
+class Shelf(Protocol):
+    """Where finished texts go."""
+
+    def add(self, entry: Entry) -> None: ...
+
+
 class Writer:
     """One worker of the queue."""
 
-    def __init__(self, engine: Engine, cache: TextCache, queue: WorkQueue, tasks: Mapping[str, Task], budget: Budget):
+    def __init__(
+        self,
+        engine: Engine,
+        cache: Shelf,
+        queue: Queue,
+        tasks: Mapping[str, Task],
+        budget: Budget,
+        account: Account | None = None,
+    ) -> None:
         self._engine, self._cache, self._queue, self._tasks, self._budget = engine, cache, queue, tasks, budget
         self._drafts: dict[int, _Draft] = {}
         self._claimed: deque[str] = deque()
         self._number = self._taken = 0
         self._start = time.monotonic()
-        self.account = Account()
+        self.account = account or Account()
 
     def run(self) -> Account:
         """Write until nothing is left to this worker, or the budget is spent.
@@ -102,7 +162,7 @@ class Writer:
                     if self._take(self._engine.poll()):
                         progress.advance()
                 elif self._queue.others and not self._spent():
-                    time.sleep(_WAIT_S)  # another worker has the rest; if it dies, we go on with that
+                    time.sleep(WAIT_S)  # another worker has the rest; if it dies, we go on with that
                 else:
                     break
         self.account.seconds = time.monotonic() - self._start
@@ -112,17 +172,18 @@ class Writer:
         """The next text to begin; None if there is none for now."""
         if self._spent():
             return None
-        if not self._claimed:
-            self._claimed = deque(self._queue.claim() or ())
-        if not self._claimed:
-            return None
-        self._taken += 1
-        return self._tasks[self._claimed.popleft()]
+        while True:
+            if not self._claimed:
+                self._claimed = deque(self._queue.claim() or ())
+            if not self._claimed:
+                return None
+            name = self._claimed.popleft()
+            if self._queue.mine(name):
+                self._taken += 1
+                return self._tasks[name]
 
     def _spent(self) -> bool:
-        budget, minutes = self._budget, (time.monotonic() - self._start) / 60
-        limits = ((budget.rows, self._taken), (budget.tokens, self.account.tokens), (budget.minutes, minutes))
-        return any(limit is not None and used >= limit for limit, used in limits)
+        return spent(self._budget, self.account, self._taken, self._start)
 
     def _submit(self, draft: _Draft) -> None:
         self._number += 1
@@ -137,6 +198,7 @@ class Writer:
         draft.finish.append(made.finish)
         draft.tokens += made.tokens
         self.account.tokens += made.tokens
+        self.account.seconds = time.monotonic() - self._start
         if len(draft.parts) < len(task.openings):
             self._submit(draft)
             return False
@@ -144,6 +206,9 @@ class Writer:
         if faulty and draft.attempt + 1 < task.manner.attempts:
             self.account.again += 1
             self._submit(_Draft(task, attempt=draft.attempt + 1, tokens=draft.tokens))
+            return False
+        if not self._queue.mine(task.name):  # we slept, and another worker has it now
+            self.account.lost += 1
             return False
         self._cache.add(
             Entry(prompt_hash=task.name, parts=tuple(draft.parts), tokens=draft.tokens, finish=tuple(draft.finish))

@@ -12,33 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from core import machine, measurements, metrics, steps, uncertainty
+from core import machine, measurements, metrics
 from core.progress import say
 from core.result import Result
 from core.settings import Workspace
-from core.uncertainty import Interval
 from llm import models
 from llm.methods import method
 from llm.recgen import train
-from llm.recgen.evaluate import Evaluation, evaluate
+from llm.recgen.evaluate import Evaluation, evaluated
+from llm.recgen.measures import MEASURES, measured
 from llm.recgen.recipes import Size, TuningConfig
 
 _SAME = ("method", "config", "size", "metrics")  # what makes a line a repetition
-MEASURES = {  # name -> (title, whether more is better)
-    "auc": ("AUC", True),
-    "logloss": ("LogLoss", False),
-    "mmlu": ("MMLU", True),
-    "nats": ("nats a token", False),
-    "degenerate": ("degenerate", False),
-}
-_OWN = ("checkpoint", "evaluate", "loss", "mixing", "recipes", "scoring", "worker")
-_SHARED = ("budget", "contexts", "prompts", "quality")
-CODE = (
-    "llm/engines",
-    *(f"llm/recgen/{name}.py" for name in _OWN),
-    *(f"llm/{name}.py" for name in _SHARED),
-    *(f"core/{name}.py" for name in ("data/sampling", "data/texts", "metrics", "uncertainty")),
-)
 
 
 def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: Size) -> Result:
@@ -59,7 +44,8 @@ def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: 
         if method(name).alpha is not None:
             train.train(ws, replace(config, method="full"))
         path = models.llm_path(config.model) if name == "base" else train.train(ws, how).artifacts["model"]
-        done, seconds = _evaluated(ws, how, Path(path), size)
+        place = ws.path("evaluations", f"{how.method}-s{how.seed}")
+        done, seconds = evaluated(ws, place, Path(path), size, seed=how.seed)
         base = base or done
         lines.append(_line(ws, how, size, done, base, seconds))
         say(f"backfill recgen: {name}, {words(lines[-1]['metrics'])}")
@@ -76,50 +62,6 @@ def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: 
 
 def results_file(ws: Workspace) -> Path:
     return measurements.file("recgen", ws.dataset)
-
-
-def _evaluated(ws: Workspace, config: TuningConfig, model: Path, size: Size) -> tuple[Evaluation, float]:
-    step = steps.Step(
-        folder=ws.path("evaluations", f"{config.method}-s{config.seed}"),
-        config={"size": asdict(size), "seed": config.seed, "model": models.model_hash(model)},
-        inputs=[ws.path("training")],
-        code=CODE,
-    )
-
-    def work(folder: Path) -> dict[str, Any]:
-        evaluate(ws, model, size, seed=config.seed).save(folder / "evaluation.json")
-        return {}
-
-    done = steps.run(step, work)
-    return Evaluation.load(done.folder / "evaluation.json"), done.seconds
-
-
-def measured(one: Evaluation, other: Evaluation | None = None) -> dict[str, dict[str, float]]:
-    """Each of MEASURES with its interval; against `other` on the same rows, the paired difference."""
-    out = {}
-    for name in MEASURES:
-        statistic, users = _statistic(name, one)
-        if other is not None:
-            statistic = uncertainty.difference(statistic, _statistic(name, other)[0])
-        out[name] = _rounded(uncertainty.bootstrap(statistic, users))
-    return out
-
-
-def _statistic(name: str, one: Evaluation) -> tuple[uncertainty.Statistic, int]:
-    label, score, user = (np.array(values) for values in (one.label, one.p_yes, one.user))
-    match name:
-        case "auc":
-            return uncertainty.auc_of(label, score, user)
-        case "logloss":
-            edge = np.clip(score, 1e-7, 1 - 1e-7)
-            return uncertainty.mean_of(-np.where(label == 1, np.log(edge), np.log(1 - edge)), user)
-        case "mmlu":
-            values = np.array(one.correct, dtype=np.float64)
-        case "nats":
-            values = np.array(one.nats)
-        case _:
-            values = np.array(one.degenerate, dtype=np.float64)
-    return uncertainty.mean_of(values, np.arange(len(values)))
 
 
 def _line(
@@ -150,10 +92,6 @@ def _command(ws: Workspace, config: TuningConfig, size: Size) -> str:
     options |= {name: value or 0 for name, value in asdict(size).items()}
     words = " ".join(f"--{name} {value}" for name, value in options.items())
     return f"llmcf backfill recgen --dataset {ws.dataset} --order {ws.order} {words}"
-
-
-def _rounded(interval: Interval) -> dict[str, float]:
-    return {name: round(value, 5) for name, value in asdict(interval).items()}
 
 
 def words(found: dict[str, dict[str, float]]) -> str:

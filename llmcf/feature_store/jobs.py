@@ -32,8 +32,9 @@ def apply(ws: Workspace) -> Result:
         if not skipped:
             registry.set_aside(ws)
             registry.copy_repo(ws, wanted)
-            registry.run(ws, "apply")
+            registry.run(ws, "apply", ws.dataset)
             storage.write_json(ws.path("feast", registry.APPLIED), wanted)
+        registry.offer_online(ws, wanted)
     details = {"project": wanted["project"], "online_store": wanted["online_store"]}
     return _result(ws, "features apply", start, skipped=skipped, details=details)
 
@@ -87,7 +88,7 @@ def materialize(ws: Workspace) -> Result:
         if not online:
             _compose_items(ws, known)
             start_of_span, end = _span(ws.path("feast", "data"))
-            registry.run(ws, "materialize", start_of_span.isoformat(), end.isoformat())
+            registry.run(ws, "materialize", ws.dataset, start_of_span.isoformat(), end.isoformat())
             filled.mark(ws, wanted, known.tally, until=end.timestamp())
         registry.drop_before(ws)
     details = {"online_store": wanted["release"]["online_store"], "pushed_events": wanted["events"]}

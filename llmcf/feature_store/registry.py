@@ -23,6 +23,7 @@ from llmcf.feature_store import redis_address
 
 REPO = settings.PROJECT / "feature_repo"
 APPLIED, MATERIALIZED = "applied.json", "materialized.json"
+ONLINE = "online"  # in feast/: a feature_store.yaml that Feast opens without llmcf
 BEFORE = "feast.before"  # beside feast/: the release that answers until the one there is materialized
 UNTIL = "until"  # in MATERIALIZED: the end of the materialised span or the newest pushed event, Unix seconds
 
@@ -67,19 +68,43 @@ def locked(ws: Workspace) -> FileLock:
 
 def copy_repo(ws: Workspace, wanted: dict[str, Any]) -> None:
     """Fill feast/ with feature_repo/, its configuration for this workspace, and the feature files."""
-    import yaml  # Feast brings it
-
     folder = ws.path("feast")
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for source in _repo_files():
         shutil.copy(source, folder / source.name)
-    config = yaml.safe_load((REPO / "feature_store.yaml").read_text(encoding="utf-8")) | {"project": wanted["project"]}
-    if wanted["online_store"] == "redis":  # Feast expands the variable, so no credential is written
-        config["online_store"] = {"type": "redis", "connection_string": "${LLMCF_REDIS}"}
-    (folder / "feature_store.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    _write_config(folder, _config(wanted))
     for name in features.SCHEMAS:
         with storage.atomic_path(folder / "data" / f"{name}.parquet") as beside:
             shutil.copy(ws.path("features", f"{name}.parquet"), beside)
+
+
+def offer_online(ws: Workspace, wanted: dict[str, Any]) -> None:
+    """Write the store's configuration for those who read online and have no llmcf, whose offline store it names.
+
+    Paths are seen from ONLINE, which moves along with feast/.
+    """
+    config = {name: value for name, value in _config(wanted).items() if name != "offline_store"}
+    for part in ("registry", "online_store"):
+        if "path" in config[part]:
+            config[part] = {**config[part], "path": f"../{config[part]['path']}"}
+    _write_config(ws.path("feast", ONLINE), config)
+
+
+def _config(wanted: dict[str, Any]) -> dict[str, Any]:
+    """feature_repo's feature_store.yaml for a release."""
+    import yaml  # Feast brings it
+
+    config = yaml.safe_load((REPO / "feature_store.yaml").read_text(encoding="utf-8")) | {"project": wanted["project"]}
+    if wanted["online_store"] == "redis":  # Feast expands the variable, so no credential is written
+        config["online_store"] = {"type": "redis", "connection_string": "${LLMCF_REDIS}"}
+    return config
+
+
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    import yaml
+
+    with storage.atomic_path(folder / "feature_store.yaml") as beside:
+        beside.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def set_aside(ws: Workspace) -> None:

@@ -10,25 +10,39 @@ import warnings
 from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core import settings
 from core.torchrun import end_with_parent
 from llmcf.feature_store.opening import open_store
 from llmcf.feature_store.writing import write_rows
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
 
 REPO = Path()
 ROWS_A_CHUNK = 65_536  # with the sources of the on-demand view a row takes about 3 KB
 
 
-def apply() -> None:
+def apply(dataset: str) -> None:
     """Register what the folder defines and drop what it no longer defines."""
-    store = open_store(REPO)
+    store = _told(open_store(REPO), dataset)
     from feast.repo_operations import apply_total_with_repo_instance, parse_repo
 
     contents = parse_repo(REPO.absolute())
     apply_total_with_repo_instance(store, store.project, store.registry, contents, skip_source_validation=False)
+
+
+def _told(store: "FeatureStore", dataset: str) -> "FeatureStore":
+    """A store of whose work OpenLineage is told, where that is switched on."""
+    if namespace := settings.lineage_namespace():
+        from llmcf.feature_store.lineage import Emitter  # needs Feast
+
+        store._openlineage_emitter = Emitter(namespace, dataset)
+    return store
 
 
 def teardown() -> None:
@@ -51,9 +65,10 @@ def join(service: str, entities: str, joined: str) -> None:
     pq.write_table(pa.concat_tables(parts), joined)
 
 
-def materialize(start: str, end: str) -> None:
+def materialize(dataset: str, start: str, end: str) -> None:
     """Bring the newest state of every entity in [start, end] into the online store."""
-    open_store(REPO).materialize(datetime.fromisoformat(start), datetime.fromisoformat(end))
+    store = _told(open_store(REPO), dataset)
+    store.materialize(datetime.fromisoformat(start), datetime.fromisoformat(end))
 
 
 def push(name: str, rows: str) -> None:

@@ -47,7 +47,9 @@ def report(ws: Workspace, *, cot_set: str = "", seed: int = SEED, keep: bool = F
     summary = summarise(found)
     if keep:
         measurements.append(
-            measurements.file("cot", ws.dataset), _line(ws, stamp, summary, cot_set, seed), same=(*_WHO, "figures")
+            measurements.file("cot", ws.dataset),
+            _line(ws, stamp, summary, cot_set, seed),
+            same=(*_WHO, "texts", "figures"),
         )
     with storage.atomic_path(page) as beside:
         beside.write_text(_page(ws, cot_set, stamp["summary"], found, summary, seed), encoding="utf-8")
@@ -125,6 +127,7 @@ def _line(ws: Workspace, stamp: dict[str, Any], summary: dict[str, Any], cot_set
         "set": cot_set,
         "seed": seed,
         "written": made["texts"],
+        "texts": stamp["content"],
         "figures": summary,
         "machine": machine.sentence(),
         "command": f"{_command(ws, cot_set)} --keep",

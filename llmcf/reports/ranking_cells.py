@@ -22,10 +22,7 @@ ABLATIONS = {
 CONTROLS = {  # variant -> what its texts are
     "": "the texts as written",
     "no-recgen": "of the untuned model",
-    "three": "the best of three",
     "paper": "written knowing the label",
-    "suited": "of whom it suits",
-    "compared": "of what is shared",
     "facts": "facts alone",
     "words": "the model's words alone",
     "titles": "the target's title alone",

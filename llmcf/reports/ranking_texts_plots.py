@@ -96,13 +96,13 @@ def _content(told: Mapping[str, tuple[dict[str, float], float]], path: Path) -> 
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(names), figsize=(11, 3.6), sharey=True, layout="constrained")
         for axis, name in zip(axes, names, strict=True):
-            for set_name, (figures, gain) in told.items():
+            for at, (set_name, (figures, gain)) in enumerate(sorted(told.items(), key=lambda one: one[1][1])):
                 axis.scatter(figures[name], gain, color=ACCENT if set_name == "" else INK, s=30)
                 axis.annotate(
                     set_name or "as written",
                     (figures[name], gain),
                     fontsize=8,
-                    xytext=(4, 3),
+                    xytext=(4, 4 if at % 2 else -9),  # neighbours do not cover each other
                     textcoords="offset points",
                 )
             axis.margins(x=0.25)

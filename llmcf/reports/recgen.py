@@ -12,7 +12,8 @@ from core.markdown import table
 from core.result import Result
 from core.settings import Workspace
 from llm.methods import METHODS
-from llmcf.backfill.recgen import MEASURES, results_file, words
+from llm.recgen.measures import MEASURES
+from llmcf.backfill.recgen import results_file, words
 
 _FINDINGS = """\
 The paper's findings (section 4.2, LLaMA2-7B-chat, full data): Base recommends poorly; Full recommends best and loses

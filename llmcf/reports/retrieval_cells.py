@@ -16,7 +16,12 @@ CONTROLS = {  # name -> title
     "text": "text cosine",
     "graph+text": "transition graph and text",
 }
-VARIANT_NAMES = {"": "LLM-CF", "code": "fused as in the authors' code", "no-cot": "w/o CoT"}
+VARIANT_NAMES = {
+    "": "LLM-CF",
+    "user": "reads the user, too",
+    "code": "fused as in the authors' code",
+    "no-cot": "w/o CoT",
+}
 
 
 def of_today(stored: dict[str, Any]) -> bool:

@@ -8,30 +8,36 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Annotated
+from typing import Annotated, Self
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
 
-from core import storage
+from core import settings, storage
 from llmcf.service import keys
 from llmcf.service.keys import Key
 from llmcf.service.problems import Problem
 
-_PER_SECOND = 200.0  # requests of one key, on each worker
-_BURST = 400.0
+_BURST = 2.0  # seconds without a request that a key may make up for at once
 _ANYBODY = Key("anybody", "write", "", "")
+_SENT = APIKeyHeader(name=keys.HEADER, scheme_name="key", auto_error=False)
 
 
 @dataclass(slots=True)
 class Bucket:
     """Tokens that fill up with time; each request takes one."""
 
-    tokens: float = _BURST
+    per_second: float
+    tokens: float
     last: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def full(cls, per_second: float) -> Self:
+        return cls(per_second, _BURST * per_second)
 
     def take(self) -> bool:
         now = time.monotonic()
-        self.tokens = min(_BURST, self.tokens + (now - self.last) * _PER_SECOND)
+        self.tokens = min(_BURST * self.per_second, self.tokens + (now - self.last) * self.per_second)
         self.last = now
         if self.tokens < 1:
             return False
@@ -45,6 +51,7 @@ class Door:
     def __init__(self) -> None:
         self._stamp: storage.Stamp | None = None
         self._keys: list[Key] = []
+        self._per_second = settings.requests_per_second()
         self._buckets: dict[str, Bucket] = {}
         self._lock = Lock()
 
@@ -58,7 +65,7 @@ class Door:
             found = self._find(key)
             if not found.allows(role):
                 raise Problem(403, "forbidden", f"this needs a key of role {role}; {found.name} has {found.role}")
-            if not self._buckets.setdefault(found.digest, Bucket()).take():
+            if not self._buckets.setdefault(found.digest, Bucket.full(self._per_second)).take():
                 raise Problem(429, "too-many", "this key asks too often", headers={"Retry-After": "1"})
             return found
 
@@ -77,7 +84,7 @@ class Door:
 def needs(role: str) -> Callable[..., Key]:
     """A dependency of routes: the key that a request came with, if its role is enough."""
 
-    def check(request: Request, key: Annotated[str | None, Header(alias=keys.HEADER)] = None) -> Key:
+    def check(request: Request, key: Annotated[str | None, Security(_SENT)]) -> Key:
         return request.app.state.service.door.admit(key, role)
 
     return check

@@ -8,14 +8,18 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
+from core import settings
 from core.errors import LlmcfError
 from core.progress import say
-from llmcf.service import problems
+from llmcf.service import openapi, problems
 from llmcf.service.middleware import Front, respond
 from llmcf.service.problems import Problem
 from llmcf.service.routes import catalogue, health, intake, operations, page, recommendations, releases, sign_in
 from llmcf.service.service import Service
+from llmcf.service.traced import Traced
+from llmcf.serving import tracing
 
 
 def create_app(dataset: str, place: Path) -> FastAPI:
@@ -24,10 +28,12 @@ def create_app(dataset: str, place: Path) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = Service.open(dataset, place)
+        tracing.start(settings.otlp_endpoint(), dataset=dataset)
         try:
             yield
         finally:
             app.state.service.close()
+            tracing.stop()
 
     app = FastAPI(
         title="llmcf",
@@ -37,6 +43,7 @@ def create_app(dataset: str, place: Path) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(Front)
+    app.add_middleware(Traced)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(LlmcfError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -44,6 +51,7 @@ def create_app(dataset: str, place: Path) -> FastAPI:
     app.add_exception_handler(Exception, _unforeseen)
     for module in (recommendations, catalogue, intake, releases, health, page, operations, sign_in):
         app.include_router(module.router)
+    openapi.describe(app)
     return app
 
 
@@ -54,7 +62,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, LlmcfError)
-    say(f"request {request.state.request_id}: {error}")
+    say(f"{_named(request)}: {error}")
     return _respond(request, problems.of_error(error))
 
 
@@ -68,13 +76,26 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kinds = {404: "unknown-route", 405: "wrong-method"}
     problem = Problem(error.status_code, kinds.get(error.status_code, "wrong-request"), str(error.detail))
-    problem.headers = error.headers or {}
+    problem.headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers or {}
     return _respond(request, problem)
 
 
+def _allowed(request: Request) -> str:
+    """The methods of an address: it may have several routes, and Starlette names those of the first."""
+    routes = [one for one in request.app.routes if isinstance(one, Route)]
+    first = next(one for one in routes if one.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted({method for one in routes if one.path == first.path for method in one.methods or ()}))
+
+
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    say(f"request {request.state.request_id}: {type(error).__name__}: {error}")
+    say(f"{_named(request)}: {type(error).__name__}: {error}")
     return _respond(request, Problem(500, "failed", "the service could not do this; its log says why"))
+
+
+def _named(request: Request) -> str:
+    """A request in a log line: its id, and its trace's where it has one."""
+    trace = request.state.trace
+    return f"request {request.state.request_id}" + (f", trace {trace}" if trace else "")
 
 
 def _respond(request: Request, problem: Problem) -> Response:

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 
+from core.errors import LlmcfError
 from llmcf.service.keys import Key
 from llmcf.service.problems import Problem
 from llmcf.service.service import Service
-from llmcf.serving import releases
+from llmcf.serving import releases, thresholds, verdicts
 
 
 def promote(service: Service, who: Key, number: int) -> None:
     """Let the pointer name a release; the supervisor loads it, tries it and only then hands it to the workers.
 
     Raises:
-        Problem: 404 if there is none of that number.
+        Problem: 404 if there is none of that number; 409 if it has not passed a check that the data set asks for.
         LlmcfError: if it cannot be served from here.
     """
     dataset = service.engine.dataset
@@ -20,7 +21,13 @@ def promote(service: Service, who: Key, number: int) -> None:
     def act() -> None:
         if number not in releases.numbers(dataset):
             raise Problem(404, "unknown-release", f"there is no release {number} of {dataset}")
-        releases.promote(releases.require(dataset, number))
+        release = releases.require(dataset, number)
+        if thresholds.load(dataset).required:
+            try:
+                verdicts.require_passed(release)
+            except LlmcfError as error:
+                raise Problem(409, "unchecked", str(error)) from error
+        releases.promote(release)
 
     _noted(service, who, f"promote release {number}", act)
 

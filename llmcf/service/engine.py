@@ -5,27 +5,30 @@ A request takes the live release when it begins and keeps it to its end, so that
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread, local
 
 from core import storage
 from core.errors import LlmcfError
 from core.progress import say
-from llmcf.service import rules, state
+from llmcf.service import arm_counts, rules, state, ways
 from llmcf.service.additions import NONE, Additions, Followed
 from llmcf.service.breaker import Breaker
 from llmcf.service.remembered import Remembered
 from llmcf.service.rules import Scene
 from llmcf.service.served_log import ServedLog
 from llmcf.service.state import Serving
-from llmcf.serving import releases
+from llmcf.service.ways import Way
+from llmcf.serving import arms, releases
+from llmcf.serving.arms import LIVE, Arms
 from llmcf.serving.manifest import Release
 from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_client import Canary, Client
 
 _LOOK_EVERY_S = 0.1
+_EXAMPLES_EVERY_S = 5.0  # that are looked for again where Milvus had none
 _TIMEOUT_S = 0.4  # of one call to Triton: there is time left for what comes next on the ladder
 
 
@@ -41,10 +44,36 @@ class Loaded:
     serving: Serving
     bare: Recommender  # without the items that came after the release
 
+    @property
+    def lacks_examples(self) -> bool:
+        """Whether Milvus did not give what its ranker reads: scores are then those without examples."""
+        return self.bare.examples is None and "cot" in self.release.collections
+
     def with_additions(self, found: Additions) -> "Loaded":
         """The same with the items of the additions that the release does not have."""
         new = found.newcomers(self.release.encoder, self.bare.catalogue.rows)
         return replace(self, recommender=self.bare.with_newcomers(new) if len(new) else self.bare)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a worker can answer with, replaced as a whole.
+
+    Args:
+        loaded: the live release and earlier ones.
+        others: those that arms name beside them.
+    """
+
+    loaded: tuple[Loaded, ...] = ()
+    others: tuple[Loaded, ...] = ()
+    arms: Arms = field(default=arms.NONE)
+
+    def with_in_place_of(self, old: Loaded, new: Loaded) -> "Held":
+        loaded, others = (tuple(new if one is old else one for one in each) for each in (self.loaded, self.others))
+        return replace(self, loaded=loaded, others=others)
+
+    def find(self, number: int) -> Loaded | None:
+        return next((one for one in (*self.loaded, *self.others) if one.release.number == number), None)
 
 
 class Engine:
@@ -64,30 +93,43 @@ class Engine:
         self._clients, self._lock, self._stop = local(), Lock(), Event()
         self.breakers = {"features": Breaker("the feature store")}
         self._stamp: storage.Stamp | None = None
-        self._loaded: tuple[Loaded, ...] = ()
+        self._held = Held()
         self.served = ServedLog(place)
         self._additions, self._added = Followed(dataset), NONE
+        self._sought = 0.0
         self._rules: storage.Stamp | None = None
         self._scenes = rules.load(rules.path(dataset))
         self._follow()
         self._follow_additions()
-        if not self._loaded:
+        if not self._held.loaded:
             raise LlmcfError(f"nothing is served of {dataset}; start `llmcf serve --dataset {dataset}`")
         self._thread = Thread(target=self._watch, name="follows releases", daemon=True)
         self._thread.start()
 
     @property
     def live(self) -> Loaded:
-        return self._loaded[0]
+        return self._held.loaded[0]
 
     @property
-    def before(self) -> tuple[Loaded, ...]:
-        """Those that can be asked where the live one cannot, newest first."""
-        return self._loaded[1:]
+    def arms(self) -> Arms:
+        """Those that are on."""
+        return self._held.arms
 
     def find(self, number: int) -> Loaded | None:
         """A release that is at hand, by its number."""
-        return next((one for one in self._loaded if one.release.number == number), None)
+        return self._held.find(number)
+
+    def way(self, unit: str) -> Way:
+        """By which releases a request of this user or session is answered."""
+        held = self._held
+        arm = held.arms.pick(unit)
+        if arm == LIVE:
+            return ways.way(held.arms.experiment, arm, None, held.loaded)
+        number = held.arms.arms[arm].release
+        own = held.find(number)
+        if own is None:  # this worker could not load it
+            arm_counts.FAILURES.labels(held.arms.experiment, arm, number).inc()
+        return ways.way(held.arms.experiment, arm, own, held.loaded)
 
     @property
     def scenes(self) -> Mapping[str, Scene]:
@@ -108,7 +150,7 @@ class Engine:
         key = (loaded.serving.server.http_port, loaded.release.number)
         mine: dict[tuple[int, int], Client] = self._clients.__dict__.setdefault("open", {})
         if key not in mine:
-            for old in [one for one in mine if one[1] not in {each.release.number for each in self._loaded}]:
+            for old in [one for one in mine if self._held.find(one[1]) is None]:
                 mine.pop(old).close()
             mine[key] = Client(loaded.serving.server, loaded.release.stages, timeout_s=self._timeout_s)
         return mine[key]
@@ -136,7 +178,7 @@ class Engine:
 
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_EVERY_S):
-            for follow in (self._follow, self._follow_rules, self._follow_additions):
+            for follow in (self._follow, self._follow_rules, self._follow_additions, self._follow_examples):
                 try:
                     follow()
                 except Exception as error:  # whatever cannot be read: who serves goes on with what it has
@@ -146,8 +188,28 @@ class Engine:
         """Offer items that came a moment ago, in one assignment."""
         found = self._additions.current()
         if found is not self._added:
-            self._loaded = tuple(one.with_additions(found) for one in self._loaded)
+            held = self._held
+            loaded, others = (tuple(one.with_additions(found) for one in each) for each in (held.loaded, held.others))
+            self._held = replace(held, loaded=loaded, others=others)
             self._added = found
+
+    def _follow_examples(self) -> None:
+        """Read those that Milvus did not give before, as soon as it does."""
+        held = self._held
+        lacking = [one for one in (*held.loaded, *held.others) if one.lacks_examples]
+        if not lacking or time.monotonic() - self._sought < _EXAMPLES_EVERY_S:
+            return
+        self._sought = time.monotonic()
+        for one in lacking:
+            try:
+                found = Recommender.load(one.release)
+            except LlmcfError:
+                return
+            found.prepare()
+            whole = replace(one, bare=replace(found, features=one.features))
+            whole = whole.with_additions(self._added)
+            self._held = self._held.with_in_place_of(one, whole)
+            say(f"release {one.release.number} has its examples again")
 
     def _follow_rules(self) -> None:
         stamp = storage.stamp(rules.path(self.dataset))
@@ -162,19 +224,29 @@ class Engine:
             return
         wanted = state.read(self.place)
         assert wanted is not None
-        held = {one.release.number: one for one in self._loaded}
-        self._loaded = tuple(self._load(number, wanted, held) for number in wanted.releases)
-        for number in set(held) - set(wanted.releases):
+        held = {one.release.number: one for one in (*self._held.loaded, *self._held.others)}
+        loaded = tuple(self._load(number, wanted, held) for number in wanted.releases)
+        others = sorted(wanted.arms.releases - set(wanted.releases))
+        self._held = Held(loaded, tuple(self._others(others, wanted, held)), wanted.arms)
+        for number in set(held) - {*wanted.releases, *others}:
             held[number].breaker.reset()  # what is let go is no part any more
         self._stamp = stamp
         state.switched(self.place, os.getpid(), wanted.live)
+
+    def _others(self, numbers: Sequence[int], wanted: Serving, held: dict[int, Loaded]) -> Iterator[Loaded]:
+        """What arms name; nobody goes without an answer because an experiment's release cannot be loaded."""
+        for number in numbers:
+            try:
+                yield self._load(number, wanted, held)
+            except LlmcfError as error:
+                say(f"this worker does without release {number}, which an arm names: {error}")
 
     def _load(self, number: int, wanted: Serving, held: dict[int, Loaded]) -> Loaded:
         if number in held:
             return replace(held[number], serving=wanted)
         start, release = time.monotonic(), releases.require(self.dataset, number)
-        recommender = Recommender.load(release)
-        if self._loaded:
+        recommender = self._recommender(release)
+        if self._held.loaded:
             recommender.prepare()
         else:  # at the start it is better to answer slowly than not
             Thread(target=recommender.prepare, name="prepares", daemon=True).start()
@@ -183,3 +255,15 @@ class Engine:
         bare = replace(recommender, features=features)
         say(f"release {number} is loaded ({time.monotonic() - start:.1f} s)")
         return Loaded(release, bare, features, bird, breaker, wanted, bare).with_additions(self._added)
+
+    def _recommender(self, release: Release) -> Recommender:
+        """The release in memory, without examples if Milvus has them no more; LlmcfError if it lacks the items, too."""
+        try:
+            return Recommender.load(release)
+        except LlmcfError as error:
+            if "cot" not in release.collections:
+                raise
+            found = Recommender.load(release, without_examples=True)
+            say(f"release {release.number} goes without examples: {error}")
+            self._sought = time.monotonic()
+            return found

@@ -106,7 +106,7 @@ class Inbox:
 
     def feedback(self, after: int = 0, count: int = 10_000) -> list[dict[str, Any]]:
         """Events with what showed their item, oldest first: `number`, `id`, `kind`, `user`, `item`, `timestamp`,
-        `request` and `place`, see `Offer`."""
+        `request` and `place`, see `Offer`; where that answer is kept, its `experiment`, `arm` and `release`."""
         query = (
             "SELECT number, id, body, request, place FROM intake WHERE kind = 'event' AND number > ? ORDER BY number"
             " LIMIT ?"

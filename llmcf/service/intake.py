@@ -137,8 +137,10 @@ class Writer:
 
     def _follow(self, release: Release) -> None:
         """Turn to a release; what it takes to apply something is read now."""
-        serving = state.read(state.folder(self._dataset))
-        served = [releases.read(self._dataset, one) for one in serving.releases] if serving else [release]
+        served = [release]
+        if serving := state.read(state.folder(self._dataset)):
+            numbers = {*serving.releases, *serving.arms.releases}
+            served = [one for one in releases.of(self._dataset) if one.number in numbers]
         known = [Catalogue.load(one).rows.keys() for one in served]
         taker = Taker(release.workspace, self._stores.write)
         taker.enrol([])

@@ -12,6 +12,7 @@ LISTED = 10_000  # ids of a filter
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 Ids = Annotated[list[Id], Field(max_length=LISTED)]
+_ONCE: dict[str, Any] = {"uniqueItems": True}  # as the validators see to
 
 
 class Message(BaseModel):
@@ -30,7 +31,10 @@ class Filters(Message):
 
 
 class RecommendationRequest(Message):
-    """A `user`, or the `history` of a session without one, oldest first; or `cursor`, an answer's next page."""
+    """A `user`, or the `history` of a session without one, oldest first; or `cursor`, an answer's next page.
+
+    `session` is an id of the caller's for a history: by it a session stays in its arm.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": "c0", "k": 3, "explain": True}]})
 
@@ -38,8 +42,9 @@ class RecommendationRequest(Message):
     k: Annotated[int, Field(ge=1, le=MOST)] = 10
     scene: Annotated[str, Field(max_length=64)] = ""
     filters: Filters = Filters()
-    candidates: Annotated[list[Id], Field(min_length=1, max_length=CANDIDATES)] | None = None
+    candidates: Annotated[list[Id], Field(min_length=1, max_length=CANDIDATES, json_schema_extra=_ONCE)] | None = None
     history: Annotated[list[Id], Field(min_length=1, max_length=HISTORY)] | None = None
+    session: Id | None = None
     explain: bool = False
     cursor: Annotated[str, Field(max_length=500)] | None = None
 
@@ -49,6 +54,8 @@ class RecommendationRequest(Message):
             raise ValueError("name a user, a history or a cursor")
         if self.user is not None and self.history is not None:
             raise ValueError("a request has a user or a history, not both")
+        if self.user is not None and self.session is not None:
+            raise ValueError("a session is one without a user: a user stays in an arm by the user's own id")
         if self.candidates and len(set(self.candidates)) < len(self.candidates):
             raise ValueError("candidates holds an item twice")
         return self
@@ -87,9 +94,13 @@ class RecommendedItem(Message):
 
 
 class ServedBy(Message):
-    """What made the answer. `rung` is the step of the ladder: full, or what it fell back to."""
+    """What made the answer. `rung` is the step of the ladder: full, or what it fell back to.
+
+    `arm` is the one that the user is in, of the `experiment` that is on; live where there is none.
+    """
 
     release: int | None
+    experiment: str = ""
     arm: str = "live"
     rung: str
     milliseconds: dict[str, float]
@@ -130,7 +141,7 @@ class ScoreRequest(Message):
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": "c0", "items": ["p1", "p2"]}]})
 
     user: Id
-    items: Annotated[list[Id], Field(min_length=1, max_length=CANDIDATES)]
+    items: Annotated[list[Id], Field(min_length=1, max_length=CANDIDATES, json_schema_extra=_ONCE)]
 
     @model_validator(mode="after")
     def _once(self) -> "ScoreRequest":
@@ -179,10 +190,12 @@ class User(Message):
 
 
 class ReleaseInfo(Message):
-    """`state` is live, loaded (it can take over at once), ready, or why it cannot be served; `metrics` of the tests."""
+    """`state` is live, loaded (it can take over at once), ready, or why it cannot be served; `metrics` of the tests;
+    `check` is passed, failed and by which gates, or unchecked."""
 
     release: int
     state: str
+    check: str = "unchecked"
     created: str = ""
     ranker: str = ""
     retriever: str = ""

@@ -49,8 +49,12 @@ class Front:
         request = request if _ID.fullmatch(request) else secrets.token_hex(12)
         scope.setdefault("state", {})["request_id"] = request
 
+        limited = _Limited(receive)
+
         async def answer(message: Message) -> None:
             nonlocal status
+            if limited.full:  # FastAPI answers 400 to a body that cannot be read; it is not sent
+                return
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request.encode())]
@@ -58,8 +62,12 @@ class Front:
 
         try:
             scope["state"]["deadline"] = time.monotonic() + _timeout(headers) / 1e3
-            await self._app(scope, _Limited(receive, headers), answer)
+            limited.expect(headers)
+            await self._app(scope, limited, answer)
+            if limited.full:
+                raise _too_large()
         except Problem as problem:
+            limited.full = False
             await respond(problem, request)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", "none")
@@ -68,18 +76,22 @@ class Front:
 
 
 class _Limited:
-    """Receives a body up to LARGEST."""
+    """Receives a body up to LARGEST; `full` says whether it was larger."""
 
-    def __init__(self, receive: Receive, headers: MutableMapping[bytes, str]) -> None:
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._read, self.full = receive, 0, False
+
+    def expect(self, headers: MutableMapping[bytes, str]) -> None:
+        """Raises Problem 413 for a body that is told to be larger."""
         declared = headers.get(b"content-length", "0")
         if declared.isdigit() and int(declared) > LARGEST:
             raise _too_large()
-        self._receive, self._read = receive, 0
 
     async def __call__(self) -> Message:
         message = await self._receive()
         self._read += len(message.get("body", b""))
         if self._read > LARGEST:
+            self.full = True
             raise _too_large()
         return message
 

@@ -19,7 +19,7 @@ from core.data.events import NoEventError
 from core.settings import Workspace
 from llmcf.feature_store import registry
 from llmcf.online.clock import now_for
-from llmcf.service import inbox
+from llmcf.service import arm_counts, inbox
 from llmcf.service.inbox import Inbox, Offer
 from llmcf.service.intake_messages import EventIn, EventOut, ItemIn, Newcomer, UserIn
 from llmcf.service.problems import At, Problem
@@ -27,6 +27,7 @@ from llmcf.service.store import Store
 
 AHEAD_S = 300  # by which a sender's clock may be ahead
 FULL = 100_000  # entries that wait for the writer
+_ARM = ("experiment", "arm", "release")  # of the answer that an event names
 _OTHER_EVENT = "this id was sent with another content"
 
 
@@ -55,7 +56,10 @@ class Reception:
                 found.append(None)
             except _Refused as refused:
                 found.append(refused.told(one.id, f"/events/{place}/{refused.field}"))
-        kept = iter(zip(offers, self._box.offer(offers), strict=True))
+        outcomes = self._box.offer(offers)
+        for offer, outcome in zip(offers, outcomes, strict=True):
+            _count_click(offer, outcome)
+        kept = iter(zip(offers, outcomes, strict=True))
         return [one or self._told(*next(kept), pointer=f"/events/{at}/id") for at, one in enumerate(found)]
 
     def items(self, ws: Workspace, asked: Sequence[ItemIn]) -> list[Newcomer]:
@@ -108,12 +112,14 @@ class Reception:
         seconds = int(now) if one.timestamp is None else _time(one.timestamp, now)
         if item not in self._known["items"] and not self._box.has(inbox.ITEM, item):
             raise _Refused("item", "unknown_item", "no item has this id; POST /items adds it")
-        place = None if one.request_id is None else answers.place(one.request_id, user, item)
+        place, arm = None, {}
+        if one.request_id is not None:
+            place, arm = answers.place(one.request_id, user, item), answers.arm(one.request_id)
         return Offer(
             kind=inbox.EVENT,
             id=one.id,
             said=one.model_dump(exclude={"id"}),
-            body={"kind": one.kind, "user": user, "item": item, "timestamp": seconds},
+            body={"kind": one.kind, "user": user, "item": item, "timestamp": seconds, **arm},
             request=one.request_id,
             place=place,
             waits=one.kind == "interaction",
@@ -157,9 +163,7 @@ class Answers:
 
     def place(self, request: str, user: str, item: str) -> int | None:
         """Where an answer showed the item to this user, or NOT_SHOWN; None if no such answer is kept."""
-        if request not in self._read:
-            self._read[request] = self._store.answer(request)
-        kept = self._read[request]
+        kept = self._kept(request)
         if kept is None:
             return None
         if kept["user"] not in (None, user):  # a session has no user
@@ -167,6 +171,23 @@ class Answers:
         start = kept.get("start", 0)
         shown = kept["items"][start : start + kept["k"]]
         return start + shown.index(item) if item in shown else inbox.NOT_SHOWN
+
+    def arm(self, request: str) -> dict[str, Any]:
+        """The arm, its experiment and the release that answered; nothing if no such answer is kept."""
+        kept = self._kept(request)
+        return {} if kept is None else {name: kept[name] for name in _ARM if name in kept}
+
+    def _kept(self, request: str) -> dict[str, Any] | None:
+        if request not in self._read:
+            self._read[request] = self._store.answer(request)
+        return self._read[request]
+
+
+def _count_click(offer: Offer, outcome: str) -> None:
+    """Of something that an answer showed, once."""
+    body, shown = offer.body, offer.place is not None and offer.place != inbox.NOT_SHOWN
+    if outcome == inbox.ACCEPTED and body["kind"] == "click" and shown and body.keys() >= set(_ARM):
+        arm_counts.CLICKS.labels(*(body[name] for name in _ARM)).inc()
 
 
 class Names:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from llmcf.service.engine import Engine
 from llmcf.service.inbox import Inbox
 from llmcf.service.problems import Problem
 from llmcf.service.reception import Reception
+from llmcf.service.shadow import Shadow
 from llmcf.service.store import Store
 
 ACTIVE, WAITING = 4, 16  # requests of one worker
@@ -30,6 +32,10 @@ class Service:
     door: Door = field(default_factory=Door)
     admission: Admission = field(default_factory=lambda: Admission(ACTIVE, WAITING))
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(ACTIVE, "work"))
+    shadow: Shadow = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shadow = Shadow(self.engine, self.store, lambda: self.admission.load >= ACTIVE)
 
     @classmethod
     def open(cls, dataset: str, place: Path) -> "Service":
@@ -39,6 +45,7 @@ class Service:
         return cls(Engine(dataset, place), store, Reception(dataset, Inbox(path), store))
 
     def close(self) -> None:
+        self.shadow.close()
         self.engine.close()
         self.pool.shutdown(wait=False)
 
@@ -59,7 +66,7 @@ class Service:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         await self.admission.enter(seconds)
-        future = loop.run_in_executor(self.pool, work)
+        future = loop.run_in_executor(self.pool, copy_context().run, work)
         future.add_done_callback(self._ended)
         try:
             return await asyncio.wait_for(asyncio.shield(future), end - loop.time())

@@ -1,7 +1,7 @@
 """What the supervisor tells the workers, and they it: small files in a folder, `<home>/<data set>/service/`.
 
-`serving.json` names the releases that Triton has loaded and tried, the first of them live; a worker holds them all and
-writes down, in `workers/<pid>.json`, when it has switched.
+`serving.json` names the releases that Triton has loaded and tried, the first of them live, and the arms that are on; a
+worker holds them all and writes down, in `workers/<pid>.json`, when it has switched.
 """
 
 from dataclasses import asdict, dataclass
@@ -10,15 +10,18 @@ from pathlib import Path
 import psutil
 
 from core import settings, storage
+from llmcf.serving import arms
+from llmcf.serving.arms import Arms
 from llmcf.serving.triton_server import Server
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """`releases` that can be asked, the live one first; `server` is the Triton that has them."""
+    """`releases` that can be asked, the live one first; `server` is the Triton that has them, and those of `arms`."""
 
     releases: tuple[int, ...]
     server: Server
+    arms: Arms = arms.NONE
 
     @property
     def live(self) -> int:
@@ -37,6 +40,7 @@ def serving_file(place: Path) -> Path:
 def write(place: Path, serving: Serving) -> None:
     told = asdict(serving)
     told["server"]["log"] = str(serving.server.log)
+    told["arms"] = serving.arms.model_dump()
     storage.write_json(serving_file(place), told)
 
 
@@ -47,7 +51,7 @@ def read(place: Path) -> Serving | None:
     except FileNotFoundError:
         return None
     server = Server(**{**told["server"], "log": Path(told["server"]["log"])})
-    return Serving(tuple(told["releases"]), server)
+    return Serving(tuple(told["releases"]), server, Arms.model_validate(told.get("arms", {})))
 
 
 def switched(place: Path, pid: int, live: int) -> None:

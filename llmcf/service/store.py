@@ -6,12 +6,17 @@ Nothing is lost by a kill. Answers are kept for a day, and no more than a number
 import json
 import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from core.errors import Unavailable
 from llmcf.service.database import Database
 
+SERVICE = "the service"  # who decides by itself, in the audit log
+FILE = "service.db"
 _KEPT_S = 86_400.0
 _KEPT = 20_000  # answers, of about 30 kB
 _BUSY_S = 1.0
@@ -36,6 +41,39 @@ class Trace:
     release: int
     rung: str
     milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one kept answer showed: raw ids of its items, best first."""
+
+    time: float
+    release: int
+    items: tuple[str, ...]
+
+
+def shown(path: Path, most: int) -> list[Shown]:
+    """What the newest answers showed, newest first; none where there is no such file. Holds no writer up.
+
+    Raises:
+        Unavailable: if the file cannot be read now.
+    """
+    if not path.exists():
+        return []
+    asked = (
+        "SELECT time, json_extract(body, '$.release'), json_extract(body, '$.items'), json_extract(body, '$.start'), "
+        "json_extract(body, '$.k') FROM answers WHERE json_type(body, '$.items') = 'array' "
+        "AND json_type(body, '$.k') = 'integer' ORDER BY time DESC LIMIT ?"  # another version's answers had neither
+    )
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
+            found = connection.execute(asked, (most,)).fetchall()
+    except sqlite3.Error as error:
+        raise Unavailable(f"{path} cannot be read now: {error}") from error
+    return [
+        Shown(then, release, tuple(json.loads(items)[start or 0 : (start or 0) + k]))
+        for then, release, items, start, k in found
+    ]
 
 
 class Store:
@@ -93,10 +131,11 @@ class Store:
         with self._database.transaction() as connection:
             connection.execute("INSERT INTO acts VALUES (?, ?, ?, ?)", (time.time(), who, act, outcome))
 
-    def acts(self, count: int = 100) -> list[tuple[float, str, str, str]]:
-        """The newest lines of the audit log, newest first."""
+    def acts(self, count: int = 100, *, who: str | None = None) -> list[tuple[float, str, str, str]]:
+        """The newest lines of the audit log, newest first; those of one name or all."""
+        asked = "SELECT * FROM acts WHERE ?1 IS NULL OR who = ?1 ORDER BY time DESC LIMIT ?2"
         with self._database.transaction() as connection:
-            return connection.execute("SELECT * FROM acts ORDER BY time DESC LIMIT ?", (count,)).fetchall()
+            return connection.execute(asked, (who, count)).fetchall()
 
     def _prune(self, connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM answers WHERE time < ?", (time.time() - _KEPT_S,))

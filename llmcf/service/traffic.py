@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 from prometheus_client.registry import Collector
 
 from core.progress import say
+from llmcf.service import arm_counts
 from llmcf.service.store import Store
 
 EVERY_S = 10.0
@@ -26,7 +27,7 @@ ANSWERS, SECONDS, ROWS, OPEN = (
     "llmcf_online_rows_total",
     "llmcf_service_breakers_open",
 )
-_KEPT = {ANSWERS, f"{SECONDS}_sum", f"{SECONDS}_count", f"{SECONDS}_bucket", ROWS, OPEN}
+_KEPT = {ANSWERS, f"{SECONDS}_sum", f"{SECONDS}_count", f"{SECONDS}_bucket", ROWS, OPEN, *arm_counts.NAMES}
 _TAIL = 0.95
 
 

@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import storage
+from core import steps, storage
 from core.contracts import TRITON_MODELS, Tensor
-from core.data import tables
+from core.data import tables, vocabulary
 from core.data.tables import remedy
 from core.errors import LlmcfError
 from core.homes import home_id
 from core.progress import say
 from core.settings import PROJECT, Workspace
 from llmcf.feature_store import registry
-from llmcf.serving import catalogue, held, manifest, releases, triton_config
+from llmcf.serving import catalogue, held, manifest, releases, scorer, triton_config
 from llmcf.serving.manifest import Release, Stage
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
@@ -31,10 +31,10 @@ _MODEL_CODE = PROJECT / "triton_models" / "onnx_model.py"
 # What writes a release; the runs have stamps of their own.
 CODE = (
     *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories", "data/texts", "data/vocabulary")),
-    *("ict", "ranking", "retrieval_stage", "triton_models/onnx_model.py"),
-    *(f"llmcf/serving/{name}.py" for name in ("assemble", "catalogue", "manifest", "refresh", "triton_config")),
+    *("ict", "ranking", "retrieval_stage", "triton_models/onnx_model.py", "triton_models/score_model.py"),
+    *(f"llmcf/serving/{name}.py" for name in ("assemble", "catalogue", "manifest", "refresh", "scorer")),
+    "llmcf/serving/triton_config.py",
 )
-ITEM_VECTORS = "item_vectors.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +112,14 @@ def make(plan: Plan) -> Release:
         LlmcfError: if an input is missing, a graph breaks the contract, Milvus lost a collection meanwhile, or the
             canary fails; nothing is released.
     """
-    number = releases.next_number(plan.ws.dataset)
+    number, contents = releases.next_number(plan.ws.dataset), _contents(plan.ws)  # before anything is read
     with releases.staged(plan.ws.dataset, number) as folder:
         (folder / manifest.TRAINED).mkdir()
         made = {model: _graph(plan, model, number, folder) for model in TRITON_MODELS}
-        release = _release(plan, number, folder, made)
+        release = _release(plan, number, folder, made, contents)
         held.check(release)
         catalogue.write(plan.ws, folder)
+        release = replace(release, score=_scorer(plan.ws, folder, release))
         release.write(folder)
         say(f"trying release {number} on a Triton server")
         with run_triton(folder / manifest.MODELS) as server:
@@ -161,13 +162,23 @@ def put_code(place: Path) -> None:
     (place / "__pycache__").touch()
 
 
-def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Stage, Made]]) -> Release:
+def _contents(ws: Workspace) -> dict[Path, str]:
+    """Digests of the folders that a release may be made of beside its runs, as far as they are there."""
+    folders = (ws.path("data"), ws.path("training"), ws.cot("vectors"), ws.path("kar", "vectors"))
+    return {folder: steps.content_of(folder) for folder in folders if (folder / steps.STAMP).exists()}
+
+
+def _release(
+    plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Stage, Made]], contents: Mapping[Path, str]
+) -> Release:
     from ranking.weights import encoder
 
     ws, stages = plan.ws, {model: stage for model, (stage, _) in made.items()}
     (searched,) = [one.searched for _, one in made.values() if one.searched is not None]
     texts = texts_of(ws, stages, searched=searched.reads_texts)
     encoders = {name: encoder(*place) for name, place in texts.items()}
+    read = [ws.path("data"), *([ws.path("training")] if searched.blend.get("graph") else [])]
+    read += [place for place, _ in texts.values()]
     return Release(
         number=number,
         source=plan.source,
@@ -179,7 +190,7 @@ def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Sta
         users_end=min(one.users for _, one in made.values()),
         items_end=int(tables.items(ws)["item"].to_numpy().max()) + 1,
         collections={**plan.collections, "items": _publish_items(ws, searched)},
-        item_vectors=_keep_item_vectors(ws, folder) if "cot" in plan.collections else "",
+        item_vectors=_keep_item_vectors(ws, folder, number) if "cot" in plan.collections else "",
         encoder=encoders.get("encoder", ""),
         knowledge_encoder=encoders.get("knowledge_encoder", ""),
         features={name: registry.release(ws)[name] for name in ("project", "repo")},
@@ -187,6 +198,7 @@ def _release(plan: Plan, number: int, folder: Path, made: Mapping[str, tuple[Sta
         refreshed=plan.refreshed,
         blend=searched.blend,
         evidence=_keep_evidence(searched, folder),
+        inputs={steps.name_of(place): contents[place] for place in read if place in contents},
     )
 
 
@@ -222,15 +234,29 @@ def _keep_evidence(searched: "UserVectorExport", folder: Path) -> dict[str, str]
     return {name: storage.sha256(folder / name) for name in kept}
 
 
-def _keep_item_vectors(ws: Workspace, folder: Path) -> str:
+def _keep_item_vectors(ws: Workspace, folder: Path, number: int) -> str:
     """A copy of the items' text vectors, which examples are found by, in the release."""
     from safetensors.torch import save_file
 
     from ict.examples import text_vectors
 
-    vectors = text_vectors(ws, remedy(ws, "cot embed"))
-    save_file({manifest.ITEM_VECTORS: vectors["items"].contiguous()}, folder / ITEM_VECTORS)
-    return ITEM_VECTORS
+    vectors, place = text_vectors(ws, remedy(ws, "cot embed")), scorer.vectors_file(number)
+    (folder / place).parent.mkdir(parents=True)
+    save_file({manifest.ITEM_VECTORS: vectors["items"].contiguous()}, folder / place)
+    return place
+
+
+def _scorer(ws: Workspace, folder: Path, release: Release) -> dict[str, str]:
+    """The model that needs no library of ours, with the examples as the service will read them."""
+    from ict import milvus
+    from ict.replica import Stored
+
+    stored, items = None, tables.items(ws)
+    if "examples" in release.stages["ranker"].reads:
+        with milvus.connect(ws) as client:
+            stored = Stored.read(milvus.Collection.open(client, release.collections["cot"]))
+    rows = dict(zip(items["raw_id"].to_pylist(), items["item"].to_pylist(), strict=True))
+    return scorer.write(folder, release, vocabulary.rows(ws.dataset, "users"), rows, stored)
 
 
 def declared(path: Path, model: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

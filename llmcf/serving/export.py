@@ -7,12 +7,12 @@ from pathlib import Path
 from core import steps
 from core.contracts import FRAMEWORKS, RECIPES, RETRIEVAL_FRAMEWORKS
 from core.data.tables import remedy
-from core.errors import check_choice
+from core.errors import LlmcfError, check_choice
 from core.progress import say
 from core.result import Result
 from core.settings import Workspace
 from llmcf.feature_store import registry
-from llmcf.serving import assemble, releases
+from llmcf.serving import assemble, releases, thresholds, verdicts
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.manifest import Release
 from llmcf.serving.pruning import prune
@@ -51,6 +51,8 @@ def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True
 
 def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
     """Make the release, unless the newest is just that, with `promote` make it live, and tell of it."""
+    if promote:
+        thresholds.load(plan.ws.dataset)  # whether they can be read shows before minutes of work
     found = assemble.current(plan)
     release = found or assemble.make(plan)
     if promote:
@@ -59,12 +61,20 @@ def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
 
 
 def _promote(release: Release) -> None:
-    """Not one that people have left for another: whoever repeats the verb may not know that."""
+    """Not one that must pass a check first, nor one that people have left for another: whoever repeats the verb may
+    not know that."""
+    dataset, number = release.dataset, release.number
     with releases.locked():
+        if thresholds.load(dataset).required:
+            try:
+                verdicts.require_passed(release)
+            except LlmcfError as error:
+                say(f"{error}, then `llmcf release promote --dataset {dataset} --release {number}`")
+                return
         if releases.was_left(release):
             say(
                 f"release {release.number} is just that, and another was chosen since it was live; "
-                f"`llmcf release promote --dataset {release.dataset} --release {release.number}` makes it live again"
+                f"`llmcf release promote --dataset {dataset} --release {number}` makes it live again"
             )
             return
         releases.promote(release)

@@ -18,10 +18,15 @@ def check(release: Release) -> None:
             require(client, release)
 
 
-def require(client: "MilvusClient", release: Release) -> None:
-    """Raises Missing if a collection that the release names is gone, with the command that makes the like of it."""
+def require(client: "MilvusClient", release: Release, *kinds: str) -> None:
+    """Raises Missing if a collection that the release names is gone, with the command that makes the like of it.
+
+    Args:
+        kinds: those that matter, all if none is named.
+    """
     from ict import milvus
 
-    if gone := sorted(set(release.collections.values()) - milvus.names(client)):
+    named = {name for kind, name in release.collections.items() if not kinds or kind in kinds}
+    if gone := sorted(named - milvus.names(client)):
         what = f"Milvus does not hold {', '.join(gone)} any more, which release {release.number} of {release.dataset}"
         raise Missing(f"{what} reads", release.remedy)

@@ -6,7 +6,7 @@ from core.markdown import table
 from core.progress import say
 from core.result import Result
 from llmcf.feature_store import registry
-from llmcf.serving import held, manifest, pruning, releases
+from llmcf.serving import held, manifest, pruning, releases, thresholds, verdicts
 from llmcf.serving.manifest import Release, Unreadable
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
@@ -20,7 +20,7 @@ def listing(dataset: str) -> Result:
     for number in releases.numbers(dataset):
         state = "live" if number == live else "was live" if number in before else ""
         rows.append([str(number), *_row(dataset, number, state)])
-    head = ["release", "state", "made", "order", "as of", "ranker", "user tower", "weights"]
+    head = ["release", "state", "check", "made", "order", "as of", "ranker", "user tower", "weights"]
     text = (
         "\n".join(table(head, rows))
         if rows
@@ -34,6 +34,7 @@ def listing(dataset: str) -> Result:
             "live": live,
             "before": before,
             "releases": [row[0] for row in rows],
+            "checks": {row[0]: row[2] for row in rows},
             "text": text,
         },
     )
@@ -44,22 +45,28 @@ def _row(dataset: str, number: int, state: str) -> list[str]:
     try:
         one = Release.read(manifest.folder(dataset, number))
     except Unreadable as error:
-        return [", ".join(filter(None, (state, f"unreadable: {error.why}"))), *[""] * 6]
+        return [", ".join(filter(None, (state, f"unreadable: {error.why}"))), *[""] * 7]
     stages = [f"{stage.backbone} {stage.framework} {stage.recipe}" for stage in one.stages.values()]
     origin = f"weights of {one.refreshed}" if one.refreshed else "trained"
-    return [state, one.created, one.order, one.as_of, *stages, origin]
+    return [state, verdicts.state(dataset, number), one.created, one.order, one.as_of, *stages, origin]
 
 
-def promote(dataset: str, number: int) -> Result:
+def promote(dataset: str, number: int, *, checked: bool | None = None) -> Result:
     """Make a release live after a canary on a server of its own; what serves goes on meanwhile.
+
+    Args:
+        checked: whether it must have passed its check; None is what the data set's thresholds say.
 
     Raises:
         UsageError: if there is no such release.
         LlmcfError: if it is of another home, has a damaged file or no online store to read, names what Milvus does not
-            hold, or does not answer as it should; the live one stays.
+            hold, has not passed a check that is asked for, or does not answer as it should; the live one stays.
     """
     start = time.monotonic()
     release = releases.require(dataset, number)
+    demanded = thresholds.load(dataset).required if checked is None else checked
+    if demanded:
+        verdicts.require_passed(release)
     release.require_whole()
     held.check(release)
     registry.materialized(release.workspace)
@@ -67,6 +74,8 @@ def promote(dataset: str, number: int) -> Result:
     with run_triton(release.models) as server:
         canary(server, release.models, release.stages)
     with releases.locked():
+        if demanded:  # another may have gone live meanwhile
+            verdicts.require_passed(release)
         releases.promote(release)
     return _told("release promote", release, start)
 

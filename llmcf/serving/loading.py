@@ -25,8 +25,11 @@ def tell_of_other_features(release: Release) -> None:
         )
 
 
-def collections(release: Release) -> "tuple[CandidateSearch, ServingReplica | None]":
+def collections(release: Release, *, without_examples: bool = False) -> "tuple[CandidateSearch, ServingReplica | None]":
     """The item search and the examples that the release names, through one connection.
+
+    Args:
+        without_examples: leave them out, for when Milvus has lost them.
 
     Raises:
         LlmcfError: if Milvus does not hold one of them any more.
@@ -35,9 +38,9 @@ def collections(release: Release) -> "tuple[CandidateSearch, ServingReplica | No
     from retrieval_stage.items import ItemReplica
 
     with milvus.connect(release.workspace) as client:
-        held.require(client, release)
+        held.require(client, release, *(("items",) if without_examples else ()))
         items = ItemReplica.read(client, release.collections["items"])
-        examples = _examples(client, release) if "cot" in release.collections else None
+        examples = _examples(client, release) if "cot" in release.collections and not without_examples else None
     return _search(release, items), examples
 
 

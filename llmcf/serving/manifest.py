@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from core import settings, storage
-from core.contracts import CONTRACT, TRITON_MODELS, Tensor
+from core.contracts import CONTRACT, SCORE, TRITON_MODELS, Tensor
 from core.data import tables
 from core.errors import LlmcfError, Missing
 from core.settings import Workspace
@@ -19,6 +19,7 @@ FILE = "release.json"
 MODELS = "models"
 CATALOGUE = "catalogue.parquet"
 TRAINED = "trained"
+WEIGHTS = "model.safetensors"  # of a run of either stage
 TEXT_MAP = f"{TRAINED}/text_map.safetensors"
 ITEM_VECTORS = "item_vectors"  # the tensor of that name in the file that holds them
 
@@ -45,7 +46,7 @@ class Stage:
     Args:
         version: Triton's, exactly the one to ask for.
         inputs: what the graph reads, and no more; `outputs` what it answers.
-        run: digest of the trained run's files; `metrics` what that run measured.
+        run: digest of the trained run's weights, `WEIGHTS` in its folder; `metrics` what that run measured.
         sha256: of the files of its version folder.
     """
 
@@ -90,6 +91,8 @@ class Release:
             not seen, lie in the vectors, `graph` in a file.
         evidence: the files that item search reads beside the collection, each with its digest.
         strangers: what users without history are shown.
+        score: digests of the files of the model `score`; none in a release that was made before there was one.
+        inputs: digests of the folders that it was made of beside the runs, by name from LLMCF_HOME.
     """
 
     number: int
@@ -111,6 +114,8 @@ class Release:
     blend: dict[str, float] = field(default_factory=dict)
     evidence: dict[str, str] = field(default_factory=dict)
     strangers: str = "popular items"
+    score: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
     contract: int = CONTRACT
 
     @property
@@ -129,7 +134,8 @@ class Release:
     @property
     def versions(self) -> dict[str, int]:
         """Triton's version of each model."""
-        return {model: stage.version for model, stage in self.stages.items()}
+        graphs = {model: stage.version for model, stage in self.stages.items()}
+        return {**graphs, SCORE: self.number} if self.score else graphs
 
     @property
     def searches_texts(self) -> bool:
@@ -167,6 +173,8 @@ class Release:
             place = self.models / model / str(stage.version)
             yield from ((place / name, digest) for name, digest in stage.sha256.items())
         yield from ((self.folder / name, digest) for name, digest in self.evidence.items())
+        place = self.models / SCORE / str(self.number)
+        yield from ((place / name, digest) for name, digest in self.score.items())
 
     def require_whole(self) -> None:
         """Raises Missing if one is damaged, naming it: a canary's two answers would come from the same bad file."""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ict.filters import Filter
+from llmcf.serving import tracing
 
 if TYPE_CHECKING:
-    from ict.replica import Shown
+    from ict.shown import Shown
 
 CANDIDATES = 100
 
@@ -28,7 +29,8 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
-        yield
+        with tracing.span(name):
+            yield
         self.taken[name] = round((time.perf_counter() - start) * 1e3, 3)
 
 

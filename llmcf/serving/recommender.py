@@ -24,10 +24,10 @@ from llmcf.serving.catalogue import Catalogue, Users
 from llmcf.serving.manifest import Release
 from llmcf.serving.newcomers import Newcomers
 from llmcf.serving.question import CANDIDATES, Person, Question, Ranking, Stopwatch
-from llmcf.serving.triton_client import Client
 
 if TYPE_CHECKING:
-    from ict.replica import ServingReplica, Shown
+    from ict.replica import ServingReplica
+    from ict.shown import Shown
     from retrieval_stage.candidates import CandidateSearch
     from retrieval_stage.items import ItemReplica
 
@@ -44,6 +44,12 @@ class FeatureReader(Protocol):
     def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray: ...
     def popular(self, count: int) -> list[int]: ...
     def prepare(self, items: Sequence[int]) -> None: ...
+
+
+class Models(Protocol):
+    """Who computes the release's graphs: a triton_client.Client, or LocalModels in this process."""
+
+    def infer(self, model: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +75,11 @@ class Recommender:
         return self.search.items
 
     @classmethod
-    def load(cls, release: Release) -> "Recommender":
+    def load(cls, release: Release, *, without_examples: bool = False) -> "Recommender":
         """Read what `release` names. From here on NumPy multiplies in one thread, in this process.
+
+        Args:
+            without_examples: leave those out, for when Milvus has lost them: every score is then that without any.
 
         Raises:
             LlmcfError: if a collection it names is gone, or the feature store is not ready.
@@ -78,7 +87,7 @@ class Recommender:
         from llmcf.online.reader import OnlineFeatures
 
         processor.multiply_in_one_thread()
-        search, examples = loading.collections(release)
+        search, examples = loading.collections(release, without_examples=without_examples)
         loading.tell_of_other_features(release)
         return cls(
             release=release,
@@ -101,7 +110,7 @@ class Recommender:
         if self.examples is not None:
             self.examples.prepare()
 
-    def recommend(self, client: Client, raw_user: str, k: int) -> Answer:
+    def recommend(self, client: Models, raw_user: str, k: int) -> Answer:
         """The best `k` items for a raw user id; popular ones for a user nobody knows, none where none is left."""
         found = self.rank(client, Question(user=raw_user)).first(k)
         items = [self.item(found, at, with_evidence=True) for at in range(len(found.item_C))]
@@ -109,7 +118,7 @@ class Recommender:
         cold = found.person is None
         return Answer(user=raw_user, items=items, cold_start=cold, note=note, milliseconds=found.milliseconds)
 
-    def rank(self, client: Client, asked: Question) -> Ranking:
+    def rank(self, client: Models, asked: Question) -> Ranking:
         """Find and rank candidates; for somebody of whom nothing is known the most popular ones, unscored."""
         watch = Stopwatch()
         with watch.stage("features"):
@@ -138,6 +147,11 @@ class Recommender:
         )
         return found.take(np.argsort(-score_C, kind="stable").tolist())
 
+    def find(self, client: Models, asked: Question) -> np.ndarray:
+        """The candidates as the item search puts them, best first, unranked, (C,); nothing for somebody unknown."""
+        person = self._person(asked)
+        return np.empty(0, dtype=np.int64) if person is None else self._candidates(client, person, asked, Stopwatch())
+
     def popular(self, asked: Question, watch: Stopwatch | None = None) -> Ranking:
         """The items most taken lately that the question allows, or its own candidates as they are, unscored."""
         watch = watch or Stopwatch()
@@ -156,7 +170,7 @@ class Recommender:
                 item_C = np.concatenate([item_C, np.setdiff1d(added, item_C)])
         return Ranking(person=None, item_C=item_C, score_C=None, milliseconds=watch.taken)
 
-    def without_examples(self, client: Client, ranked: Ranking) -> np.ndarray:
+    def without_examples(self, client: Models, ranked: Ranking) -> np.ndarray:
         """P(click) of the same candidates as if no example were known, (C,): what is left of a score without w."""
         assert ranked.person is not None
         assert ranked.dense_CX is not None
@@ -176,8 +190,8 @@ class Recommender:
         length_V = np.maximum(np.linalg.norm(exact.vectors_NX, axis=1), 1e-12)
         at = int(np.searchsorted(exact.ids_N, item))
         score_V = exact.vectors_NX @ exact.vectors_NX[at] / (length_V * length_V[at])
-        score_V[at] = -np.inf
-        best = np.argsort(-score_V, kind="stable")[:count]
+        best = np.argsort(-score_V, kind="stable")
+        best = best[best != at][:count]
         return Ranking(person=None, item_C=exact.ids_N[best], score_C=score_V[best])
 
     def own_items(self, ranked: Ranking, at: int, count: int) -> list[str]:
@@ -220,7 +234,7 @@ class Recommender:
             state=state,
         )
 
-    def _candidates(self, client: Client, person: Person, asked: Question, watch: Stopwatch) -> np.ndarray:
+    def _candidates(self, client: Models, person: Person, asked: Question, watch: Stopwatch) -> np.ndarray:
         """The items that the user's vector and the blended evidence find, without those the user has taken: (C,)."""
         with watch.stage("user examples"):
             shown = self._examples_for("user_vector", person, None)
@@ -241,7 +255,7 @@ class Recommender:
         return replace(allowed, deny=np.union1d(np.asarray(allowed.deny, dtype=np.int64), taken))
 
     def _score(
-        self, client: Client, person: Person, item_C: np.ndarray, dense_CX: np.ndarray, shown: "Shown | None"
+        self, client: Models, person: Person, item_C: np.ndarray, dense_CX: np.ndarray, shown: "Shown | None"
     ) -> np.ndarray:
         """P(click) of each candidate, (C,)."""
         count = len(item_C)

@@ -19,7 +19,7 @@ from core.errors import LlmcfError, Missing, UsageError
 from core.homes import home_id
 from core.progress import say
 from core.settings import Workspace
-from llmcf.serving import manifest
+from llmcf.serving import arms, gone, manifest
 from llmcf.serving.manifest import Claim, Release, Unreadable
 
 KEEP = 3  # releases of a data set, the live one among them, that can be served again
@@ -209,22 +209,23 @@ def rollback(dataset: str) -> Release:
 def kept(dataset: str, keep: int = KEEP) -> set[int]:
     """What pruning leaves: the live one, those it can be rolled back to, the newest; `keep` numbers together.
 
-    Those that cannot be read come last.
+    Those that cannot be read come last. What an arm or a shadow names stays besides.
     """
     found, there, readable = pointer(dataset), numbers(dataset), {one.number for one in of(dataset)}
     live, before = ([found.release], found.before) if found else ([], [])
     others = sorted([*reversed(before), *reversed(there)], key=lambda number: number not in readable)
     ordered = [number for number in (*live, *others) if number in there]
-    return set(list(dict.fromkeys(ordered))[: max(keep, 1)])
+    return {*list(dict.fromkeys(ordered))[: max(keep, 1)], *arms.named(dataset).intersection(there)}
 
 
 def prune(dataset: str, keep: int = KEEP) -> list[int]:
     """Remove all releases but `kept`; returns the numbers of those removed. Their collections are the caller's."""
     stay = kept(dataset, keep)
-    gone = [number for number in numbers(dataset) if number not in stay]
-    for number in gone:
+    removed = [number for number in numbers(dataset) if number not in stay]
+    for number in removed:
+        gone.remember(dataset, number)
         storage.remove(manifest.folder(dataset, number))
-    return gone
+    return removed
 
 
 def pinned() -> set[tuple[Workspace, str]]:

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from core import storage
-from core.contracts import TRITON_MODELS, Tensor
+from core.contracts import SCORE, SCORE_INPUTS, SCORE_OUTPUTS, TRITON_MODELS, Tensor
 from core.settings import PROJECT
 from llmcf.serving.manifest import Stage
 
 MAX_BATCH = 1024  # rows a request, and rows a dynamic batch
-_TYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
+_TYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32", "string": "TYPE_STRING"}
+_ALL = "all: { }"
 
 _CONFIG = """\
 # Rendered from core/contracts.py by `python -m llmcf.serving.triton_config`.
@@ -29,30 +30,57 @@ output [
 {outputs}
 ]
 instance_group [ {{ kind: KIND_CPU count: 1 }} ]
-dynamic_batching {{ }}
-version_policy: {{ {policy} }}
+{batching}version_policy: {{ {policy} }}
 """
 
 
 def render(name: str) -> str:
     """The config.pbtxt of the contract's model `name`, good for versions of any release: each reads what it reads."""
+    if name == SCORE:
+        return _render_score(_ALL)
     inputs, outputs = TRITON_MODELS[name]
-    return _render(name, (replace(one, optional=True) for one in inputs), outputs, "all: { }")
+    return _render(name, (replace(one, optional=True) for one in inputs), outputs, _ALL)
 
 
 def render_stage(name: str, stage: Stage) -> str:
     """That of a model of a release: the inputs that its graph reads, and its exact version."""
-    return _render(name, stage.inputs, stage.outputs, f"specific: {{ versions: [ {stage.version} ] }}")
+    return _render(name, stage.inputs, stage.outputs, _only(stage.version))
+
+
+def render_score(version: int) -> str:
+    """That of a release's model `score`: a request is whole, so Triton batches none."""
+    return _render_score(_only(version))
+
+
+def _only(version: int) -> str:
+    return f"specific: {{ versions: [ {version} ] }}"
 
 
 def _render(name: str, inputs: Iterable[Tensor], outputs: Iterable[Tensor], policy: str) -> str:
+    tensors = _lines(map(_tensor, inputs)), _lines(map(_tensor, outputs))
+    return _filled(name, MAX_BATCH, *tensors, "dynamic_batching { }\n", policy)
+
+
+def _render_score(policy: str) -> str:
+    tensors = _lines(map(_whole, SCORE_INPUTS)), _lines(map(_whole, SCORE_OUTPUTS))
+    return _filled(SCORE, 0, *tensors, "", policy)
+
+
+def _filled(name: str, max_batch: int, inputs: str, outputs: str, batching: str, policy: str) -> str:
     return _CONFIG.format(
-        name=name, max_batch=MAX_BATCH, inputs=_tensors(inputs), outputs=_tensors(outputs), policy=policy
+        name=name, max_batch=max_batch, inputs=inputs, outputs=outputs, batching=batching, policy=policy
     )
 
 
-def _tensors(tensors: Iterable[Tensor]) -> str:
-    return ",\n".join(f"  {_tensor(tensor)}" for tensor in tensors)
+def _lines(tensors: Iterable[str]) -> str:
+    return ",\n".join(f"  {tensor}" for tensor in tensors)
+
+
+def _whole(tensor: Tensor) -> str:
+    """One whose shape is that of the request."""
+    optional = " optional: true" if tensor.optional else ""
+    dims = ", ".join(map(str, tensor.shape))
+    return f'{{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ {dims} ]{optional} }}'
 
 
 def _tensor(tensor: Tensor) -> str:
@@ -65,7 +93,7 @@ def _tensor(tensor: Tensor) -> str:
 
 def write(repository: Path) -> None:
     """Write every model's config.pbtxt into `repository`, where it is not there yet or says something else."""
-    for name in TRITON_MODELS:
+    for name in (*TRITON_MODELS, SCORE):
         path = repository / name / "config.pbtxt"
         if path.is_file() and path.read_text(encoding="utf-8") == render(name):
             continue

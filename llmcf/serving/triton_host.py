@@ -12,8 +12,7 @@ from threading import RLock
 from core.errors import LlmcfError, Unavailable
 from llmcf.serving.manifest import Release
 from llmcf.serving.triton_client import Canary, Client
-from llmcf.serving.triton_runtime import Runtime
-from llmcf.serving.triton_server import Server, host_triton
+from llmcf.serving.triton_server import Hosting, Server, host_triton
 
 _WITHIN_S = 60.0  # to load or to drop a version: Triton looks every second
 _POLL_S = 0.05
@@ -22,11 +21,24 @@ _POLL_S = 0.05
 class Host:
     """The releases that one server has loaded, by number."""
 
-    def __init__(self, server: Server, place: Runtime) -> None:
-        self.server = server
-        self._place = place
+    def __init__(self, hosting: Hosting) -> None:
+        self._hosting, self._place = hosting, hosting.place
         self._lock = RLock()
         self._canaries: dict[int, tuple[Release, Canary]] = {}
+
+    @property
+    def server(self) -> Server:
+        return self._hosting.server
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server itself has died, and not a model process of it."""
+        return self._hosting.ended
+
+    def restart(self) -> None:
+        """Start a server that has died, on its ports and with all its releases; errors as of `run_triton`."""
+        with self._lock:
+            self._hosting.again()
 
     @property
     def releases(self) -> list[int]:
@@ -75,7 +87,7 @@ class Host:
                     bird.check(self.server)
                     return
                 except LlmcfError:
-                    if time.monotonic() > end:
+                    if self.ended or time.monotonic() > end:
                         raise
                 time.sleep(_POLL_S)
 
@@ -100,7 +112,7 @@ def host(
     release.require_whole()
     with host_triton(
         release.models, release.versions, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port
-    ) as (server, place):
-        made = Host(server, place)
+    ) as hosting:
+        made = Host(hosting)
         made.add(release)
         yield made

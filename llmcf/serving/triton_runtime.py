@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.contracts import TRITON_MODELS
+from core.contracts import SCORE, TRITON_MODELS
 from core.errors import Unavailable
 from llmcf.serving import triton_config
 
@@ -85,7 +85,8 @@ def runtime(repository: Path | None, backend: Iterable[Path]) -> Iterator[Runtim
             made = Runtime(folder / "models", folder / "backends")
             made.models.mkdir()
             if repository is not None:
-                for name in TRITON_MODELS:
+                scores = [SCORE] if (repository / SCORE).is_dir() else []  # older releases have no such model
+                for name in (*TRITON_MODELS, *scores):
                     (made.models / name).symlink_to(repository.resolve() / name)
             (made.backends / "python").mkdir(parents=True)
             for file in backend:

@@ -84,6 +84,40 @@ def run_triton(
         _remove_shared_memory(prefix)
 
 
+class Hosting:
+    """A server that serves whatever its runtime shows, and can be started anew where it has died."""
+
+    def __init__(
+        self,
+        installation: triton_install.Installation,
+        place: Runtime,
+        wanted: tuple[int | None, ...],
+        prefix: str,
+        within_s: float,
+    ) -> None:
+        self.place = place
+        self._installation, self._prefix, self._within_s = installation, prefix, within_s
+        self.server, self._process = self._launched(wanted)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server's process is gone."""
+        return self._process.poll() is not None
+
+    def again(self) -> None:
+        """Start it on the ports it had; errors as of `run_triton`. It ends with the thread that does this."""
+        self.stop()
+        _remove_shared_memory(self._prefix)
+        ports = self.server.http_port, self.server.grpc_port, self.server.metrics_port
+        self.server, self._process = self._launched(ports)
+
+    def stop(self) -> None:
+        _stop(self._process)
+
+    def _launched(self, wanted: tuple[int | None, ...]) -> tuple[Server, subprocess.Popen[bytes]]:
+        return _launch(self._installation, self.place, wanted, self._prefix, self._within_s, _POLLING)
+
+
 @contextmanager
 def host_triton(
     repository: Path,
@@ -93,7 +127,7 @@ def host_triton(
     grpc_port: int | None = None,
     metrics_port: int | None = None,
     ready_within_s: float = 120,
-) -> Iterator[tuple[Server, Runtime]]:
+) -> Iterator[Hosting]:
     """Serve those versions of `repository`, and whatever is shown in the runtime's folder until the block ends.
 
     Triton looks at that folder every second. It is this user's alone, and who may not write there loads nothing: while
@@ -105,11 +139,11 @@ def host_triton(
         with runtime(None, installation.backend) as place:
             place.show(repository, versions)
             ports = (http_port, grpc_port, metrics_port)
-            server, process = _launch(installation, place, ports, prefix, ready_within_s, _POLLING)
+            hosting = Hosting(installation, place, ports, prefix, ready_within_s)
             try:
-                yield server, place
+                yield hosting
             finally:
-                _stop(process)
+                hosting.stop()
     finally:
         _remove_shared_memory(prefix)
 
@@ -168,7 +202,11 @@ def _launch(
     within_s: float,
     control: tuple[str, ...],
 ) -> tuple[Server, subprocess.Popen[bytes]]:
-    """Start until ready; tries again only where another process took a free port between our look and Triton's."""
+    """Start until ready.
+
+    Tries again only where another process took a free port between our look and Triton's, or where Triton crashed: its
+    Python backend may abort as it meets a model process (`boost::interprocess::lock_exception`).
+    """
     tries = 1
     while True:
         server, process = _start(installation, place, _ports(wanted), prefix, control)
@@ -178,8 +216,9 @@ def _launch(
         except BaseException:
             _stop(process)
             raise
+        crashed = (process.poll() or 0) < 0
         _stop(process)
-        if tries == _TRIES or not _logged(server, "already in use"):
+        if tries == _TRIES or not (crashed or _logged(server, "already in use")):
             raise Unavailable(f"Triton did not get ready; its log {server.log} says:\n{complaints(server.log)}")
         tries += 1
 

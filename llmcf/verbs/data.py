@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from core.errors import UsageError
+from core.settings import LATEST, Workspace
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import group, known, workspace
@@ -130,12 +132,13 @@ def features_push(
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
     file: Annotated[Path | None, typer.Option(help="JSON lines {user, item, timestamp}; stdin if not given.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Into the stores that the live release reads.")] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Take new interactions into the offline and the online store; safe to repeat."""
     from llmcf.feature_store import jobs
 
-    place = workspace(dataset, order, as_of)
+    place = _live(dataset, order, as_of) if live else workspace(dataset, order, as_of)
     if file is None:
         run(lambda: jobs.push(place, sys.stdin.buffer), as_json=as_json)
         return
@@ -145,6 +148,15 @@ def features_push(
         raise typer.BadParameter(f"cannot read {file}: {error.strerror}") from error
     with lines:
         run(lambda: jobs.push(place, lines), as_json=as_json)
+
+
+def _live(dataset: str, order: str | None, as_of: str) -> Workspace:
+    """The live release's workspace; order and day would name another."""
+    from llmcf.serving import releases
+
+    if order or as_of != LATEST:
+        raise UsageError("--live is the live release's order and day; leave --order and --as-of out")
+    return releases.require(known(dataset)).workspace
 
 
 @audit.command("skew")

@@ -1,19 +1,21 @@
 """`llmcf llm` and `recgen`: the language model and its tuning, offline."""
 
-from typing import Annotated
+import shlex
+from typing import Annotated, Any
 
 import typer
 
+from core.errors import UsageError
 from llm.defaults import ENCODER, LLM, PINNED
 from llm.methods import METHODS
-from llm.recgen.recipes import ORDERS, PRECISIONS, SAMPLINGS, ZERO_STAGES, TuningConfig
+from llm.recgen.recipes import ORDERS, PRECISIONS, SAMPLINGS, ZERO_STAGES, Size, TuningConfig
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import group, workspace
 
 llm = group("Language model and text encoder.")
 recgen = group("Fine-tuning the language model on recommendation and general data.")
-TUNING = TuningConfig()  # whose fields are the defaults
+TUNING, SIZE = TuningConfig(), Size()  # whose fields are the defaults
 
 Fetched = Annotated[str, typer.Option(help="Language model: a name, a hub id or a folder.")]
 Encoder = Annotated[str, typer.Option(help="Text encoder: a name, a hub id or a folder.")]
@@ -22,6 +24,12 @@ TunedModel = Annotated[str, typer.Option(help="recgen or another tuned method, b
 PinnedModel = Annotated[
     str, typer.Option(help="A method tuned in this workspace, base, or a model folder; if not given, say which it is.")
 ]
+CheckedModel = Annotated[str, typer.Option(help="recgen or another method tuned in this workspace, or a model folder.")]
+Pairs = Annotated[int, typer.Option(help="Held-out pairs that are scored.", min=1)]
+Instructions = Annotated[int, typer.Option(help="Held-out answers whose likelihood is measured.", min=1)]
+Texts = Annotated[int, typer.Option(help="Answers that are written and looked at.", min=1)]
+Mmlu = Annotated[int, typer.Option("--mmlu", help="Questions of each MMLU subject, in minutes; 0 asks none.", min=0)]
+Checked = Annotated[bool, typer.Option("--checked", help="Only a model whose check has passed (`llm check`).")]
 Host = Annotated[str, typer.Option(help="Where to listen; beyond loopback only behind a proxy.")]
 Method = Annotated[str, typer.Option(help=f"{' | '.join(name for name in METHODS if name != 'base')}.")]
 Rows = Annotated[
@@ -60,6 +68,28 @@ def llm_fetch(
     )
 
 
+@llm.command("check")
+def llm_check(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    model: CheckedModel = TUNING.method,
+    seed: opt.Seed = TUNING.seed,
+    pairs: Pairs = SIZE.pairs,
+    instructions: Instructions = SIZE.instructions,
+    texts: Texts = SIZE.texts,
+    mmlu: Mmlu = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """Hold a model against its limits and the pinned one, on the same held-out rows; nothing is pinned."""
+    from llmcf.gates import model_check
+
+    place = workspace(dataset, order, as_of)
+    size = Size(pairs=pairs, questions=mmlu, instructions=instructions, texts=texts)
+    verb = model_check.check
+    run(lambda: verb(place, model=model, seed=seed, size=size), as_json=as_json, verify=model_check.require_passed)
+
+
 @llm.command("pin")
 def llm_pin(
     dataset: opt.Dataset = opt.DATASET,
@@ -67,13 +97,23 @@ def llm_pin(
     as_of: opt.AsOf = opt.AS_OF,
     model: PinnedModel = PINNED,
     seed: opt.Seed = TUNING.seed,
+    checked: Checked = False,
     as_json: opt.Json = False,
 ) -> None:
     """Keep the model that writes a data set's texts, so that a new day generates only what is new."""
+    from core.data import tables
     from llm import pin
+    from llmcf.gates import model_verdicts
 
     place = workspace(dataset, order, as_of)
-    run(lambda: pin.pin(place, model=model, seed=seed), as_json=as_json)
+    if checked and model == PINNED:
+        raise UsageError("--checked is of the model that shall be pinned; name it by --model")
+    again = tables.remedy(place, f"llm check --seed {seed} --model {shlex.quote(model)}")
+
+    def allowed(name: str, key: str) -> dict[str, Any]:
+        return model_verdicts.require_passed(place, name, key, again=again)
+
+    run(lambda: pin.pin(place, model=model, seed=seed, allowed=allowed if checked else None), as_json=as_json)
 
 
 @llm.command("serve")

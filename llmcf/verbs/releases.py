@@ -10,7 +10,7 @@ from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import check_names, group, known, workspace
 
-release = group("Releases: list, promote, roll back, refresh, prune.")
+release = group("Releases: list, check, promote, roll back, refresh, prune.")
 Promote = Annotated[bool, typer.Option("--promote/--no-promote", help="Make it live once its canary has answered.")]
 
 
@@ -54,16 +54,37 @@ def release_list(dataset: opt.Dataset = opt.DATASET, as_json: opt.Json = False) 
     run(lambda: listing.listing(known(dataset)), as_json=as_json)
 
 
+@release.command("check")
+def release_check(
+    dataset: opt.Dataset = opt.DATASET,
+    number: Annotated[
+        int | None, typer.Option("--release", help="Number of the release; the newest one if not given.", min=1)
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Hold a release against its thresholds and the live release, on the same held-out rows; nothing goes live."""
+    from llmcf.gates import check
+
+    run(lambda: check.check(known(dataset), number), as_json=as_json, verify=check.require_passed)
+
+
 @release.command("promote")
 def release_promote(
     number: Annotated[int, typer.Option("--release", help="Number of the release.", min=1)],
     dataset: opt.Dataset = opt.DATASET,
+    checked: Annotated[
+        bool | None,
+        typer.Option(
+            "--checked/--unchecked",
+            help="Whether it must have passed its check; what the data set's gates.toml says if not given.",
+        ),
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Make a release live, once its canary has answered."""
     from llmcf.serving import listing
 
-    run(lambda: listing.promote(known(dataset), number), as_json=as_json)
+    run(lambda: listing.promote(known(dataset), number, checked=checked), as_json=as_json)
 
 
 @release.command("rollback")

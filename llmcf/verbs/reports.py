@@ -136,6 +136,52 @@ def backfill_retrieval(
     run(lambda: retrieval.backfill(place, matrix, command=command, again=again, workers=workers), as_json=as_json)
 
 
+@backfill.command("metrics")
+def backfill_metrics(
+    first: Annotated[str, typer.Option("--from", help="The first day, such as 2026-01-01.")],
+    last: Annotated[str, typer.Option("--to", help="The last day, that one too.")],
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="As-of day of the workspace whose rows are read; the newest that holds all the days."),
+    ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option(
+            "--release", help="Ask this release alone; each day's newest of earlier days if not given.", min=1
+        ),
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make a pruned release anew where a day was its own; that trains.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes that score days at a time.")] = 1,
+    again: Annotated[bool, typer.Option("--again", help="Also score days whose figures are there.")] = False,
+    seed: opt.Seed = opt.SEED,
+    as_json: opt.Json = False,
+) -> None:
+    """Measure each day by the release of strictly earlier days: AUC, LogLoss, HIT and more by segment, as Parquet."""
+    from llmcf.daily import backfill as daily
+
+    place = workspace(dataset, order, opt.AS_OF)
+    run(
+        lambda: daily.backfill(
+            place.dataset,
+            place.order,
+            first=first,
+            last=last,
+            as_of=as_of,
+            release=number,
+            rebuild=rebuild,
+            workers=workers,
+            again=again,
+            seed=seed,
+        ),
+        as_json=as_json,
+        verify=daily.require_rows,
+    )
+
+
 @report.command("ranking")
 def report_ranking(
     dataset: opt.Dataset = opt.DATASET,

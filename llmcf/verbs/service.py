@@ -1,4 +1,4 @@
-"""`llmcf key` and `llmcf rules`: what operators of the HTTP service do without it."""
+"""`llmcf key`, `llmcf rules` and `llmcf arms`: what operators of the HTTP service do without it."""
 
 import time
 from typing import Annotated
@@ -13,6 +13,7 @@ from llmcf.verbs.groups import group, known
 
 key = group("Keys of the HTTP service: read, write or admin.")
 rules = group("Rules of the HTTP service, by scene.")
+arms = group("Arms of the HTTP service: releases beside the live one.")
 Name = Annotated[str, typer.Option(help="What to call the key, in logs too.")]
 
 
@@ -73,5 +74,20 @@ def rules_check(dataset: opt.Dataset = opt.DATASET, as_json: opt.Json = False) -
             house.available(scene, house.path(dataset).parent)
         details = {"file": str(house.path(dataset)), "scenes": sorted(scenes)}
         return Result(verb="rules check", seconds=time.monotonic() - start, details=details)
+
+    run(work, as_json=as_json)
+
+
+@arms.command("check")
+def arms_check(dataset: opt.Dataset = opt.DATASET, as_json: opt.Json = False) -> None:
+    """Read the arms file of a data set against its releases, and tell each fault with its place."""
+    from llmcf.serving import arms as trial
+    from llmcf.serving import releases
+
+    def work() -> Result:
+        found = trial.load(trial.path(known(dataset)), releases.numbers(dataset))
+        for number in sorted(found.releases):
+            releases.require(dataset, number)
+        return Result(verb="arms check", details={"file": str(trial.path(dataset)), **found.model_dump()})
 
     run(work, as_json=as_json)

@@ -93,7 +93,7 @@ def dag_test(
     seed: opt.Seed = opt.SEED,
     as_json: opt.Json = False,
 ) -> None:
-    """Run the daily DAG once with `airflow dags test`, with the demo's sizes."""
+    """Run the DAGs of a day, one after the other, with `airflow dags test` and the demo's sizes."""
     from llmcf import dag_test
 
     place = workspace(dataset, order, as_of)

@@ -1,6 +1,7 @@
 """`llmcf cot` and `kar`: what the language model writes, offline."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from core.contracts import COT_CONTROLS
 from core.errors import UsageError, check_choice
 from llm.cot.recipes import COMMENTS, SELECTIONS, STYLES, GenerateConfig
 from llm.defaults import ENCODER
-from llm.engines import NAMES
+from llm.engines import NAMES, placed
 from llm.kar.recipes import KarConfig
 from llm.texts.recipes import Budget
 from llmcf.show import run
@@ -19,7 +20,11 @@ from llmcf.verbs.groups import check_names, group, workspace
 COT, KAR = GenerateConfig(), KarConfig()  # whose fields are the defaults
 
 Engine = Annotated[
-    str, typer.Option(help=f"{' | '.join(NAMES)}; openvino is fast on a CPU, server reads LLMCF_LLM_URL.")
+    str,
+    typer.Option(
+        help=f"{' | '.join(NAMES)}; openvino is fast on a CPU, server reads LLMCF_LLM_URL. ray, or ray:vllm and so "
+        "on: on the cluster of LLMCF_RAY_ADDRESS."
+    ),
 ]
 Model = Annotated[str, typer.Option(help="recgen or another tuned method, base, pinned, or a model folder.")]
 WritingModel = Annotated[
@@ -48,6 +53,17 @@ Attempts = Annotated[int, typer.Option(help="How often a faulty text is asked fo
 MaxRows = Annotated[int | None, typer.Option(help="Budget: begin at most so many texts in this run.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Budget: begin none after so many tokens.")]
 Minutes = Annotated[float | None, typer.Option(help="Budget: begin none after so many minutes.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        help="Write part i/N of the texts, from 0/N on, without any lock, and no table; off: the queue that all share. "
+        "If not given: LLMCF_SHARD, JOB_COMPLETION_INDEX of LLMCF_SHARDS, or Slurm's array, in this order.",
+    ),
+]
+Metrics = Annotated[
+    Path | None,
+    typer.Option(help="Write the same as Prometheus text to this file too, for node_exporter's textfile collector."),
+]
 Whole = Annotated[
     bool, typer.Option("--whole", help="In their place the examples' whole texts, for `cot search --queries text`.")
 ]
@@ -90,13 +106,16 @@ def cot_generate(
     max_rows: MaxRows = None,
     max_tokens: MaxTokens = None,
     minutes: Minutes = None,
+    shard: Shard = None,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
     """Write chains of thought for a sample of the training rows; several workers may run it at once."""
     from llm import pins
     from llm.cot import generate
+    from llm.texts.queue import part
 
+    own, (engine, ray) = part(shard), placed(engine)
     place = workspace(dataset, order, as_of)
     config = GenerateConfig(
         engine=engine, model=model or pins.writer(place, COT.model), recipe=recipe, seed=seed, limit=limit or None,
@@ -105,7 +124,23 @@ def cot_generate(
     )  # fmt: skip
     limits = Budget(rows=max_rows, tokens=max_tokens, minutes=minutes)
     estimate = (lambda: generate.estimate_generate(place, config)) if dry_run else None
-    run(lambda: generate.generate(place, config, limits), as_json=as_json, estimate=estimate)
+    run(lambda: generate.generate(place, config, limits, own, ray=ray), as_json=as_json, estimate=estimate)
+
+
+@cot.command("status")
+def cot_status(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    metrics: Metrics = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Say how far `cot generate` is: shards, who has them, texts written of asked, tokens a second, time left."""
+    from llm.cot.generate import VERB
+    from llm.texts import status
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: status.status(place, place.cot("texts"), VERB, metrics=metrics), as_json=as_json)
 
 
 @cot.command("pack")
@@ -240,15 +275,18 @@ def kar_generate(
     max_rows: MaxRows = None,
     max_tokens: MaxTokens = None,
     minutes: Minutes = None,
+    shard: Shard = None,
     as_json: opt.Json = False,
 ) -> None:
     """Write what users care about and what items are, for the framework kar; several workers may run it at once."""
     from llm.kar import generate
+    from llm.texts.queue import part
 
+    own, (engine, ray) = part(shard), placed(engine)
     place = workspace(dataset, order, as_of)
     config = KarConfig(engine=engine, model=model, seed=seed, users=users or None, items=items or None, prefix=prefix)
     limits = Budget(rows=max_rows, tokens=max_tokens, minutes=minutes)
-    run(lambda: generate.generate(place, config, limits), as_json=as_json)
+    run(lambda: generate.generate(place, config, limits, own, ray=ray), as_json=as_json)
 
 
 @kar.command("pack")

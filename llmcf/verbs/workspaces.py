@@ -9,9 +9,9 @@ from core.contracts import ORDERS
 from core.errors import check_choice
 from llmcf.show import run
 from llmcf.verbs import options as opt
-from llmcf.verbs.groups import group, known
+from llmcf.verbs.groups import group, known, workspace
 
-workspaces = group("Workspaces, one for each data set, order and day: list, prune.")
+workspaces = group("Workspaces, one for each data set, order and day: list, prune, what is pending.")
 Dataset = Annotated[str | None, typer.Option(help="Only of this data set.")]
 
 
@@ -51,3 +51,18 @@ def workspace_prune(
         ),
         as_json=as_json,
     )
+
+
+@workspaces.command("pending")
+def workspace_pending(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    newest: Annotated[int, typer.Option(help="Look at so many of the newest days.", min=1)] = 7,
+    hours: Annotated[float, typer.Option(help="What was made later may still be on its way.", min=0)] = 24,
+    as_json: opt.Json = False,
+) -> None:
+    """Show days that stopped half-way: something was made of them, and nothing of that."""
+    from llmcf import pending
+
+    place = workspace(dataset, order, "latest")
+    run(lambda: pending.pending(place.dataset, place.order, newest=newest, hours=hours), as_json=as_json)

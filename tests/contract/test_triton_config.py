@@ -7,12 +7,12 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from core.contracts import TRITON_MODELS, Tensor
+from core.contracts import SCORE, SCORE_INPUTS, SCORE_OUTPUTS, TRITON_MODELS, Tensor
 from core.settings import PROJECT
 from llmcf.serving.manifest import Stage
-from llmcf.serving.triton_config import MAX_BATCH, render, render_stage, write
+from llmcf.serving.triton_config import MAX_BATCH, render, render_score, render_stage, write
 
-DTYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
+DTYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32", "string": "TYPE_STRING"}
 
 
 def tracked(name: str) -> str:
@@ -62,7 +62,7 @@ def test_a_hundred_candidates_fit_and_requests_are_batched(name: str) -> None:
     assert config.version_policy.HasField("all")
 
 
-@pytest.mark.parametrize("name", TRITON_MODELS)
+@pytest.mark.parametrize("name", [*TRITON_MODELS, SCORE])
 def test_the_tracked_file_is_what_is_rendered(name: str) -> None:
     assert tracked(name) == render(name), "run `python -m llmcf.serving.triton_config`"
 
@@ -86,3 +86,42 @@ def test_a_release_asks_for_what_its_graph_reads_in_its_exact_version() -> None:
     config = text_format.Parse(render_stage("ranker", stage), model_config_pb2.ModelConfig())  # pyright: ignore[reportAttributeAccessIssue]
     assert [(tensor.name, list(tensor.dims)) for tensor in config.input] == [("user", [1]), ("text", [384])]
     assert list(config.version_policy.specific.versions) == [7]
+
+
+def test_a_request_for_scores_is_whole_and_the_contract() -> None:
+    config = parsed(SCORE)
+    assert (config.name, config.backend, config.max_batch_size) == (SCORE, "python", 0)
+    assert not config.HasField("dynamic_batching")
+    for stated, wanted in ((config.input, SCORE_INPUTS), (config.output, SCORE_OUTPUTS)):
+        said = [
+            (
+                tensor.name,
+                model_config_pb2.DataType.Name(tensor.data_type),  # pyright: ignore[reportAttributeAccessIssue]
+                tuple(tensor.dims),
+                getattr(tensor, "optional", False),
+            )
+            for tensor in stated
+        ]
+        assert said == [(one.name, DTYPES[one.dtype], one.shape, one.optional) for one in wanted]
+        assert not any(tensor.HasField("reshape") for tensor in stated)
+    exact = text_format.Parse(render_score(7), model_config_pb2.ModelConfig())  # pyright: ignore[reportAttributeAccessIssue]
+    assert list(exact.version_policy.specific.versions) == [7]
+
+
+def test_the_model_that_scores_says_what_the_contract_says() -> None:
+    source = ast.parse((PROJECT / "triton_models" / "score_model.py").read_text(encoding="utf-8"))
+    said = {
+        node.targets[0].id: node.value  # pyright: ignore[reportAttributeAccessIssue]
+        for node in source.body
+        if isinstance(node, ast.Assign)
+    }
+    whose, optional = ast.literal_eval(said["NEEDED"]), {one.name for one in SCORE_INPUTS if one.optional}
+    assert set(whose) <= optional
+    assert ast.literal_eval(said["ROWS"]) == MAX_BATCH
+    integers = {one.name for one in SCORE_INPUTS if one.dtype == "int64"}
+    assert set(ast.literal_eval(said["INTEGERS"].args[0])) == integers  # pyright: ignore[reportAttributeAccessIssue]
+    (inputs,) = (node for node in source.body if isinstance(node, ast.FunctionDef) and node.name == "_inputs")
+    read = {node.value for node in ast.walk(inputs) if isinstance(node, ast.Constant)} & {
+        one.name for one in SCORE_INPUTS
+    }
+    assert read | set(whose) == {one.name for one in SCORE_INPUTS}

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from core import environments, settings
+from core.data import features
 from core.errors import LlmcfError
 from core.settings import Workspace
 from llm import fetch, models
+from llmcf.feature_store import jobs
 from tests import tiny_llama
 from tests.milvus_server import TOKEN, MilvusServer, run_milvus
 from tests.redis_server import RedisServer, run_redis
@@ -40,6 +42,18 @@ def place(tiny: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> W
         target.symlink_to(tiny.path(folder))
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     return tiny
+
+
+@pytest.fixture(scope="module")
+def online(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """The module's copy of the small world with its features online, beside a Triton repository of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMCF_TRITON_MODELS", str(tmp_path_factory.mktemp("models")))
+        patch.setenv("LLMCF_RUNS", str(tmp_path_factory.mktemp("runs")))
+        features.build(own)
+        jobs.apply(own)
+        jobs.materialize(own)
+        yield own
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from core.settings import Workspace
 from ict import milvus, onnx
 from ict.examples import ExampleSet
 from llmcf.feature_store import registry
+from llmcf.lineage.show import show
 from llmcf.serving import assemble, export, listing, refresh, releases
 from llmcf.serving.assemble import Choice
 from llmcf.serving.triton_client import canary
@@ -107,8 +108,13 @@ def test_a_release_says_what_it_was_made_from(ws: Workspace, first: Result) -> N
     assert tower.backbone == "sasrec"
     assert set(release.collections) == {"cot", "items"}
     assert {path.name for path in release.folder.iterdir()} == {
-        "release.json", "catalogue.parquet", "item_vectors.safetensors", "models", "trained",
+        "release.json", "catalogue.parquet", "models", "trained",
     }  # fmt: skip
+    assert set(release.score) == {
+        "model.py", "nearest.py", "shown.py", "score.json",
+        "ids.safetensors", "examples.safetensors", "item_vectors.safetensors",
+    }  # fmt: skip
+    assert release.versions == {"ranker": 1, "user_vector": 1, "score": 1}
     assert set(ranker.sha256) == {"model.onnx", "weights.safetensors", "tables.safetensors", "model.py"}
     assert ranker.reads == {"user", "item", "history", "examples", "brand", "categories", "text"}
     assert tower.reads == {"user", "history", "examples"}
@@ -117,6 +123,18 @@ def test_a_release_says_what_it_was_made_from(ws: Workspace, first: Result) -> N
     assert release.items_end == tables.items(ws).num_rows + 2
     assert ranker.metrics["test"]["auc"] > 0
     assert release.features["project"]
+    read = ws.path("data"), ws.cot("vectors")
+    assert release.inputs == {steps.name_of(folder): steps.content_of(folder) for folder in read}
+
+
+def test_its_lineage_goes_back_to_the_rows_by_its_runs_and_the_index(ws: Workspace, first: Result) -> None:
+    found = {node["id"]: node for node in show("release:1", place=(ws.dataset, None, None)).details["nodes"]}
+    release, home = f"release:{ws.dataset}/1", f"{ws.dataset}/{ws.order}/{ws.as_of}"
+    runs = {f"{home}/ranking/deepfm-llm-cf-strict-s1", f"{home}/retrieval/sasrec-llm-cf-strict-s1"}
+    made = {f"collection:{name}" for name in releases.require(ws.dataset).collections.values()}
+    assert {one["id"] for one in found[release]["inputs"]} == {*runs, *made, f"{home}/data", f"{home}/cot/vectors"}
+    assert {f"{home}/cot/index", f"{home}/cot/texts", f"{home}/training"} < set(found)
+    assert {found[name]["state"] for name in (release, *runs, *made)} == {"current"}
 
 
 def test_nothing_is_made_twice(ws: Workspace, first: Result) -> None:
@@ -262,6 +280,8 @@ def test_a_refresh_freezes_newer_examples_with_the_old_weights(ws: Workspace, fi
     tables_of = [one.models / "ranker" / str(one.number) / onnx.TABLES for one in (base, release)]
     old, new = (load_file(path)["tokens_M3W"] for path in tables_of)
     assert len(new) > len(old)
+    shown_of = [one.models / "score" / str(one.number) / "examples.safetensors" for one in (base, release)]
+    assert [len(load_file(path)["key_MX"]) for path in shown_of] == [len(old), len(new)]
     weights_of = [one.stages["ranker"].sha256["weights.safetensors"] for one in (base, release)]
     assert weights_of[0] == weights_of[1]
     write_examples(ws, every=5)

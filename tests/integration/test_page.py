@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.data import features, tables
+from core.data import tables
 from core.settings import Workspace
-from llmcf.feature_store import jobs
 from llmcf.service import keys, state
 from llmcf.service.page import rendering
 from llmcf.service.page.visitors import COOKIE
@@ -36,15 +35,10 @@ TITLES = (
 
 
 @pytest.fixture(scope="module")
-def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def ws(online: Workspace) -> Iterator[Workspace]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMCF_TRITON_MODELS", str(tmp_path_factory.mktemp("models")))
-        patch.setenv("LLMCF_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("LLMCF_FEAST_UI", "http://feast.example:8888")
-        features.build(own)
-        jobs.apply(own)
-        jobs.materialize(own)
-        yield own
+        yield online
 
 
 @pytest.fixture(scope="module")

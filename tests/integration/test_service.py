@@ -14,28 +14,24 @@ import psutil
 import pytest
 
 from core import storage
-from core.data import features, tables
+from core.data import tables
 from core.settings import Workspace
 from llmcf.client import Client, Refused
-from llmcf.feature_store import jobs
+from llmcf.feature_store import registry
+from llmcf.online.reader import OnlineFeatures
 from llmcf.service import intake, keys, rules, state
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
 from tests.online_release import make_release
 from tests.running_service import Running, run_service
+from tests.without_llmcf import score_without_llmcf
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMCF_TRITON_MODELS", str(tmp_path_factory.mktemp("models")))
-        patch.setenv("LLMCF_RUNS", str(tmp_path_factory.mktemp("runs")))
-        features.build(own)
-        jobs.apply(own)
-        jobs.materialize(own)
-        yield own
+def ws(online: Workspace) -> Workspace:
+    return online
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +88,19 @@ def test_the_client_says_the_same(service: Running, user: str) -> None:
         assert asked.ready().status == "ok"
         with pytest.raises(Refused, match="404 unknown-user"):
             asked.user("nobody")
+
+
+def test_a_service_without_our_library_says_the_same(
+    service: Running, ws: Workspace, first: Release, user: str
+) -> None:
+    items = tables.items(ws)["raw_id"].to_pylist()[:12]
+    answer = service.http.post("/scores", json={"user": user, "items": items}).json()
+    assert answer["served_by"]["release"] == first.number
+    serving, day = state.read(state.folder(ws.dataset)), OnlineFeatures(ws).today()
+    assert serving is not None
+    feast, address = ws.path("feast", registry.ONLINE), serving.server.address
+    found = score_without_llmcf(feast, address, str(first.number), user, items, day)
+    assert found == pytest.approx({one["item"]: one["score"] for one in answer["scores"]}, abs=1e-5)
 
 
 def test_reasons_are_what_the_ranker_read(service: Running, user: str) -> None:

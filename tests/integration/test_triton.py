@@ -21,7 +21,7 @@ from core import settings
 from core.contracts import DENSE
 from core.errors import LlmcfError, Unavailable
 from core.settings import PROJECT, Workspace
-from llmcf.serving import serve, triton_server
+from llmcf.serving import serve, triton_install, triton_server
 from llmcf.serving.manifest import Release
 from llmcf.serving.triton_client import Arrays, Canary, Client, canary, open_locally
 from llmcf.serving.triton_server import Server, run_triton
@@ -205,6 +205,23 @@ def test_a_port_lost_to_another_process_is_replaced(release: Release, monkeypatc
     with socket.socket() as taken, run_triton(release.models) as server:
         assert lost != [server.http_port]
         check(server, release)
+
+
+def test_a_server_that_crashes_as_it_starts_is_started_again(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, once = triton_install.find(), tmp_path / "once"
+    binary = tmp_path / "tritonserver"
+    binary.write_text(f'#!/bin/sh\n[ -e "{once}" ] && exec {found.binary} "$@"\ntouch "{once}"\nkill -ABRT $$\n')
+    binary.chmod(0o755)
+    monkeypatch.setattr(triton_install, "find", lambda: replace(found, binary=binary))
+    with run_triton(release.models) as server:
+        assert once.exists()
+        check(server, release)
+    once.unlink()
+    monkeypatch.setattr(triton_server, "_TRIES", 1)
+    with pytest.raises(Unavailable, match="Triton did not get ready"), run_triton(release.models):
+        pass
 
 
 def test_a_server_that_is_gone_is_unavailable(release: Release) -> None:
@@ -406,5 +423,6 @@ def test_two_data_sets_are_served_side_by_side(kept: subprocess.Popen[bytes], re
 
 def test_a_server_of_another_release_is_found_out(server: Server, release: Release) -> None:
     another = write_release(WS, seed=3, live=False)
-    with pytest.raises(LlmcfError, match=r"serves ranker 1, user_vector 1, and the release is ranker 3, user_vector 3"):
+    said = "serves ranker 1, score 1, user_vector 1, and the release is ranker 3, score 3, user_vector 3"
+    with pytest.raises(LlmcfError, match=said):
         check(server, another)

@@ -13,19 +13,25 @@ from llmcf import reference
 from tests.meta.test_layout import PROJECT
 from tests.meta.test_remedies import COMMAND, GROUPS, TARGETS, parse
 
-PAGES = [PROJECT / name for name in ("README.md", "ARCHITECTURE.md")] + sorted((PROJECT / "docs").glob("*.md"))
+PAGES = [PROJECT / name for name in ("README.md", "ARCHITECTURE.md")] + sorted((PROJECT / "docs").rglob("*.md"))
+DECISIONS = PROJECT / "docs" / "decisions"
+WITHOUT_COMMANDS = {"ARCHITECTURE.md", "reference.md", "method.md", "add-a-backbone.md", "hardware.md"}
 # Made by running something:
-MADE = ("var/", "runs/", ".envs/", ".venv/", "trained/", "triton_models/releases/", "triton_models/live/")
+MADE = ("var/", "runs/", ".envs/", ".venv/", "trained/", "check/", "triton_models/releases/", "triton_models/live/")
 FILES = {path.name for path in PROJECT.glob("[!.]*/**/*.*") if "var" not in path.parts} | {"model.py"}
 FOREIGN = {"--help"}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+SHELL = re.compile(r"\s(?:\|\|?|&&?|>|2>)(?:\s|$)")  # where a shell's own words begin
 OURS = re.compile(r"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/(?:python -m )?)?(llmcf .*)")
 OPTIONS = {
     name for verb in reference.verbs().values() for one in verb.params for name in (*one.opts, *one.secondary_opts)
 }
 VARIABLES = {row[0].strip("`") for row in reference.variables()}
+OF_DAGS = {
+    name for path in (PROJECT / "dags").glob("*.py") for name in re.findall(r"\"(LLMCF_[A-Z_]+)\"", path.read_text())
+}
 
 
 def spans(page: Path) -> list[str]:
@@ -42,7 +48,7 @@ def lines(page: Path) -> Iterator[str]:
 
 def command(line: str) -> str | None:
     """The `llmcf` command of a line, with a number for N and a word for <this>; None if it is another's."""
-    found = OURS.fullmatch(re.sub(r"<[^>]*>", "word", line).strip())
+    found = OURS.fullmatch(SHELL.split(re.sub(r"<[^>]*>", "word", line).strip())[0])
     if found is None:
         return None
     return shlex.join("7" if word == "N" else word for word in shlex.split(found[1], comments=True))
@@ -69,7 +75,7 @@ def test_commands_parse(page: Path) -> None:
     for asked in found:
         if "--help" not in asked:
             parse(asked)
-    assert found or page.name in ("ARCHITECTURE.md", "reference.md", "method.md", "add-a-backbone.md", "hardware.md")
+    assert found or page.parent == DECISIONS or page.name in WITHOUT_COMMANDS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -79,7 +85,9 @@ def test_paths_and_links_exist(page: Path) -> None:
             assert said in FILES or (PROJECT / said).exists(), said
         elif not said.startswith(MADE):
             assert (PROJECT / said).exists() or (page.parent / said).exists(), said
-    for target in LINK.findall(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"\]\([^)\s]*\n", text), "a link that a line's end cuts is none"
+    for target in LINK.findall(text):
         file, _, anchor = target.partition("#")
         if not target.startswith("http"):
             assert not file or (page.parent / file).exists(), target
@@ -96,8 +104,19 @@ def test_options_variables_and_targets_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     named = {said.split()[0].split("=")[0] for said in spans(page) if said.startswith("--")}
     assert not named - OPTIONS - FOREIGN
-    assert not set(re.findall(r"\bLLMCF_[A-Z_]+\b", text)) - VARIABLES
+    assert not set(re.findall(r"\bLLMCF_[A-Z_]+\b", text)) - VARIABLES - OF_DAGS
     assert not {said.split()[1] for said in spans(page) if re.fullmatch(r"make [a-z-]+", said)} - set(TARGETS)
+
+
+def test_every_decision_is_numbered_short_and_linked() -> None:
+    linked = LINK.findall((PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
+    pages = sorted(DECISIONS.glob("*.md"))
+    for number, page in enumerate(pages, start=1):
+        text = page.read_text(encoding="utf-8")
+        assert page.name.startswith(f"{number:04}-") and text.startswith(f"# {number}. "), page.name
+        assert re.findall(r"^\*\*(\w+)\.\*\*", text, flags=re.MULTILINE) == ["Context", "Decision", "Consequences"]
+        assert len(text.splitlines()) <= 25, page.name
+        assert str(page.relative_to(PROJECT)) in linked, page.name
 
 
 def test_the_reference_is_what_is_generated() -> None:
@@ -138,6 +157,8 @@ def test_the_page_about_data_names_every_key_of_a_description() -> None:
         (".venv/bin/llmcf release promote --release N  # by hand", "llmcf release promote --release 7"),
         ("LLMCF_HOME=/srv/a llmcf demo", "llmcf demo"),
         ("llmcf data add <name> --source <folder>", "llmcf data add word --source word"),
+        ("llmcf serve --port 8080 > serve.log 2>&1 &", "llmcf serve --port 8080"),
+        ('llmcf release check || echo "exit code $?"', "llmcf release check"),
         ("airflow pools import dags/pools.json", None),
     ],
 )

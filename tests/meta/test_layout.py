@@ -10,10 +10,13 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("core", "ict", "llm", "ranking", "retrieval_stage", "llmcf")
 PLAIN = {
-    "dags": {"airflow", "pendulum"},
+    "dags": {"airflow", "openlineage", "pendulum"},
     "feature_repo": {"feast", "pandas", "numpy"},
     "triton_models": {"numpy", "onnxruntime", "triton_python_backend_utils"},
 }
+
+
+TRAVELLING = {"triton_models": {"nearest", "shown"}}  # of ict/, copied beside: tests/unit/ict/test_shown.py
 
 
 def imports(path: Path) -> set[str]:
@@ -35,11 +38,16 @@ def sources(folder: str) -> list[Path]:
 def test_a_deployable_folder_imports_only_its_platform_and_itself(folder: str) -> None:
     files = sources(folder)
     assert files, f"{folder} holds no code"
-    own = {path.stem for path in files}
+    own = {path.stem for path in files} | TRAVELLING.get(folder, set())
     for path in files:
         foreign = imports(path) - PLAIN[folder] - set(sys.stdlib_module_names) - own
         assert not foreign, f"{path.relative_to(PROJECT)} imports {sorted(foreign)}"
         assert not (PROJECT / folder / "__init__.py").exists()
+
+
+def test_an_example_of_a_service_without_llmcf_imports_none_of_it() -> None:
+    found = imports(PROJECT / "examples" / "score_without_llmcf.py") - set(sys.stdlib_module_names)
+    assert found == {"feast", "numpy", "tritonclient"}
 
 
 def test_no_package_imports_a_deployable_folder() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import psutil
 import pytest
 from redis import AuthenticationError, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from core import environments
 from core.errors import LlmcfError
@@ -29,10 +31,21 @@ def test_it_wants_its_password_and_leaves_nothing(tmp_path: Path, monkeypatch: p
         with Redis(host=HOST, port=server.port, password=server.password) as client:
             assert client.set("key", "value")
             assert client.config_get("save") == {"save": ""}
-        with Redis(host=HOST, port=server.port) as stranger, pytest.raises(AuthenticationError):
+        once = Retry(NoBackoff(), 0)
+        with Redis(host=HOST, port=server.port, retry=once) as stranger, pytest.raises(AuthenticationError):
             stranger.get("key")
     assert not psutil.pid_exists(server.pid)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_that_was_killed_runs_again_as_it_was(tmp_path: Path) -> None:
+    with run_redis(tmp_path) as server, Redis(host=HOST, port=server.port, password=server.password) as client:
+        client.set("key", "value")
+        psutil.Process(server.pid).kill()
+    with run_redis(tmp_path, like=server) as again:
+        assert (again.port, again.password) == (server.port, server.password)
+        with Redis(host=HOST, port=again.port, password=again.password) as client:
+            assert client.get("key") == b"value"
 
 
 def test_a_program_that_is_no_redis_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

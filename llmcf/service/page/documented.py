@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmcf.service.keys import HEADER
+from llmcf.service.middleware import REQUEST_ID, TIMEOUT
 
 _DEEP = 6  # levels of an example
 _OURS = {"HTTPValidationError", "ValidationError"}  # FastAPI's, whose place a problem takes here
+_TOLD_ONCE = {HEADER, REQUEST_ID, TIMEOUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def _operation(document: Mapping[str, Any], path: str, method: str, told: Mappin
             text=one.get("description", ""),
         )
         for one in told.get("parameters", [])
-        if one["name"] != HEADER  # told once for all
+        if one["name"] not in _TOLD_ONCE
     ]
     call = f"curl -X {method.upper()} $ADDRESS{path}" if method != "get" else f"curl $ADDRESS{path}"
     if body:

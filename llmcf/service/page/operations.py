@@ -10,20 +10,23 @@ from core.data import datasets
 from core.errors import LlmcfError
 from core.settings import Workspace
 from llmcf.feature_store import registry
-from llmcf.service import choosing, state, traffic
+from llmcf.service import arm_counts, choosing, state, traffic, trials
+from llmcf.service.arm_counts import ArmRow, ShadowRow
 from llmcf.service.service import Service
-from llmcf.service.store import Trace
+from llmcf.service.store import SERVICE, Trace
 from llmcf.service.traffic import Traffic
+from llmcf.service.trials import Off
 from llmcf.serving import manifest, releases
 from llmcf.serving.manifest import Release, Stage, Unreadable
 
 WINDOW_S = 300.0
 _ANSWERS = 50  # whose rungs are counted
 _ACTS = 20
+_DECISIONS = 5
 _DIGEST = 12  # characters that tell one from another
 _HEADLINES = {"ranker": ("auc", "logloss"), "user_vector": ("hit@10", "ndcg@10")}  # of the test, in the list
 # What is told otherwise, or always differs:
-_APART = {"number", "source", "home", "dataset", "contract", "stages"}
+_APART = {"number", "source", "home", "dataset", "contract", "stages", "score"}
 _APART |= {"metrics", "inputs", "outputs", "sha256", "version", "run"}  # of a stage
 
 
@@ -69,6 +72,23 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Arms:
+    """Who is answered by which release. `on` are arm, release and percent; `decisions` are the service's own.
+
+    Counts go back to the start of the service.
+    """
+
+    experiment: str
+    on: list[tuple[str, int, float]]
+    off: list[Off]
+    fault: str
+    watched: list[dict[str, Any]]
+    rows: list[ArmRow]
+    shadows: list[ShadowRow]
+    decisions: list[tuple[float, str, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All of the page but the comparison. `freshness` and `traffic` are a sentence where they cannot be told."""
 
@@ -80,6 +100,7 @@ class Facts:
     checks: dict[str, str]
     freshness: Freshness | str
     traffic: Traffic | str
+    arms: Arms
     rungs: Counter[str]
     answers: list[Trace]
     acts: list[tuple[float, str, str, str]]
@@ -97,9 +118,26 @@ def facts(service: Service, *, acts: bool) -> Facts:
         checks=engine.probe(),
         freshness=_freshness(engine.live.release.workspace),
         traffic=_traffic(service),
+        arms=_arms(service),
         rungs=Counter(one.rung for one in last),
         answers=last[:10],
         acts=service.store.acts(_ACTS) if acts else [],
+    )
+
+
+def _arms(service: Service) -> Arms:
+    on, note, counters = service.engine.arms, trials.note(service.engine.place), traffic.counters()
+    named = [(name, arm.release, arm.percent) for name, arm in on.arms.items()]
+    named += [("shadow", on.shadow.release, on.shadow.percent)] if on.shadow else []
+    return Arms(
+        experiment=on.experiment,
+        on=named,
+        off=[one for one in note.off if one.experiment == on.experiment],
+        fault=note.fault,
+        watched=note.watched,
+        rows=arm_counts.arms(counters),
+        shadows=arm_counts.shadows(counters),
+        decisions=service.store.acts(_DECISIONS, who=SERVICE),
     )
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from llmcf.service.access import Reader
 from llmcf.service.engine import Loaded
 from llmcf.service.messages import Item, Items, RecommendedItem, Similar, User
+from llmcf.service.openapi import problems_of
 from llmcf.service.problems import Problem
 from llmcf.service.service import Service
 
@@ -20,13 +21,13 @@ async def find(request: Request, _: Reader, query: Annotated[str, Query(max_leng
     return matching(_live(request), query, k)[0]
 
 
-@router.get("/items/{identity}/similar")
+@router.get("/items/{identity}/similar", responses=problems_of(404))
 async def similar(identity: str, request: Request, _: Reader, k: Count = 10) -> Similar:
     """The items nearest to this one in the item space; `score` is their cosine."""
     return like(_live(request), identity, k)
 
 
-@router.get("/users/{identity}")
+@router.get("/users/{identity}", responses=problems_of(404))
 async def user(identity: str, request: Request, _: Reader) -> User:
     """What is known of a user, as the next request will see it."""
     return known(_live(request), identity)

@@ -7,6 +7,7 @@ from llmcf.service.messages import Health
 from llmcf.service.service import Service
 
 router = APIRouter(tags=["health"])
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
 
 
 @router.get("/health/live")
@@ -15,7 +16,7 @@ async def live() -> Health:
     return Health(status="ok")
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", responses={503: {"description": "A part fails.", "model": Health}})
 async def ready(request: Request, response: Response) -> Health:
     """The live release answers a canary: Triton itself says ready while its model process is dead."""
     service: Service = request.app.state.service
@@ -25,7 +26,7 @@ async def ready(request: Request, response: Response) -> Health:
     return Health(status="failing" if failing else "ok", checks=checks)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses={200: {"content": _TEXT}})
 def metrics() -> Response:
     """Prometheus' text format, of all workers together."""
     registry = CollectorRegistry()

@@ -6,13 +6,14 @@ from prometheus_client import Counter
 from llmcf.service.access import Writer
 from llmcf.service.intake_messages import EventsIn, EventsOut, ItemsIn, ItemsOut, UsersIn, UsersOut
 from llmcf.service.middleware import seconds_left
+from llmcf.service.openapi import problems_of
 from llmcf.service.service import Service
 
 router = APIRouter(tags=["intake"])
 EVENTS = Counter("llmcf_service_events", "Events that came in, by kind and what became of them.", ["kind", "status"])
 
 
-@router.post("/events", status_code=202)
+@router.post("/events", status_code=202, responses=problems_of(503, 504))
 async def take_events(asked: EventsIn, request: Request, _: Writer) -> EventsOut:
     """Take in what users did; each event is accepted or refused by itself, in its place.
 
@@ -26,7 +27,7 @@ async def take_events(asked: EventsIn, request: Request, _: Writer) -> EventsOut
     return EventsOut(events=found)
 
 
-@router.post("/items", status_code=202)
+@router.post("/items", status_code=202, responses=problems_of(409, 503, 504))
 async def take_items(asked: ItemsIn, request: Request, _: Writer) -> ItemsOut:
     """Add items, all of them or none; one that is there already must say the same."""
     service: Service = request.app.state.service
@@ -34,7 +35,7 @@ async def take_items(asked: ItemsIn, request: Request, _: Writer) -> ItemsOut:
     return ItemsOut(items=await service.do(work, seconds_left(request.state)))
 
 
-@router.post("/users", status_code=202)
+@router.post("/users", status_code=202, responses=problems_of(503, 504))
 async def take_users(asked: UsersIn, request: Request, _: Writer) -> UsersOut:
     """Add users, all of them or none; without events they are shown what strangers are."""
     service: Service = request.app.state.service

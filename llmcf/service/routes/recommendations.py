@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, BackgroundTasks, Request
 
 from core.errors import LlmcfError
 from llmcf.service import answering, problems
@@ -17,25 +17,28 @@ from llmcf.service.messages import (
     Scores,
 )
 from llmcf.service.middleware import seconds_left
+from llmcf.service.openapi import problems_of
 from llmcf.service.problems import Problem
 from llmcf.service.service import Service
 
 router = APIRouter(tags=["recommendations"])
 
 
-@router.post("/recommendations")
-async def recommend(asked: RecommendationRequest, request: Request, _: Reader) -> Recommendations:
+@router.post("/recommendations", responses=problems_of(503, 504))
+async def recommend(
+    asked: RecommendationRequest, request: Request, after: BackgroundTasks, _: Reader
+) -> Recommendations:
     """The best items for a user, or for the history of a session that has none."""
-    return await _answer(request, asked, request.state.request_id)
+    return await _answer(request, asked, request.state.request_id, after)
 
 
-@router.post("/recommendations/batch")
-async def recommend_batch(asked: BatchRequest, request: Request, _: Reader) -> BatchAnswer:
+@router.post("/recommendations/batch", responses=problems_of(503, 504))
+async def recommend_batch(asked: BatchRequest, request: Request, after: BackgroundTasks, _: Reader) -> BatchAnswer:
     """Several requests at once; each is answered or refused by itself, in its place."""
 
     async def entry(number: int, one: RecommendationRequest) -> BatchEntry:
         try:
-            answer = await _answer(request, one, f"{request.state.request_id}.{number}")
+            answer = await _answer(request, one, f"{request.state.request_id}.{number}", after)
             return BatchEntry(status=200, answer=answer)
         except Problem as problem:
             return BatchEntry(status=problem.status, problem=problem.body(request.state.request_id))
@@ -46,7 +49,7 @@ async def recommend_batch(asked: BatchRequest, request: Request, _: Reader) -> B
     return BatchAnswer(entries=list(await asyncio.gather(*(entry(*each) for each in enumerate(asked.requests)))))
 
 
-@router.get("/recommendations/{identity}")
+@router.get("/recommendations/{identity}", responses=problems_of(404, 503, 504))
 async def recommended(identity: str, request: Request, _: Reader) -> Recommendations:
     """What was answered to an earlier request, with its evidence; kept for a day."""
     service: Service = request.app.state.service
@@ -54,7 +57,7 @@ async def recommended(identity: str, request: Request, _: Reader) -> Recommendat
     return await service.do(work, seconds_left(request.state))
 
 
-@router.post("/scores")
+@router.post("/scores", responses=problems_of(404, 503, 504))
 async def score(asked: ScoreRequest, request: Request, _: Reader) -> Scores:
     """P(click) of each of these items for a user."""
     service: Service = request.app.state.service
@@ -62,7 +65,16 @@ async def score(asked: ScoreRequest, request: Request, _: Reader) -> Scores:
     return await service.do(work, seconds_left(request.state))
 
 
-async def _answer(request: Request, asked: RecommendationRequest, identity: str) -> Recommendations:
+async def _answer(
+    request: Request, asked: RecommendationRequest, identity: str, after: BackgroundTasks
+) -> Recommendations:
     service: Service = request.app.state.service
     work = lambda: answering.recommend(service.engine, service.store, asked, identity)  # noqa: E731
-    return await service.do(work, seconds_left(request.state))
+    answer = await service.do(work, seconds_left(request.state))
+    after.add_task(_shadow, service, asked, identity)
+    return answer
+
+
+async def _shadow(service: Service, asked: RecommendationRequest, identity: str) -> None:
+    """Runs once the answer has left; on the event loop, as it only puts the request into a queue."""
+    service.shadow.offer(asked, identity)

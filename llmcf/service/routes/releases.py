@@ -5,9 +5,10 @@ from fastapi import APIRouter, Request
 from llmcf.service import choosing
 from llmcf.service.access import Admin, Reader
 from llmcf.service.messages import ReleaseInfo, Releases
+from llmcf.service.openapi import problems_of
 from llmcf.service.page import operations
 from llmcf.service.service import Service
-from llmcf.serving import releases
+from llmcf.serving import releases, verdicts
 
 router = APIRouter(tags=["releases"])
 
@@ -20,7 +21,7 @@ async def listed(request: Request, _: Reader) -> Releases:
     return Releases(live=service.engine.live.release.number, releases=found)
 
 
-@router.post("/releases/{number}/promotion", status_code=202)
+@router.post("/releases/{number}/promotion", status_code=202, responses=problems_of(404, 503))
 async def promote(number: int, request: Request, who: Admin) -> Releases:
     """Make a release live: it is loaded beside the one that answers, tried, and then takes over in every worker.
 
@@ -37,4 +38,5 @@ def _info(service: Service, number: int) -> ReleaseInfo:
     roles = {"ranker": found.stages["ranker"], "retriever": found.stages["user_vector"]}
     metrics = {f"{role} {name}": value for role, one in roles.items() for name, value in one.metrics.items()}
     words = {role: one.words for role, one in roles.items()}
-    return ReleaseInfo(release=number, state=found.state, created=found.created, metrics=metrics, **words)
+    check = verdicts.state(service.engine.dataset, number)
+    return ReleaseInfo(release=number, state=found.state, check=check, created=found.created, metrics=metrics, **words)

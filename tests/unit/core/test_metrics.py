@@ -86,3 +86,29 @@ def test_equal_scores_share_a_bin():
     """Whatever the order of rows: a constant score is one bin, off by its distance from the share of positives."""
     label = np.random.default_rng(0).permutation(np.arange(100) < 30)
     assert metrics.ece(label, np.full(100, 0.5)) == pytest.approx(0.2)
+
+
+def test_calibration_error_by_chance_is_reached_once_in_a_hundred():
+    random = np.random.default_rng(0)
+    scores = random.random(500)
+    most = metrics.ece_by_chance(scores)
+    drawn = [metrics.ece((random.random(500) < scores).astype(int), scores) for _ in range(400)]
+    assert 0 <= np.mean(np.array(drawn) > most) < 0.03
+    assert metrics.ece_by_chance(scores) == most, "seeded"
+    assert metrics.ece_by_chance(np.array([0.0, 1.0])) == 0
+
+
+def test_the_error_of_an_auc_is_hanley_and_mcneils():
+    # Hanley and McNeil 1982, table II: 58 normal, 51 abnormal, area .893, error .032
+    assert metrics.auc_error(np.array([1] * 51 + [0] * 58), 0.893) == pytest.approx(0.032, abs=0.001)
+    assert metrics.auc_error(np.array([1, 0]), 1.0) == 0
+    assert np.isnan(metrics.auc_error(np.array([1, 1]), 0.5))
+
+
+def test_reliability_by_hand():
+    labels, scores = np.array([0, 1, 1, 1]), np.array([0.1, 0.3, 0.6, 0.8])
+    assert metrics.reliability(labels, scores, bins=2) == [
+        (pytest.approx(0.2), 0.5, 2),
+        (pytest.approx(0.7), 1.0, 2),
+    ]
+    assert metrics.reliability(labels, np.full(4, 0.5), bins=2) == [(0.5, 0.75, 4)]

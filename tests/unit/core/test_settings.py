@@ -25,6 +25,12 @@ TEXTS = {
     "LLMCF_AMAZON_URL": settings.amazon_url,
     "LLMCF_RENDEZVOUS": settings.rendezvous,
     "LLMCF_SPARK_MASTER": settings.spark_master,
+    "LLMCF_LEASE_SECONDS": settings.lease_seconds,
+    "LLMCF_SHARD": settings.shard,
+    "LLMCF_SHARDS": settings.shard_count,
+    "LLMCF_RAY_ADDRESS": settings.ray_address,
+    "LLMCF_RAY_ACTORS": settings.ray_actors,
+    "LLMCF_RAY_GPUS": settings.ray_gpus,
 }
 
 
@@ -36,6 +42,45 @@ def test_set_to_nothing_means_unset(variable: str, monkeypatch: pytest.MonkeyPat
     for nothing in ("", "  "):
         monkeypatch.setenv(variable, nothing)
         assert read() == unset
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LLMCF_RAY_ACTORS", "0"),
+        ("LLMCF_RAY_ACTORS", "1.5"),
+        ("LLMCF_RAY_ACTORS", "many"),
+        ("LLMCF_RAY_GPUS", "-1"),
+        ("LLMCF_RAY_GPUS", "nan"),
+    ],
+)
+def test_what_is_no_number_of_workers_is_refused(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=f"{variable} '{value}' is no (whole )?number from [01] to 10000"):
+        TEXTS[variable]()
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [("auto", True), ("head:6379", True), ("[::1]:6379", True), ("head", False), ("ray://head:1", False)],
+)
+def test_the_address_of_a_cluster(value: str, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_RAY_ADDRESS", value)
+    if taken:
+        assert settings.ray_address() == value
+    else:
+        with pytest.raises(UsageError, match=f"LLMCF_RAY_ADDRESS '{value}' is neither auto nor host:port"):
+            settings.ray_address()
+
+
+def test_writers_elsewhere_see_the_same_home_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever folder they start in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLMCF_HOME", "home")
+    monkeypatch.setenv("LLMCF_LLM_KEY", "a secret")
+    monkeypatch.setenv("LLMCF_LLM_URL", "")
+    monkeypatch.delenv("LLMCF_ENVS", raising=False)
+    assert settings.for_writers_elsewhere() == {"LLMCF_HOME": str(tmp_path / "home")}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +151,15 @@ def test_what_is_no_day_is_named(spelt: str):
         Workspace("movielens-100k", "published", spelt)
 
 
+def test_spans_go_to_a_web_address(monkeypatch: pytest.MonkeyPatch):
+    assert settings.otlp_endpoint() is None
+    monkeypatch.setenv("LLMCF_OTLP_ENDPOINT", "http://collector:4318/")
+    assert settings.otlp_endpoint() == "http://collector:4318"
+    monkeypatch.setenv("LLMCF_OTLP_ENDPOINT", "collector:4318")
+    with pytest.raises(UsageError, match="LLMCF_OTLP_ENDPOINT 'collector:4318' is no http"):
+        settings.otlp_endpoint()
+
+
 def test_feasts_own_page_is_a_web_address(monkeypatch: pytest.MonkeyPatch):
     assert settings.feast_ui() is None
     monkeypatch.setenv("LLMCF_FEAST_UI", "https://feast:8888/ui")
@@ -114,3 +168,44 @@ def test_feasts_own_page_is_a_web_address(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("LLMCF_FEAST_UI", wrong)
         with pytest.raises(UsageError, match="LLMCF_FEAST_UI"):
             settings.feast_ui()
+
+
+def test_a_webhook_is_a_web_address_and_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LLMCF_ALERT_WEBHOOK", raising=False)
+    assert settings.alert_webhook() is None
+    monkeypatch.setenv("LLMCF_ALERT_WEBHOOK", "https://hooks:443/a/b")
+    assert settings.alert_webhook() == "https://hooks:443/a/b"
+    for wrong in ("hooks/a", "ftp://secret", "https:///secret"):
+        monkeypatch.setenv("LLMCF_ALERT_WEBHOOK", wrong)
+        with pytest.raises(UsageError) as refused:
+            settings.alert_webhook()
+        assert wrong not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1e9", "nan"])
+def test_a_rate_is_a_positive_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_REQUESTS_PER_SECOND", text)
+    with pytest.raises(UsageError, match=f"LLMCF_REQUESTS_PER_SECOND '{text}' is no positive number"):
+        settings.requests_per_second()
+    monkeypatch.setenv("LLMCF_REQUESTS_PER_SECOND", "0.5")
+    assert settings.requests_per_second() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("told", "namespace"),
+    [
+        ({}, None),
+        ({"OPENLINEAGE_URL": "http://127.0.0.1:5000"}, "llmcf"),
+        ({"OPENLINEAGE__TRANSPORT__TYPE": "console", "OPENLINEAGE_NAMESPACE": "plant"}, "plant"),
+        ({"OPENLINEAGE_CONFIG": " ", "OPENLINEAGE_NAMESPACE": "plant"}, None),
+        ({"OPENLINEAGE_URL": "http://127.0.0.1:5000", "OPENLINEAGE_DISABLED": "True"}, None),
+    ],
+)
+def test_lineage_is_told_where_openlineages_variables_say_to_whom(
+    told: dict[str, str], namespace: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("OPENLINEAGE")]:
+        monkeypatch.delenv(name)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert settings.lineage_namespace() == namespace

@@ -92,3 +92,34 @@ def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_stamp_names_its_inputs_and_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    raw, up = tmp_path / "raw.txt", tmp_path / "home" / "up"
+    raw.write_text("1")
+    make(up)
+    stamp = storage.read_json(make(tmp_path / "home" / "down", inputs=(raw, up)).folder / steps.STAMP)
+    assert stamp["inputs"] == {str(raw): storage.sha256(raw), "up": storage.read_json(up / steps.STAMP)["content"]}
+    assert [steps.located(name) for name in stamp["inputs"]] == [raw, up]
+    assert stamp["made"].endswith("Z")
+
+
+def test_a_stamp_of_before_is_completed_where_its_key_proves_it(tmp_path: Path) -> None:
+    source, path = tmp_path / "in.txt", tmp_path / "a" / steps.STAMP
+    source.write_text("1")
+    make(tmp_path / "a", inputs=(source,))
+    whole = storage.read_json(path)
+    storage.write_json(path, {name: whole[name] for name in whole if name not in ("inputs", "source", "made")})
+    assert make(tmp_path / "a", inputs=(source,)).skipped
+    assert storage.read_json(path) | {"made": ""} == whole | {"made": ""}
+
+
+def test_changed_sources_are_seen(tmp_path: Path) -> None:
+    step = Step(folder=tmp_path / "a", config=1, code=("core/steps.py",))
+    steps.run(step, lambda _: {})
+    stamp = storage.read_json(tmp_path / "a" / steps.STAMP)
+    assert not steps.source_changed(stamp)
+    assert steps.source_changed(stamp | {"source": {"files": ["core/steps.py"], "digest": "0"}})
+    assert steps.source_changed(stamp | {"source": {"files": ["core/gone.py"], "digest": "0"}})
+    assert not steps.source_changed({"key": "of before"})

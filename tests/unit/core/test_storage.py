@@ -2,9 +2,11 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from core import storage
@@ -105,3 +107,29 @@ def test_a_table_can_be_read_while_it_is_replaced(tmp_path: Path):
     finally:
         stop.set()
         writer.join()
+
+
+def test_parts_of_a_table_are_written_as_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = pa.schema([("number", pa.int64()), ("words", pa.list_(pa.string()))])
+    table = pa.table({"words": [["a"] * (n % 3) for n in range(1000)], "number": range(1000)})
+    storage.write_table(tmp_path / "whole.parquet", table, schema)
+    parts = [table.slice(start, 70) for start in range(0, 1000, 70)]
+    assert storage.write_parts(tmp_path / "parts.parquet", parts, schema) == 1000
+    assert (tmp_path / "parts.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    monkeypatch.setattr(storage, "_GROUP", 128)
+    assert storage.write_parts(tmp_path / "groups.parquet", iter(parts), schema) == 1000
+    with pq.ParquetFile(tmp_path / "groups.parquet") as opened:
+        assert [opened.metadata.row_group(n).num_rows for n in range(opened.num_row_groups)] == [128] * 7 + [104]
+        assert opened.read().equals(table.select(schema.names).cast(schema))
+    assert storage.write_parts(tmp_path / "empty.parquet", [], schema) == 0
+    assert storage.read_table(tmp_path / "empty.parquet", schema, "").num_rows == 0
+
+
+def test_parts_that_fail_leave_nothing(tmp_path: Path) -> None:
+    def broken() -> Iterator[pa.Table]:
+        yield pa.table({"number": [1]})
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        storage.write_parts(tmp_path / "x.parquet", broken(), pa.schema([("number", pa.int64())]))
+    assert list(tmp_path.iterdir()) == []

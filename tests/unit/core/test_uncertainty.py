@@ -8,7 +8,18 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from core import metrics
-from core.uncertainty import auc_of, bootstrap, difference, equivalence, mean_interval, mean_of, over_seeds, paired_test
+from core.uncertainty import (
+    auc_of,
+    bootstrap,
+    difference,
+    ece_of,
+    equivalence,
+    gauc_of,
+    mean_interval,
+    mean_of,
+    over_seeds,
+    paired_test,
+)
 
 rows = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 1), st.sampled_from([0.1, 0.25, 0.5, 0.9])), min_size=2, max_size=60
@@ -32,6 +43,31 @@ def test_the_weighted_auc_is_scikit_learns_ties_included(drawn, seed):
     else:
         assert np.isnan(statistic(weights))
     assert statistic(np.ones(users)) == pytest.approx(metrics.auc(label, score), nan_ok=True)
+
+
+@given(rows, st.integers(0, 99))
+def test_a_weight_counts_a_users_rows_so_often(drawn, seed):
+    user, label, score = columns(drawn)
+    of_user = np.unique(user, return_inverse=True)[1]
+    weights = np.random.default_rng(seed).integers(0, 3, of_user.max() + 1)
+    often = np.repeat(np.arange(len(user)), weights[of_user])
+    copies = of_user[often] * 10 + np.concatenate([np.arange(n) for n in weights[of_user]] or [[]])
+    gauc, users = gauc_of(label, score, user)
+    assert users == len(weights)
+    expected = metrics.gauc(label[often], score[often], copies) if len(often) else np.nan
+    assert gauc(weights.astype(float)) == pytest.approx(expected, nan_ok=True)
+    assert gauc(np.ones(users)) == pytest.approx(metrics.gauc(label, score, user), nan_ok=True)
+    ece, _ = ece_of(label, score, user)
+    assert ece(np.ones(users)) == pytest.approx(metrics.ece(label, score))
+    assert ece(2 * np.ones(users)) == pytest.approx(metrics.ece(label, score))
+
+
+def test_calibration_that_is_off_for_one_user_shows_when_that_user_is_drawn():
+    label, score, user = np.array([1, 1, 0, 0]), np.array([0.9, 0.9, 0.4, 0.4]), np.array([0, 0, 1, 1])
+    ece, _ = ece_of(label, score, user)
+    assert ece(np.array([1.0, 0.0])) == pytest.approx(0.1)
+    assert ece(np.array([0.0, 1.0])) == pytest.approx(0.4)
+    assert ece(np.array([3.0, 1.0])) == pytest.approx((3 * 0.1 + 0.4) / 4)
 
 
 def invented(users: int, seed: int = 0):

@@ -37,7 +37,8 @@ def test_a_prediction_sees_nothing_after_its_own_token(ict: InContext, tokens: t
     changed[1, 1:] += 1  # c and l of the first example, which its own prediction must not see
     changed[2] += 1
     slots = torch.tensor([[1, 2]])
-    before, after = (ict(torch.randn(1, WIDTH), table, slots)[1] for table in (tokens, changed))
+    r = torch.randn(1, WIDTH)
+    before, after = (ict.train()(r, table, slots)[1] for table in (tokens, changed))
     torch.testing.assert_close(before[:, 0], after[:, 0])
     assert not torch.allclose(before[:, 1], after[:, 1], atol=1e-4)
 
@@ -48,7 +49,14 @@ def test_missing_examples_are_never_looked_at(ict: InContext, tokens: torch.Tens
     r = torch.randn(3, WIDTH)
     slots = torch.tensor([[0, 1], [2, 0], [0, 0]])
     torch.testing.assert_close(ict(r, tokens, slots)[0], ict(r, changed, slots)[0])
-    assert torch.isfinite(ict(r, tokens, slots)[1]).all()
+    assert torch.isfinite(ict.train()(r, tokens, slots)[1]).all()
+
+
+def test_scoring_computes_w_as_training_does_and_no_predictions(ict: InContext, tokens: torch.Tensor) -> None:
+    r, slots = torch.randn(3, WIDTH), torch.tensor([[0, 1], [2, 0], [4, 3]])
+    (w, none), (in_training, predictions) = ict(r, tokens, slots), ict.train()(r, tokens, slots)
+    torch.testing.assert_close(w, in_training)
+    assert (none.shape, predictions.shape) == ((3, 0, WIDTH), (3, K, WIDTH))
 
 
 def test_all_that_is_computed_stays_on_the_device_of_the_inputs() -> None:

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from core.contracts import UNKNOWN
 from core.errors import UsageError
 from ict import examples as of_training
-from ict import replica
 from ict.examples import ExampleSet, Requests
 from ict.index import request
 from ict.neighbours import ExactSearch, NeighbourConfig
-from ict.neighbours import shuffled_order as of_torch
-from ict.replica import Selection, ServingReplica, Shown
+from ict.replica import Selection, ServingReplica
+from ict.shown import Shown, shuffled_order
 from tests import in_memory
 
 ROWS = in_memory.training_rows(users=12, items=30, length=8)
@@ -99,25 +98,6 @@ def ties(score_CM: np.ndarray, allowed_CM: np.ndarray, numbers_CK: np.ndarray, e
     return (near_CMK & others_CM[:, :, None]).any(axis=(1, 2))
 
 
-@settings(deadline=None)
-@given(
-    numbers=st.lists(st.integers(0, 2**40), min_size=4, max_size=4),
-    user=st.integers(0, 2**31),
-    item=st.integers(0, 2**40),
-    seed=st.integers(0, 2**32),
-)
-def test_the_order_is_that_of_training(numbers: list[int], user: int, item: int, seed: int) -> None:
-    numbers_CK, items_C = np.array([numbers, numbers[::-1]]), np.array([item, item + 1])
-    wanted = of_torch(torch.from_numpy(numbers_CK), torch.tensor([user, user]), torch.from_numpy(items_C), seed)
-    np.testing.assert_array_equal(replica.shuffled_order(numbers_CK, user, items_C, seed), wanted)
-
-
-@pytest.mark.parametrize("recipe", ["strict", "best", "paper"])
-def test_the_rule_is_that_of_training(recipe: str) -> None:
-    asked = request(7, 3, 100, torch.zeros(20, dtype=torch.int64), torch.tensor([5]))
-    assert replica.rule(recipe, user=7, position=3, day=100) == of_training.rule(recipe, asked)
-
-
 def test_new_items_are_shown_what_their_texts_find() -> None:
     """As a known item of the same text, in the order of the id by which graphs know them."""
     examples, chosen = SETS[False], Selection(recipe="strict", seed=5)
@@ -130,7 +110,7 @@ def test_new_items_are_shown_what_their_texts_find() -> None:
     new = ours.for_new_items(**who, text_CE=examples.item_vectors_VE.numpy()[items_C])
     np.testing.assert_array_equal(np.sort(new.examples_CK), np.sort(known.examples_CK))
     for nth, numbers_K in enumerate(new.examples_CK):
-        order_K = replica.shuffled_order(known.examples_CK[nth : nth + 1], 3, np.array([UNKNOWN]), 5)[0]
+        order_K = shuffled_order(known.examples_CK[nth : nth + 1], 3, np.array([UNKNOWN]), 5)[0]
         np.testing.assert_array_equal(numbers_K, known.examples_CK[nth][order_K])
         np.testing.assert_allclose(new.similarity_CK[nth], known.similarity_CK[nth][order_K], atol=1e-6)
 

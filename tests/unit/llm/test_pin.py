@@ -123,3 +123,17 @@ def test_a_pinned_model_is_no_teacher(tuned: Path) -> None:
     pin(DAY, model="recgen", seed=1)
     with pytest.raises(UsageError, match="--model pinned: rows have other numbers each day"):
         score.score(LATER, model="pinned", seed=1, rows=10)
+
+
+def test_a_guard_decides_before_anything_is_kept_and_what_it_says_is_noted(tuned: Path) -> None:
+    def refuses(name: str, key: str) -> dict:
+        raise LlmcfError(f"{name} {key} is not checked")
+
+    with pytest.raises(LlmcfError, match=f"recgen-s1 {models.model_hash(tuned)} is not checked"):
+        pin(DAY, model="recgen", seed=1, allowed=refuses)
+    assert not pins.file(DAY).exists()
+    assert not pins.folder(DAY).exists()
+    pin(DAY, model="recgen", seed=1, allowed=lambda name, key: {"when": "today"})
+    assert pin(LATER, seed=1).details["checked"] == {"when": "today"}
+    pin(DAY, model="recgen", seed=1)
+    assert pin(LATER, seed=1).details["checked"] is None

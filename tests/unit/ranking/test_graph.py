@@ -99,6 +99,21 @@ def test_a_new_item_scores_alike_whether_a_table_or_the_request_knows_it(model: 
     assert not torch.allclose(nothing_known, known), "brand, categories and text count"
 
 
+@pytest.mark.parametrize(("model", "framework"), [("deepfm", "llm-cf"), ("din", "none")])
+def test_rows_score_alike_whatever_stands_beside_them(model: str, framework: str) -> None:
+    """Candidates of several users, in turns or one user after the other, some of them newer than the release."""
+    graph, batches, _, request = made(model, framework, "best")
+    tables, count = graph.tables(in_memory.facts(batches)), len(request["user"])
+    text = F.normalize(torch.randn(count, TEXT_WIDTH, generator=torch.Generator().manual_seed(2)), dim=1).numpy()
+    new = np.arange(count) % 3 == 0
+    request |= {"item": np.where(new, UNKNOWN, request["item"]), "text": text}
+    request["history"] = request["history"][np.arange(count) // 4]  # runs of one history
+    alone = torch.cat([score(graph, {n: v[i : i + 1] for n, v in request.items()}, tables) for i in range(count)])
+    for order in (np.arange(count), np.random.default_rng(0).permutation(count)):
+        together = score(graph, {name: values[order] for name, values in request.items()}, tables)
+        torch.testing.assert_close(together, alone[torch.from_numpy(order)], atol=1e-5, rtol=0)
+
+
 def test_what_a_request_says_of_items_that_the_release_knows_is_not_read() -> None:
     graph, batches, expected, request = made("deepfm", "llm-cf", "best")
     said = request | {"brand": np.full(len(request["user"]), 4), "text": np.ones_like(request["text"])}

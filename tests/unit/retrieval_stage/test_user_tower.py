@@ -15,7 +15,7 @@ from retrieval_stage import evaluation, user_tower
 from retrieval_stage.configs import RetrievalConfig, SasRecConfig
 from retrieval_stage.loop import in_batches
 from retrieval_stage.objective import step_loss
-from retrieval_stage.recipes import resolve
+from retrieval_stage.recipes import VARIANTS, resolve
 from retrieval_stage.registry import BACKBONES
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
@@ -63,7 +63,9 @@ def vectors(tower: UserTower, shown: Neighbours, index: torch.Tensor) -> torch.T
 
 
 def test_without_w_both_frameworks_minimise_the_same_loss(shown: Neighbours) -> None:
-    plain, enhanced = tower_of(config_of("none")), tower_of(replace(config_of("llm-cf"), scale=0.0))
+    config = config_of("llm-cf")
+    silent = replace(config, scale=0.0, in_context=replace(config.in_context, alpha=0.0))
+    plain, enhanced = tower_of(config_of("none")), tower_of(silent)
     enhanced.load_state_dict(plain.state_dict(), strict=False)
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
     losses = [step_loss(t, SEQUENCES, shown, ends, torch.Generator().manual_seed(5)) for t in (plain, enhanced)]
@@ -109,6 +111,16 @@ def test_examples_of_like_length_are_encoded_together_and_each_as_it_would_be_al
     assert_close(context.state_MD, alone_MD)
 
 
+@pytest.mark.parametrize("variant", ["", "user"])
+def test_who_asks_is_not_read_but_in_that_variant(shown: Neighbours, variant: str) -> None:
+    tower = tower_of(VARIANTS[variant](config_of("llm-cf")))
+    rows = torch.arange(len(SEQUENCES.user_N))
+    before = vectors(tower, shown, rows)
+    with torch.no_grad():
+        tower.user.weight[FIRST_ID:] += 1.0
+    assert torch.equal(before, vectors(tower, shown, rows)) == (not variant)
+
+
 @pytest.mark.parametrize("recipe", ["strict", "paper", "best"])
 def test_the_feature_learns_through_the_loss(shown: Neighbours, recipe: str) -> None:
     tower = tower_of(config_of("llm-cf", recipe))
@@ -116,8 +128,10 @@ def test_the_feature_learns_through_the_loss(shown: Neighbours, recipe: str) -> 
     ends = SEQUENCES.windows(torch.Generator().manual_seed(0))
     step_loss(tower, SEQUENCES, shown, ends, torch.Generator().manual_seed(5)).backward()
     idle = {name for name, weight in tower.named_parameters() if weight.grad is None or not weight.grad.any()}
-    rests = {name for name in idle if "reconstruct" not in name}  # the head of L_r rests: alpha is 0
-    assert rests == {"context.ict.no_example"}, "masked wherever it stands"
+    rests = {name for name in idle if recipe != "paper" or "reconstruct" not in name}  # whose alpha is 0
+    users = {name for name in rests if name.startswith("user.")}
+    assert bool(users) == (recipe != "paper"), "nothing reads them"
+    assert rests - users == {"context.ict.no_example"}, "masked wherever it stands"
 
 
 @pytest.mark.parametrize("name", ["none", "llm-cf"])

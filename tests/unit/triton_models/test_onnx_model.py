@@ -14,28 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from core.settings import PROJECT
+from tests.triton_stub import Response, Tensor, TritonError
 
 TABLE = np.arange(10, dtype=np.float32) * 10
-
-
-@dataclass
-class Tensor:
-    name: str
-    values: np.ndarray
-
-    def as_numpy(self) -> np.ndarray:
-        return self.values
-
-
-@dataclass
-class TritonError:
-    message: str
-
-
-@dataclass
-class Response:
-    tensors: list[Tensor]
-    error: TritonError | None = None
 
 
 @dataclass

@@ -99,7 +99,7 @@ def test_a_worker_that_fails_is_a_clear_error(script: str, says: str) -> None:
 
 def test_leaving_early_ends_the_worker() -> None:
     with pytest.raises(KeyboardInterrupt), worker(READY + ANSWER + "import time; time.sleep(60)") as engine:
-        started = engine._process
+        started = engine._child._process
         next(complete(engine, [request(0), request(1)]))
         raise KeyboardInterrupt
     assert started and started.poll() is not None  # pyright: ignore[reportPossiblyUnboundVariable] -- raises swallows

@@ -1,10 +1,12 @@
-"""The cache keeps every finished text, and the queue gives no prompt to two workers."""
+"""The cache keeps every finished text, each writer in a file of its own."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from llm.texts.cache import SHARDS, Entry, TextCache, WorkQueue, prompt_hash, shard_of
+from llm.texts.cache import Entry, TextCache, prompt_hash
 
 KEY = {"model": "a", "seed": 1}
 
@@ -36,56 +38,58 @@ def test_texts_are_kept_by_prompt_and_by_how_they_were_made() -> None:
 
 
 def test_a_torn_line_is_skipped_and_written_past() -> None:
-    one, torn, two = [name for name in names(1000) if shard_of(name) == shard_of(names(1)[0])][:3]
+    one, torn, two = names(3)
     cache = TextCache(KEY)
     cache.add(entry(one))
     cache.add(entry(torn))
-    path = cache.path(shard_of(one))
+    path = cache.file()
     path.write_bytes(path.read_bytes()[:-9])
     again = TextCache(KEY)
     assert again.get(one) == entry(one)
     assert again.get(torn) is None
-    again.add(entry(two))
+    cache.add(entry(two))
     assert TextCache(KEY).get(two) == entry(two)
 
 
-def test_two_workers_share_the_queue_and_no_prompt() -> None:
-    wanted = names(300)
-    first, second = (WorkQueue(TextCache(KEY), wanted, start=start) for start in (0, SHARDS // 2))
-    taken: list[list[str]] = [[], []]
-    while any(claimed := [queue.claim() for queue in (first, second)]):
-        for mine, got in zip(taken, claimed, strict=True):
-            mine += got or []
-    assert sorted(taken[0] + taken[1]) == sorted(wanted)
-    assert all(taken)
-    assert first.others
-    assert second.others
+def test_what_is_on_its_way_is_read_when_it_has_come() -> None:
+    one, two = names(2)
+    writer = TextCache(KEY)
+    writer.add(entry(one))
+    writer.add(entry(two))
+    whole = writer.file().read_bytes()
+    writer.file().write_bytes(whole[:-9])
+    reader = TextCache(KEY)
+    assert (reader.get(one), reader.get(two)) == (entry(one), None)
+    writer.file().write_bytes(whole)
+    reader.refresh()
+    assert reader.get(two) == entry(two)
 
 
-def test_what_a_dead_worker_held_goes_to_the_next_one() -> None:
-    wanted = names(40)
-    dead, heir = WorkQueue(TextCache(KEY), wanted), WorkQueue(TextCache(KEY), wanted)
-    while dead.claim():
-        pass
-    assert heir.claim() is None
-    assert heir.others
-    dead.close()  # as the system does for a process that is killed
-    found = []
-    while names_of_shard := heir.claim():
-        found += names_of_shard
-    assert sorted(found) == sorted(wanted)
-    assert not heir.others
+def test_texts_of_older_versions_are_read() -> None:
+    (one,) = names(1)
+    folder = TextCache(KEY).folder
+    folder.mkdir(parents=True)
+    (folder / "007.jsonl").write_text(f'\n["{one}", ["said"], 3, ["stop"]]\n', encoding="utf-8")
+    found = TextCache(KEY).get(one)
+    assert found
+    assert found.parts == ("said",)
 
 
-def test_what_another_worker_finished_is_not_handed_out_again() -> None:
-    wanted = names(30)
-    first, late = TextCache(KEY), TextCache(KEY)
-    queue = WorkQueue(first, wanted)
-    while claimed := queue.claim():
-        for name in claimed:
-            first.add(entry(name))
-            queue.done(name)
-    other = WorkQueue(late, wanted)
-    assert other.claim() is None
-    assert not other.others
-    assert all(late.get(name) for name in wanted)
+def test_two_that_write_one_text_agree_on_the_newer_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that slept wakes up and writes: what its heir wrote stays for everybody, in whatever order they look."""
+    (name,) = names(1)
+    clock = iter(range(1, 9))
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock) * 1_000_000_000)
+    sleeper, heir = TextCache(KEY), TextCache(KEY)
+    assert sleeper.file() != heir.file()
+    heir.add(replace(entry(name), parts=("the heir's",)))
+    early = TextCache(KEY)
+    sleeper.refresh()
+    sleeper.add(replace(entry(name), parts=("the sleeper's",)))
+    late = TextCache(KEY)
+    for cache in (sleeper, early, late):
+        found = cache.get(name)
+        assert found
+        assert found.parts == ("the heir's",)
+        cache.refresh()
+        assert cache.get(name) == found

@@ -19,8 +19,9 @@ from tests import tiny_llama
 
 RAIN = Item(title="rain", brand="", kind="")
 CONTEXT = Context(row=3, profile="", history=(RAIN,) * 9, target=RAIN, label=1)
-# Where models and texts lie decides nothing about them.
-NO_MATTER = {"models", "methods", "pins", "defaults", "texts/cache", "texts/encoder"}
+# Where models and texts lie, and who writes which, decides nothing about them.
+NO_MATTER = {"models", "methods", "pins", "defaults", "texts/cache", "texts/encoder", "texts/queue"}
+NO_MATTER |= {"texts/ray_writing", "texts/status", "texts/worklog"}
 
 
 def put(context: Context) -> TextPrompt:

@@ -4,48 +4,21 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from core import measurements
 from core.errors import LlmcfError
 from core.settings import Workspace
-from llm.recgen.evaluate import Evaluation
 from llm.recgen.recipes import Size, TuningConfig
 from llmcf.backfill import recgen
 from llmcf.reports import recgen as page
+from tests.evaluations import evaluation
 
 WS = Workspace("amazon-beauty", "published")
 
 
-def evaluation(skill: float, seed: int = 0) -> Evaluation:
-    """Forty pairs scored with so much skill; the same noise for every skill."""
-    rng = np.random.default_rng(seed)
-    label = np.tile([1, 0], 40)
-    score = 1 / (1 + np.exp(-(skill * (label - 0.5) + rng.normal(size=80))))
-    return Evaluation(
-        p_yes=score.tolist(),
-        label=label.tolist(),
-        user=np.repeat(np.arange(40), 2).tolist(),
-        correct=(rng.random(60) < 0.3).tolist(),
-        subject=["law"] * 30 + ["art"] * 30,
-        nats=(2 + rng.random(20) - skill / 10).tolist(),
-        degenerate=[False] * 10,
-        answers=["x"] * 10,
-    )
-
-
 def line(method: str, skill: float) -> dict:
     return recgen._line(WS, TuningConfig(method=method, seed=1), Size(), evaluation(skill), evaluation(0), 1.0)
-
-
-def test_a_difference_is_paired_and_its_interval_excludes_zero_when_it_should() -> None:
-    gap = recgen.measured(evaluation(4), evaluation(0))
-    assert gap["auc"]["low"] > 0.2
-    assert gap["nats"]["estimate"] == pytest.approx(-0.4, abs=1e-4)
-    assert gap["mmlu"] == {"estimate": 0, "low": 0, "high": 0}
-    none = recgen.measured(evaluation(0), evaluation(0))
-    assert none["auc"]["low"] == none["auc"]["high"] == 0
 
 
 def test_the_page_marks_what_is_sure_and_draws_every_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

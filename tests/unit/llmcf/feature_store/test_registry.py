@@ -50,6 +50,24 @@ def test_the_folder_is_a_feast_repository_of_its_own(built, asked):
     }
 
 
+def test_who_has_no_llmcf_finds_the_same_store_without_ours(built, asked, monkeypatch):
+    jobs.apply(built)
+    whole, online = (
+        yaml.safe_load(built.path("feast", *folder, "feature_store.yaml").read_text())
+        for folder in ((), (registry.ONLINE,))
+    )
+    assert "offline_store" not in online
+    assert {**online["registry"], "path": "registry.db"} == whole["registry"]
+    assert (online["project"], online["online_store"]["path"]) == (whole["project"], "../online.db")
+    built.path("feast", registry.ONLINE, "feature_store.yaml").unlink()
+    assert jobs.apply(built).skipped
+    assert built.path("feast", registry.ONLINE, "feature_store.yaml").exists(), "also where it was applied before"
+    monkeypatch.setenv("LLMCF_REDIS", "localhost:6379,password=secret")
+    jobs.apply(built)
+    text = built.path("feast", registry.ONLINE, "feature_store.yaml").read_text()
+    assert yaml.safe_load(text)["online_store"] == {"type": "redis", "connection_string": "${LLMCF_REDIS}"}
+
+
 def test_other_features_are_another_release(built, asked, source):
     first = jobs.apply(built).details["project"]
     built.path("feast", "online.db").write_text("old states")

@@ -12,7 +12,7 @@ from llmcf.service import choosing
 from llmcf.service.keys import Key
 from llmcf.service.problems import Problem
 from llmcf.service.store import Store
-from llmcf.serving import releases
+from llmcf.serving import releases, thresholds
 from tests.synthetic_release import write_release
 
 WS = Workspace("movielens-100k", "shuffled-ties")
@@ -58,3 +58,18 @@ def test_what_cannot_be_is_refused_and_noted(service: Any) -> None:
     assert "there is no release 7" in outcomes[-1]
     assert "no longer what was live before" in outcomes[-2]
     assert live() == 1
+
+
+def test_where_a_check_is_demanded_nobody_promotes_what_has_not_passed(service: Any) -> None:
+    write_release(WS)
+    write_release(WS, live=False)
+    file = thresholds.path(WS.dataset)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("required = true\n", encoding="utf-8")
+    with pytest.raises(Problem, match="not checked") as refused:
+        choosing.promote(service, ANNA, 2)
+    assert refused.value.status == 409
+    assert live() == 1
+    file.unlink()
+    choosing.promote(service, ANNA, 2)
+    assert live() == 2

@@ -223,7 +223,7 @@ def serve(
     release = SimpleNamespace(number=2, workspace=workspace, encoder=encoder)
     catalogue = SimpleNamespace(rows=knows or {})
     monkeypatch.setattr(intake.releases, "require", lambda dataset, number=None: release)
-    monkeypatch.setattr(intake.releases, "read", lambda dataset, number: release)
+    monkeypatch.setattr(intake.releases, "of", lambda dataset: [release])
     monkeypatch.setattr(intake.Catalogue, "load", lambda release: catalogue)
     server = Server(pid=1, http_port=1, grpc_port=2, metrics_port=3, log=Path("log"))
     state.write(state.folder("shop"), state.Serving((2,), server))

@@ -80,9 +80,17 @@ def test_what_cannot_be_made_is_told(name: str, role: str) -> None:
 
 
 def test_a_key_that_asks_too_often_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    bucket = Bucket(tokens=2)
+    bucket = Bucket(per_second=200, tokens=2)
     clock = [bucket.last]
     monkeypatch.setattr("llmcf.service.access.time.monotonic", lambda: clock[0])
     assert [bucket.take() for _ in range(3)] == [True, True, False]
-    clock[0] += 0.01
+    clock[0] += 0.0125  # two tokens and a half: no rounding of a clock decides
     assert [bucket.take() for _ in range(3)] == [True, True, False]
+
+
+def test_how_often_a_key_may_ask_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_REQUESTS_PER_SECOND", "1")  # two at once, and another one each second
+    door = Door()
+    door.admit(None, "read")
+    door.admit(None, "read")
+    assert refused(door, None, "read") == 429

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import Unavailable
-from llmcf.service.store import Store
+from llmcf.service.store import Shown, Store, shown
 
 
 @pytest.fixture
@@ -68,3 +68,30 @@ def test_the_audit_log_is_newest_first(store: Store, clock: list[float]) -> None
         clock[0] += 1
         store.note("anna", act, "accepted")
     assert store.acts(1) == [(1002.0, "anna", "two", "accepted")]
+
+
+def test_what_answers_showed_is_read_beside_a_writer(store: Store, clock: list[float], tmp_path: Path) -> None:
+    path = tmp_path / "service.db"
+    for number, (start, k) in enumerate(((0, 2), (2, 2), (0, 9))):
+        clock[0] += 1
+        store.keep(f"r{number}", {"release": 3, "items": ["a", "b", "c"], "start": start, "k": k})
+    store.keep("of another version", body("a"))
+    writing = sqlite3.connect(path)
+    writing.execute("BEGIN IMMEDIATE")
+    found = shown(path, 3)
+    assert found == [
+        Shown(1003.0, 3, ("a", "b", "c")),
+        Shown(1002.0, 3, ("c",)),
+        Shown(1001.0, 3, ("a", "b")),
+    ]
+    assert [one.time for one in shown(path, 1)] == [1003.0]
+    writing.rollback()
+    writing.close()
+
+
+def test_nothing_was_shown_where_there_is_no_service(tmp_path: Path) -> None:
+    assert shown(tmp_path / "service.db", 10) == []
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "service.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(Unavailable, match=r"service\.db cannot be read now"):
+        shown(tmp_path / "service.db", 10)

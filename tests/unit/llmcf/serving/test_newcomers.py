@@ -87,7 +87,7 @@ def test_a_catalogue_names_them_and_keeps_its_own() -> None:
 
 
 def test_examples_of_both_kinds_keep_their_places() -> None:
-    from ict.replica import Shown
+    from ict.shown import Shown
 
     own, other = (Shown(np.full((2, 4), value), np.full((2, 4), value / 10, dtype=np.float32)) for value in (1, 2))
     found = own.interleaved(other, np.array([True, False, False, True]))

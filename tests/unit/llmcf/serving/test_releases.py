@@ -13,7 +13,7 @@ from core import storage
 from core.contracts import CONTRACT
 from core.errors import LlmcfError, Missing, UsageError
 from core.settings import Workspace
-from llmcf.serving import assemble, listing, manifest, releases, serve
+from llmcf.serving import arms, assemble, listing, manifest, releases, serve
 from llmcf.serving.assemble import Plan
 from llmcf.serving.manifest import Release
 from tests.synthetic_release import write_release
@@ -26,7 +26,7 @@ def test_a_release_says_all_that_serving_needs(repository: Path) -> None:
     made = write_release(WS)
     release = releases.require(WS.dataset)
     assert release == made
-    assert (release.workspace, release.versions) == (WS, {"ranker": 1, "user_vector": 1})
+    assert (release.workspace, release.versions) == (WS, {"ranker": 1, "user_vector": 1, "score": 1})
     stage = release.stages["ranker"]
     path = release.models / "ranker" / "1" / "model.onnx"
     assert stage.sha256["model.onnx"] == storage.sha256(path)
@@ -37,7 +37,7 @@ def test_a_release_says_all_that_serving_needs(repository: Path) -> None:
 def test_a_release_is_a_triton_repository_with_exact_versions(repository: Path) -> None:
     write_release(WS)
     second = write_release(WS)
-    assert sorted(path.name for path in second.models.iterdir()) == ["ranker", "user_vector"]
+    assert sorted(path.name for path in second.models.iterdir()) == ["ranker", "score", "user_vector"]
     for model in second.stages:
         assert "specific: { versions: [ 2 ] }" in (second.models / model / "config.pbtxt").read_text()
         assert [path.name for path in (second.models / model).iterdir() if path.is_dir()] == ["2"]
@@ -47,7 +47,8 @@ def test_the_pointer_names_versions_and_the_link_follows_it(repository: Path) ->
     first, second = write_release(WS), write_release(WS)
     pointer = releases.pointer(WS.dataset)
     assert pointer is not None
-    assert (pointer.release, pointer.versions, pointer.before) == (2, {"ranker": 2, "user_vector": 2}, [1])
+    assert pointer.versions == {"ranker": 2, "user_vector": 2, "score": 2}
+    assert (pointer.release, pointer.before) == (2, [1])
     assert (repository / "live" / WS.dataset).resolve() == second.folder.resolve()
     releases.promote(first)
     assert releases.live(WS.dataset) == first
@@ -113,6 +114,15 @@ def test_pruning_keeps_the_live_one_and_the_way_back(repository: Path) -> None:
     releases.prune(WS.dataset, keep=1)
     assert releases.numbers(WS.dataset) == [5]
     assert write_release(WS).number == 6
+
+
+def test_pruning_leaves_what_arms_name(repository: Path) -> None:
+    for _ in range(5):
+        write_release(WS)
+    file = arms.path(WS.dataset)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('experiment = "x"\n[arms.a]\nrelease = 2\npercent = 10\n[shadow]\nrelease = 3\npercent = 1\n')
+    assert releases.prune(WS.dataset, keep=1) == [1, 4]
 
 
 def test_a_number_is_given_once_whatever_was_removed(repository: Path) -> None:
@@ -227,6 +237,14 @@ def test_a_damaged_file_is_named_before_anything_serves_it(
     path = damage(release)
     with pytest.raises(Missing, match=rf"{path} is not as it was made; run `llmcf export --dataset movielens-100k"):
         use(release)
+
+
+@pytest.mark.parametrize("name", ["model.py", "ids.safetensors", "item_vectors.safetensors"])
+def test_a_damaged_file_of_the_model_score_is_found(repository: Path, name: str) -> None:
+    release = write_release(WS)
+    path = release.models / "score" / "1" / name
+    path.write_bytes(path.read_bytes() + b"?")
+    assert release.damaged() == path
 
 
 def test_a_damaged_release_is_made_anew(repository: Path) -> None:

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
+from llmcf.service.arm_counts import ArmRow, Figures, ShadowRow
 from llmcf.service.keys import Key
 from llmcf.service.messages import Example, Item, Reason, Recommendations, RecommendedItem, ServedBy, User
 from llmcf.service.page import documented, rendering
 from llmcf.service.page.looking import Found, Person, Start, Thing
-from llmcf.service.page.operations import Difference, Facts, Freshness, Model, Row
+from llmcf.service.page.operations import Arms, Difference, Facts, Freshness, Model, Row
 from llmcf.service.page.visitors import Visitor
 from llmcf.service.problems import At, Problem
 from llmcf.service.store import Trace
 from llmcf.service.traffic import Route, Traffic
+from llmcf.service.trials import Off
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -82,7 +84,9 @@ def answer(text: str) -> Recommendations:
         user=text,
         items=[RecommendedItem(item=text, title=text, score=0.7, placed_by="pin", reason=reason)],
         cursor="more",
-        served_by=ServedBy(release=3, rung="full", milliseconds={"features": 1.0, "ranker": 3.0}),
+        served_by=ServedBy(
+            release=3, experiment=text, arm="new", rung="full", milliseconds={"features": 1.0, "ranker": 3.0}
+        ),
     )
 
 
@@ -109,6 +113,19 @@ def operations(text: str) -> dict[str, Any]:
         checks={"triton": "ok", "features": text},
         freshness=Freshness(1.0, 2.0, live=True),
         traffic=Traffic(60.0, [Route(text, 3, 1, 1, 5.0, float("inf"))], {(text, "stale"): 3}, {text: 1}),
+        arms=Arms(
+            experiment=text,
+            on=[(text, 2, 10.0), ("shadow", 1, 2.5)],
+            off=[Off(text, text, 2, text, 1.0)],
+            fault=text,
+            watched=[{"arm": "live", "release": 3, "control": 2, "until": 160}],
+            rows=[ArmRow(text, text, 2, 9, Figures(8, 1, 0.4), 90, 3), ArmRow("", "live", 3, 0, Figures(), 0, 0)],
+            shadows=[
+                ShadowRow(1, {"compared": 4}, 0.75, 0.01, 5.0, 4.0),
+                ShadowRow(2, {"failed": 4}, None, None, None, None),
+            ],
+            decisions=[(1.0, text, text, text)],
+        ),
         rungs=Counter({"full": 2}),
         answers=[Trace(text, 1.0, text, 3, "full", 12.0)],
         acts=[(1.0, text, text, text)],

@@ -1,0 +1,62 @@
+"""Every day: audit the leak rule, freeze a release, check it beside the live one, make it live, look once more.
+
+**In**: `llmcf_ranker` and `llmcf_retriever` of the day. **Out**: `llmcf_release`. **Cost**: minutes. Nothing goes live
+whose rows break the leak rule, that is worse than the live release by more than `gates.toml` allows, or whose canary
+does not answer; what is live stays then. Where the last look fails, a person decides (`llmcf release rollback`); a
+service under load goes back by itself. **Again**: what was released already is not released twice.
+"""
+
+import json
+from datetime import timedelta
+
+from airflow.sdk import PartitionedAssetTimetable, chain, dag
+from assets import COT_INDEX, FROZEN, RANKER, RELEASE, RETRIEVER, TABLES, TEXTS, TRAINING, VECTORS
+from verbs import usual, verb
+
+MADE_OF = {
+    "--ranker": "ranker",
+    "--retriever": "retriever",
+    "--framework": "framework",
+    "--recipe": "recipe",
+    "--seed": "seed",
+}
+
+
+def _number(printed: str) -> int:
+    """Of the release that `llmcf export --json` made, or has found."""
+    return json.loads(printed)["details"]["release"]
+
+
+@dag(
+    schedule=PartitionedAssetTimetable(assets=RANKER & RETRIEVER),
+    **usual(__doc__, late_after=timedelta(hours=3)),
+)
+def release() -> None:
+    audit = verb("audit leaks", reads=[TABLES, TRAINING, TEXTS])
+    export = verb(
+        "export",
+        MADE_OF,
+        fixed="--no-promote",
+        told=True,
+        output_processor=_number,
+        pool="milvus",
+        reads=[RANKER, RETRIEVER, TABLES, TRAINING, VECTORS, COT_INDEX],
+        writes=[FROZEN],
+    )
+    check = verb(
+        "release check",
+        {"--dataset": "dataset", "--release": "release"},
+        placed=False,
+        only_if='[ "$LLMCF_DAG_RELEASE_CHECK" != never ]',
+        given={"release": "{{ ti.xcom_pull(task_ids='export') }}"},
+        pool="milvus",
+        reads=[FROZEN, TABLES],
+    )
+    promote = verb(  # only promotes now
+        "export", MADE_OF, task="promote", trigger_rule="none_failed", pool="milvus", reads=[FROZEN]
+    )
+    canary = verb("serve", fixed="--check", reads=[FROZEN], writes=[RELEASE])
+    chain(audit, export, check, promote, canary)
+
+
+release()

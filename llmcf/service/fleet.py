@@ -1,0 +1,110 @@
+"""The processes of a service that answer and that write: started, replaced, ended."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from threading import Event
+
+from core.errors import Unavailable
+from core.progress import say
+from llmcf.service import state, traffic
+
+_READY_S = 60.0
+_STOP_S = 10.0
+_AGAIN_S = 2.0  # between two starts of the intake
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The workers of a service: processes that share a listening socket."""
+
+    dataset: str
+    place: Path
+    listening: socket.socket
+    count: int
+    metrics: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def fill(self) -> None:
+        """Start as many as are missing."""
+        for process in [one for one in self.processes if one.poll() is not None]:
+            say(f"worker {process.pid} ended with {process.returncode}; another takes its place")
+            self.processes.remove(process)
+            traffic.forget(process.pid, self.metrics)
+        while len(self.processes) < self.count:
+            self.processes.append(self._start())
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        descriptor = self.listening.fileno()
+        told = self.dataset, str(self.place), str(descriptor)
+        return _start("worker", *told, metrics=self.metrics, descriptors=[descriptor])
+
+    def stop(self) -> None:
+        _end(self.processes)
+
+
+@dataclass(slots=True)
+class Intake:
+    """The process that applies what the workers accept; there is one."""
+
+    dataset: str
+    metrics: Path
+    process: subprocess.Popen[bytes] | None = None
+    started: float = -inf
+
+    def fill(self) -> None:
+        """Start it if it is not there; one that ends at once is not started anew at once."""
+        if self.process is not None and self.process.poll() is not None:
+            say(f"the intake {self.process.pid} ended with {self.process.returncode}; another takes its place")
+            self.process = None
+        if self.process is None and time.monotonic() - self.started > _AGAIN_S:
+            self.process, self.started = _start("intake", self.dataset, metrics=self.metrics), time.monotonic()
+
+    def stop(self) -> None:
+        _end([self.process] if self.process else [])
+
+
+def _start(module: str, *arguments: str, metrics: Path, descriptors: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """A process of this service that ends with this one."""
+    command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", f"llmcf.service.{module}"]
+    return subprocess.Popen(
+        [*command, *arguments],
+        pass_fds=descriptors,
+        start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which then stops the others
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+    )
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + _STOP_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def await_workers(fleet: Fleet, number: int, stop: Event) -> None:
+    """Until every worker answers with this release.
+
+    Raises:
+        Unavailable: if one does not come up in time.
+    """
+    end = time.monotonic() + _READY_S
+    while not stop.is_set():
+        fleet.fill()
+        answering = state.workers(fleet.place)
+        if all(answering.get(one.pid) == number for one in fleet.processes):
+            return
+        if time.monotonic() > end:
+            raise Unavailable(f"not every worker answers with release {number} after {_READY_S:.0f} s")
+        time.sleep(0.02)

@@ -1,0 +1,222 @@
+"""Who looks after a running service.
+
+A worker, Triton or a model process that dies is replaced. Where another release is made live, it is loaded beside the
+one that serves, tried, handed to every worker, and only then is the one before the last let go: nothing is dropped on
+the way. One that cannot be loaded, or by one worker not, leaves what serves as it is, and the pointer goes back. So it
+does where a release that took over does worse than the one before (llmcf/service/watching.py).
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from math import inf
+from threading import Event
+
+from core.errors import LlmcfError
+from core.progress import say
+from llmcf.service import state, traffic
+from llmcf.service.fleet import Fleet, Intake, await_workers
+from llmcf.service.state import Serving
+from llmcf.service.store import SERVICE, Store
+from llmcf.service.trials import Trials
+from llmcf.service.watching import Outcome, Watched, Watcher
+from llmcf.serving import releases
+from llmcf.serving.arms import LIVE
+from llmcf.serving.manifest import Release
+from llmcf.serving.triton_host import Host
+
+_TICK_S = 0.2
+_CANARY_EVERY_S = 5.0
+_JUDGE_EVERY_S = 1.0
+_AGAIN_S = 2.0  # between two starts of Triton
+_BEFORE_S = 900.0  # for which the release before a promotion is the control
+_GRACE_S = 5.0  # for workers to turn away from a release
+
+
+class Keeper:
+    """Looks after a running service."""
+
+    def __init__(self, running: Host, fleet: Fleet, intake: Intake, live: Release, trials: Trials) -> None:
+        self._host, self._fleet, self._intake, self._trials = running, fleet, intake, trials
+        self._live = live
+        self._before: Release | None = None
+        self._asked = time.monotonic()
+        self._started = -inf  # when Triton was last started anew
+        self._refused: int | None = None
+        self._taken_back: int | None = None
+        self._unused: dict[int, float] = {}
+        self._sampler = traffic.Sampler(fleet.place, fleet.metrics)
+        self._store = Store(fleet.place / "service.db")
+        self._watcher, self._judged = Watcher(), time.monotonic()
+        self._counted: Mapping[str, float] = {}
+        self._watcher.arms(trials.on, live.number, {})
+
+    def keep(self, stop: Event) -> None:
+        """Until told to stop."""
+        while not stop.wait(_TICK_S):
+            self._fleet.fill()
+            self._intake.fill()
+            self._mend()
+            self._follow(stop)
+            if self._trials.follow():
+                self._tell(self._live, self._before)
+            self._ask()
+            self._judge()
+            self._let_go()
+            self._sampler.look()
+
+    def _mend(self) -> None:
+        """Start Triton anew where it has died; workers that meet it again find the same releases on the same ports."""
+        if not self._host.ended or time.monotonic() - self._started < _AGAIN_S:
+            return
+        say(f"Triton ended; it is started anew, and until then nothing is ranked (its log: {self._host.server.log})")
+        try:
+            self._host.restart()
+            self._tell(self._live, self._before)
+            say("Triton answers again")
+        except LlmcfError as error:
+            say(f"Triton does not start: {error}")
+        self._started = time.monotonic()
+
+    def _follow(self, stop: Event) -> None:
+        """Switch to the release that the pointer names, if it is another; what cannot be taken is refused once."""
+        found = releases.pointer(self._fleet.dataset)
+        if found is None or found.release == self._live.number:
+            self._refused = None
+            return
+        if found.release == self._refused:
+            return
+        try:
+            wanted = releases.require(self._fleet.dataset, found.release)
+            self._host.add(wanted)
+            self._hand_over(wanted, stop)
+        except LlmcfError as error:
+            say(f"release {found.release} is not taken: {error}; release {self._live.number} goes on")
+            self._refused = found.release
+            self._point_back(found.release, self._live.number)
+
+    def _hand_over(self, wanted: Release, stop: Event) -> None:
+        """Have every worker answer with a release that is loaded; if one cannot, all go back."""
+        left, stays = self._live, None if self._live.number == self._taken_back else self._live
+        self._tell(wanted, stays)  # what is taken back stands in for nobody
+        try:
+            await_workers(self._fleet, wanted.number, stop)
+        except LlmcfError:
+            self._tell(self._live, self._before)
+            if wanted.number not in self._needed:
+                self._host.remove(wanted.number)
+            raise
+        self._before, self._live = stays, wanted
+        if wanted.number == self._taken_back:  # somebody wants it all the same
+            self._taken_back = None
+        gone = sorted(set(self._host.releases) - self._needed)
+        for number in gone:
+            self._host.remove(number)
+        at_hand = f"; release {stays.number} stays at hand" if stays else ""
+        let_go = f", {', '.join(map(str, gone))} is let go" if gone else ""
+        say(f"release {wanted.number} answers{at_hand}{let_go}")
+        self._watch(left)
+
+    def _watch(self, left: Release) -> None:
+        """Watch a release that took over by a promotion, so that there is a way back; and the arms beside it."""
+        found, now = releases.pointer(self._fleet.dataset), self._counters()
+        self._watcher.forget(LIVE)
+        if self._before and found and (found.release, found.before[-1:]) == (self._live.number, [left.number]):
+            earlier = None
+            with suppress(LlmcfError):
+                earlier = self._store.sampled(_BEFORE_S)
+            rules = self._trials.rules
+            self._watcher.promoted(self._live.number, left.number, rules, earlier and earlier[1], now)
+        self._watcher.arms(self._trials.on, self._live.number, now)
+
+    @property
+    def _needed(self) -> set[int]:
+        """The releases that Triton must have."""
+        return {one.number for one in (self._live, self._before) if one} | self._trials.on.releases
+
+    def _tell(self, live: Release, before: Release | None) -> None:
+        """Write down for the workers what can be asked."""
+        numbers = (live.number,) if before is None else (live.number, before.number)
+        state.write(self._fleet.place, Serving(numbers, self._host.server, self._trials.on))
+        self._watcher.arms(self._trials.on, live.number, self._counters())
+
+    def _counters(self) -> Mapping[str, float]:
+        """What all workers have counted, as last read where that fails: it must not end the service."""
+        try:
+            self._counted = traffic.counters(self._fleet.metrics)
+        except Exception as error:
+            say(f"what was counted could not be read: {error}")
+        return self._counted
+
+    def _let_go(self) -> None:
+        """Have Triton drop what arms named, a moment after the workers were told."""
+        unused = set(self._host.releases) - self._needed
+        self._unused = {number: self._unused.get(number, time.monotonic()) for number in unused}
+        for number, since in self._unused.items():
+            if time.monotonic() - since > _GRACE_S:
+                self._host.remove(number)
+
+    def _point_back(self, refused: int, good: int) -> bool:
+        """Let the pointer name what was live before, if nobody has moved it meanwhile: a restart would serve it."""
+        with suppress(LlmcfError), releases.locked():
+            found = releases.pointer(self._fleet.dataset)
+            if found and found.release == refused and found.before[-1:] == [good]:
+                releases.rollback(self._fleet.dataset)
+                return True
+        return False
+
+    def _judge(self) -> None:
+        """Take back what does worse than its control."""
+        if time.monotonic() - self._judged < _JUDGE_EVERY_S:
+            return
+        self._judged = time.monotonic()
+        if self._watcher.watched:
+            for outcome in self._watcher.look(self._counters()):
+                self._decide(outcome)
+        self._trials.tell(self._watcher.watched)
+
+    def _decide(self, outcome: Outcome) -> None:
+        """Keep a release or take it back, and write down why."""
+        one = outcome.watched
+        if outcome.good:
+            act, done = f"keep release {one.release}", True
+        elif one.arm == LIVE:
+            act, done = f"roll back release {one.release} to {one.control}", self._point_back(one.release, one.control)
+            self._taken_back = one.release if done else self._taken_back
+        else:
+            act, done = f"switch off arm {one.arm}, release {one.release}", True
+            self._trials.switch_off(one.arm, outcome.why)
+            self._tell(self._live, self._before)
+        told = outcome.why if done else f"{outcome.why}; not done: the pointer names another release by now"
+        say(f"{act}: {told}")
+        with suppress(LlmcfError):  # it is in the log, too
+            self._store.note(SERVICE, act, told)
+
+    def _ask(self) -> None:
+        """The canary: a model process that has died is found by nothing else."""
+        if self._host.ended or time.monotonic() - self._asked < _CANARY_EVERY_S:
+            return
+        for number in (self._live.number, *sorted(self._trials.on.releases - {self._live.number})):
+            try:
+                self._host.check(number)
+            except LlmcfError as error:
+                watched = self._watcher.of(number)
+                if watched and self._fails_alone(watched):
+                    self._watcher.forget(watched.arm)
+                    why = f"its canary failed twice ({error}), and that of release {watched.control} did not"
+                    self._decide(Outcome(watched, False, why))
+                    continue
+                say(f"the canary of release {number} failed ({error}); its models are loaded anew")
+                with suppress(LlmcfError):
+                    self._host.revive(number)
+        self._asked = time.monotonic()
+
+    def _fails_alone(self, watched: Watched) -> bool:
+        """Whether its canary fails once more, while the control's is well."""
+        with suppress(LlmcfError):
+            self._host.check(watched.release)
+            return False
+        with suppress(LlmcfError):
+            self._host.check(watched.control)
+            return True
+        return False

@@ -1,0 +1,82 @@
+"""Which release answers a request, and on which rung: full, last known features, without examples, live release,
+previous release, popular."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from core.errors import LlmcfError, UsageError
+from core.progress import say
+from llmcf.service import arm_counts, asking
+from llmcf.service.engine import Engine, Loaded
+from llmcf.service.messages import RecommendationRequest
+from llmcf.service.problems import Problem
+from llmcf.service.rules import Scene
+from llmcf.service.ways import FULL, LAST_KNOWN, POPULAR, WITHOUT_EXAMPLES, Way
+from llmcf.serving import tracing
+from llmcf.serving.question import Question, Ranking
+
+
+def descend(engine: Engine, way: Way, asked: RecommendationRequest) -> tuple[Loaded, Scene, Ranking, str]:
+    """The release that answered, the scene's rules, the ranking, and the rung that it stands on.
+
+    popular: no release's models answer, or nothing is known of the user. The others as of `ranked_by`.
+    """
+    judge, scene, question = _judged(engine, way, asked)
+    found = ranked_by(
+        engine, way, lambda loaded: question if loaded is judge else _question_if_known(engine, loaded, asked)
+    )
+    if found is None:
+        return judge, scene, judge.recommender.popular(question), POPULAR
+    loaded, ranked, rung = found
+    return loaded, scene, ranked, POPULAR if ranked.person is None else rung
+
+
+def _judged(engine: Engine, way: Way, asked: RecommendationRequest) -> tuple[Loaded, Scene, Question]:
+    """The first release that has what the request names, of those that may judge it; the last one's Problem."""
+    *others, (last, _) = way.releases[: way.judges]
+    for loaded, _ in others:
+        with suppress(Problem):
+            return loaded, *asking.question_of(engine, loaded.recommender, asked)
+    return last, *asking.question_of(engine, last.recommender, asked)
+
+
+def ranked_by(
+    engine: Engine, way: Way, question: Callable[[Loaded], Question | None]
+) -> tuple[Loaded, Ranking, str] | None:
+    """The first release whose models answer, its ranking and the rung; None if there is none.
+
+    full: the arm's own release, from what the feature store says now. last known features: the store does not answer,
+    so the user is as last read. without examples: Milvus has lost them. live release: the arm's models do not answer.
+    previous release: nor do the live ones.
+    """
+    for loaded, rung in way.releases:
+        asked = question(loaded)
+        if asked is None:
+            continue
+        loaded.features.watch()
+        who, start = (way.experiment, way.arm, loaded.release.number), time.perf_counter()
+        try:
+            with tracing.span("release", **way.attributes(loaded)), loaded.breaker():
+                ranked = loaded.recommender.rank(engine.client(loaded), asked)
+        except UsageError:
+            raise
+        except LlmcfError as error:
+            arm_counts.FAILURES.labels(*who).inc()
+            engine.drop_client(loaded)
+            say(f"release {loaded.release.number} did not answer: {error}")
+            continue
+        if loaded.features.degraded:
+            return loaded, ranked, LAST_KNOWN if rung == FULL else rung
+        if ranked.person is not None:
+            arm_counts.SECONDS.labels(*who).observe(time.perf_counter() - start)
+        return loaded, ranked, WITHOUT_EXAMPLES if rung == FULL and loaded.lacks_examples else rung
+    return None
+
+
+def _question_if_known(engine: Engine, loaded: Loaded, asked: RecommendationRequest) -> Question | None:
+    """The question to an older release; None where it does not know what is named."""
+    try:
+        return asking.question_of(engine, loaded.recommender, asked)[1]
+    except Problem:
+        return None

@@ -1,0 +1,113 @@
+"""The ladder where a real part breaks: Milvus loses the examples, or the live release's models die alone."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from core.data import tables
+from core.settings import Workspace
+from ict import milvus
+from ict.index import index
+from llmcf.service import keys, state
+from llmcf.serving.manifest import Release
+from tests.online_release import make_release
+from tests.running_service import Running, run_service
+
+pytestmark = pytest.mark.integration
+KEY: dict[str, str] = {"X-Timeout-Ms": "20000"}
+
+
+@pytest.fixture(scope="module")
+def release(online: Workspace) -> Release:
+    return make_release(online, 0)
+
+
+@pytest.fixture(scope="module")
+def service(online: Workspace, release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    log = tmp_path_factory.mktemp("service") / "log"
+    with run_service(online.dataset, log, "--workers", "1") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def user(online: Workspace) -> str:
+    return tables.users(online)["raw_id"][3].as_py()
+
+
+def asked(service: Running, user: str) -> tuple[str, dict[str, Any]]:
+    answer = service.http.post("/recommendations", json={"user": user, "k": 5, "explain": True}, headers=KEY)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["served_by"]["rung"], answer.json()
+
+
+def until(service: Running, user: str, rung: str) -> dict[str, Any]:
+    end = time.monotonic() + 90
+    while (found := asked(service, user))[0] != rung:
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+    return found[1]
+
+
+def replaced(service: Running, ws: Workspace) -> None:
+    """Kill the worker, and wait for the one that takes its place."""
+    place = state.folder(ws.dataset)
+    (before,) = state.workers(place)
+    os.kill(before, signal.SIGKILL)
+    end = time.monotonic() + 90
+    while list(state.workers(place)) in ([before], []):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_milvus_loses_the_examples_and_has_them_again(
+    service: Running, online: Workspace, release: Release, user: str
+) -> None:
+    """Whoever holds a replica goes on; who starts without goes without, until there are examples again."""
+    rung, whole = asked(service, user)
+    assert rung == "full"
+    with milvus.connect(online) as client:
+        client.drop_collection(release.collections["cot"])
+    assert [one["score"] for one in asked(service, user)[1]["items"]] == [one["score"] for one in whole["items"]]
+    assert asked(service, user)[0] == "full", "the replica goes on"
+    replaced(service, online)
+    bare = until(service, user, "without examples")
+    assert service.said(f"release {release.number} goes without examples: Milvus does not hold")
+    assert all(one["reason"]["examples"] == [] for one in bare["items"])
+    shares = {one["item"]: one["reason"]["example_share"] for one in whole["items"]}
+    scores = {one["item"]: one["score"] for one in whole["items"]}
+    both = [one for one in bare["items"] if one["item"] in scores]
+    assert both
+    for one in both:
+        assert one["score"] == pytest.approx(scores[one["item"]] - shares[one["item"]], abs=1e-5)
+    assert service.http.get("/health/ready").status_code == 200
+    assert index(online).details["collection"] == release.collections["cot"]
+    assert [one["item"] for one in until(service, user, "full")["items"]] == [one["item"] for one in whole["items"]]
+
+
+def test_the_previous_release_answers_where_the_live_one_s_models_are_dead(
+    service: Running, online: Workspace, release: Release, user: str
+) -> None:
+    second = make_release(online, 1, live=False)
+    KEY["X-API-Key"] = keys.add("operator", "admin")
+    assert service.http.post(f"/releases/{second.number}/promotion", headers=KEY).status_code == 202
+    end = time.monotonic() + 90
+    while set(state.workers(state.folder(online.dataset)).values()) != {second.number}:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert asked(service, user)[1]["served_by"]["release"] == second.number
+    serving = state.read(state.folder(online.dataset))
+    assert serving is not None
+    stubs = psutil.Process(serving.server.pid).children()
+    killed = [one for one in stubs if f"/{second.number}/model.py" in " ".join(one.cmdline())]
+    assert len(killed) == len(second.stages) + 1, "and the model score"
+    for one in killed:
+        one.kill()
+    rung, found = asked(service, user)
+    assert (rung, found["served_by"]["release"]) == ("previous release", release.number)
+    back = until(service, user, "full")["served_by"]["release"]
+    assert back == release.number, "it was under watch, so it is taken back"

@@ -1,0 +1,125 @@
+"""Every DAG by a real scheduler, through kills and backfills, with verbs that only say that they were called."""
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from llmcf import dag_test
+from tests.airflow_server import Airflow, run_airflow
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+VERB = """#!/bin/sh
+echo "$1 $2 $LLMCF_DAG_PARTITION" >> "$CALLED"
+if [ "$1" = export ]; then echo '{"details": {"release": 7}}'; fi
+if [ "$1 $2" = "$(cat "$HOLD" 2>/dev/null)" ]; then echo $$ > "$HOLD.pid"; exec sleep 600; fi
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A running Airflow, and the verbs that its tasks call."""
+
+    airflow: Airflow
+    called: Path
+    hold: Path
+
+    def calls(self, partition: str) -> Counter[str]:
+        """How often each verb was called for a day."""
+        lines = [line.rsplit(" ", 1) for line in self.called.read_text().splitlines()]
+        return Counter(verb for verb, day in lines if day == partition)
+
+    def holding(self, verb: str) -> None:
+        """Let this verb wait, from now on, until it is killed."""
+        self.hold.write_text(verb)
+
+    def held(self, within: float = 120) -> int:
+        """The process of the verb that waits; the next one will not."""
+        until, pid = time.monotonic() + within, self.hold.with_suffix(".pid")
+        while not pid.exists() or not pid.read_text().strip():
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        self.hold.unlink()
+        number = int(pid.read_text())
+        pid.unlink()
+        return number
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("scheduled")
+    own = folder / "own.json"
+    own.write_text(json.dumps({"dataset": "shop", "train_recgen": "never"}))
+    (folder / "bin").mkdir()
+    (folder / "bin" / "llmcf").write_text(VERB)
+    (folder / "bin" / "llmcf").chmod(0o755)
+    called, hold = folder / "called", folder / "hold"
+    called.touch()
+    variables = {
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "CALLED": str(called),
+        "HOLD": str(hold),
+        "LLMCF_DAG_PARAMETERS": str(own),
+        "LLMCF_DAG_RETRIES": "0",  # each waits a minute
+    }
+    with run_airflow(folder / "airflow", **variables) as running:
+        for name in dag_test.CHAIN:
+            running.wait(f"{name} is not there", lambda name=name: running.unpaused(name), seconds=120)
+        yield World(running, called, hold)
+
+
+def ended(world: World, dag: str, day: str) -> bool:
+    run = world.airflow.runs(dag).get(day)
+    return run is not None and run["state"] in {"success", "failed"}
+
+
+def chain_ended(world: World, day: str) -> None:
+    for name in dag_test.CHAIN:
+        world.airflow.wait(f"{name} has not ended", lambda name=name: ended(world, name, day), seconds=300)
+        run = world.airflow.runs(name)[day]
+        assert run["state"] == "success", (name, world.airflow.tasks(name, run["dag_run_id"]))
+
+
+def test_a_day_runs_to_its_release_by_its_assets(world: World) -> None:
+    day = "2025-03-05"
+    world.airflow.trigger("materialize_features", day)
+    chain_ended(world, day)
+    calls = world.calls(day)
+    assert calls["export --dataset"] == 2, "made, and once checked promoted"
+    assert calls["release check"] == 1
+    assert calls["recgen train"] == 0, "not its day"
+
+
+def test_a_verb_that_is_killed_stops_the_day_until_it_is_cleared(world: World) -> None:
+    day = "2025-03-06"
+    world.holding("features join")
+    world.airflow.trigger("materialize_features", day)
+    os.kill(world.held(), signal.SIGKILL)
+    world.airflow.wait("it has not failed", lambda: ended(world, "materialize_features", day), seconds=120)
+    assert world.airflow.runs("materialize_features")[day]["state"] == "failed"
+    world.airflow.clear("materialize_features", day)
+    chain_ended(world, day)
+    calls = world.calls(day)
+    assert calls["features join"] == 2
+    assert calls["features build"] == calls["features apply"] == calls["features materialize"] == 1
+
+
+def test_a_scheduler_that_is_killed_goes_on_where_it_was(world: World) -> None:
+    """Also where the verb of its task still runs: verbs hold locks."""
+    day = "2025-03-07"
+    world.holding("cot embed")
+    world.airflow.trigger("materialize_features", day)
+    verb = world.held()
+    world.airflow.kill("scheduler")
+    world.airflow.start("scheduler")
+    chain_ended(world, day)
+    os.kill(verb, signal.SIGKILL)
+    calls = world.calls(day)
+    assert calls["cot embed"] == 2
+    assert calls["features build"] == calls["cot index"] == 1

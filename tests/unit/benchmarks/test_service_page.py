@@ -1,0 +1,34 @@
+"""What the loads on a service come to."""
+
+import pytest
+
+from benchmarks import service_page
+from benchmarks.load import Asked
+from benchmarks.service_page import REST, Found
+
+
+def test_refusals_are_told_apart_from_answers_and_failures() -> None:
+    asked = [Asked(0, 10.0 + n, 200, 0) for n in range(5)] + [Asked(0, 2.0, 503, -1), Asked(0, 4.0, 429, -1)]
+    found = service_page.level("llm-cf", 16, [*asked, Asked(0, 1000.0, 504, -1)], 10.0)
+    assert (found.answers, found.failed, found.per_second) == (5, 1, 0.5)
+    assert (found.p50_ms, found.refused) == (12.0, 0.25)
+    assert found.refused_p99_ms == pytest.approx(3.98)
+    assert service_page.level("none", 1, asked[:2], 10.0).refused_p99_ms is None
+
+
+def test_what_lies_between_the_stages_and_the_client_is_told_last() -> None:
+    asked = [Asked(0, 10.0, 200, 0, {"features": 1.0, "ranker": 4.0}), Asked(0, 1.0, 503, -1)]
+    found = service_page.stages(asked)
+    assert list(found.items()) == [("features", (1.0, 1.0)), ("ranker", (4.0, 4.0)), (REST, (5.0, 5.0))]
+
+
+def test_what_is_wanted_stands_beside_what_was_measured() -> None:
+    levels = [
+        service_page.level(name, n, [Asked(0, 10.0 * n, 200, 0)], 1.0)
+        for name in ("llm-cf", "none")
+        for n in (1, 4, 16)
+    ]
+    text = "\n".join(service_page._judged(Found(levels=levels, stages={}, floors={}, starts=[4.0])))
+    for words in ("10.0 ms", "1.00", "40.0 ms", "1.0 and 1.0", "4.0 s"):
+        assert words in text
+    assert "refusals" not in text
