@@ -61,7 +61,8 @@ class Thresholds:
     """Of a data set. The defaults let through what is about as good as the live release and better than chance.
 
     Margins are a little wider than what two seeds of one model and 5,000 users leave open: on Beauty the 95 % interval
-    of the difference reaches .004 of AUC, .009 of GAUC, .006 of LogLoss and .007 of ECE to either side.
+    of the difference reaches .004 of AUC, .009 of GAUC, .006 of LogLoss and .007 of ECE to either side. How often they
+    turn away another seed of the same model is measured in benchmarks/margins.py.
 
     Args:
         draws: of the bootstrap over users.
