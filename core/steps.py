@@ -140,6 +140,23 @@ def require(folder: Path, remedy: str) -> dict[str, Any]:
     return stamp
 
 
+def require_current(folder: Path, remedy: str) -> dict[str, Any]:
+    """The stamp of a finished step's folder whose inputs still are what it was made from.
+
+    Row numbers mean something in one preparation of the data alone: texts or scores of another belong to other rows.
+    An input that is gone proves nothing, and neither does a stamp that names none.
+
+    Raises:
+        Missing: if the step has not run, or an input holds something else now; `remedy` is the command that runs it.
+    """
+    stamp = require(folder, remedy)
+    for name, content in stamp.get("inputs", {}).items():
+        path = located(name)
+        if (path.is_file() or (path / STAMP).is_file()) and content_of(path) != content:
+            raise Missing(f"{folder} was made before {path} changed", remedy)
+    return stamp
+
+
 def content_of(path: Path) -> str:
     """The content digest of a finished step's folder, or of a plain file.
 

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -151,6 +152,28 @@ def parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The table of one file that may be replaced meanwhile: pq.read_table opens a path twice and may meet two files."""
     with pq.ParquetFile(path) as opened:
         return opened.read(columns)
+
+
+def values_digest(path: Path) -> str:
+    """Hex digest of the values of a Parquet file, whatever its pages, compression and chunks are."""
+    table, sink = parquet(path).replace_schema_metadata().combine_chunks(), _Hashed()
+    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), table.schema) as writer:
+        writer.write_table(table)
+    return sink.hash.hexdigest()
+
+
+class _Hashed(io.RawIOBase):
+    """A file of which only the digest is kept."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        return len(data)
 
 
 def write_json(path: Path, value: Any) -> None:

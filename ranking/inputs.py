@@ -43,11 +43,12 @@ def folders(ws: Workspace, config: RankerConfig) -> list[Path]:
     """The same folders, all of them there. Neighbours are not among them: what they are made from is.
 
     Raises:
-        LlmcfError: for the first that is missing, naming the verb that fills it.
+        LlmcfError: for the first that is missing, or of other rows than today's, naming the verb that fills it.
     """
     found = needs(ws, config)
-    for folder, verb in found:
-        steps.require(folder, tables.remedy(ws, verb))
+    beneath = [(ws.path("kar", "texts"), "kar generate")] if config.uses_knowledge else []
+    for folder, verb in (*beneath, *found):
+        steps.require_current(folder, tables.remedy(ws, verb))
     return [folder for folder, _ in found]
 
 

@@ -47,9 +47,12 @@ class Matching(nn.Module):
     def loss(self, query_BD: Tensor, key_BD: Tensor, score_B: Tensor, label_B: Tensor) -> Tensor:
         """Mean cross-entropy of each positive's score against those of its query with all negatives of the batch.
 
-        The negatives are drawn uniformly from the catalogue, as the task's are, so no correction is due.
+        The negatives are drawn uniformly from the catalogue, as the task's are, so no correction is due. A batch
+        without a positive, as a short last one may be, has nothing to match: its loss is zero.
         """
         positive_B = label_B > 0.5
+        if not positive_B.any():
+            return score_B.sum() * 0.0
         others_PN = query_BD[positive_B] @ key_BD[~positive_B].T / self.temperature
         logits = torch.cat([score_B[positive_B, None], others_PN], dim=1)
         return (torch.logsumexp(logits, dim=1) - logits[:, 0]).mean()

@@ -91,7 +91,7 @@ class Evaluator:
         index_N = self.sequences.of_split(split)
         columns = {
             "split": [split] * len(index_N),
-            "row": self.sequences.row_N[index_N].numpy(),
+            "row": self.facts["row"].to_numpy()[self.sequences.row_N[index_N].numpy()],
             "user": self.sequences.user_N[index_N].numpy(),
             "item": self.sequences.item_N[index_N].numpy(),
             "rank_masked": ranked.masked_B.numpy(),
@@ -115,7 +115,7 @@ def by_segment(ranks: pa.Table, rows: pa.Table) -> dict[str, dict[str, Any]]:
         rows: the workspace's training rows.
     """
     of_test = ranks.filter(pa.array(ranks["split"].to_numpy() == "test"))
-    tested = rows.take(of_test["row"])
+    tested = rows.take(pa.array(np.searchsorted(rows["row"].to_numpy(), of_test["row"].to_numpy())))
     found = {}
     for name, segment in SEGMENTS.items():
         part = of_test.filter(pa.array(segment(tested)))

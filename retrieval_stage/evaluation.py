@@ -41,7 +41,8 @@ class Ranked:
 def catalogue_ranks(score: Score, sequences: Sequences, index_B: Tensor) -> tuple[Tensor, Tensor]:
     """1-based ranks of the rows' items, (B,) twice: with the user's earlier items taken out, and among all.
 
-    An item with the same score as the true one counts as better.
+    An item with the same score as the true one counts as better. A true one that is itself among the user's earlier
+    items is never recommended where these are taken out: its rank lies beyond the catalogue.
     """
     ranked = ranked_catalogue(score, sequences, index_B, top=0)
     return ranked.masked_B, ranked.unmasked_B
@@ -66,6 +67,7 @@ def _ranked(score_BV: Tensor, sequences: Sequences, index_B: Tensor, top: int) -
     row, item = sequences.seen(index_B)
     better_BV[row, item - FIRST_ID] = False
     masked_B = better_BV.count_nonzero(dim=1) + 1
+    masked_B[row[item - FIRST_ID == target_B1[row, 0]]] = score_BV.shape[1] + 1
     if not top:
         return Ranked(masked_B, unmasked_B, torch.empty(len(index_B), 0, dtype=torch.int64))
     unseen_BV = score_BV.index_put((row, item - FIRST_ID), torch.tensor(-torch.inf))

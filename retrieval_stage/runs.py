@@ -45,11 +45,11 @@ def run_step(ws: Workspace, config: RetrievalConfig) -> steps.Step:
     """The step of one run.
 
     Raises:
-        Missing: if an input is not there, naming the verb that makes it.
+        Missing: if an input is not there, or is of other rows than today's, naming the verb that makes it.
     """
     found = needs(ws, config)
     for folder, verb in found:
-        steps.require(folder, remedy(ws, verb))
+        steps.require_current(folder, remedy(ws, verb))
     code = SOURCES + (IN_CONTEXT_SOURCES if config.uses_examples else [])
     return steps.Step(folder=run_folder(ws, config), config=config, inputs=[folder for folder, _ in found], code=code)
 

@@ -3,20 +3,29 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Generic
 
-from core import measurements, steps
+from core import measurements, steps, storage
 from core.data.tables import remedy
-from core.errors import UsageError
+from core.errors import Missing, UsageError
 from core.progress import say
 from core.result import Result
 from core.settings import Workspace
 from llmcf.backfill.workers import C, each
 
 Line = dict[str, Any]
-_SAME = ("order", "as_of", "config", "code", "data", "metrics", "segments")  # what makes a line a repetition
+_SAME = (
+    "order",
+    "as_of",
+    "config",
+    "code",
+    "data",
+    "of_texts",
+    "metrics",
+    "segments",
+)  # what makes a line a repetition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +36,14 @@ class Stage(Generic[C]):
         task: the folder under results/.
         run: trains a cell, or takes it from its finished folder, and returns its line; the command is the last
             argument. It can be pickled.
-        lacking: the first input that a cell lacks, with the verb that makes it; empty if none is.
+        needs: the folders that a cell is made from, each with the verb that fills it.
         same: whether a stored configuration is a cell's.
         told: the figures of a line in a few words.
     """
 
     task: str
     run: Callable[..., Line]
-    lacking: Callable[[Workspace, C], str]
+    needs: Callable[[Workspace, C], list[tuple[Path, str]]]
     same: Callable[[dict[str, Any], C], bool]
     told: Callable[[Line], str]
 
@@ -71,7 +80,7 @@ def fill(
         say(f"[{len(done)}/{len(cells)}] {config.name}: {done[config.name]}, {line['seconds']:.0f} s")
 
     for config in cells:
-        if lacking := stage.lacking(ws, config):
+        if lacking := first_lacking(ws, stage.needs(ws, config)):
             left_out[config.name] = lacking
             say(f"{config.name}: left out, {lacking}")
         elif not again and (line := kept(stage, ws, file, config)):
@@ -91,20 +100,45 @@ def fill(
 
 
 def kept(stage: Stage[C], ws: Workspace, file: Path, config: C) -> Line | None:
-    """The last line of the same run on the same data."""
+    """The last line of the same run on the same data, its texts included where the line tells of them."""
     wanted = {"order": ws.order, "as_of": ws.as_of, "data": data_of(ws)}
+    texts = texts_of(ws, stage.needs(ws, config))
     alike = [line for line in measurements.read(file) if all(line.get(name) == value for name, value in wanted.items())]
+    alike = [line for line in alike if line.get("of_texts", texts) == texts]
     return next((line for line in reversed(alike) if stage.same(line["config"], config)), None)
 
 
 def data_of(ws: Workspace) -> str:
-    """What names a workspace's training rows in a line."""
-    return steps.require(ws.path("training"), remedy(ws, "features join"))["content"][:12]
+    """What names the values of a workspace's training rows in a line, on whichever machine they were joined."""
+    steps.require(ws.path("training"), remedy(ws, "features join"))
+    return _values(ws.path("training", "rows.parquet"))
+
+
+def texts_of(ws: Workspace, needs: Sequence[tuple[Path, str]]) -> dict[str, str]:
+    """The same of the tables beside the rows that a run is made from, texts and scores, by place in the workspace.
+
+    Vectors are left out: they follow from texts, and differ in their last bits from processor to processor.
+    """
+    own = (ws.path("data"), ws.path("training"))
+    tables = (file for folder, _ in needs if folder not in own for file in sorted(folder.glob("*.parquet")))
+    return {str(file.relative_to(ws.path())): _values(file) for file in tables}
+
+
+def _values(file: Path) -> str:
+    return _digest(file, storage.stamp(file))
+
+
+@lru_cache(maxsize=64)
+def _digest(file: Path, _written: storage.Stamp | None) -> str:
+    return storage.values_digest(file)[:12]
 
 
 def first_lacking(ws: Workspace, needs: Sequence[tuple[Path, str]]) -> str:
-    """The first of these folders that is not there, as advice; empty if all are."""
+    """The first of these folders that is not there, or of other rows than today's, as advice; empty if none is."""
     for folder, verb in needs:
-        if steps.Step(folder=folder, config=None).stamp() is None:
-            return f"run `{remedy(ws, verb)}` first"
+        command = remedy(ws, verb)
+        try:
+            steps.require_current(folder, command)
+        except Missing:
+            return f"run `{command}` first"
     return ""

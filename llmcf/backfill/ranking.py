@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from core import machine, steps
@@ -11,7 +12,7 @@ from core.errors import check_choice
 from core.remedies import maker
 from core.result import Result
 from core.settings import Workspace
-from llmcf.backfill.cells import Line, Stage, data_of, fill, first_lacking
+from llmcf.backfill.cells import Line, Stage, data_of, fill, texts_of
 from ranking.configs import RankerConfig
 from ranking.recipes import EVERY_VARIANT, from_json, resolve, variants_of
 from ranking.registry import MODELS
@@ -67,6 +68,7 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> Line:
         "as_of": ws.as_of,
         "config": asdict(config),
         "data": data_of(ws),
+        "of_texts": texts_of(ws, _needs(ws, config)),
         "code": stamp["key"][:12],
         "metrics": made.metrics,
         "segments": segments.measure(ws, folder / "scores.parquet"),
@@ -81,10 +83,10 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> Line:
     }
 
 
-def _lacking(ws: Workspace, config: RankerConfig) -> str:
+def _needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
     from ranking.inputs import needs
 
-    return first_lacking(ws, needs(ws, config))
+    return needs(ws, config)
 
 
 def _told(line: Line) -> str:
@@ -96,4 +98,4 @@ def _same(stored: dict[str, Any], config: RankerConfig) -> bool:
     return from_json(stored).decisive == config.decisive
 
 
-STAGE = Stage(task=TASK, run=run, lacking=_lacking, same=_same, told=_told)
+STAGE = Stage(task=TASK, run=run, needs=_needs, same=_same, told=_told)

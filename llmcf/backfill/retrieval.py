@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from core import machine, measurements, steps
@@ -12,7 +13,7 @@ from core.remedies import maker
 from core.result import Result
 from core.segments import COLD
 from core.settings import Workspace
-from llmcf.backfill.cells import Line, Stage, data_of, fill, first_lacking
+from llmcf.backfill.cells import Line, Stage, data_of, fill, texts_of
 from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.recipes import VARIANTS, from_json, resolve
 from retrieval_stage.registry import MODELS
@@ -106,6 +107,7 @@ def run(ws: Workspace, config: RetrievalConfig, *, command: str) -> Line:
         "as_of": ws.as_of,
         "config": asdict(config),
         "data": data_of(ws),
+        "of_texts": texts_of(ws, _needs(ws, config)),
         "code": stamp["key"][:12],
         "metrics": flat(made.metrics),
         **{name: account[name] for name in ("intervals", "segments", "coverage", "mean_popularity", "blend")},
@@ -118,10 +120,10 @@ def run(ws: Workspace, config: RetrievalConfig, *, command: str) -> Line:
     }
 
 
-def _lacking(ws: Workspace, config: RetrievalConfig) -> str:
+def _needs(ws: Workspace, config: RetrievalConfig) -> list[tuple[Path, str]]:
     from retrieval_stage.runs import needs
 
-    return first_lacking(ws, needs(ws, config))
+    return needs(ws, config)
 
 
 def _told(line: Line) -> str:
@@ -133,4 +135,4 @@ def _same(stored: dict[str, Any], config: RetrievalConfig) -> bool:
     return stored["model"] in MODELS and from_json(stored).decisive == config.decisive
 
 
-STAGE = Stage(task=TASK, run=run, lacking=_lacking, same=_same, told=_told)
+STAGE = Stage(task=TASK, run=run, needs=_needs, same=_same, told=_told)

@@ -12,10 +12,11 @@ TEMPLATE = Path(__file__).with_name("matrix_page.html")
 
 
 def made(ws: Workspace, lines: Sequence[dict[str, Any]], *, left_out: int) -> str:
-    """What the page rests on; `left_out` runs are of recipes as they were before."""
+    """What the page rests on; `left_out` runs are of recipes, rows or texts as they were before."""
     last = lines[-1]
-    words = f"Order {ws.order}. {len(lines)} measured runs, the last by `{last['command']}` on {last['machine']}."
-    return words + (f" Left out: {left_out} of what the recipes were before." if left_out else "")
+    words = f"Order {ws.order}, rows {last['data']}. {len(lines)} measured runs, the last by `{last['command']}` on "
+    words += f"{last['machine']}."
+    return words + (f" Left out: {left_out} of recipes, rows or texts as they were before." if left_out else "")
 
 
 def write(title: str, made: str, tables: Sequence[Table], pictures: dict[str, str], folder: Path) -> None:

@@ -7,21 +7,67 @@ from typing import Any
 import numpy as np
 
 from core import markdown
+from core.errors import Missing, check_choice
+from core.settings import Workspace
 from core.uncertainty import mean_interval, over_seeds, paired_test
+from llmcf.backfill.cells import data_of
 
 Line = dict[str, Any]
 Key = tuple[str, str, str, str]  # recipe, model, framework, variant
 Cells = dict[Key, dict[int, Line]]  # seed -> line
 
 
+def of_one_data(ws: Workspace, lines: Sequence[Line], rows: str = "") -> list[Line]:
+    """Those that were measured on one state of the data, as unlike rows have no mean.
+
+    Of each table of texts or scores, too, the last line's state counts.
+
+    Args:
+        rows: the digest of the state; if empty the workspace's, where it was measured, else the last line's.
+
+    Raises:
+        UsageError: if nothing was measured on `rows`.
+    """
+    if not lines:
+        return []
+    measured = list(dict.fromkeys(line["data"] for line in lines))
+    if rows:
+        check_choice("state of the rows", rows, measured)
+    else:
+        rows = here if (here := _rows_of(ws)) in measured else lines[-1]["data"]
+    alike = [line for line in lines if line["data"] == rows]
+    last: dict[str, str] = {}
+    for line in alike:
+        last |= line.get("of_texts", {})
+    return [line for line in alike if all(last[name] == value for name, value in line.get("of_texts", {}).items())]
+
+
+def _rows_of(ws: Workspace) -> str:
+    try:
+        return data_of(ws)
+    except Missing:
+        return ""
+
+
 def cells_of(lines: Sequence[Line]) -> Cells:
-    """The last line of each run, by cell and seed."""
+    """The last line of each run, by cell and seed; of a cell in several precisions, those of the last line's."""
     cells: Cells = {}
+    precisions: dict[Key, str] = {}
     for line in lines:
         config = line["config"]
         key = (config["recipe"], config["model"], config["framework"], config["variant"])
+        precision = _precision(config)
+        if precisions.setdefault(key, precision) != precision:
+            precisions[key], cells[key] = precision, {}
         cells.setdefault(key, {})[config["seed"]] = line
     return cells
+
+
+def _precision(config: dict[str, Any]) -> str:
+    """What a run with examples, or a backbone that has the choice, multiplied in."""
+    parts = [config.get("in_context") or {}] if config["framework"].startswith("llm-cf") else []
+    parts += [config, config.get("backbone") or {}]
+    return " ".join(str(part["precision"]) for part in parts if part.get("precision"))
 
 
 def values(cells: Cells, key: Key, name: str, split: str = "test") -> dict[int, float]:

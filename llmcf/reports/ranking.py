@@ -22,7 +22,7 @@ from core.settings import Workspace
 from core.uncertainty import holm
 from llmcf.backfill.ranking import TASK
 from llmcf.reports import matrix_page, ranking_controls
-from llmcf.reports.measured import Cells, Table, cells_of, mean_text, p_text, paired_p, values
+from llmcf.reports.measured import Cells, Table, cells_of, mean_text, of_one_data, p_text, paired_p, values
 from llmcf.reports.ranking_cells import (
     ABLATIONS,
     BACKBONE_NAMES,
@@ -38,8 +38,11 @@ from ranking.registry import MODELS
 _SPLITS = {"": "test", ", on sale": ON_SALE}
 
 
-def report(ws: Workspace) -> Result:
+def report(ws: Workspace, rows: str = "") -> Result:
     """Render what was measured in the workspace's order: report.md, report.html, ranking.csv and pictures.
+
+    Args:
+        rows: which state of the rows is told of; see `measured.of_one_data`.
 
     Raises:
         LlmcfError: if nothing was.
@@ -49,7 +52,7 @@ def report(ws: Workspace) -> Result:
     start = time.monotonic()
     measured = [line for line in measurements.read(measurements.file(TASK, ws.dataset)) if line["as_of"] == ws.as_of]
     of_order = [line for line in measured if line["order"] == ws.order]
-    lines = [line for line in of_order if of_today(ws, line["config"])]
+    lines = of_one_data(ws, [line for line in of_order if of_today(ws, line["config"])], rows)
     if not lines:
         raise Missing(f"nothing is measured on {ws.dataset} in the order {ws.order}", remedy(ws, "backfill ranking"))
     cells, paper = cells_of(lines), paper_figures(ws.dataset)
@@ -101,8 +104,12 @@ def tables_of(
 def orders_beside(ws: Workspace, lines: Sequence[dict[str, Any]]) -> list[Table]:
     """One table of the cells that were measured in several orders; ties of the published one flatter some of them."""
     of_order = {
-        order: cells_of([line for line in lines if line["order"] == order and of_today(other, line["config"])])
-        for order, other in ((order, replace(ws, order=order)) for order in ORDERS)
+        other.order: cells_of(
+            of_one_data(
+                other, [line for line in lines if line["order"] == other.order and of_today(other, line["config"])]
+            )
+        )
+        for other in (replace(ws, order=order) for order in ORDERS)
     }
     keys = [(recipe, model, framework, "") for recipe in RECIPES for model in MODELS for framework in FRAMEWORKS]
     columns = {f"{order}{of}": (order, split) for order in ORDERS for of, split in _SPLITS.items()}

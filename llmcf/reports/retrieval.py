@@ -8,6 +8,7 @@ import csv
 import io
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from llmcf.reports.measured import (
     gap_text,
     less,
     mean_text,
+    of_one_data,
     p_text,
     paired_p,
     values,
@@ -51,8 +53,11 @@ _BESIDE_COLD = ("popularity", "text")  # controls that know such items or users
 _FRAMEWORK_NAMES = {"none": "None", "llm-cf": "LLM-CF"}  # in the paper
 
 
-def report(ws: Workspace) -> Result:
+def report(ws: Workspace, rows: str = "") -> Result:
     """Render what was measured in the workspace's order: report.md, report.html, retrieval.csv and pictures.
+
+    Args:
+        rows: which state of the rows is told of; see `measured.of_one_data`.
 
     Raises:
         LlmcfError: if nothing was.
@@ -62,11 +67,11 @@ def report(ws: Workspace) -> Result:
     start = time.monotonic()
     measured = [line for line in measurements.read(measurements.file(TASK, ws.dataset)) if line["as_of"] == ws.as_of]
     of_order = [line for line in measured if line["order"] == ws.order]
-    lines = [line for line in of_order if of_today(line["config"])]
+    lines = of_one_data(ws, [line for line in of_order if of_today(line["config"])], rows)
     if not lines:
         raise Missing(f"nothing is measured on {ws.dataset} in the order {ws.order}", remedy(ws, "backfill retrieval"))
     cells, paper = cells_of(lines), paper_figures(ws.dataset)
-    tables = [*tables_of(cells, paper), *orders_beside(measured)]
+    tables = [*tables_of(cells, paper), *orders_beside(ws, measured)]
     folder = settings.runs() / f"retrieval-{ws.dataset}-{ws.order}"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = retrieval_plots.draw(cells, paper, folder)
@@ -101,11 +106,13 @@ def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Ta
     return found
 
 
-def orders_beside(lines: Sequence[Line]) -> list[Table]:
+def orders_beside(ws: Workspace, lines: Sequence[Line]) -> list[Table]:
     """One table of the cells that were measured in several orders; ties of the published one flatter some of them."""
     of_order = {
-        order: cells_of([line for line in lines if line["order"] == order and of_today(line["config"])])
-        for order in ORDERS
+        other.order: cells_of(
+            of_one_data(other, [line for line in lines if line["order"] == other.order and of_today(line["config"])])
+        )
+        for other in (replace(ws, order=order) for order in ORDERS)
     }
     keys = [key for recipe in RECIPES for key in [*_models_of(recipe), *_controls()]]
     columns = {f"{order}, {name}": (order, name) for order in ORDERS for name in ("hit@10", "ndcg@10")}

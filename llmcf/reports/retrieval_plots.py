@@ -78,8 +78,8 @@ def _segments(cells: Cells, recipe: str, path: Path) -> str:
         figure, axis = plt.subplots(figsize=(9, 3.6), layout="constrained")
         for place, model in enumerate(models):
             for row, name in enumerate(SEGMENTS):
-                ours, plain = (_mean(cells, (recipe, model, of, ""), name) for of in ("llm-cf", "none"))
-                if ours is not None and plain:
+                ours, plain = _means(cells, (recipe, model, "llm-cf", ""), (recipe, model, "none", ""), name)
+                if plain:
                     at = row + (place - (len(models) - 1) / 2) * 0.16
                     colour = plt.get_cmap("viridis")(0.15 + 0.22 * place)
                     axis.scatter(
@@ -97,10 +97,17 @@ def _segments(cells: Cells, recipe: str, path: Path) -> str:
         return path.name
 
 
-def _mean(cells: Cells, key: Key, segment: str) -> float | None:
-    found = [
-        line["segments"][segment]["masked"]["ndcg@10"]
-        for line in cells.get(key, {}).values()
-        if segment in line["segments"]
-    ]
-    return float(np.mean(found)) if found else None
+def _means(cells: Cells, key: Key, base: Key, segment: str) -> tuple[float, float]:
+    """NDCG@10 of two cells in a segment, each the mean of the seeds that both have; zeros where there are none."""
+    ours, theirs = (
+        {
+            seed: line["segments"][segment]["masked"]["ndcg@10"]
+            for seed, line in cells.get(one, {}).items()
+            if segment in line["segments"]
+        }
+        for one in (key, base)
+    )
+    seeds = sorted(set(ours) & set(theirs))
+    if not seeds:
+        return 0.0, 0.0
+    return float(np.mean([ours[seed] for seed in seeds])), float(np.mean([theirs[seed] for seed in seeds]))

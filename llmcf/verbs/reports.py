@@ -21,6 +21,11 @@ Seeds = Annotated[str, typer.Option(help="Comma-separated.")]
 Again = Annotated[bool, typer.Option("--again", help="Also run cells whose results are there.")]
 Workers = Annotated[int, typer.Option(help="Cells that are trained at a time; they share the cores.")]
 
+Rows = Annotated[
+    str,
+    typer.Option(help="Runs on these rows, by the digest that a page names; empty: the workspace's, else the last's."),
+]
+
 backfill = group("Matrices of runs, each finished cell a line in results/.")
 report = group("Pages and pictures about what was made and measured.")
 
@@ -187,13 +192,14 @@ def report_ranking(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
+    rows: Rows = "",
     as_json: opt.Json = False,
 ) -> None:
     """Render the paper's Tables 3 and 5 and Figure 5 as measured here, beside the paper's figures."""
     from llmcf.reports import ranking
 
     place = workspace(dataset, order, as_of)
-    run(lambda: ranking.report(place), as_json=as_json)
+    run(lambda: ranking.report(place, rows=rows), as_json=as_json)
 
 
 @report.command("retrieval")
@@ -201,13 +207,14 @@ def report_retrieval(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
+    rows: Rows = "",
     as_json: opt.Json = False,
 ) -> None:
     """Render the paper's Table 4 as measured here, beside the paper's figures and what needs no training."""
     from llmcf.reports import retrieval
 
     place = workspace(dataset, order, as_of)
-    run(lambda: retrieval.report(place), as_json=as_json)
+    run(lambda: retrieval.report(place, rows=rows), as_json=as_json)
 
 
 def _command(task: str, options: Mapping[str, str | None]) -> str:

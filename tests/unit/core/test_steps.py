@@ -41,6 +41,17 @@ def test_equal_content_upstream_leaves_downstream_current(tmp_path: Path) -> Non
     assert make(tmp_path / "down", inputs=(tmp_path / "up",)).skipped
 
 
+def test_what_was_made_of_another_input_is_not_current_and_an_input_that_is_gone_proves_nothing(tmp_path: Path) -> None:
+    make(tmp_path / "up")
+    make(tmp_path / "down", inputs=(tmp_path / "up",))
+    assert steps.require_current(tmp_path / "down", "llmcf make down")["summary"] == {"text": "a"}
+    make(tmp_path / "up", text="b", config=2)
+    with pytest.raises(Missing, match=r"down was made before .*up changed; run `llmcf make down`"):
+        steps.require_current(tmp_path / "down", "llmcf make down")
+    storage.remove(tmp_path / "up")
+    steps.require_current(tmp_path / "down", "llmcf make down")
+
+
 def test_a_failed_run_leaves_the_old_result(tmp_path: Path) -> None:
     make(tmp_path / "a")
 

@@ -133,3 +133,15 @@ def test_parts_that_fail_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         storage.write_parts(tmp_path / "x.parquet", broken(), pa.schema([("number", pa.int64())]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_digest_of_values_does_not_see_how_they_are_laid_out(tmp_path: Path) -> None:
+    schema = pa.schema([("row", pa.int64()), ("history", pa.list_(pa.int64())), ("score", pa.float32())])
+    table = pa.table([[1, 2, 3], [[1], [], [2, 3]], [0.5, None, 1.0]], schema=schema)
+    whole, pieces, other = (tmp_path / f"{name}.parquet" for name in ("whole", "pieces", "other"))
+    pq.write_table(table, whole)
+    pq.write_table(pa.concat_tables([table.slice(0, 1), table.slice(1)]), pieces, compression="zstd", row_group_size=1)
+    pq.write_table(table.set_column(0, "row", pa.array([1, 2, 4])), other)
+    assert storage.sha256(whole) != storage.sha256(pieces)
+    assert storage.values_digest(whole) == storage.values_digest(pieces)
+    assert storage.values_digest(whole) != storage.values_digest(other)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from core import steps
+from core import steps, storage
 from core.contracts import SEQUENCE
 from core.data import tables
 from core.errors import LlmcfError, Missing, UsageError
@@ -118,3 +118,18 @@ def test_what_is_prepared_for_several_processes_is_what_one_finds(ws: Workspace,
 def test_a_framework_without_examples_prepares_nothing(ws: Workspace, reads: list[Workspace]) -> None:
     prepare(ws, config_of(ws, framework="none"))
     assert reads == []
+
+
+def test_texts_of_other_rows_are_refused_by_both_stages(ws: Workspace) -> None:
+    """Rows are numbered anew by every preparation: a text of row 7 may be another user's by now."""
+    stamp = ws.cot("texts") / steps.STAMP
+    before = storage.read_json(stamp)
+    storage.write_json(stamp, before | {"inputs": {steps.name_of(ws.path("training")): "as it was"}})
+    enhanced = retrieval.resolve(model="sasrec", framework="llm-cf", recipe="strict", seed=1)
+    try:
+        for stage in (lambda: run_step(ws, config_of(ws)), lambda: retrieval.run_step(ws, enhanced)):
+            with pytest.raises(Missing, match=r"cot/texts was made before .*training changed; run `llmcf cot generate"):
+                stage()
+        run_step(ws, config_of(ws, framework="none"))  # which reads none
+    finally:
+        storage.write_json(stamp, before)

@@ -62,6 +62,16 @@ def test_every_positive_is_ranked_against_all_negatives_of_the_batch() -> None:
     torch.testing.assert_close(matching.loss(query, key, score, label), sum(losses) / 2)
 
 
+def test_a_batch_without_a_positive_teaches_nothing() -> None:
+    torch.manual_seed(0)
+    matching = Matching(width=4)
+    query, key, score = matching(torch.randn(2, len(FIELDS), 4), histories(2))
+    loss = matching.loss(query, key, score, torch.zeros(2))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert all(one.grad is None or not one.grad.any() for one in matching.parameters())
+
+
 def test_its_score_enters_the_logit_and_its_loss_the_training_alone() -> None:
     batches, shape = in_memory.batches(recipe="best")
     model = build(resolve(WS, model="deepfm", framework="none", recipe="best", seed=1), shape)

@@ -45,6 +45,16 @@ def test_ranks_are_those_of_each_row_in_the_order_of_the_sequences() -> None:
         assert FOUND.metrics[split] == evaluation.summary(masked, unmasked)
 
 
+def test_ranks_name_rows_by_their_numbers_where_numbers_have_gaps() -> None:
+    """A user who has taken all there is has no negative, and its number is nobody's."""
+    numbers = 7 + 2 * np.arange(len(ROWS))
+    rows = ROWS.set_column(ROWS.column_names.index("row"), "row", pa.array(numbers))
+    found = Evaluator.of(rows, Sequences.of(rows), OFFERED).account(drawn)
+    places = FOUND.ranks["row"].to_numpy()
+    assert found.ranks["row"].to_pylist() == numbers[places].tolist()
+    assert by_segment(found.ranks, rows) == by_segment(FOUND.ranks, ROWS)
+
+
 def test_coverage_and_popularity_of_what_is_recommended() -> None:
     index = SEQUENCES.of_split("test")
     score_NV = drawn(index)

@@ -1,5 +1,7 @@
 """Ranks over the whole catalogue: by hand, and against a slow twin."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,6 +22,7 @@ def slow_ranks(score_V: list[float], index: int) -> tuple[int, int]:
     position = int(SEQUENCES.position_N[index])
     seen = set(SEQUENCES.item_N[index - position : index].tolist())
     target = int(SEQUENCES.item_N[index])
+    assert target not in seen
     better = [i for i in range(FIRST_ID, FIRST_ID + ITEMS) if i != target and score_V[i - 2] >= score_V[target - 2]]
     return 1 + len(set(better) - seen), 1 + len(better)
 
@@ -42,6 +45,21 @@ def test_the_true_item_first_is_rank_one_and_equal_scores_are_last() -> None:
     masked, unmasked = evaluation.catalogue_ranks(lambda index: torch.zeros(len(index), ITEMS), SEQUENCES, TEST)
     assert unmasked.tolist() == [ITEMS] * 3
     assert masked.tolist() == [ITEMS - (LENGTH - 1)] * 3, "what the user has seen cannot stand above"
+
+
+def test_an_item_taken_again_is_no_hit_where_what_was_taken_is_left_out() -> None:
+    last = int(TEST[0])
+    again = SEQUENCES.item_N.clone()
+    again[last] = SEQUENCES.item_N[last - 1]
+    sequences = replace(SEQUENCES, item_N=again)
+
+    def oracle(index_B: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(again[index_B] - FIRST_ID, ITEMS).float()
+
+    ranked = evaluation.ranked_catalogue(oracle, sequences, TEST, top=4)
+    assert ranked.unmasked_B.tolist() == [1, 1, 1]
+    assert ranked.masked_B.tolist() == [ITEMS + 1, 1, 1]
+    assert int(again[last]) not in ranked.top_BK[0].tolist()
 
 
 def test_metrics_of_ranks_by_hand() -> None:

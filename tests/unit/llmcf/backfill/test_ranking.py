@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -177,9 +179,63 @@ def test_runs_of_an_earlier_recipe_are_left_out_and_counted(kept: Path) -> None:
     for one in (now, before, half):
         measurements.append(file, one, same=["config"])
     page = read(ranking_report.report(BEAUTY))
-    assert "Left out: 1 of what the recipes were before." in page
+    assert "Left out: 1 of recipes, rows or texts as they were before." in page
     assert "| DIN | none | 1 | 0.8000 |" in page
     assert "| xDeepFM | none | 1 | 0.8000 |" in page
+
+
+def test_runs_on_other_rows_or_texts_have_no_mean_with_the_last(kept: Path) -> None:
+    file = measurements.file("ranking", BEAUTY.dataset)
+    lines = [line("din", "none", 1, 0.9) | {"data": "before"}]
+    lines += [line("din", framework, seed, 0.8) for framework in ("none", "llm-cf") for seed in (1, 2)]
+    lines[-2]["of_texts"], lines[-1]["of_texts"] = {"cot/texts/texts.parquet": "1"}, {"cot/texts/texts.parquet": "2"}
+    for one in lines:
+        measurements.append(file, one, same=["config", "data"])
+    page = read(ranking_report.report(BEAUTY))
+    assert "Left out: 2 of" in page
+    assert "| DIN | none | 2 | 0.8000 ± 0.0000 |" in page
+    assert "| DIN | llm-cf | 1 | 0.8000 |" in page
+
+
+def test_the_rows_of_the_workspace_are_what_is_told_of(own: Workspace, kept: Path) -> None:
+    matrix = Matrix(backbones=["deepfm"], frameworks=["none"])
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
+    file = measurements.file("ranking", own.dataset)
+    elsewhere = measurements.read(file)[0] | {"data": "elsewhere"}
+    measurements.append(file, elsewhere, same=["data"])
+    assert "Left out: 1 of" in read(ranking_report.report(own))
+    assert f"rows {measurements.read(file)[0]['data']}" in read(ranking_report.report(own))
+    assert "rows elsewhere. 1 measured" in read(ranking_report.report(own, rows="elsewhere"))
+    with pytest.raises(UsageError, match=r"unknown state of the rows 'nowhere'; choose one of: .*elsewhere"):
+        ranking_report.report(own, rows="nowhere")
+
+
+def test_float32_and_bfloat16_have_no_mean_in_common() -> None:
+    lines = [line("din", "llm-cf", seed, 0.8) for seed in (1, 2)]
+    lines[0]["config"]["in_context"]["precision"] = "bfloat16"
+    lines[1]["config"]["in_context"]["precision"] = "float32"
+    assert list(cells_of(lines)["strict", "din", "llm-cf", ""]) == [2]
+    plain = [line("din", "none", seed, 0.8) for seed in (1, 2)]
+    plain[0]["config"]["in_context"]["precision"] = "bfloat16"
+    assert list(cells_of(plain)["strict", "din", "none", ""]) == [1, 2], "which reads nothing in it"
+
+
+def test_a_line_of_other_texts_is_measured_again(own: Workspace, kept: Path) -> None:
+    examples = in_memory.example_set(tables.training_rows(own), items=len(tables.items(own)))
+    in_memory.write_cot_set(own, examples)
+    matrix = Matrix(backbones=["deepfm"], frameworks=["llm-cf"])
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
+    file = measurements.file("ranking", own.dataset)
+    first = measurements.read(file)[0]
+    assert list(first["of_texts"]) == ["cot/texts/texts.parquet"]
+    texts = own.cot("texts") / "texts.parquet"
+    table = pq.read_table(texts)
+    pq.write_table(table.set_column(table.column_names.index("text"), "text", pa.array(["other"] * len(table))), texts)
+    stamp = storage.read_json(texts.with_name("step.json"))
+    stamp["outputs"]["texts.parquet"] = texts.stat().st_size
+    storage.write_json(texts.with_name("step.json"), stamp)
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking", again=False)
+    assert len(measurements.read(file)) == 2
 
 
 def test_tables_hold_means_gains_and_the_papers_figures(kept: Path) -> None:

@@ -136,7 +136,7 @@ def test_runs_of_an_earlier_recipe_are_left_out_and_counted(kept: Path) -> None:
     before["config"]["width"] = 8
     keep(kept, line("sasrec", "none", 1, 0.05), before)
     page = read(retrieval_report.report(BEAUTY))
-    assert "Left out: 1 of what the recipes were before." in page
+    assert "Left out: 1 of recipes, rows or texts as they were before." in page
     assert "| SASRec | none | 1 |" in page
 
 
