@@ -12,7 +12,7 @@ from pathlib import Path
 from core.result import Result
 from core.settings import LATEST, Workspace
 from core.steps import STAMP
-from llmcf.serving import releases
+from llmcf.serving import gone, releases
 from llmcf.workspaces import days_of
 
 _HOUR = 3600.0
@@ -58,7 +58,8 @@ def _stamps(*parts: str) -> Callable[[Workspace], list[Path]]:
 
 
 def _released(ws: Workspace) -> bool:
-    return any(release.workspace == ws for release in releases.of(ws.dataset))
+    """Whether it has a release, or had one that was removed: one that failed its check is not made again."""
+    return any(release.workspace == ws for release in (*releases.of(ws.dataset), *gone.of(ws.dataset)))
 
 
 _STAGES = (  # what was made, and what is made of it

@@ -3,13 +3,14 @@
 import os
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from core.settings import Workspace
 from core.steps import STAMP
 from llmcf import pending
-from llmcf.serving import releases
+from llmcf.serving import gone, releases
 
 DAYS = [f"2026-01-0{number}" for number in range(1, 6)]
 STAGES = {"features": ["training"], "cot_index": ["cot/index"], "models": ["ranking/one", "retrieval/one"]}
@@ -29,6 +30,7 @@ def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Workspace]:
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     monkeypatch.setattr(releases, "live", lambda name: None)
     monkeypatch.setattr(releases, "of", lambda name: [])
+    monkeypatch.setattr(gone, "of", lambda name: [])
     return [Workspace("movielens-100k", "published", day) for day in DAYS]
 
 
@@ -69,11 +71,12 @@ def test_days_up_to_the_live_releases_are_left_alone(days: list[Workspace], monk
     assert found()["features"] == DAYS[3:]
 
 
-def test_a_released_day_is_done(days: list[Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", [releases, gone], ids=["there", "removed"])
+def test_a_released_day_is_done(days: list[Workspace], monkeypatch: pytest.MonkeyPatch, where: ModuleType) -> None:
     made(days[0], "features", "cot_index", "models")
 
     class Of:
         workspace = days[0]
 
-    monkeypatch.setattr(releases, "of", lambda name: [Of])
+    monkeypatch.setattr(where, "of", lambda name: [Of])
     assert not any(found().values())
