@@ -10,7 +10,7 @@ from core.data.tables import remedy
 from core.errors import LlmcfError, check_choice
 from core.progress import say
 from core.result import Result
-from core.settings import Workspace
+from core.settings import LATEST, Workspace
 from llmcf.feature_store import registry
 from llmcf.serving import assemble, releases, thresholds, verdicts
 from llmcf.serving.assemble import Choice, Made, Plan
@@ -61,10 +61,16 @@ def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
 
 
 def _promote(release: Release) -> None:
-    """Not one that must pass a check first, nor one that people have left for another: whoever repeats the verb may
-    not know that."""
+    """Not in place of one that knows later days, nor one that must pass a check first, nor one that people have left
+    for another: whoever repeats the verb, or makes up for a day, may not know that."""
     dataset, number = release.dataset, release.number
     with releases.locked():
+        if later := _later_live(release):
+            say(
+                f"release {number} is of {release.as_of}, and the live release {later.number} of {later.as_of}, which "
+                f"stays live; `llmcf release promote --dataset {dataset} --release {number}` goes back to it"
+            )
+            return
         if thresholds.load(dataset).required:
             try:
                 verdicts.require_passed(release)
@@ -79,6 +85,15 @@ def _promote(release: Release) -> None:
             return
         releases.promote(release)
         prune(release.dataset)
+
+
+def _later_live(release: Release) -> Release | None:
+    """The live release, if it is of the same order and a later day; `latest` is no day."""
+    found = releases.pointer(release.dataset)
+    live = next((one for one in releases.of(release.dataset) if found and one.number == found.release), None)
+    if live is None or live.order != release.order or LATEST in (live.as_of, release.as_of):
+        return None
+    return live if live.as_of > release.as_of else None
 
 
 def _result(verb: str, release: Release, *, skipped: bool, seconds: float) -> Result:

@@ -163,7 +163,8 @@ def test_every_parameter_is_in_the_environment_of_every_verb(probe: dict, params
     told = {f"LLMCF_DAG_{name.upper()}" for name in (*params, "partition", "weekday")}
     for one in probe["dags"].values():
         for task, environment in one["environment"].items():
-            assert set(environment) == told | ({"LLMCF_DAG_RELEASE"} if task == "release_check" else set())
+            own = {"release_check": {"LLMCF_DAG_RELEASE"}, "serve": {"LLMCF_DAG_LIVE"}}.get(task, set())
+            assert set(environment) == told | own
 
 
 def test_the_day_is_the_partition_and_no_other_date(probe: dict) -> None:
@@ -303,10 +304,18 @@ def test_what_is_promoted_is_what_was_checked(probe: dict) -> None:
     for task, before in (("release_check", "export"), ("promote", "release_check"), ("serve", "promote")):
         assert one["after"][task] == [before]
     (made,), (promoted,) = (verbs_of(one["commands"][task]) for task in ("export", "promote"))
-    assert made == f"{promoted} --no-promote --json"
+    assert made.split() == [*promoted.removesuffix("--json").split(), "--no-promote", "--json"]
     assert one["commands"]["release_check"].endswith('--release "$LLMCF_DAG_RELEASE"')
     assert one["environment"]["release_check"]["LLMCF_DAG_RELEASE"] == "{{ ti.xcom_pull(task_ids='export') }}"
     assert "promote" in one["trigger"], "also where the check is left out"
+
+
+def test_what_did_not_go_live_is_not_looked_at(probe: dict) -> None:
+    """A day that is made up for stays behind a later one: the run ends well, and tells no asset that it is live."""
+    one = probe["dags"]["release"]
+    assert one["commands"]["serve"].startswith('[ "$LLMCF_DAG_LIVE" = True ] || exit 99\n')
+    assert one["environment"]["serve"]["LLMCF_DAG_LIVE"] == "{{ ti.xcom_pull(task_ids='promote') }}"
+    assert one["outlets"] == {"export": ["llmcf_frozen_release"], "serve": ["llmcf_release"]}
 
 
 def test_metrics_are_of_the_day_that_is_over(probe: dict) -> None:

@@ -17,7 +17,7 @@ from tests.airflow_server import Airflow, run_airflow
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 VERB = """#!/bin/sh
 echo "$1 $2 $LLMCF_DAG_PARTITION" >> "$CALLED"
-if [ "$1" = export ]; then echo '{"details": {"release": 7}}'; fi
+if [ "$1" = export ]; then echo '{"details": {"release": 7, "live": true}}'; fi
 if [ "$1 $2" = "$(cat "$HOLD" 2>/dev/null)" ]; then echo $$ > "$HOLD.pid"; exec sleep 600; fi
 """
 
@@ -93,6 +93,7 @@ def test_a_day_runs_to_its_release_by_its_assets(world: World) -> None:
     calls = world.calls(day)
     assert calls["export --dataset"] == 2, "made, and once checked promoted"
     assert calls["release check"] == 1
+    assert calls["serve --dataset"] == 1, "what went live"
     assert calls["recgen train"] == 0, "not its day"
 
 
