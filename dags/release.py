@@ -12,15 +12,7 @@ from datetime import timedelta
 
 from airflow.sdk import PartitionedAssetTimetable, chain, dag
 from assets import COT_INDEX, FROZEN, RANKER, RELEASE, RETRIEVER, TABLES, TEXTS, TRAINING, VECTORS
-from verbs import usual, verb
-
-MADE_OF = {
-    "--ranker": "ranker",
-    "--retriever": "retriever",
-    "--framework": "framework",
-    "--recipe": "recipe",
-    "--seed": "seed",
-}
+from verbs import MADE_OF, usual, verb
 
 
 def _number(printed: str) -> int:

@@ -81,6 +81,13 @@ def _with_defaults(own: Mapping[str, Any]) -> dict[str, Param]:
 
 PARAMETERS = _with_defaults(_own())
 
+MADE_OF = {  # what a release is made of, as options
+    "--ranker": "ranker",
+    "--retriever": "retriever",
+    "--framework": "framework",
+    "--recipe": "recipe",
+    "--seed": "seed",
+}
 AS_OF = "{{ params.as_of or partition_key or '' }}"
 WEEKDAY = "{{ macros.ds_format(partition_key, '%Y-%m-%d', '%u') if (partition_key or '') | length == 10 else '' }}"
 _USUAL = DeadlineReference.AVERAGE_RUNTIME(10, 1)  # where DAGRUN_QUEUED_AT is, nothing can be cleared: airflow #70368

@@ -17,6 +17,8 @@ from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.manifest import Release
 from llmcf.serving.pruning import prune
 
+_TRAINED_BY = {"ranker": ("ranking", "rank train"), "user_vector": ("retrieval", "retrieve train")}  # folder, verb
+
 
 def tower_framework(framework: str) -> str:
     """The framework of the user tower that goes with a ranker's, where none is named."""
@@ -31,7 +33,7 @@ def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True
         LlmcfError: if a run, the CoT index or, with `promote`, the online store is missing, naming the verb, or the
             release does not answer as its models.
     """
-    _check(ranker, tower)
+    check_choices(ranker, tower)
     if promote:
         registry.materialized(ws)
     choices, start = {"ranker": ranker, "user_vector": tower}, time.monotonic()
@@ -117,7 +119,8 @@ def _result(verb: str, release: Release, *, skipped: bool, seconds: float) -> Re
     )
 
 
-def _check(ranker: Choice, tower: Choice) -> None:
+def check_choices(ranker: Choice, tower: Choice) -> None:
+    """Raises UsageError for a run that no training makes or no release can serve."""
     from ranking import registry as rankers
     from retrieval_stage import registry as towers
 
@@ -129,14 +132,18 @@ def _check(ranker: Choice, tower: Choice) -> None:
         check_choice("recipe", choice.recipe, RECIPES)
 
 
+def run_folder(ws: Workspace, model: str, choice: Choice) -> Path:
+    """Where the run is that a model of a release, `ranker` or `user_vector`, is made of."""
+    run = f"{choice.backbone}-{choice.framework}-{choice.recipe}-s{choice.seed}"
+    return ws.path(_TRAINED_BY[model][0], run)
+
+
 def _runs(ws: Workspace, choices: Mapping[str, Choice]) -> list[str]:
     """Digests of the runs' files; raises LlmcfError for one that is missing, naming its verb."""
-    places = {"ranker": ("ranking", "rank train"), "user_vector": ("retrieval", "retrieve train")}
     found = []
-    for model, (stage, verb) in places.items():
+    for model, (_, verb) in _TRAINED_BY.items():
         one = choices[model]
-        folder = ws.path(stage, f"{one.backbone}-{one.framework}-{one.recipe}-s{one.seed}")
-        found.append(steps.require(folder, f"{remedy(ws, verb)} {one.words}")["content"])
+        found.append(steps.require(run_folder(ws, model, one), f"{remedy(ws, verb)} {one.words}")["content"])
     return found
 
 

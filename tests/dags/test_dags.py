@@ -233,6 +233,14 @@ def test_events_of_every_stage_are_sent_again(probe: dict) -> None:
     )
 
 
+def test_what_is_sent_again_is_of_the_models_that_are_released(probe: dict) -> None:
+    (asked,), (made,) = (
+        verbs_of(probe["dags"][dag]["commands"][task])
+        for dag, task in ((AGAIN, "workspace_pending"), ("release", "export"))
+    )
+    assert asked.partition(" --ranker ")[2] == made.partition(" --ranker ")[2].replace(" --no-promote", "")
+
+
 def test_the_demo_names_parameters_there_are(params: dict) -> None:
     assert set(dag_test.SMALL) < set(params)
 
