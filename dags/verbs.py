@@ -88,8 +88,9 @@ MADE_OF = {  # what a release is made of, as options
     "--recipe": "recipe",
     "--seed": "seed",
 }
-AS_OF = "{{ params.as_of or partition_key or '' }}"
-WEEKDAY = "{{ macros.ds_format(partition_key, '%Y-%m-%d', '%u') if (partition_key or '') | length == 10 else '' }}"
+_DAY = "params.as_of or partition_key or ''"
+AS_OF = f"{{{{ {_DAY} }}}}"
+WEEKDAY = f"{{{{ macros.ds_format({_DAY}, '%Y-%m-%d', '%u') if ({_DAY}) | length == 10 else '' }}}}"
 _USUAL = DeadlineReference.AVERAGE_RUNTIME(10, 1)  # where DAGRUN_QUEUED_AT is, nothing can be cleared: airflow #70368
 _SKIP = 99  # the exit code that BashOperator takes for "skipped"
 

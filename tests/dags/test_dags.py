@@ -5,9 +5,12 @@ import json
 import re
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from jinja2 import Environment
 
 from core.contracts import ORDERS, RECIPES
 from llm import engines
@@ -249,6 +252,24 @@ def test_tuning_is_on_its_day_and_needs_no_other_dag(probe: dict) -> None:
     line = probe["dags"]["train_recgen"]["commands"]["recgen_train"]
     assert line.startswith('[ "$LLMCF_DAG_TRAIN_RECGEN" = always ] || ')
     assert '"$LLMCF_DAG_WEEKDAY" ] || exit 99\n' in line
+
+
+@pytest.mark.parametrize(
+    ("as_of", "partition", "weekday"),
+    [
+        ("", "2026-02-02", "1"),
+        ("2026-02-02", None, "1"),
+        ("2026-02-02", "2026-02-03", "1"),
+        ("latest", None, ""),
+        ("", None, ""),
+    ],
+)
+def test_the_weekday_is_that_of_the_day(probe: dict, as_of: str, partition: str | None, weekday: str) -> None:
+    """A run by hand may name its day as a parameter."""
+    template = probe["dags"]["train_recgen"]["environment"]["recgen_train"]["LLMCF_DAG_WEEKDAY"]
+    macros = SimpleNamespace(ds_format=lambda day, form, to: datetime.strptime(day, form).strftime(to))
+    values = {"params": {"as_of": as_of}, "partition_key": partition, "macros": macros}
+    assert Environment(autoescape=True).from_string(template).render(values) == weekday
 
 
 def test_what_is_pinned_is_what_was_checked(probe: dict) -> None:
