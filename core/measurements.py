@@ -3,8 +3,9 @@
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from core import settings
@@ -30,16 +31,19 @@ def read(path: Path) -> list[Line]:
     return found
 
 
-def append(path: Path, line: Line, *, same: Sequence[str]) -> None:
+def append(path: Path, line: Line, *, same: Sequence[str], earlier: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Add a line, unless there is one that equals it in every key of `same`.
 
     Processes that add to one file do so one after the other; a line that a killed one tore stays a line of its own.
+
+    Args:
+        earlier: what lines mean that lack a key, as they were written before there was one.
     """
     new = json.loads(json.dumps(line))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # until it is closed
-        if any(all(old.get(key) == new[key] for key in same) for old in read(path)):
+        if any(all(old.get(key, earlier.get(key)) == new[key] for key in same) for old in read(path)):
             return
         start = b"" if _ends_with_newline(stream) else b"\n"
         stream.write(start + json.dumps(line, sort_keys=True).encode() + b"\n")

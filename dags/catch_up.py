@@ -2,7 +2,8 @@
 
 Airflow may merge or lose the event by which one DAG starts the next. **In**: the manifests of the newest days
 (`llmcf workspace pending`). **Out**: the asset of the last stage that was made, with the day as its partition, so that
-the next DAG runs. A stage that is younger than a day is left alone, and a day up to the live release's. **Again**: a
+the next DAG runs. Features count once they are online, models if they are those that are released and not their plain
+twins. A stage that is younger than a day is left alone, and a day up to the live release's. **Again**: a
 consumer that is up to date answers at once. Once a day, so that a day that cannot be mended fails once a day.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 from airflow.sdk import Asset, chain, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 from assets import COT_INDEX, FEATURES, RANKER, RETRIEVER
-from verbs import usual, verb
+from verbs import MADE_OF, usual, verb
 
 STAGES = {"features": FEATURES, "cot_index": COT_INDEX, "ranker": RANKER, "retriever": RETRIEVER}
 
@@ -33,7 +34,8 @@ def again(stage: str, asset: Asset) -> Any:
 
 @dag(schedule="0 12 * * *", **usual(__doc__, late_after=timedelta(hours=1)))
 def catch_up() -> None:
-    pending = verb("workspace pending", {"--dataset": "dataset", "--order": "order"}, told=True, placed=False)
+    options = {"--dataset": "dataset", "--order": "order", **MADE_OF}
+    pending = verb("workspace pending", options, told=True, placed=False)
     chain(pending, [again(stage, asset)(pending.output) for stage, asset in STAGES.items()])
 
 

@@ -2,8 +2,9 @@
 
 **In**: `llmcf_ranker` and `llmcf_retriever` of the day. **Out**: `llmcf_release`. **Cost**: minutes. Nothing goes live
 whose rows break the leak rule, that is worse than the live release by more than `gates.toml` allows, or whose canary
-does not answer; what is live stays then. Where the last look fails, a person decides (`llmcf release rollback`); a
-service under load goes back by itself. **Again**: what was released already is not released twice.
+does not answer; what is live stays then. A day that is made up for does not replace a later one: its release stays
+aside, the last look is skipped. Where the last look fails, a person decides (`llmcf release rollback`); a service
+under load goes back by itself. **Again**: what was released already is not released twice.
 """
 
 import json
@@ -11,20 +12,17 @@ from datetime import timedelta
 
 from airflow.sdk import PartitionedAssetTimetable, chain, dag
 from assets import COT_INDEX, FROZEN, RANKER, RELEASE, RETRIEVER, TABLES, TEXTS, TRAINING, VECTORS
-from verbs import usual, verb
-
-MADE_OF = {
-    "--ranker": "ranker",
-    "--retriever": "retriever",
-    "--framework": "framework",
-    "--recipe": "recipe",
-    "--seed": "seed",
-}
+from verbs import MADE_OF, usual, verb
 
 
 def _number(printed: str) -> int:
     """Of the release that `llmcf export --json` made, or has found."""
     return json.loads(printed)["details"]["release"]
+
+
+def _live(printed: str) -> bool:
+    """Whether that release is live now."""
+    return json.loads(printed)["details"]["live"]
 
 
 @dag(
@@ -53,9 +51,23 @@ def release() -> None:
         reads=[FROZEN, TABLES],
     )
     promote = verb(  # only promotes now
-        "export", MADE_OF, task="promote", trigger_rule="none_failed", pool="milvus", reads=[FROZEN]
+        "export",
+        MADE_OF,
+        task="promote",
+        told=True,
+        output_processor=_live,
+        trigger_rule="none_failed",
+        pool="milvus",
+        reads=[FROZEN],
     )
-    canary = verb("serve", fixed="--check", reads=[FROZEN], writes=[RELEASE])
+    canary = verb(
+        "serve",
+        fixed="--check",
+        only_if='[ "$LLMCF_DAG_LIVE" = True ]',
+        given={"live": "{{ ti.xcom_pull(task_ids='promote') }}"},
+        reads=[FROZEN],
+        writes=[RELEASE],
+    )
     chain(audit, export, check, promote, canary)
 
 

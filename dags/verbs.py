@@ -81,8 +81,16 @@ def _with_defaults(own: Mapping[str, Any]) -> dict[str, Param]:
 
 PARAMETERS = _with_defaults(_own())
 
-AS_OF = "{{ params.as_of or partition_key or '' }}"
-WEEKDAY = "{{ macros.ds_format(partition_key, '%Y-%m-%d', '%u') if (partition_key or '') | length == 10 else '' }}"
+MADE_OF = {  # what a release is made of, as options
+    "--ranker": "ranker",
+    "--retriever": "retriever",
+    "--framework": "framework",
+    "--recipe": "recipe",
+    "--seed": "seed",
+}
+_DAY = "params.as_of or partition_key or ''"
+AS_OF = f"{{{{ {_DAY} }}}}"
+WEEKDAY = f"{{{{ macros.ds_format({_DAY}, '%Y-%m-%d', '%u') if ({_DAY}) | length == 10 else '' }}}}"
 _USUAL = DeadlineReference.AVERAGE_RUNTIME(10, 1)  # where DAGRUN_QUEUED_AT is, nothing can be cleared: airflow #70368
 _SKIP = 99  # the exit code that BashOperator takes for "skipped"
 

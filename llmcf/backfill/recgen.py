@@ -15,7 +15,7 @@ import numpy as np
 from core import machine, measurements, metrics
 from core.progress import say
 from core.result import Result
-from core.settings import Workspace
+from core.settings import LATEST, Workspace
 from llm import models
 from llm.methods import method
 from llm.recgen import train
@@ -23,7 +23,8 @@ from llm.recgen.evaluate import Evaluation, evaluated
 from llm.recgen.measures import MEASURES, measured
 from llm.recgen.recipes import Size, TuningConfig
 
-_SAME = ("method", "config", "size", "metrics")  # what makes a line a repetition
+_SAME = ("order", "as_of", "method", "config", "size", "metrics")  # what makes a line a repetition
+EARLIER = {"as_of": LATEST}  # what lines mean that do not say it
 
 
 def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: Size) -> Result:
@@ -49,7 +50,7 @@ def backfill(ws: Workspace, config: TuningConfig, methods: Sequence[str], size: 
         base = base or done
         lines.append(_line(ws, how, size, done, base, seconds))
         say(f"backfill recgen: {name}, {words(lines[-1]['metrics'])}")
-        measurements.append(results_file(ws), lines[-1], same=_SAME)
+        measurements.append(results_file(ws), lines[-1], same=_SAME, earlier=EARLIER)
     return Result(
         verb="backfill recgen",
         workspace=ws,
@@ -71,6 +72,7 @@ def _line(
     return {
         "dataset": ws.dataset,
         "order": ws.order,
+        "as_of": ws.as_of,
         "method": config.method,
         "config": asdict(config),
         "size": asdict(size),
@@ -91,7 +93,7 @@ def _command(ws: Workspace, config: TuningConfig, size: Size) -> str:
     options |= {"precision": config.precision}
     options |= {name: value or 0 for name, value in asdict(size).items()}
     words = " ".join(f"--{name} {value}" for name, value in options.items())
-    return f"llmcf backfill recgen --dataset {ws.dataset} --order {ws.order} {words}"
+    return f"llmcf backfill recgen --dataset {ws.dataset} --order {ws.order} --as-of {ws.as_of} {words}"
 
 
 def words(found: dict[str, dict[str, float]]) -> str:

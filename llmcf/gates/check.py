@@ -96,12 +96,14 @@ def _verdict(release: Release, limits: Thresholds) -> Verdict:
     against, manifest = verdicts.against(release), verdicts.digest(release)
     found: dict[str, Found] = {}
     asked = _guarded(lambda: _asked(release, against, limits))
-    measured = (*figures.METRICS, *TIMED)
     if isinstance(asked, Fault):
-        found |= dict.fromkeys(measured, asked)
+        compared = asked.why
+        found |= dict.fromkeys((*figures.METRICS, *TIMED), asked)
     else:
         found |= {name: figures.measure(name, asked.told, asked.live_told, limits) for name in figures.METRICS}
-        found |= _timed(asked, limits)
+        timed, alone = _timed(asked, limits)
+        found |= timed
+        compared = "; ".join(filter(None, (asked.compared, alone)))
     others: Mapping[str, Callable[[], Found]] = {
         "leaks": lambda: _leaks(release),
         "skew": lambda: _skew(release.dataset),
@@ -114,7 +116,7 @@ def _verdict(release: Release, limits: Thresholds) -> Verdict:
         release=release.number,
         manifest=manifest,
         against=against,
-        compared=asked.why if isinstance(asked, Fault) else asked.compared,
+        compared=compared,
         thresholds=limits.digest,
         checked=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         rows=rows,
@@ -166,14 +168,21 @@ def _rows(asked: _Asked) -> dict[str, int]:
     return {"rows": len(told.label_N), "requests": len(told.rank_B), "users": len(set(told.user_B.tolist()))}
 
 
-def _timed(asked: _Asked, limits: Thresholds) -> dict[str, Found]:
+def _timed(asked: _Asked, limits: Thresholds) -> tuple[dict[str, Found], str]:
+    """The canary and the timings, and why these are not compared where everything else is."""
     if not set(TIMED) - set(limits.off):
-        return {}
+        return {}, ""
     timed = _guarded(lambda: served.answer(asked.release, asked.live, asked.moments, limits.requests))
     if isinstance(timed, Fault):
-        return {"canary": timed, **dict.fromkeys(TIMED[1:], Absent("the canary did not answer, so nothing was timed"))}
+        absent = Absent("the canary did not answer, so nothing was timed")
+        return {"canary": timed, **dict.fromkeys(TIMED[1:], absent)}, ""
+    alone = f"timings are not compared: the live release does not answer on Triton: {timed.why}" if timed.why else ""
+    if alone:
+        say(alone)
     found: dict[str, Found] = {"canary": Sound("Triton answers as ONNX Runtime does")}
-    return found | {name: figures.timing(name, timed.taken_R, timed.live_R, limits) for name in TIMED[1:]}
+    for name in TIMED[1:]:
+        found[name] = figures.timing(name, timed.taken_R, timed.live_R, limits, alone=alone)
+    return found, alone
 
 
 def _leaks(release: Release) -> Figure:

@@ -83,8 +83,14 @@ def paired(
     return Figure(value=value.estimate, interval=value, live=there, gap=gap, note=note, beside=beside)
 
 
-def timing(name: str, taken_R: np.ndarray, live_R: np.ndarray | None, thresholds: Thresholds) -> Figure:
-    """`p50` or `p99` of milliseconds a request, (R,), and its share of the live release's for the same requests."""
+def timing(
+    name: str, taken_R: np.ndarray, live_R: np.ndarray | None, thresholds: Thresholds, *, alone: str = ""
+) -> Figure:
+    """`p50` or `p99` of milliseconds a request, (R,), and its share of the live release's for the same requests.
+
+    Args:
+        alone: why there is no `live_R` although there is a live release.
+    """
     share, requests = float(name.removeprefix("p")) / 100, len(taken_R)
 
     def quantile(of_R: np.ndarray) -> Statistic:
@@ -93,7 +99,7 @@ def timing(name: str, taken_R: np.ndarray, live_R: np.ndarray | None, thresholds
     ours, note = quantile(taken_R), f"{requests} requests"
     value = _bootstrap(ours, requests, thresholds)
     if live_R is None:
-        return Figure(value=value.estimate, interval=value, note=note)
+        return Figure(value=value.estimate, interval=value, note="; ".join(filter(None, (note, alone))))
     theirs = quantile(live_R)
     gap = _bootstrap(lambda times_R: ours(times_R) / theirs(times_R) - 1, requests, thresholds)
     live = theirs(np.ones(requests))

@@ -33,7 +33,8 @@ def write(release: Release, verdict: Verdict, limits: Thresholds) -> Path:
 
 def _made(release: Release, verdict: Verdict) -> str:
     scored = ", ".join(f"{count:,} {name}" for name, count in verdict.rows.items()) or "nothing was scored"
-    against = f"compared with release {verdict.against}" if not verdict.compared else verdict.compared
+    beside = any(gate.gap is not None for gate in verdict.gates) or not verdict.compared
+    against = "; ".join(filter(None, (f"compared with release {verdict.against}" if beside else "", verdict.compared)))
     return (
         f"Checked {verdict.checked} by `llmcf release check`; {against}; order {release.order}, as of {release.as_of}; "
         f"{scored}."

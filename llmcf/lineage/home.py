@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from core import steps
@@ -75,7 +76,8 @@ def _candidates(graph: Graph, asked: str) -> Iterable[Sequence[str]]:
 
 
 def _releases(graph: Graph, dataset: str | None, number: str) -> list[str]:
-    known = [name for name in graph.nodes if name.startswith(f"release:{dataset or ''}")]
+    begins = "release:" if dataset is None else f"release:{dataset}/"
+    known = [name for name in graph.nodes if name.startswith(begins)]
     if number != "live":
         return [name for name in known if name.endswith(f"/{number}")]
     live = [(name, found) for name in releases.datasets() if (found := releases.pointer(name))]
@@ -84,15 +86,21 @@ def _releases(graph: Graph, dataset: str | None, number: str) -> list[str]:
 
 def _at(graph: Graph, asked: str) -> list[str]:
     """By a path from here, or a whole one: the node there, or the one that holds it."""
-    path = Path(asked).expanduser().absolute()
-    if not path.exists():
+    try:
+        path = Path(asked).expanduser().absolute()
+        there = path.exists()
+    except (OSError, RuntimeError):  # too long a name, nobody's home
+        return []
+    if not there:
         return []
     names = [steps.name_of(one) for one in (path, *path.parents)]
     return [name for name in names if name in graph.nodes][:1]
 
 
 def _holds(node: Node, part: str) -> bool:
-    return node.kind != "raw file" and node.path is not None and (node.path / part).is_file()
+    with suppress(OSError):  # too long a name
+        return node.kind != "raw file" and node.path is not None and (node.path / part).is_file()
+    return False
 
 
 def _of(graph: Graph, names: Iterable[str], place: Place) -> tuple[str, ...]:

@@ -1,8 +1,12 @@
 """The figures as text for Prometheus: a file that node_exporter's textfile collector reads."""
 
+import errno
 import math
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
@@ -57,8 +61,7 @@ def write(
     Raises:
         UsageError: for a path that no collector would read, or that cannot be written.
     """
-    if path.suffix != ".prom":
-        raise UsageError(f"{path} does not end in .prom, so that no textfile collector reads it")
+    check(path)
     gauges, place = _Gauges(), {"dataset": ws.dataset, "order": ws.order}
     for part in parts:
         gauges.set("llmcf_monitor_unmeasured", len(part.missing), **place, part=part.name)
@@ -73,8 +76,28 @@ def write(
             gauges.set("llmcf_monitor_alert", kind in raised, **place, kind=kind)
     gauges.set("llmcf_monitor_day_timestamp_seconds", end * DAY, **place)
     gauges.set("llmcf_monitor_run_timestamp_seconds", now, **place)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _told(path):
         write_to_textfile(str(path), gauges.registry)
+
+
+def check(path: Path) -> None:
+    """Try whether a file can be replaced there, and make its folder.
+
+    Raises:
+        UsageError: for a path that no collector would read, or that cannot be written.
+    """
+    if path.suffix != ".prom":
+        raise UsageError(f"{path} does not end in .prom, so that no textfile collector reads it")
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        TemporaryFile(dir=path.parent).close()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core import alerts, steps
+from core import settings as environment
 from core.data import tables
 from core.errors import LlmcfError
 from core.result import Result
@@ -36,7 +37,7 @@ from llmcf.monitoring.shown import Earlier
 def monitor(
     ws: Workspace, *, against: str | None = None, textfile: Path | None = None, now: float | None = None
 ) -> Result:
-    """Measure a day, keep its figures, write its page and its file for Prometheus, and send its alerts.
+    """Measure a day, keep its figures, send its alerts, then write its file for Prometheus and its page.
 
     Args:
         against: the reference's as-of day; else as of `reference.choose`.
@@ -44,11 +45,12 @@ def monitor(
         now: Unix seconds; the wall's clock if not given.
 
     Raises:
-        UsageError: for a reference that is not there, a faulty monitor.toml, a textfile that cannot be written.
+        UsageError: for a reference that is not there, a faulty monitor.toml, a textfile that cannot be written, a
+            webhook that is no address; all before anything is measured.
         Missing: if the day's features are not built.
     """
     start, moment = time.monotonic(), time.time() if now is None else now
-    settings = limits.load(ws.dataset)
+    settings = _checked(ws, textfile)
     steps.require(ws.path("features"), tables.remedy(ws, "features build"))
     release, no_release = reference.live(ws.dataset)
     held, why = reference.choose(ws, release, against)
@@ -63,11 +65,11 @@ def monitor(
     raised = judging.alerts(ws, held, found)
     line = _line(ws, held, end, moment, parts, list(found), kept)
     history.keep(ws, line)
+    for alert in raised:
+        alerts.send(alert)
     for path in filter(None, (places.prometheus(ws), textfile)):
         prometheus.write(path, ws, parts, found, settings, end=end, now=moment)
     _write_page(ws, held, why, parts, raised, found, settings)
-    for alert in raised:
-        alerts.send(alert)
     return _result(ws, held, why, parts, raised, time.monotonic() - start)
 
 
@@ -75,6 +77,14 @@ def require_none(result: Result) -> None:
     """Raises LlmcfError if there is an alert."""
     if kinds := [one["kind"] for one in result.details["alerts"]]:
         raise LlmcfError(f"{len(kinds)} alerts: {', '.join(kinds)}; docs/runbook.md says what to do")
+
+
+def _checked(ws: Workspace, textfile: Path | None) -> Settings:
+    """The data set's settings, once everything that a person names can be used; raises UsageError for what cannot."""
+    environment.alert_webhook()
+    if textfile is not None:
+        prometheus.check(textfile)
+    return limits.load(ws.dataset)
 
 
 def _measured(

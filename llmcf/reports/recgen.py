@@ -13,7 +13,7 @@ from core.result import Result
 from core.settings import Workspace
 from llm.methods import METHODS
 from llm.recgen.measures import MEASURES
-from llmcf.backfill.recgen import results_file, words
+from llmcf.backfill.recgen import EARLIER, results_file, words
 
 _FINDINGS = """\
 The paper's findings (section 4.2, LLaMA2-7B-chat, full data): Base recommends poorly; Full recommends best and loses
@@ -25,15 +25,15 @@ def report(ws: Workspace) -> Result:
     """Draw Figure 4 out of the results: runs()/recgen-<dataset>/report.md.
 
     Raises:
-        LlmcfError: if nothing has been measured.
+        LlmcfError: if nothing has been measured of this day.
     """
     from llmcf.reports import llm_plots
 
     start = time.monotonic()
     path = results_file(ws)
-    measured_so_far = measurements.read(path)
+    measured_so_far = [line for one in measurements.read(path) if (line := EARLIER | one)["as_of"] == ws.as_of]
     if not measured_so_far:
-        raise Missing(f"{path} is missing", remedy(ws, "backfill recgen"))
+        raise Missing(f"{path} has nothing as of {ws.as_of}", remedy(ws, "backfill recgen"))
     lines = newest(measured_so_far)
     folder = settings.runs() / f"recgen-{ws.dataset}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,8 @@ def report(ws: Workspace) -> Result:
 
 
 def newest(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last line of each method among those measured at the size of the last line, in Figure 4's order."""
+    """The last line of each method among those measured on the data and at the size of the last line, in Figure 4's
+    order."""
     alike = [line for line in lines if _scale(line) == _scale(lines[-1])]
     last = {line["method"]: line for line in alike}
     places = {name: place for place, name in enumerate(METHODS)}
@@ -93,7 +94,8 @@ def page_text(ws: Workspace, lines: Sequence[dict[str, Any]]) -> str:
 def _scale(line: dict[str, Any]) -> tuple[Any, ...]:
     """What must be equal for two methods to be compared."""
     config = {key: value for key, value in line["config"].items() if key not in ("method", "processes", "nodes")}
-    return json.dumps(config, sort_keys=True), json.dumps(line["size"], sort_keys=True), line["order"]
+    place = line["order"], (EARLIER | line)["as_of"]
+    return json.dumps(config, sort_keys=True), json.dumps(line["size"], sort_keys=True), *place
 
 
 def _cell(interval: dict[str, float], *, signed: bool = False) -> str:

@@ -10,12 +10,14 @@ from core.data.tables import remedy
 from core.errors import LlmcfError, check_choice
 from core.progress import say
 from core.result import Result
-from core.settings import Workspace
+from core.settings import LATEST, Workspace
 from llmcf.feature_store import registry
 from llmcf.serving import assemble, releases, thresholds, verdicts
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.manifest import Release
 from llmcf.serving.pruning import prune
+
+_TRAINED_BY = {"ranker": ("ranking", "rank train"), "user_vector": ("retrieval", "retrieve train")}  # folder, verb
 
 
 def tower_framework(framework: str) -> str:
@@ -31,7 +33,7 @@ def export(ws: Workspace, ranker: Choice, tower: Choice, *, promote: bool = True
         LlmcfError: if a run, the CoT index or, with `promote`, the online store is missing, naming the verb, or the
             release does not answer as its models.
     """
-    _check(ranker, tower)
+    check_choices(ranker, tower)
     if promote:
         registry.materialized(ws)
     choices, start = {"ranker": ranker, "user_vector": tower}, time.monotonic()
@@ -61,10 +63,16 @@ def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
 
 
 def _promote(release: Release) -> None:
-    """Not one that must pass a check first, nor one that people have left for another: whoever repeats the verb may
-    not know that."""
+    """Not in place of one that knows later days, nor one that must pass a check first, nor one that people have left
+    for another: whoever repeats the verb, or makes up for a day, may not know that."""
     dataset, number = release.dataset, release.number
     with releases.locked():
+        if later := _later_live(release):
+            say(
+                f"release {number} is of {release.as_of}, and the live release {later.number} of {later.as_of}, which "
+                f"stays live; `llmcf release promote --dataset {dataset} --release {number}` goes back to it"
+            )
+            return
         if thresholds.load(dataset).required:
             try:
                 verdicts.require_passed(release)
@@ -79,6 +87,15 @@ def _promote(release: Release) -> None:
             return
         releases.promote(release)
         prune(release.dataset)
+
+
+def _later_live(release: Release) -> Release | None:
+    """The live release, if it is of the same order and a later day; `latest` is no day."""
+    found = releases.pointer(release.dataset)
+    live = next((one for one in releases.of(release.dataset) if found and one.number == found.release), None)
+    if live is None or live.order != release.order or LATEST in (live.as_of, release.as_of):
+        return None
+    return live if live.as_of > release.as_of else None
 
 
 def _result(verb: str, release: Release, *, skipped: bool, seconds: float) -> Result:
@@ -102,7 +119,8 @@ def _result(verb: str, release: Release, *, skipped: bool, seconds: float) -> Re
     )
 
 
-def _check(ranker: Choice, tower: Choice) -> None:
+def check_choices(ranker: Choice, tower: Choice) -> None:
+    """Raises UsageError for a run that no training makes or no release can serve."""
     from ranking import registry as rankers
     from retrieval_stage import registry as towers
 
@@ -114,14 +132,18 @@ def _check(ranker: Choice, tower: Choice) -> None:
         check_choice("recipe", choice.recipe, RECIPES)
 
 
+def run_folder(ws: Workspace, model: str, choice: Choice) -> Path:
+    """Where the run is that a model of a release, `ranker` or `user_vector`, is made of."""
+    run = f"{choice.backbone}-{choice.framework}-{choice.recipe}-s{choice.seed}"
+    return ws.path(_TRAINED_BY[model][0], run)
+
+
 def _runs(ws: Workspace, choices: Mapping[str, Choice]) -> list[str]:
     """Digests of the runs' files; raises LlmcfError for one that is missing, naming its verb."""
-    places = {"ranker": ("ranking", "rank train"), "user_vector": ("retrieval", "retrieve train")}
     found = []
-    for model, (stage, verb) in places.items():
+    for model, (_, verb) in _TRAINED_BY.items():
         one = choices[model]
-        folder = ws.path(stage, f"{one.backbone}-{one.framework}-{one.recipe}-s{one.seed}")
-        found.append(steps.require(folder, f"{remedy(ws, verb)} {one.words}")["content"])
+        found.append(steps.require(run_folder(ws, model, one), f"{remedy(ws, verb)} {one.words}")["content"])
     return found
 
 

@@ -207,13 +207,15 @@ def rollback(dataset: str) -> Release:
 
 
 def kept(dataset: str, keep: int = KEEP) -> set[int]:
-    """What pruning leaves: the live one, those it can be rolled back to, the newest; `keep` numbers together.
+    """What pruning leaves, `keep` numbers together, in this order: the live one, the newest if it was never live and
+    so may yet go, those that the live one can be rolled back to, others.
 
     Those that cannot be read come last. What an arm or a shadow names stays besides.
     """
     found, there, readable = pointer(dataset), numbers(dataset), {one.number for one in of(dataset)}
     live, before = ([found.release], found.before) if found else ([], [])
-    others = sorted([*reversed(before), *reversed(there)], key=lambda number: number not in readable)
+    newest = {max(readable, default=0)} - {*before, *(found.left if found else [])}
+    others = sorted([*newest, *reversed(before), *reversed(there)], key=lambda number: number not in readable)
     ordered = [number for number in (*live, *others) if number in there]
     return {*list(dict.fromkeys(ordered))[: max(keep, 1)], *arms.named(dataset).intersection(there)}
 

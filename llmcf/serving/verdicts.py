@@ -55,7 +55,7 @@ class Verdict:
     Args:
         manifest: digest of the release's manifest; `thresholds` of what decided.
         against: the release that was live, None if none was or it is this one.
-        compared: why it was not compared with that, "" if it was.
+        compared: why it, or its timings, was not compared with that, "" if all was.
         rows: what was scored: rows of the ranker, requests of the retriever, users.
     """
 

@@ -11,7 +11,10 @@ from llmcf.verbs import options as opt
 from llmcf.verbs.groups import check_names, group, known, workspace
 
 release = group("Releases: list, check, promote, roll back, refresh, prune.")
-Promote = Annotated[bool, typer.Option("--promote/--no-promote", help="Make it live once its canary has answered.")]
+Promote = Annotated[
+    bool,
+    typer.Option("--promote/--no-promote", help="Make it live once its canary has answered, unless a later day is."),
+]
 
 
 def export_release(

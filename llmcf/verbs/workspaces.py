@@ -9,7 +9,7 @@ from core.contracts import ORDERS
 from core.errors import check_choice
 from llmcf.show import run
 from llmcf.verbs import options as opt
-from llmcf.verbs.groups import group, known, workspace
+from llmcf.verbs.groups import check_names, group, known, workspace
 
 workspaces = group("Workspaces, one for each data set, order and day: list, prune, what is pending.")
 Dataset = Annotated[str | None, typer.Option(help="Only of this data set.")]
@@ -59,10 +59,23 @@ def workspace_pending(
     order: opt.Order = opt.ORDER,
     newest: Annotated[int, typer.Option(help="Look at so many of the newest days.", min=1)] = 7,
     hours: Annotated[float, typer.Option(help="What was made later may still be on its way.", min=0)] = 24,
+    ranker: Annotated[str, typer.Option(help="Ranking backbone that is released.")] = "deepfm",
+    framework: opt.Framework = "llm-cf",
+    recipe: opt.Recipe = opt.RECIPE,
+    retriever: Annotated[str, typer.Option(help="Retrieval backbone that is released.")] = "sasrec",
+    seed: opt.Seed = opt.SEED,
     as_json: opt.Json = False,
 ) -> None:
-    """Show days that stopped half-way: something was made of them, and nothing of that."""
+    """Show days that stopped half-way: something was made of them, and nothing of that. Other runs do not count."""
     from llmcf import pending
+    from llmcf.serving.assemble import Choice
+    from llmcf.serving.export import tower_framework
 
+    check_names(recipe=recipe, framework=framework)
     place = workspace(dataset, order, "latest")
-    run(lambda: pending.pending(place.dataset, place.order, newest=newest, hours=hours), as_json=as_json)
+    ranking = Choice(backbone=ranker, framework=framework, recipe=recipe, seed=seed)
+    tower = Choice(backbone=retriever, framework=tower_framework(framework), recipe=recipe, seed=seed)
+    run(
+        lambda: pending.pending(place.dataset, place.order, ranking, tower, newest=newest, hours=hours),
+        as_json=as_json,
+    )

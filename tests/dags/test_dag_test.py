@@ -11,7 +11,10 @@ from llmcf.demo import PIPELINE
 
 VERB = """#!/bin/sh
 echo "$1 $2" >> "$CALLED"
-if [ "$1" = export ]; then echo '{"details": {"release": 7}}'; echo "a warning at the end" >&2; fi
+if [ "$1" = export ]; then
+    echo "{\\"details\\": {\\"release\\": 7, \\"live\\": ${LIVE:-true}}}"
+    echo "a warning at the end" >&2
+fi
 if [ "$1 $2" = "$FAILS" ]; then echo "llmcf: it cannot be done" >&2; exit 2; fi
 """
 WS = Workspace("movielens-100k", "published")
@@ -37,6 +40,15 @@ def test_every_dag_ends_well_and_the_verbs_come_in_the_demos_order(called: Path)
     assert sorted(verbs) == sorted(demo)
     assert [one for one in verbs if one != "data report"] == [one for one in demo if one != "data report"]
     assert result.details["tasks"] == len(verbs) + 2, "and that which promotes, and the one that says how many write"
+
+
+def test_a_release_that_does_not_go_live_is_not_looked_at_and_all_ends_well(
+    called: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dag_test, "CHAIN", ["release"])
+    monkeypatch.setenv("LIVE", "false")
+    assert dag_test.test(WS, seed=1).details["state"] == "success"
+    assert [line.split(" --")[0] for line in called.read_text().splitlines()] == ["audit leaks", "export", "export"]
 
 
 def test_a_verb_that_fails_ends_it_and_is_named(called: Path, monkeypatch: pytest.MonkeyPatch) -> None:

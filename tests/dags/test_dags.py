@@ -5,9 +5,12 @@ import json
 import re
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from jinja2 import Environment
 
 from core.contracts import ORDERS, RECIPES
 from llm import engines
@@ -163,7 +166,8 @@ def test_every_parameter_is_in_the_environment_of_every_verb(probe: dict, params
     told = {f"LLMCF_DAG_{name.upper()}" for name in (*params, "partition", "weekday")}
     for one in probe["dags"].values():
         for task, environment in one["environment"].items():
-            assert set(environment) == told | ({"LLMCF_DAG_RELEASE"} if task == "release_check" else set())
+            own = {"release_check": {"LLMCF_DAG_RELEASE"}, "serve": {"LLMCF_DAG_LIVE"}}.get(task, set())
+            assert set(environment) == told | own
 
 
 def test_the_day_is_the_partition_and_no_other_date(probe: dict) -> None:
@@ -232,6 +236,14 @@ def test_events_of_every_stage_are_sent_again(probe: dict) -> None:
     )
 
 
+def test_what_is_sent_again_is_of_the_models_that_are_released(probe: dict) -> None:
+    (asked,), (made,) = (
+        verbs_of(probe["dags"][dag]["commands"][task])
+        for dag, task in ((AGAIN, "workspace_pending"), ("release", "export"))
+    )
+    assert asked.partition(" --ranker ")[2] == made.partition(" --ranker ")[2].replace(" --no-promote", "")
+
+
 def test_the_demo_names_parameters_there_are(params: dict) -> None:
     assert set(dag_test.SMALL) < set(params)
 
@@ -240,6 +252,24 @@ def test_tuning_is_on_its_day_and_needs_no_other_dag(probe: dict) -> None:
     line = probe["dags"]["train_recgen"]["commands"]["recgen_train"]
     assert line.startswith('[ "$LLMCF_DAG_TRAIN_RECGEN" = always ] || ')
     assert '"$LLMCF_DAG_WEEKDAY" ] || exit 99\n' in line
+
+
+@pytest.mark.parametrize(
+    ("as_of", "partition", "weekday"),
+    [
+        ("", "2026-02-02", "1"),
+        ("2026-02-02", None, "1"),
+        ("2026-02-02", "2026-02-03", "1"),
+        ("latest", None, ""),
+        ("", None, ""),
+    ],
+)
+def test_the_weekday_is_that_of_the_day(probe: dict, as_of: str, partition: str | None, weekday: str) -> None:
+    """A run by hand may name its day as a parameter."""
+    template = probe["dags"]["train_recgen"]["environment"]["recgen_train"]["LLMCF_DAG_WEEKDAY"]
+    macros = SimpleNamespace(ds_format=lambda day, form, to: datetime.strptime(day, form).strftime(to))
+    values = {"params": {"as_of": as_of}, "partition_key": partition, "macros": macros}
+    assert Environment(autoescape=True).from_string(template).render(values) == weekday
 
 
 def test_what_is_pinned_is_what_was_checked(probe: dict) -> None:
@@ -303,10 +333,18 @@ def test_what_is_promoted_is_what_was_checked(probe: dict) -> None:
     for task, before in (("release_check", "export"), ("promote", "release_check"), ("serve", "promote")):
         assert one["after"][task] == [before]
     (made,), (promoted,) = (verbs_of(one["commands"][task]) for task in ("export", "promote"))
-    assert made == f"{promoted} --no-promote --json"
+    assert made.split() == [*promoted.removesuffix("--json").split(), "--no-promote", "--json"]
     assert one["commands"]["release_check"].endswith('--release "$LLMCF_DAG_RELEASE"')
     assert one["environment"]["release_check"]["LLMCF_DAG_RELEASE"] == "{{ ti.xcom_pull(task_ids='export') }}"
     assert "promote" in one["trigger"], "also where the check is left out"
+
+
+def test_what_did_not_go_live_is_not_looked_at(probe: dict) -> None:
+    """A day that is made up for stays behind a later one: the run ends well, and tells no asset that it is live."""
+    one = probe["dags"]["release"]
+    assert one["commands"]["serve"].startswith('[ "$LLMCF_DAG_LIVE" = True ] || exit 99\n')
+    assert one["environment"]["serve"]["LLMCF_DAG_LIVE"] == "{{ ti.xcom_pull(task_ids='promote') }}"
+    assert one["outlets"] == {"export": ["llmcf_frozen_release"], "serve": ["llmcf_release"]}
 
 
 def test_metrics_are_of_the_day_that_is_over(probe: dict) -> None:

@@ -17,7 +17,7 @@ from tests.airflow_server import Airflow, run_airflow
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 VERB = """#!/bin/sh
 echo "$1 $2 $LLMCF_DAG_PARTITION" >> "$CALLED"
-if [ "$1" = export ]; then echo '{"details": {"release": 7}}'; fi
+if [ "$1" = export ]; then echo '{"details": {"release": 7, "live": true}}'; fi
 if [ "$1 $2" = "$(cat "$HOLD" 2>/dev/null)" ]; then echo $$ > "$HOLD.pid"; exec sleep 600; fi
 """
 
@@ -79,6 +79,12 @@ def ended(world: World, dag: str, day: str) -> bool:
     return run is not None and run["state"] in {"success", "failed"}
 
 
+def logged(world: World, text: str) -> bool:
+    """Whether a part of Airflow has said it."""
+    logs = [*(world.airflow.home / "logs").rglob("*.log"), *world.airflow.home.glob("*.log")]
+    return any(text in path.read_text(errors="replace") for path in logs)
+
+
 def chain_ended(world: World, day: str) -> None:
     for name in dag_test.CHAIN:
         world.airflow.wait(f"{name} has not ended", lambda name=name: ended(world, name, day), seconds=300)
@@ -93,6 +99,7 @@ def test_a_day_runs_to_its_release_by_its_assets(world: World) -> None:
     calls = world.calls(day)
     assert calls["export --dataset"] == 2, "made, and once checked promoted"
     assert calls["release check"] == 1
+    assert calls["serve --dataset"] == 1, "what went live"
     assert calls["recgen train"] == 0, "not its day"
 
 
@@ -102,7 +109,10 @@ def test_a_verb_that_is_killed_stops_the_day_until_it_is_cleared(world: World) -
     world.airflow.trigger("materialize_features", day)
     os.kill(world.held(), signal.SIGKILL)
     world.airflow.wait("it has not failed", lambda: ended(world, "materialize_features", day), seconds=120)
-    assert world.airflow.runs("materialize_features")[day]["state"] == "failed"
+    run = world.airflow.runs("materialize_features")[day]
+    assert run["state"] == "failed"
+    alert = f"alert run-failed:materialize_features:{run['dag_run_id']}:features_join:1: "
+    world.airflow.wait("it is not told", lambda: logged(world, alert), seconds=60)
     world.airflow.clear("materialize_features", day)
     chain_ended(world, day)
     calls = world.calls(day)

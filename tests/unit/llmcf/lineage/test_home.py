@@ -9,6 +9,7 @@ from core.errors import UsageError
 from core.settings import Workspace
 from llmcf.lineage import home
 from llmcf.lineage.graph import Graph, Link, Node
+from llmcf.serving import releases
 from tests import trained_runs
 
 HOME = "movielens-100k/shuffled-ties/latest"
@@ -54,6 +55,31 @@ def test_nothing_of_that_name(graph: Graph) -> None:
         home.find(graph, "release:7")
     with pytest.raises(UsageError, match=r"there are, among others: .*data, deepfm-none-strict-s2023"):
         home.find(graph, "?" * 30, ("movielens-100k", None, None))
+
+
+@pytest.mark.parametrize("asked", ["~nobody-has-this-name/x", "a" * 300, f"data/{'a' * 300}"])
+def test_what_can_be_no_path_is_no_name_either(graph: Graph, asked: str) -> None:
+    with pytest.raises(UsageError, match="nothing here is called"):
+        home.find(graph, asked)
+
+
+def test_a_release_is_of_the_data_set_that_is_named() -> None:
+    """Not of another one whose name begins alike."""
+    ids = ("release:shop/2", "release:shop-eu/2", "release:shop-eu/3")
+    nodes = {name: Node(id=name, kind="release", place=("", "", "")) for name in ids}
+    assert home.find(Graph(nodes), "release:shop/2") == "release:shop/2"
+    assert home.find(Graph(nodes), "release:3") == "release:shop-eu/3"
+    with pytest.raises(UsageError, match="nothing here is called 'release:shop/3'"):
+        home.find(Graph(nodes), "release:shop/3")
+
+
+def test_the_live_release_is_of_the_data_set_that_is_named(
+    home_of_its_own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "datasets", lambda: ["shop", "shop-eu"])
+    monkeypatch.setattr(releases, "pointer", lambda dataset: releases.Pointer(release=2, versions={}))
+    nodes = {name: Node(id=name, kind="release") for name in ("release:shop/2", "release:shop-eu/2")}
+    assert home.find(Graph(nodes), "release:shop/live") == "release:shop/2"
 
 
 def test_an_empty_home(home_of_its_own: Path) -> None:

@@ -51,5 +51,13 @@ def test_places_that_cannot_be_written(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"x\.prom cannot be written"):
         prometheus.write(tmp_path / "file" / "x.prom", WS, [], set(), Settings(), end=1, now=1.0)
+    (tmp_path / "folder.prom").mkdir()
+    with pytest.raises(UsageError, match=r"folder\.prom cannot be written: Is a directory"):
+        prometheus.check(tmp_path / "folder.prom")
     with pytest.raises(UsageError, match=r"does not end in \.prom"):
         prometheus.write(tmp_path / "x.txt", WS, [], set(), Settings(), end=1, now=1.0)
+
+
+def test_a_check_leaves_nothing_but_the_folder(tmp_path: Path):
+    prometheus.check(tmp_path / "new" / "x.prom")
+    assert [one.name for one in tmp_path.rglob("*")] == ["new"]

@@ -317,6 +317,31 @@ def test_a_line_a_day(days: tuple[Workspace, Workspace]):
     assert {line["end"] for line in lines} == {lines[0]["end"]}
 
 
+def test_a_textfile_that_cannot_be_written_is_refused_before_anything_is_measured(
+    days: tuple[Workspace, Workspace], tmp_path: Path
+):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"x\.prom cannot be written"):
+        monitored(days[0], textfile=tmp_path / "file" / "x.prom")
+    assert not places.history(days[0]).exists()
+
+
+def test_an_alert_is_sent_whatever_becomes_of_the_files(
+    days: tuple[Workspace, Workspace], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    ws, reference = days
+    monitored(reference)
+    _drifted(ws)
+
+    def full(*_: object, **__: object) -> None:
+        raise UsageError("no space is left")
+
+    monkeypatch.setattr(run.prometheus, "write", full)
+    with pytest.raises(UsageError, match="no space"):
+        monitored(ws)
+    assert f"ALERT feature-drift ({ws.dataset})" in capsys.readouterr().err
+
+
 def test_the_page_needs_nothing_else(days: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch):
     ws, reference = days
     monitored(reference)

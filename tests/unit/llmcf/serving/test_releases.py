@@ -116,6 +116,18 @@ def test_pruning_keeps_the_live_one_and_the_way_back(repository: Path) -> None:
     assert write_release(WS).number == 6
 
 
+def test_pruning_keeps_the_newest_that_may_yet_go_live(repository: Path) -> None:
+    for _ in range(3):
+        write_release(WS)
+    write_release(WS, live=False)
+    assert releases.prune(WS.dataset) == [1], "an export that waits for its check"
+    assert releases.rollback(WS.dataset).number == 2
+    releases.promote(releases.read(WS.dataset, 4))
+    releases.rollback(WS.dataset)
+    write_release(WS)
+    assert releases.prune(WS.dataset, keep=2) == [3, 4], "what was rolled back from is no candidate"
+
+
 def test_pruning_leaves_what_arms_name(repository: Path) -> None:
     for _ in range(5):
         write_release(WS)
