@@ -25,7 +25,7 @@ _SENT = APIKeyHeader(name=keys.HEADER, scheme_name="key", auto_error=False)
 
 @dataclass(slots=True)
 class Bucket:
-    """Tokens that fill up with time; each request takes one."""
+    """Tokens that fill up with time; each request takes one, a batch one for each of its entries."""
 
     per_second: float
     tokens: float
@@ -43,6 +43,10 @@ class Bucket:
             return False
         self.tokens -= 1
         return True
+
+    def owe(self, more: int) -> None:
+        """Take more than there may be: what comes next waits until that is made up for."""
+        self.tokens -= more
 
 
 class Door:
@@ -68,6 +72,11 @@ class Door:
             if not self._buckets.setdefault(found.digest, Bucket.full(self._per_second)).take():
                 raise Problem(429, "too-many", "this key asks too often", headers={"Retry-After": "1"})
             return found
+
+    def charge(self, key: Key, more: int) -> None:
+        """Count a request that was admitted as `more` besides; it is done all the same, and the next ones wait."""
+        with self._lock:
+            self._buckets[key.digest].owe(more)
 
     def _find(self, key: str | None) -> Key:
         stamp = storage.stamp(keys.path())
