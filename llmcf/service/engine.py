@@ -5,13 +5,13 @@ A request takes the live release when it begins and keeps it to its end, so that
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread, local
 
 from core import storage
-from core.errors import LlmcfError
+from core.errors import LlmcfError, UsageError
 from core.progress import say
 from llmcf.service import arm_counts, rules, state, ways
 from llmcf.service.additions import NONE, Additions, Followed
@@ -83,7 +83,8 @@ class Engine:
         place: the folder in which the supervisor writes (llmcf/service/state.py).
 
     Raises:
-        LlmcfError: if nothing is served, or the live release cannot be loaded.
+        LlmcfError: if nothing is served, or the live release cannot be loaded. What a running worker goes on without,
+            or as it was, stops no other from starting.
     """
 
     def __init__(self, dataset: str, place: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
@@ -98,11 +99,11 @@ class Engine:
         self._additions, self._added = Followed(dataset), NONE
         self._sought = 0.0
         self._rules: storage.Stamp | None = None
-        self._scenes = rules.load(rules.path(dataset))
+        self._scenes = self._rules_at_start()
         self._follow()
-        self._follow_additions()
         if not self._held.loaded:
             raise LlmcfError(f"nothing is served of {dataset}; start `llmcf serve --dataset {dataset}`")
+        self._try(self._follow_additions)
         self._thread = Thread(target=self._watch, name="follows releases", daemon=True)
         self._thread.start()
 
@@ -179,10 +180,13 @@ class Engine:
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_EVERY_S):
             for follow in (self._follow, self._follow_rules, self._follow_additions, self._follow_examples):
-                try:
-                    follow()
-                except Exception as error:  # whatever cannot be read: who serves goes on with what it has
-                    say(f"this worker goes on with release {self.live.release.number} as it is: {error!r}")
+                self._try(follow)
+
+    def _try(self, follow: Callable[[], None]) -> None:
+        try:
+            follow()
+        except Exception as error:  # whatever cannot be read: who serves goes on with what it has
+            say(f"this worker goes on with release {self.live.release.number} as it is: {error!r}")
 
     def _follow_additions(self) -> None:
         """Offer items that came a moment ago, in one assignment."""
@@ -216,6 +220,16 @@ class Engine:
         if stamp != self._rules:
             self._rules = stamp
             self._scenes = rules.load(rules.path(self.dataset))
+            rules.keep(self._scenes, self.place)
+
+    def _rules_at_start(self) -> dict[str, Scene]:
+        """As the file says; where it has a fault, as the service took them last."""
+        try:
+            return rules.load(rules.path(self.dataset))
+        except UsageError as error:
+            found = rules.kept(self.place)
+            say(f"this worker starts {'without rules' if found is None else 'with the rules as they were'}: {error}")
+            return rules.NONE if found is None else found
 
     def _follow(self) -> None:
         """Load what is new, then switch in one assignment."""
@@ -225,7 +239,8 @@ class Engine:
         wanted = state.read(self.place)
         assert wanted is not None
         held = {one.release.number: one for one in (*self._held.loaded, *self._held.others)}
-        loaded = tuple(self._load(number, wanted, held) for number in wanted.releases)
+        live, *before = wanted.releases
+        loaded = (self._load(live, wanted, held), *self._others(before, wanted, held))
         others = sorted(wanted.arms.releases - set(wanted.releases))
         self._held = Held(loaded, tuple(self._others(others, wanted, held)), wanted.arms)
         for number in set(held) - {*wanted.releases, *others}:
@@ -234,12 +249,12 @@ class Engine:
         state.switched(self.place, os.getpid(), wanted.live)
 
     def _others(self, numbers: Sequence[int], wanted: Serving, held: dict[int, Loaded]) -> Iterator[Loaded]:
-        """What arms name; nobody goes without an answer because an experiment's release cannot be loaded."""
+        """Those beside the live one: nobody goes without an answer because an earlier or an arm's cannot be loaded."""
         for number in numbers:
             try:
                 yield self._load(number, wanted, held)
-            except LlmcfError as error:
-                say(f"this worker does without release {number}, which an arm names: {error}")
+            except (LlmcfError, OSError) as error:  # OSError: it is being removed
+                say(f"this worker does without release {number}: {error}")
 
     def _load(self, number: int, wanted: Serving, held: dict[int, Loaded]) -> Loaded:
         if number in held:

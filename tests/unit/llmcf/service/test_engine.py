@@ -1,0 +1,99 @@
+"""How a worker starts while something is amiss that running workers put up with; releases are played."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from core.errors import LlmcfError
+from llmcf.service import additions, rules, state
+from llmcf.service.engine import Engine
+from llmcf.service.rules import Scene
+from llmcf.service.state import Serving
+from llmcf.serving.arms import Arms
+from llmcf.serving.triton_server import Server
+
+DATASET = "shop"
+FAULTY = "[scenes.home]\nbost = 1\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    rules.path(DATASET).parent.mkdir(parents=True)
+    arms = Arms.model_validate({"experiment": "x", "arms": {"a": {"release": 5, "percent": 10.0}}})
+    state.write(tmp_path / "service", Serving((3, 4), Server(1, 1, 2, 3, Path("log")), arms))
+    return tmp_path / "service"
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Says which releases cannot be loaded, and with what."""
+    spoiled: dict[int, Exception] = {}
+
+    def load(_: Engine, number: int, *__: Any) -> Any:
+        if number in spoiled:
+            raise spoiled[number]
+        played = SimpleNamespace(release=SimpleNamespace(number=number), lacks_examples=False)
+        played.with_additions = lambda _: played
+        return played
+
+    monkeypatch.setattr(Engine, "_load", load)
+    return lambda **found: spoiled.update({int(number[1:]): error for number, error in found.items()})
+
+
+@contextmanager
+def started(place: Path) -> Iterator[Engine]:
+    engine = Engine(DATASET, place)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def test_only_the_live_release_has_to_load(
+    place: Path, loads: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(_4=LlmcfError("there is no release 4"), _5=FileNotFoundError("removed just now"))
+    with started(place) as engine:
+        assert engine.live.release.number == 3
+        assert [engine.find(number) for number in (4, 5)] == [None, None]
+    assert state.workers(place)
+    assert "this worker does without release 4: there is no release 4" in capsys.readouterr().err
+    loads(_3=LlmcfError("Milvus does not hold its items"))
+    with pytest.raises(LlmcfError, match="its items"):
+        Engine(DATASET, place)
+
+
+@pytest.mark.usefixtures("loads")
+def test_a_worker_starts_with_the_rules_that_were_taken_last(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules.path(DATASET).write_text(FAULTY)
+    with started(place) as engine:
+        assert engine.scenes == {"default": Scene()}
+    assert "this worker starts without rules: " in capsys.readouterr().err
+    taken = {"default": Scene(deny=["p7"]), "home": Scene.model_validate({"pin": [{"items": ["p1"], "share": 0.5}]})}
+    rules.keep(taken, place)
+    with started(place) as engine:
+        assert engine.scenes == taken
+    assert "this worker starts with the rules as they were: " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("loads")
+def test_rules_that_a_worker_takes_are_those_of_the_next_one(place: Path) -> None:
+    rules.path(DATASET).write_text('[scenes.default]\ndeny = ["p7"]\n')
+    with started(place) as engine:
+        engine._follow_rules()
+    rules.path(DATASET).write_text(FAULTY)
+    with started(place) as engine:
+        assert engine.scenes["default"].deny == ["p7"]
+
+
+@pytest.mark.usefixtures("loads")
+def test_added_items_that_cannot_be_read_stop_no_worker(place: Path) -> None:
+    additions.path(DATASET).parent.mkdir(parents=True, exist_ok=True)
+    additions.path(DATASET).write_text("no table")
+    with started(place) as engine:
+        assert cast(Any, engine.live).release.number == 3
