@@ -75,7 +75,7 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
 
     def question(loaded: Loaded) -> Question | None:
         rows = asking.known(loaded.recommender, asked.items)
-        return Question(user=asked.user, candidates=rows) if len(rows) == len(asked.items) else None
+        return Question(user=asked.user, candidates=rows, with_seen=True) if len(rows) == len(asked.items) else None
 
     found = ladder.ranked_by(engine, way, question)
     if found is None:

@@ -33,7 +33,8 @@ class Filters(Message):
 class RecommendationRequest(Message):
     """A `user`, or the `history` of a session without one, oldest first; or `cursor`, an answer's next page.
 
-    `session` is an id of the caller's for a history: by it a session stays in its arm.
+    `session` is an id of the caller's for a history: by it a session stays in its arm. `candidates` are ranked in place
+    of what a search finds; the scene's rules, the filters and the rule of taken items hold for them, too.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": "c0", "k": 3, "explain": True}]})
