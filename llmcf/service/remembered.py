@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from core.contracts import DENSE, PAD
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from llmcf.service.breaker import Breaker
 from llmcf.serving.recommender import FeatureReader
 
 _USERS = 50_000  # about 1 kB each
+
+
+def forgotten() -> Unavailable:
+    """The error for a user of whom something may be known, but not here and now."""
+    return Unavailable("the feature store does not answer, and this user was not read before")
 
 
 class Remembered:

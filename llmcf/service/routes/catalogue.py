@@ -9,6 +9,7 @@ from llmcf.service.engine import Loaded
 from llmcf.service.messages import Item, Items, RecommendedItem, Similar, User
 from llmcf.service.openapi import problems_of
 from llmcf.service.problems import Problem
+from llmcf.service.remembered import forgotten
 from llmcf.service.service import Service
 
 router = APIRouter(tags=["catalogue"])
@@ -27,7 +28,7 @@ async def similar(identity: str, request: Request, _: Reader, k: Count = 10) -> 
     return like(_live(request), identity, k)
 
 
-@router.get("/users/{identity}", responses=problems_of(404))
+@router.get("/users/{identity}", responses=problems_of(404, 503))
 async def user(identity: str, request: Request, _: Reader) -> User:
     """What is known of a user, as the next request will see it."""
     return known(_live(request), identity)
@@ -52,9 +53,17 @@ def like(loaded: Loaded, identity: str, k: int) -> Similar:
 
 
 def known(loaded: Loaded, identity: str) -> User:
-    """What is known of a user; Problem 404 if that is nothing."""
+    """What is known of a user.
+
+    Raises:
+        Problem: 404 if that is nothing.
+        Unavailable: if that cannot be told, as the feature store does not answer.
+    """
     row = loaded.recommender.users.row_of(identity)
+    loaded.features.watch()
     state = None if row is None else loaded.recommender.features.user(row)
+    if state is None and loaded.features.degraded:
+        raise forgotten()
     if state is None:
         raise Problem(404, "unknown-user", "nothing is known of this user")
     names = loaded.recommender.catalogue.names
