@@ -32,6 +32,7 @@ _CANARY_EVERY_S = 5.0
 _JUDGE_EVERY_S = 1.0
 _AGAIN_S = 2.0  # between two starts of Triton
 _BEFORE_S = 900.0  # for which the release before a promotion is the control
+_LOCK_S = 5.0  # that somebody who moves a pointer is waited for, while nobody looks after the processes
 _GRACE_S = 5.0  # for workers to turn away from a release
 
 
@@ -182,7 +183,7 @@ class Keeper:
 
     def _point_back(self, refused: int, good: int) -> bool:
         """Let the pointer name what was live before, if nobody has moved it meanwhile: a restart would serve it."""
-        with suppress(LlmcfError, OSError), releases.locked():
+        with suppress(LlmcfError, OSError), releases.locked(_LOCK_S):
             found = releases.pointer(self._fleet.dataset)
             if found and found.release == refused and found.before[-1:] == [good]:
                 releases.rollback(self._fleet.dataset)

@@ -1,0 +1,114 @@
+"""Routes over a release and a store that are played: what they wait for, and how they find what they are asked."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from core.settings import Workspace
+from llmcf.service import keys
+from llmcf.service.app import create_app
+from llmcf.service.breaker import Breaker
+from llmcf.service.remembered import Remembered
+from llmcf.service.service import Service
+from llmcf.service.store import Store
+from llmcf.serving import releases
+from tests.synthetic_release import write_release
+
+WS = Workspace("movielens-100k", "shuffled-ties")
+SLOW_S = 0.5
+
+
+class Slow:
+    """A feature store that takes its time."""
+
+    def user(self, _: int) -> dict[str, Any]:
+        time.sleep(SLOW_S)
+        return {"history": [2]}
+
+
+class Titles(dict[int, str]):
+    """Those that take as long to look through as many."""
+
+    def items(self) -> Any:
+        time.sleep(SLOW_S)
+        return super().items()
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr("llmcf.service.routes.releases._info", lambda _, number: {"release": number, "state": ""})
+    write_release(WS)
+    write_release(WS, live=False)
+    features = Remembered(cast(Any, Slow()), Breaker("store"))
+    recommender = SimpleNamespace(
+        users=SimpleNamespace(row_of={"c0": 5}.get),
+        catalogue=SimpleNamespace(
+            item_ids={2: "p2"}, names=Titles({2: "Rose soap"}), brands={2: ""}, categories={2: []}, rows={"p2": 2}
+        ),
+        items={2},
+        features=features,
+        taken=lambda _: [2],
+        like=lambda *_: SimpleNamespace(item_C=[]),
+    )
+    live = SimpleNamespace(recommender=recommender, features=features, release=SimpleNamespace(number=1))
+    engine = cast(Any, SimpleNamespace(live=live, dataset=WS.dataset))
+    made = create_app(WS.dataset, tmp_path)
+    made.state.service = Service(engine, Store(tmp_path / "service.db"), cast(Any, None))
+    return made
+
+
+def asked(app: FastAPI, *requests: Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]) -> list[httpx.Response]:
+    """Answers to requests one after the other; none of them may keep the event loop from others."""
+    gaps: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            gaps.append(time.monotonic() - before)
+
+    async def scenario() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            heart = asyncio.create_task(beat())
+            await asyncio.sleep(0.05)
+            found = [await one(client) for one in requests]
+            await asyncio.sleep(0.05)
+            heart.cancel()
+        return found
+
+    found = asyncio.run(scenario())
+    assert max(gaps) < 0.8 * SLOW_S
+    return found
+
+
+def test_who_asks_for_what_takes_long_keeps_nobody_waiting(app: FastAPI) -> None:
+    paths = ["/users/c0", "/items?query=rose"]
+    found = asked(app, *(lambda client, path=path: client.get(path) for path in paths))
+    assert [one.status_code for one in found] == [200, 200], found[0].text
+
+
+def test_a_choice_waits_a_moment_for_another_and_is_then_refused(app: FastAPI) -> None:
+    header = {keys.HEADER: keys.add("anna", "admin")}
+
+    def promote(client: httpx.AsyncClient) -> Awaitable[httpx.Response]:
+        return client.post("/releases/2/promotion", headers=header)
+
+    with releases.locked():
+        (refused,) = asked(app, promote)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "another process promotes" in refused.json()["detail"]
+    (done,) = asked(app, promote)
+    assert done.status_code == 202, done.text
+    pointer = releases.pointer(WS.dataset)
+    assert pointer is not None
+    assert pointer.release == 2
