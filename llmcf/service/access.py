@@ -1,11 +1,13 @@
 """Who is asking, and may they: keys by header, rates by key, and a name for the audit log.
 
 Where no key was ever made, everybody on loopback reads and writes, and nobody administers. Once there was one, the
-service stays closed to those without, also when the last key was taken back.
+service stays closed to those without, also when the last key was taken back or the file of keys is lost; who had a key
+that is known here goes on then.
 """
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Annotated, Self
@@ -50,9 +52,14 @@ class Bucket:
 
 
 class Door:
-    """The keys as they are on disk, and a bucket for each. Safe for threads."""
+    """The keys as they are on disk, and a bucket for each. Safe for threads.
 
-    def __init__(self) -> None:
+    Args:
+        loopback: nobody else reaches the service; else it takes nobody without a key, whatever happens to them.
+    """
+
+    def __init__(self, *, loopback: bool = True) -> None:
+        self._loopback = loopback
         self._stamp: storage.Stamp | None = None
         self._keys: list[Key] = []
         self._per_second = settings.requests_per_second()
@@ -80,9 +87,11 @@ class Door:
 
     def _find(self, key: str | None) -> Key:
         stamp = storage.stamp(keys.path())
-        if stamp != self._stamp:
+        if stamp is not None and stamp != self._stamp:
             self._keys, self._stamp = keys.read(), stamp
-        if stamp is None:
+            with suppress(OSError):  # made by a version that took no note of it
+                keys.remember()
+        if self._stamp is None and self._loopback and not keys.were_made():
             return _ANYBODY
         found = keys.find(key, self._keys) if key else None
         if found is None:

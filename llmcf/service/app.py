@@ -22,12 +22,16 @@ from llmcf.service.traced import Traced
 from llmcf.serving import tracing
 
 
-def create_app(dataset: str, place: Path) -> FastAPI:
-    """The application; when it starts it opens what the supervisor, who writes into the folder `place`, serves."""
+def create_app(dataset: str, place: Path, *, loopback: bool = True) -> FastAPI:
+    """The application; when it starts it opens what the supervisor, who writes into the folder `place`, serves.
+
+    Args:
+        loopback: it listens on this machine's own address; on another nobody gets in without a key.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = Service.open(dataset, place)
+        app.state.service = Service.open(dataset, place, loopback=loopback)
         tracing.start(settings.otlp_endpoint(), dataset=dataset)
         try:
             yield
