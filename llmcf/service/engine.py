@@ -13,6 +13,7 @@ from threading import Event, Lock, Thread, local
 from core import storage
 from core.errors import LlmcfError, UsageError
 from core.progress import say
+from core.settings import Workspace
 from llmcf.service import arm_counts, rules, state, ways
 from llmcf.service.additions import NONE, Additions, Followed
 from llmcf.service.breaker import Breaker
@@ -92,7 +93,7 @@ class Engine:
         self.place = place
         self._timeout_s = timeout_s
         self._clients, self._lock, self._stop = local(), Lock(), Event()
-        self.breakers = {"features": Breaker("the feature store")}
+        self._stores: dict[Workspace, Breaker] = {}  # of the feature stores: an arm's may fail alone
         self._stamp: storage.Stamp | None = None
         self._held = Held()
         self.served = ServedLog(place)
@@ -243,10 +244,17 @@ class Engine:
         loaded = (self._load(live, wanted, held), *self._others(before, wanted, held))
         others = sorted(wanted.arms.releases - set(wanted.releases))
         self._held = Held(loaded, tuple(self._others(others, wanted, held)), wanted.arms)
-        for number in set(held) - {*wanted.releases, *others}:
-            held[number].breaker.reset()  # what is let go is no part any more
+        self._forget([held[number] for number in set(held) - {*wanted.releases, *others}])
         self._stamp = stamp
         state.switched(self.place, os.getpid(), wanted.live)
+
+    def _forget(self, gone: Sequence[Loaded]) -> None:
+        """What is let go is no part any more, nor is a store that nobody reads."""
+        for one in gone:
+            one.breaker.reset()
+        read = {one.release.workspace for one in (*self._held.loaded, *self._held.others)}
+        for ws in {one.release.workspace for one in gone} - read:
+            self._stores.pop(ws).reset()
 
     def _others(self, numbers: Sequence[int], wanted: Serving, held: dict[int, Loaded]) -> Iterator[Loaded]:
         """Those beside the live one: nobody goes without an answer because an earlier or an arm's cannot be loaded."""
@@ -265,7 +273,10 @@ class Engine:
             recommender.prepare()
         else:  # at the start it is better to answer slowly than not
             Thread(target=recommender.prepare, name="prepares", daemon=True).start()
-        features = Remembered(recommender.features, self.breakers["features"])
+        ws = release.workspace
+        if ws not in self._stores:
+            self._stores[ws] = Breaker(f"the feature store, {ws.order} {ws.as_of}")
+        features = Remembered(recommender.features, self._stores[ws])
         bird, breaker = Canary(release.models, release.stages), Breaker(f"triton, release {number}")
         bare = replace(recommender, features=features)
         say(f"release {number} is loaded ({time.monotonic() - start:.1f} s)")

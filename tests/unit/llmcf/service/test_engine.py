@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
+from core.settings import Workspace
 from llmcf.service import additions, rules, state
 from llmcf.service.engine import Engine
 from llmcf.service.rules import Scene
 from llmcf.service.state import Serving
-from llmcf.serving.arms import Arms
+from llmcf.serving.arms import NONE, Arms
+from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_server import Server
 
 DATASET = "shop"
@@ -37,7 +40,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def load(_: Engine, number: int, *__: Any) -> Any:
         if number in spoiled:
             raise spoiled[number]
-        played = SimpleNamespace(release=SimpleNamespace(number=number), lacks_examples=False)
+        played = SimpleNamespace(release=SimpleNamespace(number=number, workspace=None), lacks_examples=False)
         played.with_additions = lambda _: played
         return played
 
@@ -97,3 +100,65 @@ def test_added_items_that_cannot_be_read_stop_no_worker(place: Path) -> None:
     additions.path(DATASET).write_text("no table")
     with started(place) as engine:
         assert cast(Any, engine.live).release.number == 3
+
+
+class Store:
+    """A feature store that may be down."""
+
+    def __init__(self, *, down: bool) -> None:
+        self._down = down
+
+    def user(self, _: int) -> dict[str, Any]:
+        if self._down:
+            raise Unavailable("Redis does not answer")
+        return {"history": []}
+
+    def prepare(self, _: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def workspaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Releases 3 and 4 read one workspace, 5 another, whose store is down."""
+    days = {3: "latest", 4: "latest", 5: "2026-01-31"}
+
+    def require(dataset: str, number: int) -> Any:
+        ws = Workspace(dataset, "published", days[number])
+        return SimpleNamespace(number=number, workspace=ws, models=None, stages={}, encoder="", collections={})
+
+    def load(release: Any) -> Recommender:
+        nothing: Any = SimpleNamespace(rows={}, item_ids={})
+        return Recommender(
+            release=release,
+            catalogue=nothing,
+            users=nothing,
+            taken=nothing,
+            features=cast(Any, Store(down=release.number == 5)),
+            search=nothing,
+            examples=None,
+        )
+
+    monkeypatch.setattr("llmcf.service.engine.releases.require", require)
+    monkeypatch.setattr(Recommender, "load", load)
+    monkeypatch.setattr("llmcf.service.engine.Canary", lambda *_: None)
+
+
+@pytest.mark.usefixtures("workspaces")
+def test_a_store_that_only_an_arm_reads_fails_for_that_arm_alone(place: Path) -> None:
+    with started(place) as engine:
+        live, before, arm = (engine.find(number) for number in (3, 4, 5))
+        assert live
+        assert before
+        assert arm
+        for _ in range(5):
+            assert arm.features.user(7) is None
+        live.features.watch()
+        assert live.features.user(7) == {"history": []}
+        assert not live.features.degraded
+        assert live.features._breaker is before.features._breaker, "one store, one breaker"
+        serving = state.read(place)
+        assert serving is not None
+        state.write(place, replace(serving, releases=(3,), arms=NONE))
+        engine._follow()
+        assert engine.find(5) is None
+        assert "2026-01-31" not in str(engine._stores.keys())
