@@ -9,6 +9,7 @@ CANDIDATES = 1000  # that a caller may name
 HISTORY = 200  # items of an anonymous session
 BATCH = 50  # requests of one call
 LISTED = 10_000  # ids of a filter
+LONGEST_MS = 30_000  # that a request may name as its time
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 Ids = Annotated[list[Id], Field(max_length=LISTED)]

@@ -14,7 +14,7 @@ from llmcf.service.problems import Problem
 from llmcf.service.remembered import forgotten
 from llmcf.service.service import Service
 
-router = APIRouter(tags=["catalogue"])
+router = APIRouter(tags=["catalogue"])  # ids may hold "/": such a path is matched with what it holds decoded
 Count = Annotated[int, Query(ge=1, le=100)]
 T = TypeVar("T")
 
@@ -25,13 +25,13 @@ async def find(request: Request, _: Reader, query: Annotated[str, Query(max_leng
     return (await _asked(request, lambda live: matching(live, query, k)))[0]
 
 
-@router.get("/items/{identity}/similar", responses=problems_of(404, 503, 504))
+@router.get("/items/{identity:path}/similar", responses=problems_of(404, 503, 504))
 async def similar(identity: str, request: Request, _: Reader, k: Count = 10) -> Similar:
     """The items nearest to this one in the item space; `score` is their cosine."""
     return await _asked(request, lambda live: like(live, identity, k))
 
 
-@router.get("/users/{identity}", responses=problems_of(404, 503, 504))
+@router.get("/users/{identity:path}", responses=problems_of(404, 503, 504))
 async def user(identity: str, request: Request, _: Reader) -> User:
     """What is known of a user, as the next request will see it."""
     return await _asked(request, lambda live: known(live, identity))

@@ -15,6 +15,7 @@ from core.settings import Workspace
 from llmcf.service import keys
 from llmcf.service.app import create_app
 from llmcf.service.breaker import Breaker
+from llmcf.service.middleware import ANSWERS
 from llmcf.service.remembered import Remembered
 from llmcf.service.service import Service
 from llmcf.service.store import Store
@@ -50,9 +51,9 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     write_release(WS, live=False)
     features = Remembered(cast(Any, Slow()), Breaker("store"))
     recommender = SimpleNamespace(
-        users=SimpleNamespace(row_of={"c0": 5}.get),
+        users=SimpleNamespace(row_of={"c/0": 5}.get),
         catalogue=SimpleNamespace(
-            item_ids={2: "p2"}, names=Titles({2: "Rose soap"}), brands={2: ""}, categories={2: []}, rows={"p2": 2}
+            item_ids={2: "a/b"}, names=Titles({2: "Rose soap"}), brands={2: ""}, categories={2: []}, rows={"a/b": 2}
         ),
         items={2},
         features=features,
@@ -92,7 +93,7 @@ def asked(app: FastAPI, *requests: Callable[[httpx.AsyncClient], Awaitable[httpx
 
 
 def test_who_asks_for_what_takes_long_keeps_nobody_waiting(app: FastAPI) -> None:
-    paths = ["/users/c0", "/items?query=rose"]
+    paths = ["/users/c%2F0", "/items?query=rose"]
     found = asked(app, *(lambda client, path=path: client.get(path) for path in paths))
     assert [one.status_code for one in found] == [200, 200], found[0].text
 
@@ -112,3 +113,31 @@ def test_a_choice_waits_a_moment_for_another_and_is_then_refused(app: FastAPI) -
     pointer = releases.pointer(WS.dataset)
     assert pointer is not None
     assert pointer.release == 2
+
+
+def test_ids_may_hold_slashes(app: FastAPI) -> None:
+    paths = [
+        "/users/c%2F0",
+        "/users/c/0",
+        "/items/a%2Fb/similar",
+        "/users/c%2F1",
+        "/items/a%2Fc/similar",
+        "/items/a%2Fb",
+    ]
+    found = asked(app, *(lambda client, path=path: client.get(path) for path in paths))
+    assert [one.status_code for one in found] == [200, 200, 200, 404, 404, 404]
+    assert found[0].json()["user"] == "c/0"
+    assert found[2].json() == {"item": "a/b", "items": []}
+    kinds = [one.json()["type"].rpartition(":")[2] for one in found[3:]]
+    assert kinds == ["unknown-user", "unknown-item", "unknown-route"]
+    assert {"/users/{identity}", "/items/{identity}/similar"} <= set(app.openapi()["paths"])
+    counted = {one.labels["route"] for metric in ANSWERS.collect() for one in metric.samples}
+    assert "/users/{identity}" in counted
+    assert not [one for one in counted if ":path" in one]
+
+
+def test_what_nobody_foresaw_is_answered_with_the_request_s_id(app: FastAPI) -> None:
+    app.state.service.engine.live.recommender.users.row_of = None
+    (found,) = asked(app, lambda client: client.get("/users/x", headers={"X-Request-Id": "r-7"}))
+    assert (found.status_code, found.headers.get_list("x-request-id")) == (500, ["r-7"])
+    assert found.json()["instance"] == "urn:llmcf:request:r-7"
