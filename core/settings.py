@@ -306,6 +306,8 @@ def otlp_endpoint() -> str | None:
 def requests_per_second() -> float:
     """How many requests of one key each worker of the service takes (LLMCF_REQUESTS_PER_SECOND); twice that at once.
 
+    A batch counts as its entries.
+
     Raises:
         UsageError: for what is no positive number.
     """

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from llmcf.service.intake_messages import EventIn, EventsIn, EventsOut, ItemIn, ItemsIn, ItemsOut, UsersIn, UsersOut
 from llmcf.service.messages import (
+    LONGEST_MS,
     BatchAnswer,
     BatchRequest,
     Filters,
@@ -63,7 +64,7 @@ class Client:
 
     Args:
         key: sent as X-API-Key.
-        timeout_s: of one request; the service is told, and keeps to it.
+        timeout_s: of one request; the service is told, and keeps to it, or to the half minute that it gives at most.
         again: how often a request that met an overloaded or restarting service is repeated, after what it asks to wait.
             All requests may be: events carry their ids.
     """
@@ -77,7 +78,8 @@ class Client:
         again: int = 1,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        headers = {"X-Timeout-Ms": str(max(1, round(timeout_s * 1e3)))} | ({"X-API-Key": key} if key else {})
+        told_ms = min(max(1, round(timeout_s * 1e3)), LONGEST_MS)
+        headers = {"X-Timeout-Ms": str(told_ms)} | ({"X-API-Key": key} if key else {})
         self._again = again
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s + 0.5, transport=transport)
 

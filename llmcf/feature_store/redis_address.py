@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _NODE = re.compile(r"^[\w.-]+:\d+$")
-_TIMEOUTS = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}  # seconds; Feast's own clients wait for ever
+JOB_S = 2.0  # that a job waits for an answer; Feast's own clients wait for ever
+REQUEST_S = 0.5  # that a request waits: of its second there is time left for what comes next on the ladder
 
 
 def address(connection: str) -> str:
@@ -24,14 +25,27 @@ def address(connection: str) -> str:
 
 
 def client(connection: str) -> "Redis":
-    """A client that gives up after two seconds, unless `connection` says otherwise."""
+    """A job's client: it tries twice, JOB_S each, unless `connection` says otherwise."""
+    return _client(connection, JOB_S, again=1)
+
+
+def reader(connection: str) -> "Redis":
+    """A client for what requests read: it tries once, for REQUEST_S, unless `connection` says otherwise.
+
+    A connection that the server has closed meanwhile is opened anew before it is used, so that costs no try.
+    """
+    return _client(connection, REQUEST_S, again=0)
+
+
+def _client(connection: str, seconds: float, *, again: int) -> "Redis":
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     node, options = _parts(connection)
     host, _, port = node.partition(":")
-    return Redis(host=host, port=int(port), **{"retry": Retry(NoBackoff(), 1), **_TIMEOUTS, **options})
+    ours = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), again)}
+    return Redis(host=host, port=int(port), **{**ours, **options})
 
 
 def require(connection: str) -> None:

@@ -122,7 +122,7 @@ class Answering:
 
     def scores(self, models: Models, moment: Moment) -> np.ndarray:
         """P(click) of the moment's items, in their order, (C,)."""
-        found = self._ask(self._recommender.rank, models, moment, candidates=moment.item_C.tolist())
+        found = self._ask(self._recommender.rank, models, moment, candidates=moment.item_C.tolist(), with_seen=True)
         assert found.score_C is not None
         by_item = dict(zip(found.item_C.tolist(), found.score_C.tolist(), strict=True))
         return np.array([by_item[item] for item in moment.item_C.tolist()])

@@ -96,7 +96,7 @@ class RedisRows:
 
     def __init__(self, connection: str, project: str, key: str) -> None:
         redis_address.require(connection)
-        self._connection, self._client = connection, redis_address.client(connection)
+        self._connection, self._client = connection, redis_address.reader(connection)
         serialized, suffix = key_bytes(key), project.encode()
         self._key = lru_cache(_KEYS)(lambda one: serialized(one) + suffix)
         self._columns = lru_cache(None)(_columns)

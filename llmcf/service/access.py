@@ -1,11 +1,13 @@
 """Who is asking, and may they: keys by header, rates by key, and a name for the audit log.
 
 Where no key was ever made, everybody on loopback reads and writes, and nobody administers. Once there was one, the
-service stays closed to those without, also when the last key was taken back.
+service stays closed to those without, also when the last key was taken back or the file of keys is lost; who had a key
+that is known here goes on then.
 """
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Annotated, Self
@@ -25,7 +27,7 @@ _SENT = APIKeyHeader(name=keys.HEADER, scheme_name="key", auto_error=False)
 
 @dataclass(slots=True)
 class Bucket:
-    """Tokens that fill up with time; each request takes one."""
+    """Tokens that fill up with time; each request takes one, a batch one for each of its entries."""
 
     per_second: float
     tokens: float
@@ -44,11 +46,20 @@ class Bucket:
         self.tokens -= 1
         return True
 
+    def owe(self, more: int) -> None:
+        """Take more than there may be: what comes next waits until that is made up for."""
+        self.tokens -= more
+
 
 class Door:
-    """The keys as they are on disk, and a bucket for each. Safe for threads."""
+    """The keys as they are on disk, and a bucket for each. Safe for threads.
 
-    def __init__(self) -> None:
+    Args:
+        loopback: nobody else reaches the service; else it takes nobody without a key, whatever happens to them.
+    """
+
+    def __init__(self, *, loopback: bool = True) -> None:
+        self._loopback = loopback
         self._stamp: storage.Stamp | None = None
         self._keys: list[Key] = []
         self._per_second = settings.requests_per_second()
@@ -69,11 +80,18 @@ class Door:
                 raise Problem(429, "too-many", "this key asks too often", headers={"Retry-After": "1"})
             return found
 
+    def charge(self, key: Key, more: int) -> None:
+        """Count a request that was admitted as `more` besides; it is done all the same, and the next ones wait."""
+        with self._lock:
+            self._buckets[key.digest].owe(more)
+
     def _find(self, key: str | None) -> Key:
         stamp = storage.stamp(keys.path())
-        if stamp != self._stamp:
+        if stamp is not None and stamp != self._stamp:
             self._keys, self._stamp = keys.read(), stamp
-        if stamp is None:
+            with suppress(OSError):  # made by a version that took no note of it
+                keys.remember()
+        if self._stamp is None and self._loopback and not keys.were_made():
             return _ANYBODY
         found = keys.find(key, self._keys) if key else None
         if found is None:

@@ -16,6 +16,7 @@ from llmcf.service.messages import (
     ServedBy,
 )
 from llmcf.service.problems import At, Problem
+from llmcf.service.remembered import forgotten
 from llmcf.service.store import Store
 from llmcf.serving import tracing
 from llmcf.serving.question import Question
@@ -37,7 +38,8 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     kept = Kept.of(loaded, way, asked, ranked, arranged, rung)
     with suppress(Unavailable):  # an answer is one, also where it cannot be asked for again
         store.keep(request, kept.told())
-    if "dense" in loaded.release.stages["ranker"].reads:
+    # What was asked of a store that did not answer is remembered or zero: no sample of what it serves.
+    if "dense" in loaded.release.stages["ranker"].reads and not loaded.features.degraded:
         shown = ranked.take(arranged.order[: asked.k])
         engine.served.offer(request, loaded.release.number, loaded.features.today(), shown)
     page = kept.page(engine, request, ranked if asked.explain else None)
@@ -66,7 +68,7 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
 
     Raises:
         Problem: 404 for a user of whom nothing is known, 422 for items that the release does not have.
-        Unavailable: if no release's models answer.
+        Unavailable: if no release's models answer, or the feature store does not and the user was not read before.
     """
     way = engine.way(f"user:{asked.user}")
     *others, (last, _) = way.releases[: way.judges]
@@ -75,12 +77,14 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
 
     def question(loaded: Loaded) -> Question | None:
         rows = asking.known(loaded.recommender, asked.items)
-        return Question(user=asked.user, candidates=rows) if len(rows) == len(asked.items) else None
+        return Question(user=asked.user, candidates=rows, with_seen=True) if len(rows) == len(asked.items) else None
 
     found = ladder.ranked_by(engine, way, question)
     if found is None:
         raise Unavailable("no release's models answer now")
     loaded, ranked, rung = found
+    if ranked.score_C is None and loaded.features.degraded:
+        raise forgotten()
     if ranked.score_C is None:
         raise Problem(404, "unknown-user", "nothing is known of this user", [At("/user", "unknown")])
     names = loaded.recommender.catalogue.item_ids

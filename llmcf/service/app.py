@@ -14,7 +14,7 @@ from core import settings
 from core.errors import LlmcfError
 from core.progress import say
 from llmcf.service import openapi, problems
-from llmcf.service.middleware import Front, respond
+from llmcf.service.middleware import REQUEST_ID, Front, respond
 from llmcf.service.problems import Problem
 from llmcf.service.routes import catalogue, health, intake, operations, page, recommendations, releases, sign_in
 from llmcf.service.service import Service
@@ -22,12 +22,16 @@ from llmcf.service.traced import Traced
 from llmcf.serving import tracing
 
 
-def create_app(dataset: str, place: Path) -> FastAPI:
-    """The application; when it starts it opens what the supervisor, who writes into the folder `place`, serves."""
+def create_app(dataset: str, place: Path, *, loopback: bool = True) -> FastAPI:
+    """The application; when it starts it opens what the supervisor, who writes into the folder `place`, serves.
+
+    Args:
+        loopback: it listens on this machine's own address; on another nobody gets in without a key.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = Service.open(dataset, place)
+        app.state.service = Service.open(dataset, place, loopback=loopback)
         tracing.start(settings.otlp_endpoint(), dataset=dataset)
         try:
             yield
@@ -89,7 +93,9 @@ def _allowed(request: Request) -> str:
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
     say(f"{_named(request)}: {type(error).__name__}: {error}")
-    return _respond(request, Problem(500, "failed", "the service could not do this; its log says why"))
+    answer = _respond(request, Problem(500, "failed", "the service could not do this; its log says why"))
+    answer.headers[REQUEST_ID] = request.state.request_id  # it passes no middleware on its way out
+    return answer
 
 
 def _named(request: Request) -> str:

@@ -26,13 +26,13 @@ class Breaker:
 
     Args:
         failures: in a row, after which it opens.
-        seconds: for which it stays open; then one request may try.
+        seconds: for which it stays open; then one request at a time may try.
     """
 
     def __init__(self, part: str, *, failures: int = 3, seconds: float = 1.0) -> None:
         self.part = part
         self._limit, self._seconds = failures, seconds
-        self._lock, self._failed, self._until = Lock(), 0, 0.0
+        self._lock, self._failed, self._until, self._trying = Lock(), 0, 0.0, False
         OPEN.labels(part).set(0)
 
     @property
@@ -44,9 +44,9 @@ class Breaker:
         """Around a use of the part; a wrong request is not its failure.
 
         Raises:
-            Unavailable: at once, while it is open.
+            Unavailable: at once, while it is open, and while another use tries whether it works again.
         """
-        self._enter()
+        tries = self._enter()
         try:
             yield
         except UsageError:
@@ -55,7 +55,11 @@ class Breaker:
         except LlmcfError:
             self._fail()
             raise
-        self.reset()
+        else:
+            self.reset()
+        finally:
+            if tries:
+                self._trying = False
 
     def reset(self) -> None:
         """Close it, as after a use that went well."""
@@ -63,16 +67,18 @@ class Breaker:
             OPEN.labels(self.part).set(0)
         self._failed = 0
 
-    def _enter(self) -> None:
+    def _enter(self) -> bool:
+        """Whether this use is the one that tries; the others wait for how it goes, however long it takes."""
         with self._lock:
             if self._failed < self._limit:
-                return
+                return False
             now = time.monotonic()
-            if now < self._until:
+            if self._trying or now < self._until:
                 raise Unavailable(
                     f"{self.part} has failed {self._failed} times in a row and is left alone for a moment"
                 )
-            self._until = now + self._seconds  # this request tries; the others wait for how it goes
+            self._trying, self._until = True, now + self._seconds
+            return True
 
     def _fail(self) -> None:
         FAILURES.labels(self.part).inc()

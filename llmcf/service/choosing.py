@@ -8,12 +8,15 @@ from llmcf.service.problems import Problem
 from llmcf.service.service import Service
 from llmcf.serving import releases, thresholds, verdicts
 
+_LOCK_S = 0.5  # that another process's choice is waited for: half of what a request has
+
 
 def promote(service: Service, who: Key, number: int) -> None:
     """Let the pointer name a release; the supervisor loads it, tries it and only then hands it to the workers.
 
     Raises:
         Problem: 404 if there is none of that number; 409 if it has not passed a check that the data set asks for.
+        Unavailable: while another process chooses.
         LlmcfError: if it cannot be served from here.
     """
     dataset = service.engine.dataset
@@ -37,6 +40,7 @@ def roll_back(service: Service, who: Key, number: int) -> None:
 
     Raises:
         Problem: 409 if it is another by now.
+        Unavailable: while another process chooses.
         LlmcfError: if nothing is left that was live before.
     """
     dataset = service.engine.dataset
@@ -57,7 +61,7 @@ def before(dataset: str) -> int | None:
 
 def _noted(service: Service, who: Key, what: str, act: Callable[[], None]) -> None:
     try:
-        with releases.locked():
+        with releases.locked(_LOCK_S):
             act()
     except Exception as error:
         service.store.note(who.name, what, f"refused: {error.detail if isinstance(error, Problem) else error}")

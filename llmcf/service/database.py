@@ -1,8 +1,12 @@
-"""The one SQLite file that the processes of a service share: a write-ahead log, a connection for each thread."""
+"""The one SQLite file that the processes of a service share: a write-ahead log, a connection for each thread.
 
+It holds what people did, so it and the files beside it are the service's user's alone.
+"""
+
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import local
 
@@ -23,11 +27,11 @@ class Database:
 
     def __init__(self, path: Path, tables: str, *, durable: bool, busy_s: float) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _hide(path)
         self.path, self._own, self._busy_s = path, local(), busy_s
         self._synchronous = "FULL" if durable else "NORMAL"
         with self.transaction() as connection:
             connection.executescript(tables)
-        path.chmod(0o600)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -47,3 +51,15 @@ class Database:
             made.execute(f"PRAGMA synchronous={self._synchronous}")
             self._own.connection = made
         return self._own.connection
+
+
+def _hide(path: Path) -> None:
+    """Before anything is written: SQLite gives the files beside it the rights that this one has.
+
+    One that is there is not opened: to close it would give back the locks that SQLite holds on it in this process.
+    """
+    with suppress(OSError):  # what cannot be made is told by SQLite
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    for one in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with suppress(FileNotFoundError):
+            one.chmod(0o600)

@@ -5,14 +5,15 @@ A request takes the live release when it begins and keeps it to its end, so that
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread, local
 
 from core import storage
-from core.errors import LlmcfError
+from core.errors import LlmcfError, UsageError
 from core.progress import say
+from core.settings import Workspace
 from llmcf.service import arm_counts, rules, state, ways
 from llmcf.service.additions import NONE, Additions, Followed
 from llmcf.service.breaker import Breaker
@@ -83,7 +84,8 @@ class Engine:
         place: the folder in which the supervisor writes (llmcf/service/state.py).
 
     Raises:
-        LlmcfError: if nothing is served, or the live release cannot be loaded.
+        LlmcfError: if nothing is served, or the live release cannot be loaded. What a running worker goes on without,
+            or as it was, stops no other from starting.
     """
 
     def __init__(self, dataset: str, place: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
@@ -91,18 +93,18 @@ class Engine:
         self.place = place
         self._timeout_s = timeout_s
         self._clients, self._lock, self._stop = local(), Lock(), Event()
-        self.breakers = {"features": Breaker("the feature store")}
+        self._stores: dict[Workspace, Breaker] = {}  # of the feature stores: an arm's may fail alone
         self._stamp: storage.Stamp | None = None
         self._held = Held()
         self.served = ServedLog(place)
         self._additions, self._added = Followed(dataset), NONE
         self._sought = 0.0
         self._rules: storage.Stamp | None = None
-        self._scenes = rules.load(rules.path(dataset))
+        self._scenes = self._rules_at_start()
         self._follow()
-        self._follow_additions()
         if not self._held.loaded:
             raise LlmcfError(f"nothing is served of {dataset}; start `llmcf serve --dataset {dataset}`")
+        self._try(self._follow_additions)
         self._thread = Thread(target=self._watch, name="follows releases", daemon=True)
         self._thread.start()
 
@@ -179,10 +181,13 @@ class Engine:
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_EVERY_S):
             for follow in (self._follow, self._follow_rules, self._follow_additions, self._follow_examples):
-                try:
-                    follow()
-                except Exception as error:  # whatever cannot be read: who serves goes on with what it has
-                    say(f"this worker goes on with release {self.live.release.number} as it is: {error!r}")
+                self._try(follow)
+
+    def _try(self, follow: Callable[[], None]) -> None:
+        try:
+            follow()
+        except Exception as error:  # whatever cannot be read: who serves goes on with what it has
+            say(f"this worker goes on with release {self.live.release.number} as it is: {error!r}")
 
     def _follow_additions(self) -> None:
         """Offer items that came a moment ago, in one assignment."""
@@ -216,6 +221,16 @@ class Engine:
         if stamp != self._rules:
             self._rules = stamp
             self._scenes = rules.load(rules.path(self.dataset))
+            rules.keep(self._scenes, self.place)
+
+    def _rules_at_start(self) -> dict[str, Scene]:
+        """As the file says; where it has a fault, as the service took them last."""
+        try:
+            return rules.load(rules.path(self.dataset))
+        except UsageError as error:
+            found = rules.kept(self.place)
+            say(f"this worker starts {'without rules' if found is None else 'with the rules as they were'}: {error}")
+            return rules.NONE if found is None else found
 
     def _follow(self) -> None:
         """Load what is new, then switch in one assignment."""
@@ -225,21 +240,29 @@ class Engine:
         wanted = state.read(self.place)
         assert wanted is not None
         held = {one.release.number: one for one in (*self._held.loaded, *self._held.others)}
-        loaded = tuple(self._load(number, wanted, held) for number in wanted.releases)
+        live, *before = wanted.releases
+        loaded = (self._load(live, wanted, held), *self._others(before, wanted, held))
         others = sorted(wanted.arms.releases - set(wanted.releases))
         self._held = Held(loaded, tuple(self._others(others, wanted, held)), wanted.arms)
-        for number in set(held) - {*wanted.releases, *others}:
-            held[number].breaker.reset()  # what is let go is no part any more
+        self._forget([held[number] for number in set(held) - {*wanted.releases, *others}])
         self._stamp = stamp
         state.switched(self.place, os.getpid(), wanted.live)
 
+    def _forget(self, gone: Sequence[Loaded]) -> None:
+        """What is let go is no part any more, nor is a store that nobody reads."""
+        for one in gone:
+            one.breaker.reset()
+        read = {one.release.workspace for one in (*self._held.loaded, *self._held.others)}
+        for ws in {one.release.workspace for one in gone} - read:
+            self._stores.pop(ws).reset()
+
     def _others(self, numbers: Sequence[int], wanted: Serving, held: dict[int, Loaded]) -> Iterator[Loaded]:
-        """What arms name; nobody goes without an answer because an experiment's release cannot be loaded."""
+        """Those beside the live one: nobody goes without an answer because an earlier or an arm's cannot be loaded."""
         for number in numbers:
             try:
                 yield self._load(number, wanted, held)
-            except LlmcfError as error:
-                say(f"this worker does without release {number}, which an arm names: {error}")
+            except (LlmcfError, OSError) as error:  # OSError: it is being removed
+                say(f"this worker does without release {number}: {error}")
 
     def _load(self, number: int, wanted: Serving, held: dict[int, Loaded]) -> Loaded:
         if number in held:
@@ -250,7 +273,10 @@ class Engine:
             recommender.prepare()
         else:  # at the start it is better to answer slowly than not
             Thread(target=recommender.prepare, name="prepares", daemon=True).start()
-        features = Remembered(recommender.features, self.breakers["features"])
+        ws = release.workspace
+        if ws not in self._stores:
+            self._stores[ws] = Breaker(f"the feature store, {ws.order} {ws.as_of}")
+        features = Remembered(recommender.features, self._stores[ws])
         bird, breaker = Canary(release.models, release.stages), Breaker(f"triton, release {number}")
         bare = replace(recommender, features=features)
         say(f"release {number} is loaded ({time.monotonic() - start:.1f} s)")

@@ -17,7 +17,29 @@ from llmcf.service import state, traffic
 
 _READY_S = 60.0
 _STOP_S = 10.0
-_AGAIN_S = 2.0  # between two starts of the intake
+_AGAIN_S = 2.0  # between two starts of the intake, and of a worker where one ended soon
+_LONGEST_S = 30.0  # between two starts of a worker
+_STEADY_S = 20.0  # a worker that ran so long ended by chance: another takes its place at once
+
+
+@dataclass(slots=True)
+class Pause:
+    """Before the next start of a process: none after one that ran for a while, a growing one where they end soon."""
+
+    seconds: float = 0.0
+    until: float = -inf
+
+    def ended(self, ran: float) -> None:
+        """A process has ended that ran so many seconds."""
+        if ran >= _STEADY_S:
+            self.seconds = 0.0
+        elif self.over:  # several that end together end for one reason
+            self.seconds = min(max(2 * self.seconds, _AGAIN_S), _LONGEST_S)
+        self.until = max(self.until, time.monotonic() + self.seconds)
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.until
 
 
 @dataclass(slots=True)
@@ -30,15 +52,20 @@ class Fleet:
     count: int
     metrics: Path
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    pause: Pause = field(default_factory=Pause)
+    started: dict[int, float] = field(default_factory=dict)
 
     def fill(self) -> None:
-        """Start as many as are missing."""
+        """Start as many as are missing, after a pause where some ended soon after their start."""
         for process in [one for one in self.processes if one.poll() is not None]:
-            say(f"worker {process.pid} ended with {process.returncode}; another takes its place")
             self.processes.remove(process)
+            self.pause.ended(time.monotonic() - self.started.pop(process.pid))
+            after = f" in {self.pause.seconds:.0f} s" if self.pause.seconds else ""
+            say(f"worker {process.pid} ended with {process.returncode}; another takes its place{after}")
             traffic.forget(process.pid, self.metrics)
-        while len(self.processes) < self.count:
-            self.processes.append(self._start())
+        while len(self.processes) < self.count and self.pause.over:
+            self.processes.append(made := self._start())
+            self.started[made.pid] = time.monotonic()
 
     def _start(self) -> subprocess.Popen[bytes]:
         descriptor = self.listening.fileno()
@@ -103,7 +130,8 @@ def await_workers(fleet: Fleet, number: int, stop: Event) -> None:
     while not stop.is_set():
         fleet.fill()
         answering = state.workers(fleet.place)
-        if all(answering.get(one.pid) == number for one in fleet.processes):
+        there = [one for one in fleet.processes if answering.get(one.pid) == number]
+        if len(there) == fleet.count:
             return
         if time.monotonic() > end:
             raise Unavailable(f"not every worker answers with release {number} after {_READY_S:.0f} s")

@@ -3,12 +3,14 @@
 A worker, Triton or a model process that dies is replaced. Where another release is made live, it is loaded beside the
 one that serves, tried, handed to every worker, and only then is the one before the last let go: nothing is dropped on
 the way. One that cannot be loaded, or by one worker not, leaves what serves as it is, and the pointer goes back. So it
-does where a release that took over does worse than the one before (llmcf/service/watching.py).
+does where a release that took over does worse than the one before (llmcf/service/watching.py). A file that cannot be
+read, or a disk that is full, ends none of that.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from math import inf
 from threading import Event
 
@@ -30,6 +32,7 @@ _CANARY_EVERY_S = 5.0
 _JUDGE_EVERY_S = 1.0
 _AGAIN_S = 2.0  # between two starts of Triton
 _BEFORE_S = 900.0  # for which the release before a promotion is the control
+_LOCK_S = 5.0  # that somebody who moves a pointer is waited for, while nobody looks after the processes
 _GRACE_S = 5.0  # for workers to turn away from a release
 
 
@@ -49,21 +52,41 @@ class Keeper:
         self._store = Store(fleet.place / "service.db")
         self._watcher, self._judged = Watcher(), time.monotonic()
         self._counted: Mapping[str, float] = {}
+        self._failing: set[str] = set()  # steps that could not be done when they were last tried
+        self._told = True  # whether the workers know what can be asked
         self._watcher.arms(trials.on, live.number, {})
 
     def keep(self, stop: Event) -> None:
         """Until told to stop."""
+        steps = {
+            "the workers are looked after": self._fleet.fill,
+            "the writer is looked after": self._intake.fill,
+            "Triton is looked after": self._mend,
+            "the live release is followed": lambda: self._follow(stop),
+            "the arms are followed": self._follow_arms,
+            "the releases are tried": self._ask,
+            "the releases are judged": self._judge,
+            "releases are let go": self._let_go,
+            "what was counted is kept": self._sampler.look,
+        }
         while not stop.wait(_TICK_S):
-            self._fleet.fill()
-            self._intake.fill()
-            self._mend()
-            self._follow(stop)
-            if self._trials.follow():
-                self._tell(self._live, self._before)
-            self._ask()
-            self._judge()
-            self._let_go()
-            self._sampler.look()
+            for what, step in steps.items():
+                self._try(what, step)
+
+    def _try(self, what: str, step: Callable[[], object]) -> None:
+        """A file that cannot be read, or a full disk, ends no service that answers: it is said once and tried again."""
+        try:
+            step()
+            self._failing.discard(what)
+        except (LlmcfError, OSError, ValueError) as error:  # ValueError: a file that does not hold what it should
+            if what not in self._failing:
+                say(f"the service goes on, but fails where {what}: {error!r}")
+            self._failing.add(what)
+
+    def _follow_arms(self) -> None:
+        """Take a changed file of arms; and tell the workers what they could not be told before."""
+        if self._trials.follow() or not self._told:
+            self._tell(self._live, self._before)
 
     def _mend(self) -> None:
         """Start Triton anew where it has died; workers that meet it again find the same releases on the same ports."""
@@ -74,7 +97,7 @@ class Keeper:
             self._host.restart()
             self._tell(self._live, self._before)
             say("Triton answers again")
-        except LlmcfError as error:
+        except (LlmcfError, OSError) as error:
             say(f"Triton does not start: {error}")
         self._started = time.monotonic()
 
@@ -90,7 +113,7 @@ class Keeper:
             wanted = releases.require(self._fleet.dataset, found.release)
             self._host.add(wanted)
             self._hand_over(wanted, stop)
-        except LlmcfError as error:
+        except (LlmcfError, OSError) as error:
             say(f"release {found.release} is not taken: {error}; release {self._live.number} goes on")
             self._refused = found.release
             self._point_back(found.release, self._live.number)
@@ -101,7 +124,7 @@ class Keeper:
         self._tell(wanted, stays)  # what is taken back stands in for nobody
         try:
             await_workers(self._fleet, wanted.number, stop)
-        except LlmcfError:
+        except (LlmcfError, OSError):
             self._tell(self._live, self._before)
             if wanted.number not in self._needed:
                 self._host.remove(wanted.number)
@@ -137,7 +160,9 @@ class Keeper:
     def _tell(self, live: Release, before: Release | None) -> None:
         """Write down for the workers what can be asked."""
         numbers = (live.number,) if before is None else (live.number, before.number)
+        self._told = False
         state.write(self._fleet.place, Serving(numbers, self._host.server, self._trials.on))
+        self._told = True
         self._watcher.arms(self._trials.on, live.number, self._counters())
 
     def _counters(self) -> Mapping[str, float]:
@@ -158,7 +183,7 @@ class Keeper:
 
     def _point_back(self, refused: int, good: int) -> bool:
         """Let the pointer name what was live before, if nobody has moved it meanwhile: a restart would serve it."""
-        with suppress(LlmcfError), releases.locked():
+        with suppress(LlmcfError, OSError), releases.locked(_LOCK_S):
             found = releases.pointer(self._fleet.dataset)
             if found and found.release == refused and found.before[-1:] == [good]:
                 releases.rollback(self._fleet.dataset)
@@ -172,7 +197,7 @@ class Keeper:
         self._judged = time.monotonic()
         if self._watcher.watched:
             for outcome in self._watcher.look(self._counters()):
-                self._decide(outcome)
+                self._try("what is judged is done", partial(self._decide, outcome))
         self._trials.tell(self._watcher.watched)
 
     def _decide(self, outcome: Outcome) -> None:
@@ -187,7 +212,9 @@ class Keeper:
             act, done = f"switch off arm {one.arm}, release {one.release}", True
             self._trials.switch_off(one.arm, outcome.why)
             self._tell(self._live, self._before)
-        told = outcome.why if done else f"{outcome.why}; not done: the pointer names another release by now"
+        told = outcome.why
+        if not done:
+            told += "; not done: the pointer names another release by now, or cannot be moved"
         say(f"{act}: {told}")
         with suppress(LlmcfError):  # it is in the log, too
             self._store.note(SERVICE, act, told)
@@ -204,10 +231,10 @@ class Keeper:
                 if watched and self._fails_alone(watched):
                     self._watcher.forget(watched.arm)
                     why = f"its canary failed twice ({error}), and that of release {watched.control} did not"
-                    self._decide(Outcome(watched, False, why))
+                    self._try("what is judged is done", partial(self._decide, Outcome(watched, False, why)))
                     continue
                 say(f"the canary of release {number} failed ({error}); its models are loaded anew")
-                with suppress(LlmcfError):
+                with suppress(LlmcfError, OSError):
                     self._host.revive(number)
         self._asked = time.monotonic()
 

@@ -57,7 +57,7 @@ class Kept:
         names, order = loaded.recommender.catalogue, arranged.order
         rows = ranked.item_C[order].tolist()
         read = [ranked.examples(at) for at in order]
-        note = _COLD if rung == POPULAR else "" if rows else _NOTHING
+        note = _NOTHING if not rows else _COLD if rung == POPULAR else ""
         return cls(
             release=loaded.release.number,
             user=asked.user,

@@ -1,5 +1,7 @@
 """Who may ask what: keys with roles, kept as digests in `<home>/service/keys.json`.
 
+An empty file `.keyed` beside it says that there was a key once, should that file be lost.
+
 A key is 32 random bytes, so a plain SHA-256 of it cannot be turned back; it is shown once, when it is made.
 """
 
@@ -40,6 +42,16 @@ def path() -> Path:
 def read() -> list[Key]:
     """All keys, oldest first."""
     return [Key(**one) for one in storage.read_json(path())] if path().exists() else []
+
+
+def were_made() -> bool:
+    """Whether there was ever a key."""
+    return path().exists() or _mark().exists()
+
+
+def remember() -> None:
+    """There are keys, or were: whatever becomes of their file, the door stays closed."""
+    _mark().touch()
 
 
 def add(name: str, role: str) -> str:
@@ -85,11 +97,16 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _mark() -> Path:
+    return path().with_name(".keyed")
+
+
 def _locked() -> FileLock:
     path().parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path().with_name(".keys.lock"))
 
 
 def _write(kept: list[Key]) -> None:
+    remember()
     storage.write_json(path(), [asdict(one) for one in kept])
     path().chmod(0o600)

@@ -9,6 +9,7 @@ CANDIDATES = 1000  # that a caller may name
 HISTORY = 200  # items of an anonymous session
 BATCH = 50  # requests of one call
 LISTED = 10_000  # ids of a filter
+LONGEST_MS = 30_000  # that a request may name as its time
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 Ids = Annotated[list[Id], Field(max_length=LISTED)]
@@ -33,7 +34,8 @@ class Filters(Message):
 class RecommendationRequest(Message):
     """A `user`, or the `history` of a session without one, oldest first; or `cursor`, an answer's next page.
 
-    `session` is an id of the caller's for a history: by it a session stays in its arm.
+    `session` is an id of the caller's for a history: by it a session stays in its arm. `candidates` are ranked in place
+    of what a search finds; the scene's rules, the filters and the rule of taken items hold for them, too.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": "c0", "k": 3, "explain": True}]})

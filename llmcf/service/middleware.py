@@ -15,13 +15,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmcf.service import problems
+from llmcf.service.messages import LONGEST_MS
 from llmcf.service.problems import Problem
 
 LARGEST = 1 << 20  # bytes of a body
 REQUEST_ID = "X-Request-Id"
 TIMEOUT = "X-Timeout-Ms"
 DEADLINE_MS = 1000  # where the caller names none
-LONGEST_MS = 30_000
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 ANSWERS = Counter("llmcf_service_answers", "Answers by route and status.", ["route", "status"])
@@ -70,7 +70,7 @@ class Front:
             limited.full = False
             await respond(problem, request)(scope, receive, answer)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(scope.get("route"), "path_format", "none")
             ANSWERS.labels(route, str(status)).inc()
             SECONDS.labels(route).observe(time.perf_counter() - start)
 

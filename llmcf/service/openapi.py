@@ -11,7 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
 from llmcf.service import problems
-from llmcf.service.middleware import DEADLINE_MS, LONGEST_MS, REQUEST_ID, TIMEOUT
+from llmcf.service.messages import LONGEST_MS
+from llmcf.service.middleware import DEADLINE_MS, REQUEST_ID, TIMEOUT
 
 _PROBLEMS = {
     400: "A header, a name or a cursor is wrong.",

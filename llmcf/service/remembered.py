@@ -8,22 +8,28 @@ from typing import Any
 import numpy as np
 
 from core.contracts import DENSE, PAD
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from llmcf.service.breaker import Breaker
 from llmcf.serving.recommender import FeatureReader
 
 _USERS = 50_000  # about 1 kB each
 
 
+def forgotten() -> Unavailable:
+    """The error for a user of whom something may be known, but not here and now."""
+    return Unavailable("the feature store does not answer, and this user was not read before")
+
+
 class Remembered:
     """A reader whose users are remembered. Safe for threads.
 
     While the store does not answer, a user is as last read, one that was not read is nobody, and features of items
-    count as not known. `degraded` says whether that happened to this thread since `watch`.
+    count as not known. `degraded` says whether that happened to this thread since `watch`. `reader` is the store as it
+    is: what fails there is nobody else's failure.
     """
 
     def __init__(self, reader: FeatureReader, breaker: Breaker) -> None:
-        self._reader, self._breaker = reader, breaker
+        self.reader, self._breaker = reader, breaker
         self._known: OrderedDict[int, dict[str, Any] | None] = OrderedDict()
         self._lock, self._own = Lock(), local()
 
@@ -39,7 +45,7 @@ class Remembered:
     def user(self, user: int) -> dict[str, Any] | None:
         try:
             with self._breaker():
-                found = self._reader.user(user)
+                found = self.reader.user(user)
         except LlmcfError:
             self._own.degraded = True
             with self._lock:
@@ -53,12 +59,12 @@ class Remembered:
 
     def probe(self) -> None:
         """Raises LlmcfError if the store does not answer."""
-        self._reader.user(PAD)
+        self.reader.user(PAD)
 
     def session(self, items: Sequence[int]) -> dict[str, Any] | None:
         try:
             with self._breaker():
-                return self._reader.session(items)
+                return self.reader.session(items)
         except LlmcfError:
             self._own.degraded = True
             return None
@@ -66,16 +72,16 @@ class Remembered:
     def dense(self, user: Mapping[str, Any], items: Sequence[int], day: int) -> np.ndarray:
         try:
             with self._breaker():
-                return self._reader.dense(user, items, day)
+                return self.reader.dense(user, items, day)
         except LlmcfError:
             self._own.degraded = True
             return np.zeros((len(items), len(DENSE)), dtype=np.float32)
 
     def popular(self, count: int) -> list[int]:
-        return self._reader.popular(count)
+        return self.reader.popular(count)
 
     def today(self) -> int:
-        return self._reader.today()
+        return self.reader.today()
 
     def prepare(self, items: Sequence[int]) -> None:
-        self._reader.prepare(items)
+        self.reader.prepare(items)

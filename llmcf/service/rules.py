@@ -33,12 +33,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core import settings
+from core import settings, storage
 from core.errors import UsageError, unknown
 from llmcf.serving.catalogue import Catalogue
 
 DEFAULT = "default"
 FILE = "rules.toml"
+_KEPT = "rules.json"  # in the service's own folder
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
 
@@ -88,6 +89,9 @@ class Scene(_Part):
     pin: list[Pin] = []
 
 
+NONE = {DEFAULT: Scene()}
+
+
 class _File(_Part):
     scenes: dict[str, Scene] = {}
 
@@ -123,15 +127,30 @@ def load(file: Path, facts: Facts | None = None) -> dict[str, Scene]:
     try:
         scenes = _File.model_validate(tomllib.loads(file.read_text(encoding="utf-8"))).scenes
     except FileNotFoundError:
-        return {DEFAULT: Scene()}
+        return NONE
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is no TOML: {error}") from None
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()]
         raise UsageError(f"{file} holds rules that cannot be: {'; '.join(faults)}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     if facts and (faults := list(_strangers(scenes, facts))):
         raise UsageError(f"{file} names what the release does not have: {'; '.join(faults)}")
-    return {DEFAULT: Scene(), **scenes}
+    return NONE | scenes
+
+
+def keep(scenes: Mapping[str, Scene], place: Path) -> None:
+    """Write down what was taken, for a worker that starts while the file has a fault."""
+    storage.write_json(place / _KEPT, {"scenes": {name: scene.model_dump() for name, scene in scenes.items()}})
+
+
+def kept(place: Path) -> dict[str, Scene] | None:
+    """What was taken last; None where that is not known."""
+    try:
+        return _File.model_validate(storage.read_json(place / _KEPT)).scenes
+    except (OSError, ValueError):
+        return None
 
 
 def find(scenes: Mapping[str, Scene], name: str) -> Scene:

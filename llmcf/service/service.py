@@ -38,11 +38,11 @@ class Service:
         self.shadow = Shadow(self.engine, self.store, lambda: self.admission.load >= ACTIVE)
 
     @classmethod
-    def open(cls, dataset: str, place: Path) -> "Service":
+    def open(cls, dataset: str, place: Path, *, loopback: bool) -> "Service":
         """Raises LlmcfError if nothing is served, by what the supervisor wrote into the folder `place`."""
         path = place / "service.db"
         store = Store(path)
-        return cls(Engine(dataset, place), store, Reception(dataset, Inbox(path), store))
+        return cls(Engine(dataset, place), store, Reception(dataset, Inbox(path), store), Door(loopback=loopback))
 
     def close(self) -> None:
         self.shadow.close()

@@ -6,6 +6,7 @@ dropped, and counted as that. Nothing that goes wrong here reaches a user, nor a
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 
@@ -108,9 +109,9 @@ def _answer(engine: Engine, loaded: Loaded, asked: RecommendationRequest) -> tup
         LlmcfError: if it does not answer.
     """
     scene, question = asking.question_of(engine, loaded.recommender, asked)
-    loaded.features.watch()
+    alone = replace(loaded.recommender, features=loaded.features.reader)
     try:
-        ranked: Ranking = loaded.recommender.rank(engine.client(loaded), question)
+        ranked: Ranking = alone.rank(engine.client(loaded), question)
     except LlmcfError:
         engine.drop_client(loaded)
         raise

@@ -42,7 +42,7 @@ class Traced:
 
 def _describe(span: Any, scope: Scope, status: int) -> None:
     """What OpenTelemetry's conventions for HTTP want to be said, known only afterwards; and the request's id."""
-    route = getattr(scope.get("route"), "path", "")
+    route = getattr(scope.get("route"), "path_format", "")
     span.update_name(f"{scope['method']} {route}".strip())
     span.set_attributes(
         {

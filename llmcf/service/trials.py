@@ -20,6 +20,7 @@ from llmcf.serving.triton_host import Host
 
 FILE = "trials.json"
 _KEPT = 100  # of those switched off
+_UNREAD: storage.Stamp = (0, 0, 0)  # no file's: one that could not be read is tried again, as rights change no stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Trials:
         self._stamp: storage.Stamp | None = None
         self._off = note(place).off
         self._watched: list[dict[str, Any]] = []
+        self._written = True
 
     @property
     def rules(self) -> arms.Watch:
@@ -70,9 +72,11 @@ class Trials:
             self._declared = arms.load(arms.path(self._dataset), releases.numbers(self._dataset))
             self._fault = ""
         except UsageError as error:
-            self._fault = str(error)
-            say(f"the arms go on as they are: {error}")
-            self._write()
+            self._stamp = _UNREAD if isinstance(error.__cause__, OSError) else stamp
+            if str(error) != self._fault:
+                self._fault = str(error)
+                say(f"the arms go on as they are: {error}")
+                self._write()
             return False
         return self._turn()
 
@@ -87,8 +91,10 @@ class Trials:
             {"arm": one.arm, "release": one.release, "control": one.control, "until": round(time.time() + one.left)}
             for one in watched
         ]
-        if [one | {"until": 0} for one in told] != [one | {"until": 0} for one in self._watched]:
+        others = [one | {"until": 0} for one in told] != [one | {"until": 0} for one in self._watched]
+        if others:
             self._watched = told
+        if others or not self._written:
             self._write()
 
     def _turn(self) -> bool:
@@ -98,7 +104,7 @@ class Trials:
             if not self._is_off(name, arm):
                 try:
                     self._host.add(releases.require(self._dataset, arm.release))
-                except LlmcfError as error:
+                except (LlmcfError, OSError) as error:
                     self._note_off(name, f"release {arm.release} cannot be served: {error}")
         kept = {name: arm for name, arm in self._declared.arms.items() if not self._is_off(name, arm)}
         shadow = self._declared.shadow
@@ -119,9 +125,16 @@ class Trials:
         self._off = [*self._off, Off(self._declared.experiment, name, release, why, time.time())]
 
     def _write(self) -> None:
+        """What was decided holds, also where the disk is full; then it is written down later."""
         told = Note(self._fault, self._off[-_KEPT:], self._watched)
-        if told != note(self._place):
-            storage.write_json(self._place / FILE, asdict(told))
+        before, self._written = self._written, False
+        try:
+            if told != note(self._place):
+                storage.write_json(self._place / FILE, asdict(told))
+            self._written = True
+        except (LlmcfError, OSError) as error:
+            if before:
+                say(f"what was decided of arms is not written down yet: {error}")
 
 
 def note(place: Path) -> Note:

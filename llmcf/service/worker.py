@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 
@@ -11,8 +12,10 @@ def main() -> None:
     from llmcf.service.app import create_app
 
     dataset, place, descriptor = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    listening = socket.socket(fileno=descriptor)
+    loopback = ip_address(listening.getsockname()[0]).is_loopback
     config = uvicorn.Config(
-        create_app(dataset, place),
+        create_app(dataset, place, loopback=loopback),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -20,7 +23,7 @@ def main() -> None:
         limit_concurrency=512,
         h11_max_incomplete_event_size=16_384,
     )
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":

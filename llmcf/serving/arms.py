@@ -123,6 +123,8 @@ def load(file: Path, there: Collection[int] | None = None) -> Arms:
         return NONE
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is no TOML: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()]
         raise UsageError(f"{file} holds what cannot be: {'; '.join(faults)}") from None

@@ -6,10 +6,11 @@ from itertools import islice
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
 import pyarrow as pa
 
 from core import storage
-from core.contracts import FIRST_ID
+from core.contracts import FIRST_ID, PAD
 from core.data import tables, texts, vocabulary
 from core.settings import Workspace
 from llmcf.serving import manifest
@@ -62,6 +63,15 @@ class Catalogue:
                 name: one for names, known in pairs for name, one in zip(names or [], known or [], strict=False)
             },
         )
+
+    def categories_of(self, item_C: np.ndarray) -> np.ndarray:
+        """Rows of the categories of items, (C, X), padded with PAD; none of an item that is not in the catalogue."""
+        names = [self.categories.get(item, []) for item in item_C.tolist()]
+        rows = [[self.category_ids[one] for one in all_of if one in self.category_ids] for all_of in names]
+        found_CX = np.full((len(rows), max(map(len, rows), default=0)), PAD, dtype=np.int64)
+        for place, of in enumerate(rows):
+            found_CX[place, : len(of)] = of
+        return found_CX
 
 
 def write(ws: Workspace, folder: Path) -> None:

@@ -57,14 +57,14 @@ def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
         thresholds.load(plan.ws.dataset)  # whether they can be read shows before minutes of work
     found = assemble.current(plan)
     release = found or assemble.make(plan)
-    if promote:
-        _promote(release)
+    if promote and _promote(release):
+        prune(release.dataset)
     return _result(verb, release, skipped=found is not None, seconds=time.monotonic() - start)
 
 
-def _promote(release: Release) -> None:
+def _promote(release: Release) -> bool:
     """Not in place of one that knows later days, nor one that must pass a check first, nor one that people have left
-    for another: whoever repeats the verb, or makes up for a day, may not know that."""
+    for another: whoever repeats the verb, or makes up for a day, may not know that. Whether it is live now."""
     dataset, number = release.dataset, release.number
     with releases.locked():
         if later := _later_live(release):
@@ -72,21 +72,21 @@ def _promote(release: Release) -> None:
                 f"release {number} is of {release.as_of}, and the live release {later.number} of {later.as_of}, which "
                 f"stays live; `llmcf release promote --dataset {dataset} --release {number}` goes back to it"
             )
-            return
+            return False
         if thresholds.load(dataset).required:
             try:
                 verdicts.require_passed(release)
             except LlmcfError as error:
                 say(f"{error}, then `llmcf release promote --dataset {dataset} --release {number}`")
-                return
+                return False
         if releases.was_left(release):
             say(
                 f"release {release.number} is just that, and another was chosen since it was live; "
                 f"`llmcf release promote --dataset {dataset} --release {number}` makes it live again"
             )
-            return
+            return False
         releases.promote(release)
-        prune(release.dataset)
+        return True
 
 
 def _later_live(release: Release) -> Release | None:

@@ -91,7 +91,7 @@ def rollback(dataset: str) -> Result:
 def prune(dataset: str, keep: int) -> Result:
     """Remove all but `keep` releases and what only they read."""
     start = time.monotonic()
-    with releases.making(dataset), releases.locked():
+    with releases.making(dataset):
         gone = pruning.prune(dataset, keep)
     return Result(
         verb="release prune",

@@ -216,13 +216,15 @@ class Claim:
     collections: frozenset[str] = frozenset()
 
     @classmethod
-    def read(cls, place: Path) -> "Claim":
+    def read(cls, place: Path, number: int | None = None) -> "Claim":
+        """Of the folder of a release; its name is the number where none is given."""
+        number = int(place.name) if number is None else number
         try:
             value = storage.read_json(place / FILE)
             ws = Workspace(value["dataset"], value["order"], value["as_of"])
-            return cls(int(place.name), ws, frozenset(value["collections"].values()))
+            return cls(number, ws, frozenset(value["collections"].values()))
         except (AttributeError, KeyError, TypeError, ValueError, OSError, LlmcfError):
-            return cls(int(place.name), None)
+            return cls(number, None)
 
 
 def root(dataset: str) -> Path:

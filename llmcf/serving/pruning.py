@@ -12,19 +12,21 @@ KINDS = ("cot", "items")
 def prune(dataset: str, keep: int = releases.KEEP) -> list[int]:
     """Remove all but `keep` releases of a data set and what only they read in Milvus; repeat it if it was killed.
 
-    The collections go first: as long as a release is there, the next run knows what it named. Nothing in Milvus goes
-    while a release stays that does not say what it reads.
+    For whoever is `releases.making`. The lock of pointers is held only until those that go are set aside. Then their
+    collections go, then their folders: as long as one is there, the next run knows what it named. Nothing in Milvus
+    goes while a release stays that does not say what it reads.
     """
-    stay, found = releases.kept(dataset, keep), releases.claims(dataset)
-    staying = [claim for claim in found if claim.number in stay]
+    with releases.locked():
+        releases.set_aside(dataset, keep)
+    staying = releases.claims(dataset)
     if silent := [claim.number for claim in staying if claim.workspace is None]:
         place = manifest.folder(dataset, silent[0])
         say(f"{place} does not say what it reads in Milvus, so nothing is dropped; remove it if nothing serves it")
     else:
         named = {name for claim in staying for name in claim.collections}
-        for ws in {claim.workspace for claim in found if claim.workspace}:
+        for ws in {claim.workspace for claim in [*staying, *releases.leaving(dataset)] if claim.workspace}:
             drop_unnamed(ws, named)
-    return releases.prune(dataset, keep)
+    return releases.finish(dataset)
 
 
 def drop_unnamed(ws: Workspace, named: Collection[str]) -> list[str]:

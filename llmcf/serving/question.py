@@ -59,7 +59,7 @@ class Question:
     Args:
         user: raw id; or None, with `session`: rows of items, oldest first.
         allowed: what may come up beside the rule that taken items do not.
-        candidates: rows to rank, (C,); None where they are to be found.
+        candidates: rows to rank, (C,), those that may come up; None where they are to be found.
         count: how many are found.
         with_seen: items that the user has taken may come up again.
         added: rows that are ranked beside what is found, as far as they may come up.

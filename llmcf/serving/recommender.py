@@ -119,7 +119,10 @@ class Recommender:
         return Answer(user=raw_user, items=items, cold_start=cold, note=note, milliseconds=found.milliseconds)
 
     def rank(self, client: Models, asked: Question) -> Ranking:
-        """Find and rank candidates; for somebody of whom nothing is known the most popular ones, unscored."""
+        """Find candidates, or take the question's own that may come up, and rank them.
+
+        For somebody of whom nothing is known the most popular ones, unscored. Nothing may be left.
+        """
         watch = Stopwatch()
         with watch.stage("features"):
             person = self._person(asked)
@@ -128,7 +131,7 @@ class Recommender:
         if asked.candidates is None:
             item_C = self._candidates(client, person, asked, watch)
         else:
-            item_C = np.asarray(asked.candidates, dtype=np.int64)
+            item_C = self._let_through(asked.candidates, self._rule(person, asked))
         if not len(item_C):
             return Ranking(person=person, item_C=item_C, score_C=np.empty(0), milliseconds=watch.taken)
         with watch.stage("examples"):
@@ -153,16 +156,17 @@ class Recommender:
         return np.empty(0, dtype=np.int64) if person is None else self._candidates(client, person, asked, Stopwatch())
 
     def popular(self, asked: Question, watch: Stopwatch | None = None) -> Ranking:
-        """The items most taken lately that the question allows, or its own candidates as they are, unscored."""
+        """The items most taken lately, or the question's own candidates as far as it allows them; unscored."""
         watch = watch or Stopwatch()
         with watch.stage("popular items"):
+            exact, row = self.items.exact, None if asked.user is None else self.users.row_of(asked.user)
+            rule = asked.allowed
+            if row is not None and not asked.with_seen:
+                rule = _without(rule, self.taken(row))
             if asked.candidates is not None:
-                item_C = np.asarray(asked.candidates, dtype=np.int64)
+                item_C = self._let_through(asked.candidates, rule)
             else:
-                exact, row = self.items.exact, None if asked.user is None else self.users.row_of(asked.user)
-                allowed = exact.ids_N[exact.mask(asked.allowed)]
-                if row is not None and not asked.with_seen:
-                    allowed = np.setdiff1d(allowed, self.taken(row))
+                allowed = exact.ids_N[exact.mask(rule)]
                 wanted = asked.count + CANDIDATES + len(exact.ids_N) - len(allowed)
                 ids = np.asarray(self.features.popular(wanted), dtype=np.int64)
                 item_C = ids[np.isin(ids, allowed)][: asked.count]
@@ -241,7 +245,7 @@ class Recommender:
         with watch.stage("user vector"):
             vector_1W = client.infer("user_vector", {**_person_rows(person, 1), **_example_rows(shown, 1)})["vector"]
         with watch.stage("item search"):
-            rule = asked.allowed if asked.with_seen else self._unseen(person, asked.allowed)
+            rule = self._rule(person, asked)
             today = self.features.today()
             item_C, _ = self.search.search(vector_1W[0], person.history_L, today, asked.count, rule)
             if asked.added:
@@ -250,9 +254,20 @@ class Recommender:
                 item_C = np.concatenate([item_C, np.setdiff1d(np.asarray(asked.added)[there], item_C)])
         return item_C
 
-    def _unseen(self, person: Person, allowed: Filter) -> Filter:
+    def _rule(self, person: Person, asked: Question) -> Filter:
+        """What may come up: what the question allows, without what the person has taken."""
+        if asked.with_seen:
+            return asked.allowed
         taken = person.history_L if person.row is None else np.union1d(self.taken(person.row), person.history_L)
-        return replace(allowed, deny=np.union1d(np.asarray(allowed.deny, dtype=np.int64), taken))
+        return _without(asked.allowed, taken)
+
+    def _let_through(self, candidates: Sequence[int], rule: Filter) -> np.ndarray:
+        """Those of a question's own candidates that may come up, in their order, (C,), found by search or not."""
+        item_C = np.asarray(candidates, dtype=np.int64)
+        columns = {"id": item_C}
+        if "categories" in rule.reads():
+            columns["categories"] = self.catalogue.categories_of(item_C)
+        return item_C[rule.mask(columns)]
 
     def _score(
         self, client: Models, person: Person, item_C: np.ndarray, dense_CX: np.ndarray, shown: "Shown | None"
@@ -298,6 +313,10 @@ class Recommender:
             similarity=round(similarity, 4),
             text=about["text"],
         )
+
+
+def _without(allowed: Filter, taken: np.ndarray) -> Filter:
+    return replace(allowed, deny=np.union1d(np.asarray(allowed.deny, dtype=np.int64), taken))
 
 
 def _person_rows(person: Person, count: int) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from core import settings, storage
-from core.errors import LlmcfError, Missing, UsageError
+from core.errors import LlmcfError, Missing, Unavailable, UsageError
 from core.homes import home_id
 from core.progress import say
 from core.settings import Workspace
@@ -24,6 +24,7 @@ from llmcf.serving.manifest import Claim, Release, Unreadable
 
 KEEP = 3  # releases of a data set, the live one among them, that can be served again
 _PATIENCE_S = 2.0
+_GOING = ".going"  # how the folder of a release ends that is being removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +51,29 @@ def making(dataset: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """One process at a time moves a pointer or removes what one may be moved to. Held for moments only."""
-    with _alone(".releases.lock", "another process promotes, rolls back or removes a release"):
+def locked(within_s: float | None = None) -> Iterator[None]:
+    """One process at a time moves a pointer or takes away what one may be moved to. Held for moments only.
+
+    Args:
+        within_s: for how long it is waited for; without end if it is not given.
+
+    Raises:
+        Unavailable: if another process still holds it then.
+    """
+    with _alone(".releases.lock", "another process promotes, rolls back or removes a release", within_s):
         yield
 
 
 @contextmanager
-def _alone(name: str, why: str) -> Iterator[None]:
-    """Hold a lock of the repository; after a moment of waiting, say what for."""
+def _alone(name: str, why: str, within_s: float | None = None) -> Iterator[None]:
+    """Hold a lock of the repository; after a moment of waiting, say what for, or refuse where the time is limited."""
     settings.triton_models().mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.triton_models() / name)
     try:
-        lock.acquire(timeout=_PATIENCE_S)
+        lock.acquire(timeout=_PATIENCE_S if within_s is None else within_s)
     except Timeout:
+        if within_s is not None:
+            raise Unavailable(f"{why}; try again in a moment") from None
         say(f"waiting: {why} (its lock is {lock.lock_file})")
         lock.acquire()
     try:
@@ -159,7 +169,7 @@ def staged(dataset: str, number: int) -> Iterator[Path]:
 
     Its number is noted just before, so that it is not given again when the release is removed.
     """
-    for left_over in manifest.root(dataset).glob(".*"):  # of a killed run
+    for left_over in set(manifest.root(dataset).glob(".*")) - set(_going(dataset).values()):  # of a killed run
         shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
     with storage.atomic_folder(manifest.folder(dataset, number)) as folder:
         yield folder
@@ -222,12 +232,35 @@ def kept(dataset: str, keep: int = KEEP) -> set[int]:
 
 def prune(dataset: str, keep: int = KEEP) -> list[int]:
     """Remove all releases but `kept`; returns the numbers of those removed. Their collections are the caller's."""
-    stay = kept(dataset, keep)
-    removed = [number for number in numbers(dataset) if number not in stay]
-    for number in removed:
+    set_aside(dataset, keep)
+    return finish(dataset)
+
+
+def set_aside(dataset: str, keep: int) -> None:
+    """Take all releases but `kept` away, for the price of a rename each: no pointer can be moved to them any more."""
+    for number in set(numbers(dataset)) - kept(dataset, keep):
         gone.remember(dataset, number)
-        storage.remove(manifest.folder(dataset, number))
-    return removed
+        folder = manifest.folder(dataset, number)
+        folder.replace(folder.with_name(f".{number}{_GOING}"))
+
+
+def leaving(dataset: str) -> list[Claim]:
+    """What those needed that were set aside, and are not finished with."""
+    return [Claim.read(folder, number) for number, folder in _going(dataset).items()]
+
+
+def finish(dataset: str) -> list[int]:
+    """Delete what was set aside, by a killed run too; returns the numbers."""
+    found = _going(dataset)
+    for folder in found.values():
+        storage.remove(folder)
+    return list(found)
+
+
+def _going(dataset: str) -> dict[int, Path]:
+    """Folders of releases that are being removed, by number, ascending."""
+    found = manifest.root(dataset).glob(f".*{_GOING}")
+    return dict(sorted((int(path.name[1 : -len(_GOING)]), path) for path in found))
 
 
 def pinned() -> set[tuple[Workspace, str]]:

@@ -68,7 +68,7 @@ def served(world: World, at: int, user: str, items: Sequence[str]) -> dict[str, 
     recommender, release = world.recommenders[at], world.releases[at]
     rows = [recommender.catalogue.rows[item] for item in items]
     with Client(world.running.server, release.stages) as client:
-        ranked = recommender.rank(client, Question(user=user, candidates=rows))
+        ranked = recommender.rank(client, Question(user=user, candidates=rows, with_seen=True))
     assert ranked.score_C is not None
     names = [recommender.catalogue.item_ids[row] for row in ranked.item_C.tolist()]
     return dict(zip(names, ranked.score_C.tolist(), strict=True))
@@ -129,7 +129,7 @@ def test_an_item_of_a_moment_ago_is_scored_as_the_service_scores_it(
     facts = {"brand_N": np.array([4]), "categories_NC": np.array([[2, 3, 0, 0, 0, 0]]), "text_NE": text_1E}
     row = recommender.release.items_end + 5
     new = Newcomers(row_N=np.array([row]), raw_ids=["fresh"], names=["Fresh"], brands=[""], categories=[[]], **facts)
-    ranked = recommender.with_newcomers(new).rank(client, Question(user=user, candidates=[row]))
+    ranked = recommender.with_newcomers(new).rank(client, Question(user=user, candidates=[row], with_seen=True))
     assert ranked.score_C is not None
     assert ranked.dense_CX is not None
     asked = question(recommender, user, ["fresh"])

@@ -1,36 +1,40 @@
 """Items and users: found, looked at, compared."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
 
 from llmcf.service.access import Reader
 from llmcf.service.engine import Loaded
 from llmcf.service.messages import Item, Items, RecommendedItem, Similar, User
+from llmcf.service.middleware import seconds_left
 from llmcf.service.openapi import problems_of
 from llmcf.service.problems import Problem
+from llmcf.service.remembered import forgotten
 from llmcf.service.service import Service
 
-router = APIRouter(tags=["catalogue"])
+router = APIRouter(tags=["catalogue"])  # ids may hold "/": such a path is matched with what it holds decoded
 Count = Annotated[int, Query(ge=1, le=100)]
+T = TypeVar("T")
 
 
-@router.get("/items")
+@router.get("/items", responses=problems_of(503, 504))
 async def find(request: Request, _: Reader, query: Annotated[str, Query(max_length=200)] = "", k: Count = 20) -> Items:
     """Items whose title holds all words of the query, in any order; the first ones without a query."""
-    return matching(_live(request), query, k)[0]
+    return (await _asked(request, lambda live: matching(live, query, k)))[0]
 
 
-@router.get("/items/{identity}/similar", responses=problems_of(404))
+@router.get("/items/{identity:path}/similar", responses=problems_of(404, 503, 504))
 async def similar(identity: str, request: Request, _: Reader, k: Count = 10) -> Similar:
     """The items nearest to this one in the item space; `score` is their cosine."""
-    return like(_live(request), identity, k)
+    return await _asked(request, lambda live: like(live, identity, k))
 
 
-@router.get("/users/{identity}", responses=problems_of(404))
+@router.get("/users/{identity:path}", responses=problems_of(404, 503, 504))
 async def user(identity: str, request: Request, _: Reader) -> User:
     """What is known of a user, as the next request will see it."""
-    return known(_live(request), identity)
+    return await _asked(request, lambda live: known(live, identity))
 
 
 def matching(loaded: Loaded, query: str, k: int) -> tuple[Items, int]:
@@ -52,9 +56,17 @@ def like(loaded: Loaded, identity: str, k: int) -> Similar:
 
 
 def known(loaded: Loaded, identity: str) -> User:
-    """What is known of a user; Problem 404 if that is nothing."""
+    """What is known of a user.
+
+    Raises:
+        Problem: 404 if that is nothing.
+        Unavailable: if that cannot be told, as the feature store does not answer.
+    """
     row = loaded.recommender.users.row_of(identity)
+    loaded.features.watch()
     state = None if row is None else loaded.recommender.features.user(row)
+    if state is None and loaded.features.degraded:
+        raise forgotten()
     if state is None:
         raise Problem(404, "unknown-user", "nothing is known of this user")
     names = loaded.recommender.catalogue.names
@@ -70,6 +82,7 @@ def item(loaded: Loaded, row: int) -> Item:
     )
 
 
-def _live(request: Request) -> Loaded:
+async def _asked(request: Request, ask: Callable[[Loaded], T]) -> T:
+    """Ask the live release, in a thread: the others are not to wait for a big catalogue or a slow store."""
     service: Service = request.app.state.service
-    return service.engine.live
+    return await service.do(lambda: ask(service.engine.live), seconds_left(request.state))

@@ -19,9 +19,10 @@ from llmcf.service.messages import (
 from llmcf.service.middleware import seconds_left
 from llmcf.service.openapi import problems_of
 from llmcf.service.problems import Problem
-from llmcf.service.service import Service
+from llmcf.service.service import ACTIVE, Service
 
 router = APIRouter(tags=["recommendations"])
+TOGETHER = ACTIVE // 2  # entries of a batch that are worked on at once: it fills no line, and others get in beside it
 
 
 @router.post("/recommendations", responses=problems_of(503, 504))
@@ -33,12 +34,16 @@ async def recommend(
 
 
 @router.post("/recommendations/batch", responses=problems_of(503, 504))
-async def recommend_batch(asked: BatchRequest, request: Request, after: BackgroundTasks, _: Reader) -> BatchAnswer:
+async def recommend_batch(asked: BatchRequest, request: Request, after: BackgroundTasks, who: Reader) -> BatchAnswer:
     """Several requests at once; each is answered or refused by itself, in its place."""
+    service: Service = request.app.state.service
+    service.door.charge(who, len(asked.requests) - 1)  # the first was paid for at the door
+    turn = asyncio.Semaphore(TOGETHER)
 
     async def entry(number: int, one: RecommendationRequest) -> BatchEntry:
         try:
-            answer = await _answer(request, one, f"{request.state.request_id}.{number}", after)
+            async with turn:
+                answer = await _answer(request, one, f"{request.state.request_id}.{number}", after)
             return BatchEntry(status=200, answer=answer)
         except Problem as problem:
             return BatchEntry(status=problem.status, problem=problem.body(request.state.request_id))

@@ -14,7 +14,7 @@ router = APIRouter(tags=["releases"])
 
 
 @router.get("/releases")
-async def listed(request: Request, _: Reader) -> Releases:
+def listed(request: Request, _: Reader) -> Releases:
     """Every release of the data set, newest last; `live` is the one that this worker answers with."""
     service: Service = request.app.state.service
     found = [_info(service, number) for number in releases.numbers(service.engine.dataset)]
@@ -22,13 +22,13 @@ async def listed(request: Request, _: Reader) -> Releases:
 
 
 @router.post("/releases/{number}/promotion", status_code=202, responses=problems_of(404, 503))
-async def promote(number: int, request: Request, who: Admin) -> Releases:
+def promote(number: int, request: Request, who: Admin) -> Releases:
     """Make a release live: it is loaded beside the one that answers, tried, and then takes over in every worker.
 
     One that fails its canary is not taken; `GET /releases` tells which one answers.
     """
     choosing.promote(request.app.state.service, who, number)
-    return await listed(request, who)
+    return listed(request, who)
 
 
 def _info(service: Service, number: int) -> ReleaseInfo:

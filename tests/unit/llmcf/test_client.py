@@ -11,6 +11,7 @@ import pytest
 from core.settings import PROJECT
 from llmcf import client
 from llmcf.client import Client, Refused
+from llmcf.service import middleware
 from llmcf.service.intake_messages import EventIn
 from llmcf.service.messages import Filters, RecommendationRequest
 
@@ -58,6 +59,19 @@ def test_a_request_says_what_is_asked_and_no_more() -> None:
     assert (seen[0].method, seen[0].url.path) == ("POST", "/recommendations")
     assert json.loads(seen[0].content) == {"user": "c0", "k": 3, "filters": {"deny": ["p7"]}}
     assert (seen[0].headers["X-API-Key"], seen[0].headers["X-Timeout-Ms"]) == ("secret", "250")
+
+
+@pytest.mark.parametrize(("timeout_s", "told"), [(0.0001, "1"), (2.5, "2500"), (60, "30000")])
+def test_the_service_is_told_a_time_that_it_takes(timeout_s: float, told: str) -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["X-Timeout-Ms"])
+        return httpx.Response(200, json={"live": 1, "releases": []})
+
+    service(answer, timeout_s=timeout_s).releases()
+    assert seen == [told]
+    assert middleware._timeout({b"x-timeout-ms": told}) == float(told)
 
 
 def test_ids_are_one_part_of_a_path_whatever_they_hold() -> None:

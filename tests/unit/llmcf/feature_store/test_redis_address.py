@@ -1,4 +1,8 @@
+import socket
+import time
+
 import pytest
+from redis import RedisError
 
 from core.errors import UsageError
 from llmcf.feature_store import redis_address
@@ -27,3 +31,19 @@ def test_a_client_gives_up_in_time_unless_told_otherwise():
         options = client.connection_pool.connection_kwargs
         assert (options["socket_timeout"], options["socket_connect_timeout"]) == (9, 2.0)
         assert options["password"] == 7
+
+
+def test_a_request_does_not_wait_for_a_silent_server():
+    """One that takes connections and says nothing, as a stopped process does."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with redis_address.reader(f"127.0.0.1:{silent.getsockname()[1]}") as client:
+            start = time.monotonic()
+            with pytest.raises(RedisError), client.pipeline(transaction=False) as pipe:
+                pipe.execute_command("HMGET", b"key", b"field")
+                pipe.execute()
+        assert time.monotonic() - start < 4 * redis_address.REQUEST_S
+    options = {name: client.connection_pool.connection_kwargs[name] for name in ("socket_timeout", "retry")}
+    assert options["socket_timeout"] == redis_address.REQUEST_S < redis_address.JOB_S
+    assert options["retry"].get_retries() == 0

@@ -72,3 +72,27 @@ def test_whether_it_is_open_can_be_seen_from_outside(clock: list[float]) -> None
     use(breaker, Unavailable("x"))
     breaker.reset()
     assert (seen(), breaker.open) == (0, False)
+
+
+def test_one_try_is_under_way_however_long_it_takes(clock: list[float]) -> None:
+    """A part that hangs would else be given another thread each second, until none is left for anybody."""
+    breaker = Breaker("part", failures=1, seconds=5.0)
+    use(breaker, Unavailable("x"))
+    clock[0] += 5.1
+    with pytest.raises(Unavailable, match="x"), breaker():
+        clock[0] += 60
+        assert use(breaker) == "refused", "the first try hangs"
+        raise Unavailable("x")
+    clock[0] += 5.1
+    assert use(breaker) == "done"
+
+
+def test_a_try_that_ends_otherwise_is_no_longer_under_way(clock: list[float]) -> None:
+    breaker = Breaker("part", failures=1, seconds=5.0)
+    for error in (ZeroDivisionError, UsageError):
+        use(breaker, Unavailable("x"))
+        clock[0] += 5.1
+        with pytest.raises(error), breaker():
+            raise error
+        clock[0] += 5.1
+        assert use(breaker) == "done"

@@ -94,3 +94,28 @@ def test_how_often_a_key_may_ask_is_a_setting(monkeypatch: pytest.MonkeyPatch) -
     door.admit(None, "read")
     door.admit(None, "read")
     assert refused(door, None, "read") == 429
+
+
+def test_a_lost_file_of_keys_opens_no_door() -> None:
+    """Who has a key goes on where it is known; a worker that starts meanwhile knows none."""
+    key, door = keys.add("shop", "read"), Door()
+    assert refused(door, None, "read") == 401
+    keys.path().unlink()
+    assert refused(door, None, "read") == 401
+    assert door.admit(key, "read").name == "shop"
+    assert refused(Door(), None, "read") == 401
+    again = keys.add("shop", "write")
+    assert refused(door, key, "read") == 401
+    assert door.admit(again, "write").name == "shop"
+
+
+def test_a_file_of_keys_without_a_mark_gets_one() -> None:
+    keys.add("shop", "read")
+    keys._mark().unlink()
+    assert refused(Door(), None, "read") == 401
+    keys.path().unlink()
+    assert refused(Door(), None, "read") == 401
+
+
+def test_where_others_can_reach_the_service_nobody_needs_no_key() -> None:
+    assert refused(Door(loopback=False), None, "read") == 401

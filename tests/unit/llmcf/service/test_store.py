@@ -1,6 +1,10 @@
 """What workers share: kept answers and their traces, the audit log, samples of counters."""
 
+import os
 import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,6 +39,31 @@ def test_a_file_that_cannot_be_used_is_told_as_such_and_works_again_afterwards(s
     other.close()
     store.keep("r1", body("a"))
     assert store.answer("r1") == body("a")
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[None]:
+    before = os.umask(0o000)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_to_all")
+def test_what_people_did_is_nobody_else_s_to_read(tmp_path: Path) -> None:
+    path = tmp_path / "service.db"
+    with closing(sqlite3.connect(path)) as older:  # as a version made it that left the log to everybody
+        older.execute("PRAGMA journal_mode=WAL")
+        older.execute("CREATE TABLE something (one)")
+        assert rights(tmp_path) == dict.fromkeys(("service.db", "service.db-shm", "service.db-wal"), 0o644)
+        Store(path).keep("r1", body("a"))
+        assert set(rights(tmp_path).values()) == {0o600}
+    fresh = tmp_path / "fresh"
+    Store(fresh / "service.db").keep("r1", body("a"))
+    assert rights(fresh) == dict.fromkeys(("service.db", "service.db-shm", "service.db-wal"), 0o600)
+
+
+def rights(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def test_the_newest_answers_leave_a_trace(store: Store, clock: list[float]) -> None:

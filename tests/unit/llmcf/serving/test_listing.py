@@ -1,11 +1,13 @@
 """What is told of releases, and choosing among them while others do the same."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from core.errors import Unavailable
 from core.settings import Workspace
 from llmcf.serving import listing, releases
 from llmcf.serving.manifest import Release
@@ -44,3 +46,13 @@ def test_who_waits_says_for_what(
                 waiting.result(timeout=0.5)
         assert waiting.result(timeout=5).details["removed"] == []
     assert "waiting: another process makes or removes a release of movielens-100k" in capsys.readouterr().err
+
+
+def test_who_has_no_time_to_wait_is_refused(repository: Path) -> None:
+    with releases.locked():
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match="another process promotes, rolls back or removes a release"):
+            releases.locked(0.05).__enter__()
+        assert time.monotonic() - start < 1.0
+    with releases.locked(0.05):
+        pass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import Workspace
-from llmcf.serving import pruning, releases
+from llmcf.serving import manifest, pruning, releases
 from llmcf.serving.manifest import Release
 from tests.synthetic_release import write_release
 
@@ -54,6 +54,24 @@ def test_the_manifest_outlives_the_collections(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(pruning, "drop_unnamed", killed)
         pruning.prune(WS.dataset, keep=1)
-    assert releases.numbers(WS.dataset) == [1, 2]
-    assert pruning.prune(WS.dataset, keep=1) == [1]
+    assert releases.numbers(WS.dataset) == [2], "nobody can choose it any more"
+    assert write_release(WS, live=False).number == 3, "who makes a release leaves it alone"
+    assert pruning.prune(WS.dataset, keep=2) == [1]
     assert kept[OTHER] == set()
+
+
+def test_nobody_waits_for_collections_to_be_dropped(
+    repository: Path, kept: dict[Workspace, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes is out of reach by then, and what stays can be chosen."""
+    for _ in range(3):
+        write_release(WS)
+
+    def drop(*_: object) -> None:
+        with releases.locked(0.0):
+            assert releases.rollback(WS.dataset).number == 2
+
+    monkeypatch.setattr(pruning, "drop_unnamed", drop)
+    assert pruning.prune(WS.dataset, keep=2) == [1]
+    assert releases.numbers(WS.dataset) == [2, 3]
+    assert not list(manifest.root(WS.dataset).glob(".*"))

@@ -1,12 +1,17 @@
 """Parts of a recommender that need no server."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from ict.exact import Exact
+from ict.filters import Filter
+from llmcf.serving.catalogue import Catalogue
+from llmcf.serving.question import Question
 from llmcf.serving.recommender import Recommender
 from retrieval_stage.candidates import CandidateSearch
 from retrieval_stage.item_space import ItemSpace
@@ -35,3 +40,64 @@ def test_what_is_like_an_item_is_never_itself(recommender: Recommender, count: i
     assert found.item_C.tolist() == [3, 5, 8][:count]
     assert found.score_C is not None
     np.testing.assert_allclose(found.score_C, np.array([0.5**0.5, 0, -1])[:count], atol=1e-6)
+
+
+CATALOGUE = Catalogue(
+    item_ids={},
+    names={},
+    brands={},
+    categories={2: ["Soap"], 3: [], 5: ["Tea", "Soap"], 9: ["Soap"]},
+    rows={},
+    category_ids={"Soap": 7, "Tea": 8},
+)
+
+
+class Models:
+    """Gives every candidate its row as a score."""
+
+    def infer(self, model: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        assert model == "ranker"
+        return {"score": arrays["item"].astype(np.float32)}
+
+
+@pytest.fixture
+def knowing(recommender: Recommender) -> Recommender:
+    """One that knows user `c0`, who has taken item 3; item 9 is in no item search."""
+    state = {"history": [0, 3], "activity": 0.7}
+    return replace(
+        recommender,
+        catalogue=CATALOGUE,
+        release=cast(Any, SimpleNamespace(users_end=100, items_end=100, stages={"ranker": SimpleNamespace(reads=[])})),
+        users=cast(Any, SimpleNamespace(row_of={"c0": 4}.get)),
+        taken=lambda _: np.array([3]),
+        features=cast(Any, SimpleNamespace(user=lambda _: state, session=lambda _: state, today=lambda: 1)),
+    )
+
+
+ALL = (9, 5, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "left"),
+    [
+        ({}, [9, 5, 2]),
+        ({"with_seen": True}, [9, 5, 3, 2]),
+        ({"allowed": Filter(deny=[9, 2])}, [5]),
+        ({"allowed": Filter(allow=[2, 3])}, [2]),
+        ({"allowed": Filter(categories=[7])}, [9, 5, 2]),
+        ({"allowed": Filter(categories=[8, 6])}, [5]),
+        ({"allowed": Filter(allow=[])}, []),
+    ],
+)
+def test_candidates_of_a_question_come_up_as_far_as_it_allows(
+    knowing: Recommender, more: dict[str, Any], left: list[int]
+) -> None:
+    ranked = knowing.rank(Models(), Question(user="c0", candidates=ALL, **more))
+    assert ranked.item_C.tolist() == left
+    assert ranked.score_C is not None
+    assert ranked.score_C.tolist() == left
+    assert knowing.popular(Question(user="c0", candidates=ALL, **more)).item_C.tolist() == left, "without models too"
+
+
+def test_candidates_of_a_session_are_none_of_its_history(knowing: Recommender) -> None:
+    assert knowing.rank(Models(), Question(session=[3], candidates=ALL)).item_C.tolist() == [9, 5, 2]

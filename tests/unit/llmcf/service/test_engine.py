@@ -1,0 +1,164 @@
+"""How a worker starts while something is amiss that running workers put up with; releases are played."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from core.errors import LlmcfError, Unavailable
+from core.settings import Workspace
+from llmcf.service import additions, rules, state
+from llmcf.service.engine import Engine
+from llmcf.service.rules import Scene
+from llmcf.service.state import Serving
+from llmcf.serving.arms import NONE, Arms
+from llmcf.serving.recommender import Recommender
+from llmcf.serving.triton_server import Server
+
+DATASET = "shop"
+FAULTY = "[scenes.home]\nbost = 1\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    rules.path(DATASET).parent.mkdir(parents=True)
+    arms = Arms.model_validate({"experiment": "x", "arms": {"a": {"release": 5, "percent": 10.0}}})
+    state.write(tmp_path / "service", Serving((3, 4), Server(1, 1, 2, 3, Path("log")), arms))
+    return tmp_path / "service"
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Says which releases cannot be loaded, and with what."""
+    spoiled: dict[int, Exception] = {}
+
+    def load(_: Engine, number: int, *__: Any) -> Any:
+        if number in spoiled:
+            raise spoiled[number]
+        played = SimpleNamespace(release=SimpleNamespace(number=number, workspace=None), lacks_examples=False)
+        played.with_additions = lambda _: played
+        return played
+
+    monkeypatch.setattr(Engine, "_load", load)
+    return lambda **found: spoiled.update({int(number[1:]): error for number, error in found.items()})
+
+
+@contextmanager
+def started(place: Path) -> Iterator[Engine]:
+    engine = Engine(DATASET, place)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def test_only_the_live_release_has_to_load(
+    place: Path, loads: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads(_4=LlmcfError("there is no release 4"), _5=FileNotFoundError("removed just now"))
+    with started(place) as engine:
+        assert engine.live.release.number == 3
+        assert [engine.find(number) for number in (4, 5)] == [None, None]
+    assert state.workers(place)
+    assert "this worker does without release 4: there is no release 4" in capsys.readouterr().err
+    loads(_3=LlmcfError("Milvus does not hold its items"))
+    with pytest.raises(LlmcfError, match="its items"):
+        Engine(DATASET, place)
+
+
+@pytest.mark.usefixtures("loads")
+def test_a_worker_starts_with_the_rules_that_were_taken_last(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules.path(DATASET).write_text(FAULTY)
+    with started(place) as engine:
+        assert engine.scenes == {"default": Scene()}
+    assert "this worker starts without rules: " in capsys.readouterr().err
+    taken = {"default": Scene(deny=["p7"]), "home": Scene.model_validate({"pin": [{"items": ["p1"], "share": 0.5}]})}
+    rules.keep(taken, place)
+    with started(place) as engine:
+        assert engine.scenes == taken
+    assert "this worker starts with the rules as they were: " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("loads")
+def test_rules_that_a_worker_takes_are_those_of_the_next_one(place: Path) -> None:
+    rules.path(DATASET).write_text('[scenes.default]\ndeny = ["p7"]\n')
+    with started(place) as engine:
+        engine._follow_rules()
+    rules.path(DATASET).write_text(FAULTY)
+    with started(place) as engine:
+        assert engine.scenes["default"].deny == ["p7"]
+
+
+@pytest.mark.usefixtures("loads")
+def test_added_items_that_cannot_be_read_stop_no_worker(place: Path) -> None:
+    additions.path(DATASET).parent.mkdir(parents=True, exist_ok=True)
+    additions.path(DATASET).write_text("no table")
+    with started(place) as engine:
+        assert cast(Any, engine.live).release.number == 3
+
+
+class Store:
+    """A feature store that may be down."""
+
+    def __init__(self, *, down: bool) -> None:
+        self._down = down
+
+    def user(self, _: int) -> dict[str, Any]:
+        if self._down:
+            raise Unavailable("Redis does not answer")
+        return {"history": []}
+
+    def prepare(self, _: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def workspaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Releases 3 and 4 read one workspace, 5 another, whose store is down."""
+    days = {3: "latest", 4: "latest", 5: "2026-01-31"}
+
+    def require(dataset: str, number: int) -> Any:
+        ws = Workspace(dataset, "published", days[number])
+        return SimpleNamespace(number=number, workspace=ws, models=None, stages={}, encoder="", collections={})
+
+    def load(release: Any) -> Recommender:
+        nothing: Any = SimpleNamespace(rows={}, item_ids={})
+        return Recommender(
+            release=release,
+            catalogue=nothing,
+            users=nothing,
+            taken=nothing,
+            features=cast(Any, Store(down=release.number == 5)),
+            search=nothing,
+            examples=None,
+        )
+
+    monkeypatch.setattr("llmcf.service.engine.releases.require", require)
+    monkeypatch.setattr(Recommender, "load", load)
+    monkeypatch.setattr("llmcf.service.engine.Canary", lambda *_: None)
+
+
+@pytest.mark.usefixtures("workspaces")
+def test_a_store_that_only_an_arm_reads_fails_for_that_arm_alone(place: Path) -> None:
+    with started(place) as engine:
+        live, before, arm = (engine.find(number) for number in (3, 4, 5))
+        assert live
+        assert before
+        assert arm
+        for _ in range(5):
+            assert arm.features.user(7) is None
+        live.features.watch()
+        assert live.features.user(7) == {"history": []}
+        assert not live.features.degraded
+        assert live.features._breaker is before.features._breaker, "one store, one breaker"
+        serving = state.read(place)
+        assert serving is not None
+        state.write(place, replace(serving, releases=(3,), arms=NONE))
+        engine._follow()
+        assert engine.find(5) is None
+        assert "2026-01-31" not in str(engine._stores.keys())

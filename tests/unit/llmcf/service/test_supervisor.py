@@ -1,0 +1,33 @@
+"""What `llmcf serve` refuses before it starts anything."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from core.errors import UsageError
+from llmcf.service import rules
+from llmcf.service.supervisor import serve
+
+RELEASE = cast(Any, SimpleNamespace(dataset="shop"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+
+
+def test_rules_with_a_fault_start_no_service() -> None:
+    rules.path("shop").parent.mkdir(parents=True)
+    rules.path("shop").write_text("[scenes.home]\nbost = 1\n")
+    with pytest.raises(UsageError, match=r"rules\.toml holds rules that cannot be: scenes\.home\.bost"):
+        serve(RELEASE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [({"address": "0.0.0.0"}, "there are no keys"), ({"workers": 0}, "--workers 0")]
+)
+def test_what_cannot_be_served_is_told(asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        serve(RELEASE, **asked)
