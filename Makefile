@@ -7,7 +7,7 @@ PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray env-ray-if-any env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-growth bench-refresh bench-index bench-soak gpu clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray env-ray-if-any env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-growth bench-refresh bench-index bench-soak bench-daily gpu clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,9 @@ bench-index: env-main env-milvus ## indexes of examples on Milvus Lite and a Mil
 
 bench-soak: env-main env-triton env-redis ## half an hour of load on the service while its parts are killed in turn
 	@.venv/bin/python -m benchmarks.soak --dataset $(DATASET) --order $(ORDER)
+
+bench-daily: env-main env-openvino env-triton ## a day of a small shop by the real scheduler, by hand, and through ten kills; a quarter of an hour
+	@.venv/bin/python -m benchmarks.daily
 
 gpu: ## the lane for a machine with a GPU: tests and a benchmark, by .venv or by a python3 that has torch
 	@$(PYTHON) -m pytest -q -c tests/gpu/pytest.ini --rootdir=. --confcutdir=tests/gpu tests/gpu
