@@ -39,18 +39,22 @@ def needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
     return found
 
 
+def rests_on(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
+    """The same folders, and the texts that KAR's vectors are of, where they are still there."""
+    texts = ws.path("kar", "texts")
+    beneath = [(texts, "kar generate")] if config.uses_knowledge and texts.exists() else []
+    return [*beneath, *needs(ws, config)]
+
+
 def folders(ws: Workspace, config: RankerConfig) -> list[Path]:
-    """The same folders, all of them there. Neighbours are not among them: what they are made from is.
+    """What a run is made from, all of it there. Neighbours are not among them: what they are made from is.
 
     Raises:
         LlmcfError: for the first that is missing, or of other rows than today's, naming the verb that fills it.
     """
-    found = needs(ws, config)
-    texts = ws.path("kar", "texts")  # what its vectors are of, where it is still there
-    beneath = [(texts, "kar generate")] if config.uses_knowledge and texts.exists() else []
-    for folder, verb in (*beneath, *found):
+    for folder, verb in rests_on(ws, config):
         steps.require_current(folder, tables.remedy(ws, verb))
-    return [folder for folder, _ in found]
+    return [folder for folder, _ in needs(ws, config)]
 
 
 def prepare(ws: Workspace, config: RankerConfig) -> None:

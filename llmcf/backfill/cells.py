@@ -16,16 +16,8 @@ from core.settings import Workspace
 from llmcf.backfill.workers import C, each
 
 Line = dict[str, Any]
-_SAME = (
-    "order",
-    "as_of",
-    "config",
-    "code",
-    "data",
-    "of_texts",
-    "metrics",
-    "segments",
-)  # what makes a line a repetition
+# What makes a line a repetition:
+_SAME = ("order", "as_of", "config", "code", "data", "of_texts", "metrics", "segments")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,9 +84,9 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> Line:
 
 
 def _needs(ws: Workspace, config: RankerConfig) -> list[tuple[Path, str]]:
-    from ranking.inputs import needs
+    from ranking.inputs import rests_on
 
-    return needs(ws, config)
+    return rests_on(ws, config)
 
 
 def _told(line: Line) -> str:

@@ -12,7 +12,8 @@ from typing import Literal
 from core import storage
 from core.errors import LlmcfError
 
-CONTENT, KEY, MODEL = "content", "key", "model"  # what a digest is of: bytes, a step's whole origin, a model's weights
+# What a digest is of: bytes, a step's whole origin, a model's weights, a table's values whatever its bytes are.
+CONTENT, KEY, MODEL, VALUES = "content", "key", "model", "values"
 Word = Literal["current", "stale", "missing", "unknown"]
 
 
@@ -78,7 +79,7 @@ class Graph:
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self.nodes = dict(nodes)
-        self._files: dict[Path, str] = {}
+        self._files: dict[tuple[Path, str], str] = {}
         self._models: dict[str, str] = {}
         self._states: dict[str, State] = {}
         self._made_of: dict[str, list[str]] = {}
@@ -111,7 +112,7 @@ class Graph:
             return ""
         if part or (node.kind == "raw file" and kind == CONTENT):
             assert node.path is not None
-            return self._file(node.path / part if part else node.path)
+            return self._file(node.path / part if part else node.path, kind)
         if kind == MODEL and kind not in node.digests and node.path is not None:
             return self._model(name, node.path)
         return node.digests.get(kind, "")
@@ -147,10 +148,11 @@ class Graph:
             return State("stale", tuple(dict.fromkeys(stale)))
         return State("unknown", tuple(unknown)) if unknown else State("current")
 
-    def _file(self, path: Path) -> str:
-        if path not in self._files:
-            self._files[path] = storage.sha256(path) if path.is_file() else ""
-        return self._files[path]
+    def _file(self, path: Path, kind: str) -> str:
+        if (path, kind) not in self._files:
+            digest = storage.values_digest if kind == VALUES else storage.sha256
+            self._files[path, kind] = digest(path) if path.is_file() else ""
+        return self._files[path, kind]
 
     def _model(self, name: str, path: Path) -> str:
         """Of weights that no stamp names by digest; half a second for what a small language model weighs."""

@@ -8,7 +8,7 @@ from core import measurements, settings, steps, storage
 from core.errors import LlmcfError
 from core.settings import LATEST, Workspace
 from llm import packs
-from llmcf.lineage.graph import CONTENT, KEY, Link, Node
+from llmcf.lineage.graph import CONTENT, KEY, VALUES, Link, Node
 
 _STAGES = {"ranking": ("ranking", "rank train"), "retrieval": ("retrieval", "retrieve train")}
 _WHEN = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC")
@@ -73,7 +73,7 @@ def _line(task: str, dataset: str, number: int, line: measurements.Line) -> Node
 
 
 def _links(ws: Workspace, task: str, line: dict[str, Any]) -> list[Link]:
-    """The run by the key of its step, the rows by their content; for texts that were read, the folder alone."""
+    """The run by the key of its step; rows and texts by their values, or the folder alone of what none are told."""
     config, found = line.get("config", {}), []
     if task in _STAGES:
         name = [config["model"], config["framework"], config["recipe"], config["variant"], f"s{config['seed']}"]
@@ -83,6 +83,8 @@ def _links(ws: Workspace, task: str, line: dict[str, Any]) -> list[Link]:
         found.append(Link(to=steps.name_of(ws.path("evaluations", f"{config['method']}-s{config['seed']}"))))
     elif task == "cot":
         found.append(Link(to=steps.name_of(ws.cot("texts", line.get("set", "")))))
-    if "data" in line:
-        found.append(Link(to=steps.name_of(ws.path("training")), recorded=line["data"]))
+    tables = {"training/rows.parquet": line["data"]} if "data" in line else {}
+    for place, values in {**tables, **line.get("of_texts", {})}.items():
+        folder, _, file = place.rpartition("/")
+        found.append(Link(to=steps.name_of(ws.path(folder)), recorded=values, kind=VALUES, part=file))
     return found

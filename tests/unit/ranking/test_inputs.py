@@ -18,7 +18,7 @@ from core.settings import Workspace
 from ict.neighbours import neighbours_step
 from ranking.configs import RankerConfig
 from ranking.export import servable
-from ranking.inputs import load, prepare
+from ranking.inputs import load, needs, prepare, rests_on
 from ranking.ranker import build, dense_features
 from ranking.recipes import resolve
 from ranking.runs import run_step
@@ -118,6 +118,16 @@ def test_what_is_prepared_for_several_processes_is_what_one_finds(ws: Workspace,
 def test_a_framework_without_examples_prepares_nothing(ws: Workspace, reads: list[Workspace]) -> None:
     prepare(ws, config_of(ws, framework="none"))
     assert reads == []
+
+
+def test_knowledge_rests_on_its_texts_where_they_are_there(ws: Workspace) -> None:
+    config = config_of(ws, framework="kar")
+    assert rests_on(ws, config) == needs(ws, config)
+    texts = ws.path("kar", "texts")
+    texts.mkdir(parents=True)
+    assert rests_on(ws, config) == [(texts, "kar generate"), *needs(ws, config)]
+    assert rests_on(ws, config_of(ws, framework="none")) == needs(ws, config_of(ws, framework="none"))
+    texts.rmdir()
 
 
 def test_texts_of_other_rows_are_refused_by_both_stages(ws: Workspace) -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from core import measurements, steps, storage
 from core.settings import Workspace
+from llmcf.backfill.cells import data_of
 from llmcf.cli import app
 from llmcf.lineage.show import show
 from tests import trained_runs
@@ -26,7 +27,7 @@ def runs(ws: Workspace) -> tuple[Path, Path]:
     stamp = storage.read_json(ranker / steps.STAMP)
     line = {
         "order": ws.order, "as_of": ws.as_of, "config": stamp["config"], "code": stamp["key"][:12],
-        "data": steps.content_of(ws.path("training"))[:12], "metrics": stamp["summary"]["metrics"],
+        "data": data_of(ws), "metrics": stamp["summary"]["metrics"],
         "machine": "a box, 2026-01-31 06:34 UTC", "command": "llmcf backfill ranking --workers 2",
     }  # fmt: skip
     measurements.append(measurements.file("ranking", ws.dataset), line, same=("config",))
@@ -83,6 +84,22 @@ def test_a_run_that_was_trained_again_leaves_its_release_and_figure_stale(
     assert found["results/ranking/movielens-100k.jsonl:1"]["state"] == "stale"
     assert found[RANKER]["state"] == "current"
     assert walked("release:1")[TOWER]["state"] == "current"
+
+
+def test_a_figure_is_of_the_values_of_rows_and_texts_and_not_of_their_bytes(
+    runs: tuple[Path, Path], ws: Workspace
+) -> None:
+    file = measurements.file("ranking", ws.dataset)
+    line = measurements.read(file)[0]
+    values = storage.values_digest(ws.path("training", "rows.parquet"))
+    assert values.startswith(line["data"])
+    assert values != storage.sha256(ws.path("training", "rows.parquet"))
+    measurements.append(file, line | {"data": "c4466ca05d2f"}, same=("data",))
+    measurements.append(file, line | {"of_texts": {"training/rows.parquet": "of_before"}}, same=("of_texts",))
+    found = walked(str(ws.path("training")), up=False)
+    states = [found[f"results/ranking/movielens-100k.jsonl:{number}"] for number in (1, 2, 3)]
+    assert [one["state"] for one in states] == ["current", "stale", "stale"]
+    assert states[1]["why"] == [f"{HOME}/training/rows.parquet was c4466ca05d2f and is {values[:12]}"]
 
 
 def test_what_is_gone_is_missing_and_what_hangs_on_it_unknown(runs: tuple[Path, Path], raw: Path) -> None:
