@@ -8,9 +8,8 @@ leave room for, beside the interval of the difference over users. Writes benchma
 """
 
 import argparse
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
 from typing import Any
@@ -19,6 +18,10 @@ import numpy as np
 
 from benchmarks import measured
 from core import measurements
+from core.measurements import Line
+from core.settings import Workspace
+from llmcf.reports import ranking_cells, retrieval_cells
+from llmcf.reports.measured import cells_of as measured_cells
 from llmcf.serving.thresholds import Thresholds
 
 # To either side, the 95 % interval of the difference of two releases, 5,000 users of Beauty (as the thresholds say).
@@ -43,18 +46,28 @@ class Gate:
     turned_away: dict[str, float]
 
 
-def worse_by(lines: Iterable[measurements.Line], metric: str, *, less_is_better: bool) -> np.ndarray:
-    """By how much each seed's test metric is worse than each other seed's of the same configuration; shape (pairs,)."""
-    of_configuration: dict[str, dict[int, float]] = defaultdict(dict)
-    for line in lines:
-        config = line["config"]
-        if metric in (test := line["metrics"]["test"]):
-            others = {name: value for name, value in config.items() if name != "seed"}
-            key = json.dumps([line["order"], line["as_of"], line.get("data"), others], sort_keys=True)
-            of_configuration[key][config["seed"]] = test[metric]
-    groups = [list(by_seed.values()) for by_seed in of_configuration.values() if len(by_seed) >= _SEEDS]
-    worse = [new - live for values in groups for live, new in permutations(values, 2)]
+def worse_by(cells: Iterable[Mapping[int, Line]], metric: str, *, less_is_better: bool) -> np.ndarray:
+    """By how much each seed's test metric is worse than each other seed's of the same cell; shape (pairs,)."""
+    groups = (
+        [line["metrics"]["test"][metric] for line in cell.values() if metric in line["metrics"]["test"]]
+        for cell in cells
+    )
+    worse = [new - live for values in groups if len(values) >= _SEEDS for live, new in permutations(values, 2)]
     return np.array(worse, dtype=np.float64) * (1 if less_is_better else -1)
+
+
+def cells_of(task: str, dataset: str) -> list[Mapping[int, Line]]:
+    """The tracked lines of today's recipes by cell and seed, each state of the rows for itself."""
+    alike: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
+    for line in measurements.read(measurements.file(task, dataset)):
+        ws = Workspace(dataset, line["order"], line["as_of"])
+        if (
+            ranking_cells.of_today(ws, line["config"])
+            if task == "ranking"
+            else retrieval_cells.of_today(line["config"])
+        ):
+            alike[ws.order, ws.as_of, line["data"]].append(line)
+    return [cell for lines in alike.values() for cell in measured_cells(lines).values()]
 
 
 def gate(name: str, worse: np.ndarray, margin: float) -> Gate:
@@ -88,12 +101,12 @@ def page(dataset: str, gates: Iterable[Gate], command: str) -> str:
     return head + "\n".join(rows) + f"\n\n{measured.sentence()}.\n"
 
 
-def measure(lines: Mapping[str, Iterable[measurements.Line]]) -> list[Gate]:
-    """Of each gate that has a pair, against the default margins; `lines` by task."""
+def measure(cells: Mapping[str, Sequence[Mapping[int, Line]]]) -> list[Gate]:
+    """Of each gate that has a pair, against the default margins; `cells` by task."""
     limits, found = Thresholds(), []
     for task, metrics in METRICS.items():
         for name, metric in metrics.items():
-            worse = worse_by(lines[task], metric, less_is_better=name in _LESS_IS_BETTER)
+            worse = worse_by(cells[task], metric, less_is_better=name in _LESS_IS_BETTER)
             if len(worse):
                 found.append(gate(name, worse, getattr(limits, name).margin))
     return found
@@ -103,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="amazon-beauty")
     dataset = parser.parse_args().dataset
-    gates = measure({task: measurements.read(measurements.file(task, dataset)) for task in METRICS})
+    gates = measure({task: cells_of(task, dataset) for task in METRICS})
     account: dict[str, Any] = {"dataset": dataset, "gates": [asdict(one) for one in gates]}
     measured.write("margins", account, page(dataset, gates, f"python -m benchmarks.margins --dataset {dataset}"))
 
