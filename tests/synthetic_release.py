@@ -84,6 +84,12 @@ def write_release(
     return release
 
 
+def pruned(dataset: str, keep: int = releases.KEEP) -> list[int]:
+    """Prune as `pruning.prune` does, without Milvus, which no such release uses; the numbers that went."""
+    releases.set_aside(dataset, keep)
+    return releases.finish(dataset)
+
+
 def _scorer(ws: Workspace, folder: Path, release: Release, examples: Stored) -> dict[str, str]:
     items = {}
     if ws.path("data", "items.parquet").exists():

@@ -230,12 +230,6 @@ def kept(dataset: str, keep: int = KEEP) -> set[int]:
     return {*list(dict.fromkeys(ordered))[: max(keep, 1)], *arms.named(dataset).intersection(there)}
 
 
-def prune(dataset: str, keep: int = KEEP) -> list[int]:
-    """Remove all releases but `kept`; returns the numbers of those removed. Their collections are the caller's."""
-    set_aside(dataset, keep)
-    return finish(dataset)
-
-
 def set_aside(dataset: str, keep: int) -> None:
     """Take all releases but `kept` away, for the price of a rename each: no pointer can be moved to them any more."""
     for number in set(numbers(dataset)) - kept(dataset, keep):

@@ -22,6 +22,7 @@ from llmcf.serving import releases
 from llmcf.serving.manifest import Release
 from tests.official_files import START, prepared
 from tests.online_release import make_release
+from tests.synthetic_release import pruned
 
 pytestmark = pytest.mark.integration
 FIRST = START // 86_400
@@ -203,7 +204,7 @@ def test_days_of_a_removed_release_are_missing_and_those_it_scored_stay(anew: No
     scored = files()
     third = planted(3, day(76))
     releases.promote(third)
-    assert releases.prune(DATASET, keep=1) == [1, 2]
+    assert pruned(DATASET, keep=1) == [1, 2]
     try:
         told = filled()
         assert set(told["current"].values()) == {2}

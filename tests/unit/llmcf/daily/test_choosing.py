@@ -18,7 +18,7 @@ from llmcf.daily.choosing import Choosing, Known, date_of, known_until, number_o
 from llmcf.gates.answering import Answering
 from llmcf.serving import gone, releases
 from llmcf.serving.manifest import Release
-from tests.synthetic_release import write_release
+from tests.synthetic_release import pruned, write_release
 
 DATASET = "movielens-100k"
 ORDER = "shuffled-ties"
@@ -122,7 +122,7 @@ def test_those_of_the_order_and_home_with_the_removed_ones() -> None:
         Choosing.of(DATASET, ORDER).only(3, DATASET, ORDER)
     with pytest.raises(UsageError, match="there is no release 9"):
         Choosing.of(DATASET, ORDER).only(9, DATASET, ORDER)
-    assert 1 in releases.prune(DATASET, keep=1)
+    assert 1 in pruned(DATASET, keep=1)
     assert Choosing.of(DATASET, ORDER) == Choosing(there=(second,), removed=(first,))
     assert [one.number for one in gone.of(DATASET)] == sorted({1, 3, 4} - set(releases.numbers(DATASET)))
     assert gone.of(DATASET)[0].stages == {name: replace(stage) for name, stage in gone.of(DATASET)[0].stages.items()}, (

@@ -7,7 +7,7 @@ import pytest
 from core.settings import Workspace
 from llmcf.serving import gone, releases
 from llmcf.serving.manifest import Release
-from tests.synthetic_release import write_release
+from tests.synthetic_release import pruned, write_release
 
 WS = Workspace("movielens-100k", "shuffled-ties", "2026-01-31")
 pytestmark = pytest.mark.usefixtures("repository")
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("repository")
 def test_a_manifest_outlives_its_release() -> None:
     first, second = write_release(WS, seed=1), write_release(WS, seed=2)
     assert gone.of(WS.dataset) == []
-    assert releases.prune(WS.dataset, keep=1) == [first.number]
+    assert pruned(WS.dataset, keep=1) == [first.number]
     assert gone.of(WS.dataset) == [first]
     assert releases.numbers(WS.dataset) == [second.number]
     assert releases.datasets() == [WS.dataset]
@@ -33,6 +33,6 @@ def test_what_cannot_be_read_is_forgotten(spoil: Callable[[Release], None]) -> N
     first = write_release(WS, seed=1)
     write_release(WS, seed=2)
     spoil(first)
-    releases.prune(WS.dataset, keep=1)
+    pruned(WS.dataset, keep=1)
     assert releases.numbers(WS.dataset) == [2]
     assert gone.of(WS.dataset) == []

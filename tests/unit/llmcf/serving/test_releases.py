@@ -16,7 +16,7 @@ from core.settings import Workspace
 from llmcf.serving import arms, assemble, listing, manifest, releases, serve
 from llmcf.serving.assemble import Plan
 from llmcf.serving.manifest import Release
-from tests.synthetic_release import write_release
+from tests.synthetic_release import pruned, write_release
 
 WS = Workspace("movielens-100k", "shuffled-ties")
 KILLED = 9
@@ -108,10 +108,10 @@ def test_pruning_keeps_the_live_one_and_the_way_back(repository: Path) -> None:
     for _ in range(5):
         write_release(WS)
     releases.promote(releases.read(WS.dataset, 2))
-    assert releases.prune(WS.dataset, keep=3) == [1, 3]
+    assert pruned(WS.dataset, keep=3) == [1, 3]
     assert releases.numbers(WS.dataset) == [2, 4, 5]
     assert releases.rollback(WS.dataset).number == 5
-    releases.prune(WS.dataset, keep=1)
+    pruned(WS.dataset, keep=1)
     assert releases.numbers(WS.dataset) == [5]
     assert write_release(WS).number == 6
 
@@ -120,12 +120,12 @@ def test_pruning_keeps_the_newest_that_may_yet_go_live(repository: Path) -> None
     for _ in range(3):
         write_release(WS)
     write_release(WS, live=False)
-    assert releases.prune(WS.dataset) == [1], "an export that waits for its check"
+    assert pruned(WS.dataset) == [1], "an export that waits for its check"
     assert releases.rollback(WS.dataset).number == 2
     releases.promote(releases.read(WS.dataset, 4))
     releases.rollback(WS.dataset)
     write_release(WS)
-    assert releases.prune(WS.dataset, keep=2) == [3, 4], "what was rolled back from is no candidate"
+    assert pruned(WS.dataset, keep=2) == [3, 4], "what was rolled back from is no candidate"
 
 
 def test_pruning_leaves_what_arms_name(repository: Path) -> None:
@@ -134,7 +134,7 @@ def test_pruning_leaves_what_arms_name(repository: Path) -> None:
     file = arms.path(WS.dataset)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text('experiment = "x"\n[arms.a]\nrelease = 2\npercent = 10\n[shadow]\nrelease = 3\npercent = 1\n')
-    assert releases.prune(WS.dataset, keep=1) == [1, 4]
+    assert pruned(WS.dataset, keep=1) == [1, 4]
 
 
 def test_a_number_is_given_once_whatever_was_removed(repository: Path) -> None:
@@ -142,10 +142,10 @@ def test_a_number_is_given_once_whatever_was_removed(repository: Path) -> None:
         write_release(WS)
     releases._last_file(WS.dataset).unlink()  # as in a repository that is older than the note
     assert releases.rollback(WS.dataset).number == 4
-    assert releases.prune(WS.dataset, keep=2) == [1, 2, 5]
+    assert pruned(WS.dataset, keep=2) == [1, 2, 5]
     assert releases.rollback(WS.dataset).number == 3
     assert write_release(WS, live=False).number == 6
-    assert releases.prune(WS.dataset, keep=1) == [4, 6]
+    assert pruned(WS.dataset, keep=1) == [4, 6]
     assert write_release(WS, live=False).number == 7
     shutil.rmtree(releases.read(WS.dataset, 7).folder)
     assert releases.next_number(WS.dataset) == 8
@@ -221,7 +221,7 @@ def test_what_cannot_be_read_is_in_nobodys_way(repository: Path, spoil: Callable
     assert write_release(WS).number == 4
     assert releases.rollback(WS.dataset) == first
     assert releases.kept(WS.dataset, keep=2) == {1, 4}, "what can be served comes first"
-    assert releases.prune(WS.dataset, keep=2) == [2, 3]
+    assert pruned(WS.dataset, keep=2) == [2, 3]
 
 
 def test_a_release_that_is_removed_meanwhile_is_left_out(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ def publish(of: Release) -> None:
             release.write(folder)
         with releases.locked():
             releases.promote(release)
-            releases.prune(of.dataset, keep=2)
+            pruned(of.dataset, keep=2)
 
 
 def killed_at(write: int, work: Callable[[], None], below: Path) -> bool:
