@@ -13,6 +13,7 @@ from retrieval_stage import losses
 @pytest.mark.parametrize("positions", [1, 7, 8, 20])
 def test_full_softmax_is_cross_entropy(positions: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "_SLICE", 8)  # several slices, the last one short
+    monkeypatch.setattr(losses, "_BLOCK", 4)  # and several blocks of items
     torch.manual_seed(positions)
     vectors, items = torch.randn(positions, 5, requires_grad=True), torch.randn(11, 5, requires_grad=True)
     targets = torch.randint(11, (positions,))
