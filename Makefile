@@ -5,6 +5,7 @@ DATASET ?= movielens-100k
 ORDER ?= shuffled-ties
 PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
+ENVIRONMENTS = env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray-if-any
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
 .PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray env-ray-if-any env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-growth bench-refresh bench-index bench-soak bench-daily gpu clean
@@ -13,7 +14,7 @@ help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 env: ## build all environments (.venv and .envs/{triton,openvino,vllm,spark,milvus,ray}), and find a Redis server
-	@$(MAKE) --no-print-directory -j8 env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray-if-any
+	@$(MAKE) --no-print-directory -j8 $(ENVIRONMENTS)
 
 env-ray-if-any:
 	@$(MAKE) --no-print-directory env-ray || echo "make env: no Ray here, so \`--engine ray\` is missing and its tests are skipped; \`make env-ray\` tries again" >&2
@@ -42,8 +43,8 @@ demo: ## LLM-CF on MovieLens-100K, from raw bytes to served recommendations
 	@.venv/bin/llmcf demo --dataset $(DATASET)
 
 test: ## every check: lint, types, imports, unit, contract, golden, data, integration
-	$(TIMED) environments $(MAKE) --no-print-directory env
-	@$(MAKE) --no-print-directory lint unit
+	$(TIMED) environments-and-lint $(MAKE) --no-print-directory -j9 $(ENVIRONMENTS) lint
+	@$(MAKE) --no-print-directory unit
 
 lint: env-main
 	$(TIMED) ruff .venv/bin/ruff check .
@@ -52,7 +53,7 @@ lint: env-main
 	$(TIMED) types .venv/bin/pyright
 
 unit: env-main
-	$(TIMED) pytest .venv/bin/pytest --durations=15 --numprocesses=$(TEST_WORKERS) --dist=loadfile || \
+	$(TIMED) pytest .venv/bin/pytest --durations=15 --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder || \
 	  { [ $$? -eq 1 ] && echo "== what failed beside other tests runs once more alone; a real fault fails again" && \
 	    timed again .venv/bin/pytest --last-failed --last-failed-no-failures=none --maxfail=3; }
 
