@@ -38,6 +38,13 @@ def _markdown(title: str, made: str, tables: Sequence[Table], pictures: dict[str
 def _html(title: str, made: str, tables: Sequence[Table], pictures: dict[str, str], folder: Path) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.tests["of_words"] = _of_words
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     drawn = {name: (folder / file).read_text(encoding="utf-8") for name, file in pictures.items()}
     return template.render(title=title, made=made, tables=tables, pictures=drawn)
+
+
+def _of_words(column: int, table: Table) -> bool:
+    """Whether a column stands to the left: the first does, and those of which no cell begins as a number does."""
+    return column == 0 or all(row[column][:1].isalpha() for row in table.rows if row[column])

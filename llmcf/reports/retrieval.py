@@ -18,11 +18,11 @@ from core.contracts import ORDERS, RECIPES, RETRIEVAL_FRAMEWORKS
 from core.data.tables import remedy
 from core.errors import Missing
 from core.result import Result
-from core.segments import COLD, SEGMENTS
+from core.segments import SEGMENTS
 from core.settings import Workspace
 from core.uncertainty import holm
 from llmcf.backfill.retrieval import CONTROL, TASK
-from llmcf.reports import matrix_page
+from llmcf.reports import matrix_page, retrieval_cold
 from llmcf.reports.measured import (
     Cells,
     Key,
@@ -41,15 +41,23 @@ from llmcf.reports.retrieval_cells import (
     CONTROLS,
     NAMES,
     VARIANT_NAMES,
+    control,
+    of_segment,
     of_today,
     paper_figures,
+    titles,
 )
 from retrieval_stage.recipes import VARIANTS
 from retrieval_stage.registry import MODELS
 
 METRICS = ("hit@5", "hit@10", "ndcg@5", "ndcg@10")
 MAIN = "ndcg@10"  # what differences and tests are of
-_BESIDE_COLD = ("popularity", "text")  # controls that know such items or users
+_BOTH = {  # title -> metric, split
+    "HIT@10": ("hit@10", "test"),
+    "unmasked HIT@10": ("hit@10", "test_unmasked"),
+    "NDCG@10": ("ndcg@10", "test"),
+    "unmasked NDCG@10": ("ndcg@10", "test_unmasked"),
+}
 _FRAMEWORK_NAMES = {"none": "None", "llm-cf": "LLM-CF"}  # in the paper
 
 
@@ -71,7 +79,7 @@ def report(ws: Workspace, rows: str = "") -> Result:
     if not lines:
         raise Missing(f"nothing is measured on {ws.dataset} in the order {ws.order}", remedy(ws, "backfill retrieval"))
     cells, paper = cells_of(lines), paper_figures(ws.dataset)
-    tables = [*tables_of(cells, paper), *orders_beside(ws, measured)]
+    tables = [*tables_of(cells, paper), *by_order(ws, measured)]
     folder = settings.runs() / f"retrieval-{ws.dataset}-{ws.order}"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = retrieval_plots.draw(cells, paper, folder)
@@ -89,24 +97,24 @@ def report(ws: Workspace, rows: str = "") -> Result:
 
 
 def tables_of(cells: Cells, paper: dict[tuple[str, str, str], float]) -> list[Table]:
-    """Of each recipe that has runs: Table 4, variants of LLM-CF, segments, cold rows, and what is recommended."""
+    """Of each recipe that has runs: Table 4, unmasked, variants of LLM-CF, segments, cold rows, what is recommended."""
     found = []
     for recipe in (name for name in RECIPES if any(key[0] == name for key in cells)):
         keys = _keys(cells, recipe)
-        found.append(_table_4(cells, recipe, keys, paper))
+        found += [_table_4(cells, recipe, keys, paper), _unmasked(cells, recipe, keys)]
         if any(key[0] == recipe and key[3] for key in cells):
             found.append(_variants(cells, recipe))
         if any("tower" in line["metrics"] for key in keys for line in cells[key].values()):
             found.append(_blended(cells, recipe, keys))
         found += [
             _by_segment(cells, recipe, keys),
-            *_cold_start(cells, recipe, keys),
+            *retrieval_cold.tables(cells, recipe, keys),
             _recommended(cells, recipe, keys),
         ]
     return found
 
 
-def orders_beside(ws: Workspace, lines: Sequence[Line]) -> list[Table]:
+def by_order(ws: Workspace, lines: Sequence[Line]) -> list[Table]:
     """One table of the cells that were measured in several orders; ties of the published one flatter some of them."""
     of_order = {
         other.order: cells_of(
@@ -114,45 +122,71 @@ def orders_beside(ws: Workspace, lines: Sequence[Line]) -> list[Table]:
         )
         for other in (replace(ws, order=order) for order in ORDERS)
     }
-    keys = [key for recipe in RECIPES for key in [*_models_of(recipe), *_controls()]]
-    columns = {f"{order}, {name}": (order, name) for order in ORDERS for name in ("hit@10", "ndcg@10")}
+    models = [key for recipe in RECIPES for key in _models_of(recipe)]
     rows = [
-        [key[0], *_titles(key)] + [mean_text(values(of_order[order], key, name)) for order, name in columns.values()]
-        for key in dict.fromkeys(keys)
+        [key[0], *titles(key), order, str(len(cells[key])), *_both(cells, key)]
+        for key in [*_controls(), *models]
         if sum(key in cells for cells in of_order.values()) > 1
+        for order, cells in of_order.items()
+        if key in cells
     ]
-    note = "The same cell on the data's orders, seen items taken out; rows and splits differ between them."
-    return [Table("Orders side by side", note, ["recipe", "backbone", "framework", *columns], rows)] if rows else []
+    note = (
+        "The same cell on the data's orders, seen items taken out, and left in (unmasked); mean ± standard deviation "
+        "over seeds. Rows and splits differ between orders."
+    )
+    head = ["recipe", "backbone", "framework", "order", "seeds", *_BOTH]
+    return [Table("By order", note, head, rows)] if rows else []
 
 
 def _table_4(cells: Cells, recipe: str, keys: Sequence[Key], paper: dict[tuple[str, str, str], float]) -> Table:
-    p = holm([paired_p(cells, key, _plain(key), MAIN) for key in keys])
+    tests = [paired_p(cells, key, _plain(key), MAIN) for key in keys]
     rows = [
         [
-            *_titles(key),
+            *titles(key),
             str(len(cells[key])),
-            *(mean_text(values(cells, key, name)) for name in METRICS),
-            *(mean_text(values(cells, key, name, "test_unmasked")) for name in ("hit@10", "ndcg@10")),
+            *(text for name in METRICS for text in _beside_paper(cells, key, name, paper)),
             gap_text(less(cells, key, _plain(key), MAIN)) if key != _plain(key) else "",
             p_text(corrected),
-            *(_paper_text(paper, key, name) for name in ("hit@10", "ndcg@10")),
         ]
-        for key, corrected in zip(keys, p, strict=True)
+        for key, corrected in zip(keys, holm(tests), strict=True)
     ]
-    head = ["backbone", "framework", "seeds", "HIT@5", "HIT@10", "NDCG@5", "NDCG@10", "unmasked HIT@10"]
-    head += ["unmasked NDCG@10", "NDCG@10 less none's", "p", "paper HIT@10", "paper NDCG@10"]
+    metrics = [text for name in METRICS for text in (name.upper(), *(["paper"] if paper else []))]
     note = (
-        f"Recipe `{recipe}`. All users' test rows, the whole catalogue; the user's seen items are taken out, unless "
-        "unmasked. Mean ± standard deviation over seeds; differences are paired by seed, with the 95 % interval of "
-        "their mean and the p of the paired t test. The first rows were trained on nothing."
+        f"Recipe `{recipe}`. All users' test rows, the whole catalogue, the user's seen items taken out; mean ± "
+        f"standard deviation over seeds{', beside it the figure of the paper' if paper else ''}. Differences are "
+        "paired by seed, with the 95 % interval of their mean. "
     )
+    note += _tested(tests, "a backbone with LLM-CF against without") + " The first rows were trained on nothing."
+    head = ["backbone", "framework", "seeds", *metrics, "NDCG@10 less none's", "p"]
     return Table(f"Table 4, {recipe}", note, head, rows)
+
+
+def _tested(p: Sequence[float], what: str) -> str:
+    """Which tests a table's p values are of, and how they are corrected."""
+    tests = int(np.isfinite(p).sum())
+    if not tests:
+        return f"There is no p: a test, {what}, takes two seeds."
+    return (
+        "p is of the paired t test of NDCG@10 over seeds, after Holm's correction over all tests of this table, which "
+        f"are {tests} ({what}); other metrics are not tested."
+    )
+
+
+def _unmasked(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
+    rows = [[*titles(key), *_both(cells, key)] for key in keys]
+    note = f"Recipe `{recipe}`, the runs of Table 4: the user's seen items taken out, and left in (unmasked)."
+    return Table(f"Seen items taken out and left in, {recipe}", note, ["backbone", "framework", *_BOTH], rows)
+
+
+def _both(cells: Cells, key: Key) -> list[str]:
+    """The figures of `_BOTH`."""
+    return [mean_text(values(cells, key, name, split)) for name, split in _BOTH.values()]
 
 
 def _variants(cells: Cells, recipe: str) -> Table:
     keys = [(recipe, model, "llm-cf", variant) for model in MODELS for variant in VARIANTS]
     keys = [key for key in keys if key in cells and any((*key[:3], other) in cells for other in VARIANTS if other)]
-    p = holm([paired_p(cells, key, (*key[:3], ""), MAIN) for key in keys])
+    tests = [paired_p(cells, key, (*key[:3], ""), MAIN) for key in keys]
     rows = [
         [
             NAMES[key[1]],
@@ -162,16 +196,18 @@ def _variants(cells: Cells, recipe: str) -> Table:
             gap_text(less(cells, key, (*key[:3], ""), MAIN)) if key[3] else "",
             p_text(corrected),
         ]
-        for key, corrected in zip(keys, p, strict=True)
+        for key, corrected in zip(keys, holm(tests), strict=True)
     ]
     head = ["backbone", "variant", "seeds", "HIT@5", "HIT@10", "NDCG@5", "NDCG@10", "NDCG@10 less LLM-CF's", "p"]
-    return Table(f"Variants of LLM-CF, {recipe}", f"Recipe `{recipe}`, framework LLM-CF, paired by seed.", head, rows)
+    note = f"Recipe `{recipe}`, framework LLM-CF. Differences are paired by seed, with the 95 % interval of their mean."
+    note += " " + _tested(tests, "a variant against LLM-CF")
+    return Table(f"Variants of LLM-CF, {recipe}", note, head, rows)
 
 
 def _blended(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
     rows = [
         [
-            *_titles(key),
+            *titles(key),
             *(mean_text(values(cells, key, name, "tower")) for name in ("hit@10", "ndcg@10")),
             *(mean_text(values(cells, key, name)) for name in ("hit@10", "ndcg@10")),
             "; ".join(_weights(line["blend"]) for line in cells[key].values()),
@@ -193,53 +229,15 @@ def _weights(chosen: dict[str, float]) -> str:
 
 
 def _by_segment(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
-    rows = [[*_titles(key), *(mean_text(of_segment(cells, key, name)) for name in SEGMENTS)] for key in keys]
+    rows = [[*titles(key), *(mean_text(of_segment(cells, key, name)) for name in SEGMENTS)] for key in keys]
     note = "NDCG@10 on parts of the test rows, seen items taken out; all as of the row's day. They overlap."
     return Table(f"By segment, {recipe}", note, ["backbone", "framework", *SEGMENTS], rows)
-
-
-def of_segment(cells: Cells, key: Key, name: str) -> dict[int, float]:
-    """NDCG@10 of a cell on a segment, by seed."""
-    lines = cells.get(key, {}).items()
-    return {seed: line["segments"][name]["masked"][MAIN] for seed, line in lines if name in line["segments"]}
-
-
-def _cold_start(cells: Cells, recipe: str, keys: Sequence[Key]) -> list[Table]:
-    """Of what a model has learnt nothing; no table where no such row was measured."""
-    shown = [key for key in keys if key[0] != CONTROL or key[1] in _BESIDE_COLD]
-    lines = {key: [line["segments"] for line in cells[key].values()] for key in shown}
-    parts = {
-        key: {name: [of[name] for of in segments if of.get(name, {}).get("rows")] for name in COLD}
-        for key, segments in lines.items()
-    }
-    rows = [
-        [*_titles(key), *(text for name in COLD for text in _hits(parts[key][name]))]
-        for key in shown
-        if any(parts[key].values())
-    ]
-    if not any(parts[key][name] for key in shown if key[0] != CONTROL for name in COLD):
-        return []
-    note = (
-        f"Recipe `{recipe}`. HIT@10 on test rows whose item, or whose user, has no training row, seen items taken out; "
-        "95 % intervals of a bootstrap over users, their bounds' means over seeds."
-    )
-    head = [f"{name}: {column}" for name in COLD for column in ("rows", "HIT@10", "95 %")]
-    return [Table(f"Cold start, {recipe}", note, ["backbone", "framework", *head], rows)]
-
-
-def _hits(measured: Sequence[Line]) -> list[str]:
-    """Rows, HIT@10 and its interval of one segment, measured once a seed."""
-    if not measured:
-        return ["0", "", ""]
-    low, high = np.mean([one["intervals"]["hit@10"] for one in measured], axis=0)
-    hits = {seed: one["masked"]["hit@10"] for seed, one in enumerate(measured)}
-    return [str(measured[0]["rows"]), mean_text(hits), f"[{low:.4f}, {high:.4f}]"]
 
 
 def _recommended(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
     rows = [
         [
-            *_titles(key),
+            *titles(key),
             f"{np.mean([line['coverage'] for line in cells[key].values()]):.1%}",
             f"{np.mean([line['mean_popularity'] for line in cells[key].values()]):.1f}",
         ]
@@ -262,20 +260,18 @@ def _models_of(recipe: str) -> list[Key]:
 
 
 def _controls() -> list[Key]:
-    return [(CONTROL, name, "none", "") for name in CONTROLS]
+    return [control(name) for name in CONTROLS]
 
 
 def _plain(key: Key) -> Key:
     return (*key[:2], "none", "")
 
 
-def _titles(key: Key) -> list[str]:
-    return [CONTROLS[key[1]], "not trained"] if key[0] == CONTROL else [NAMES[key[1]], key[2]]
-
-
-def _paper_text(paper: dict[tuple[str, str, str], float], key: Key, name: str) -> str:
+def _beside_paper(cells: Cells, key: Key, name: str, paper: dict[tuple[str, str, str], float]) -> list[str]:
+    """A metric, and the paper's figure for it if the paper has the data."""
     figure = None if key[0] == CONTROL else paper.get((key[1], _FRAMEWORK_NAMES[key[2]], name))
-    return "" if figure is None else f"{figure:.4f}"
+    ours = mean_text(values(cells, key, name))
+    return [ours, "" if figure is None else f"{figure:.4f}"] if paper else [ours]
 
 
 def _csv(cells: Cells) -> str:

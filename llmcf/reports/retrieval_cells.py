@@ -5,6 +5,7 @@ from typing import Any
 
 from core.settings import PROJECT
 from llmcf.backfill.retrieval import CONTROL
+from llmcf.reports.measured import Cells, Key
 from retrieval_stage.recipes import from_json, resolve
 from retrieval_stage.registry import BACKBONES, MODELS
 
@@ -22,6 +23,22 @@ VARIANT_NAMES = {
     "code": "fused as in the authors' code",
     "no-cot": "w/o CoT",
 }
+
+
+def control(name: str) -> Key:
+    """The cell of what needs no training."""
+    return (CONTROL, name, "none", "")
+
+
+def titles(key: Key) -> list[str]:
+    """Backbone and framework, as tables say them."""
+    return [CONTROLS[key[1]], "not trained"] if key[0] == CONTROL else [NAMES[key[1]], key[2]]
+
+
+def of_segment(cells: Cells, key: Key, name: str) -> dict[int, float]:
+    """NDCG@10 of a cell on a segment, by seed."""
+    lines = cells.get(key, {}).items()
+    return {seed: line["segments"][name]["masked"]["ndcg@10"] for seed, line in lines if name in line["segments"]}
 
 
 def of_today(stored: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Pictures of the retrieval report, drawn without a display, as SVG."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -8,6 +9,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from core.contracts import RECIPES, RETRIEVAL_FRAMEWORKS
 from core.segments import SEGMENTS
@@ -15,11 +17,12 @@ from core.uncertainty import over_seeds
 from llmcf.backfill.retrieval import CONTROL
 from llmcf.reports.measured import Cells, Key, values
 from llmcf.reports.plot_style import ACCENT, GOOD, INK, PALE, STYLE
-from llmcf.reports.retrieval_cells import CONTROLS, NAMES
+from llmcf.reports.retrieval_cells import CONTROLS, NAMES, of_segment
 from retrieval_stage.registry import MODELS
 
 _PANELS = {"hit@10": "HIT@10", "ndcg@10": "NDCG@10"}
 _COLOURS = {"none": "#7f8c9b", "llm-cf": ACCENT}
+_PAPERS = "the paper's"
 _PAPER = {"none": "None", "llm-cf": "LLM-CF"}
 _SHAPES = "osD^"
 
@@ -54,12 +57,13 @@ def _table_4(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float]
                     theirs = paper.get((model, _PAPER[framework], name))
                     if theirs is not None:
                         axis.scatter(at, theirs, marker="_", color=_COLOURS[framework], s=160, linewidths=2)
-            axis.scatter([], [], marker="_", color=INK, s=160, linewidths=2, label="the paper's")
+            axis.scatter([], [], marker="_", color=INK, s=160, linewidths=2, label=_PAPERS)
             axis.set_xticks(range(len(models)), [NAMES[model] for model in models])
             axis.set(ylabel=f"test {title}, seen items taken out", xlim=(-0.6, len(models) - 0.4), ylim=(0, None))
         handles, labels = axes[-1].get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))
-        figure.legend(list(once.values()), list(once), frameon=False, loc="outside lower center", ncols=6)
+        shown = [name for name in (*CONTROLS.values(), *RETRIEVAL_FRAMEWORKS, _PAPERS) if name in once]
+        _legend(figure, {name: once[name] for name in shown}, loc="outside lower center", ncols=4)
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
         return path.name
@@ -71,43 +75,44 @@ def _controls(axis: Axes, cells: Cells, name: str) -> None:
             axis.axhline(value, color=GOOD, linestyle=style, lw=1, label=title)
 
 
+def _legend(figure: Figure, of_label: dict[str, Any], **options: Any) -> None:
+    figure.legend(list(of_label.values()), list(of_label), frameon=False, labelcolor=INK, **options)
+
+
 def _segments(cells: Cells, recipe: str, path: Path) -> str:
-    """A row a segment, a point a backbone: NDCG@10 of LLM-CF over that without, less one, of the mean over seeds."""
+    """A row a segment, a point a backbone: NDCG@10 of LLM-CF over that without, less one, of the mean over seeds; and a
+    line from the least to the most of the seeds."""
     models = [model for model in MODELS if (recipe, model, "llm-cf", "") in cells]
     with mpl.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(9, 3.6), layout="constrained")
+        figure, axis = plt.subplots(figsize=(9, 4.2), layout="constrained")
         for place, model in enumerate(models):
+            style = {"fmt": _SHAPES[place], "color": plt.get_cmap("viridis")(0.15 + 0.22 * place), "ms": 6, "lw": 1}
             for row, name in enumerate(SEGMENTS):
-                ours, plain = _means(cells, (recipe, model, "llm-cf", ""), (recipe, model, "none", ""), name)
-                if plain:
-                    at = row + (place - (len(models) - 1) / 2) * 0.16
-                    colour = plt.get_cmap("viridis")(0.15 + 0.22 * place)
-                    axis.scatter(
-                        100 * (ours / plain - 1), at, color=colour, marker=_SHAPES[place], s=40, label=NAMES[model]
-                    )
+                gains = _gains(cells, (recipe, model, "llm-cf", ""), (recipe, model, "none", ""), name)
+                if gains:
+                    mean, low, high = gains
+                    at = row + (place - (len(models) - 1) / 2) * 0.18
+                    axis.errorbar(mean, at, xerr=[[mean - low], [high - mean]], label=NAMES[model], **style)
         axis.axvline(0, color=PALE, linestyle="--", lw=1)
+        for row in range(1, len(SEGMENTS)):
+            axis.axhline(row - 0.5, color=PALE, lw=0.4)
         axis.set_yticks(range(len(SEGMENTS)), list(SEGMENTS))
-        axis.invert_yaxis()
-        axis.set_xlabel("NDCG@10 with LLM-CF against without, %")
+        axis.set_ylim(len(SEGMENTS) - 0.5, -0.5)
+        axis.set_xlabel("NDCG@10 with LLM-CF against without, %: mean over seeds, least to most of them")
         handles, labels = axis.get_legend_handles_labels()
-        once = dict(zip(labels, handles, strict=True))
-        figure.legend(list(once.values()), list(once), frameon=False, loc="outside right center")
+        _legend(figure, dict(zip(labels, handles, strict=True)), loc="outside right center")
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
         return path.name
 
 
-def _means(cells: Cells, key: Key, base: Key, segment: str) -> tuple[float, float]:
-    """NDCG@10 of two cells in a segment, each the mean of the seeds that both have; zeros where there are none."""
-    ours, theirs = (
-        {
-            seed: line["segments"][segment]["masked"]["ndcg@10"]
-            for seed, line in cells.get(one, {}).items()
-            if segment in line["segments"]
-        }
-        for one in (key, base)
-    )
+def _gains(cells: Cells, key: Key, base: Key, segment: str) -> tuple[float, float, float] | None:
+    """NDCG@10 of a cell in a segment over another's, in per cent more, of the seeds that both have: the mean's, the
+    least seed's, the most's. None without such seeds, or where the other is 0."""
+    ours, theirs = (of_segment(cells, one, segment) for one in (key, base))
     seeds = sorted(set(ours) & set(theirs))
-    if not seeds:
-        return 0.0, 0.0
-    return float(np.mean([ours[seed] for seed in seeds])), float(np.mean([theirs[seed] for seed in seeds]))
+    if not seeds or not all(theirs[seed] for seed in seeds):
+        return None
+    of_seed = [100 * (ours[seed] / theirs[seed] - 1) for seed in seeds]
+    mean = 100 * (sum(ours[seed] for seed in seeds) / sum(theirs[seed] for seed in seeds) - 1)
+    return mean, min(mean, *of_seed), max(mean, *of_seed)

@@ -34,6 +34,8 @@ def llmcf(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         (["rank", "train", "--model", "bert"], "bert", "deepfm"),
         (["retrieve", "train", "--model", "bert"], "bert", "sasrec"),
         (["retrieve", "train", "--framework", "kar"], "kar", "none, llm-cf"),
+        (["retrieve", "train", "--recipe", "loose"], "loose", "strict"),
+        (["backfill", "retrieval", "--recipes", "best,loose"], "loose", "strict"),
         (["cot", "generate", "--engine", "gpt"], "gpt", "vllm"),
     ],
 )

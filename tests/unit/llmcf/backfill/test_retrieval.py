@@ -13,9 +13,11 @@ from core.errors import LlmcfError, UsageError
 from core.result import Result
 from core.segments import COLD, SEGMENTS
 from core.settings import Workspace
+from core.uncertainty import paired_test
 from llmcf.backfill.retrieval import CONTROL, STAGE, Matrix
 from llmcf.reports import retrieval as retrieval_report
 from llmcf.reports import retrieval_cells
+from llmcf.reports.retrieval_cells import VARIANT_NAMES
 from retrieval_stage.recipes import resolve
 from retrieval_stage.registry import BACKBONES, MODELS
 
@@ -39,7 +41,7 @@ def measured(config: dict[str, Any], level: float, order: str = "published") -> 
     masked = {"hit@5": level, "hit@10": 2 * level, "ndcg@5": level / 2, "ndcg@10": level}
     unmasked = {name: value / 2 for name, value in masked.items()}
     of_segment = {"rows": 9, "masked": masked, "unmasked": unmasked}
-    cold = of_segment | {"intervals": {"hit@10": [2 * level - 0.01, 2 * level + 0.01]}}
+    cold = of_segment | {"rows": 2000, "intervals": {"hit@10": [2 * level - 0.02, 2 * level + 0.02]}}
     segments = dict.fromkeys(SEGMENTS, of_segment) | dict.fromkeys(COLD, cold)
     return {
         "order": order, "as_of": "latest", "config": config, "data": "d", "code": "c",
@@ -54,8 +56,8 @@ def line(model: str, framework: str, seed: int, level: float, variant: str = "",
     return measured(asdict(config), level, **changes)
 
 
-def control(name: str, level: float) -> dict[str, Any]:
-    return measured({"model": name, "framework": "none", "recipe": CONTROL, "variant": "", "seed": 0}, level)
+def control(name: str, level: float, order: str = "published") -> dict[str, Any]:
+    return measured({"model": name, "framework": "none", "recipe": CONTROL, "variant": "", "seed": 0}, level, order)
 
 
 def keep(file: Path, *lines: dict[str, Any]) -> None:
@@ -95,11 +97,14 @@ def test_the_page_has_the_papers_figures_the_gain_and_what_needs_no_training(kep
     keep(kept, control("popularity", 0.007), control("graph+text", 0.03))
     made = retrieval_report.report(BEAUTY)
     page = read(made)
-    assert "| popularity | not trained | 1 | 0.0070 | 0.0140 |" in page
+    assert "| popularity | not trained | 1 | 0.0070 | | 0.0140 | |" in page
     row = next(one for one in page.splitlines() if one.startswith("| SASRec | llm-cf | 3 |"))
     assert "| 0.1060 ± 0.0035 |" in row, "HIT@10"
     assert "| +0.0110 [+0.0085, +0.0135] |" in row
-    assert row.endswith("| 0.0652 | 0.0293 |"), "the paper's own"
+    assert "| 0.0530 ± 0.0017 | 0.0395 | 0.1060 ± 0.0035 | 0.0652 |" in row, "each with the paper's own"
+    assert "| 0.0265 ± 0.0009 | 0.0210 | 0.0530 ± 0.0017 | 0.0293 |" in row
+    left_in = page.split("## Seen items taken out and left in, strict")[1]
+    assert "| SASRec | llm-cf | 0.1060 ± 0.0035 | 0.0530 ± 0.0017 | 0.0530 ± 0.0017 | 0.0265 ± 0.0009 |" in left_in
     ablated = next(one for one in page.splitlines() if one.startswith("| SASRec | fused as in the authors' code | 3 |"))
     assert "| -0.0110 [-0.0135, -0.0085] |" in ablated
     assert "| transition graph and text | not trained | 25.0% | 12.0 |" in page
@@ -111,15 +116,74 @@ def test_the_page_has_the_papers_figures_the_gain_and_what_needs_no_training(kep
         assert len(list(csv.DictReader(stream))) == 3 * (3 * (2 * len(MODELS) + 1) + 2)
 
 
-def test_cold_rows_stand_beside_what_knows_them(kept: Path) -> None:
+def rows_of(page: str, title: str) -> dict[tuple[str, str], list[str]]:
+    """A table's cells, by the first two of each row."""
+    lines = [one for one in page.split(f"## {title}\n")[1].split("## ")[0].splitlines() if one.startswith("| ")]
+    cells = [[cell.strip() for cell in one.strip("|").split("|")] for one in lines]
+    return {(row[0], row[1]): row for row in cells}
+
+
+def test_p_is_corrected_by_holm_within_each_table_and_the_note_says_so(kept: Path) -> None:
+    gains = {"sasrec": (0.010, 0.012, 0.011), "srgnn": (0.001, 0.002, 0.004), "gru4rec": (0.001, -0.001, 0.0005)}
+    for model, of_seed in gains.items():
+        for seed, gain in enumerate(of_seed):
+            keep(kept, line(model, "none", seed, 0.04), line(model, "llm-cf", seed, 0.04 + gain))
+    for seed, loss in enumerate((0.002, 0.0021, 0.003)):
+        keep(kept, line("sasrec", "llm-cf", seed, 0.05, variant="code"))
+        keep(kept, line("sasrec", "llm-cf", seed, 0.04 + gains["sasrec"][seed] - loss, variant="user"))
+    page = read(retrieval_report.report(BEAUTY))
+
+    def alone(*gaps: float) -> float:
+        return paired_test(gaps, [0.0] * len(gaps)).t_p
+
+    table = rows_of(page, "Table 4, strict")
+    p = {name: float(table[name, "llm-cf"][-1]) for name in ("SASRec", "SRGNN", "GRU4Rec")}
+    assert p["SASRec"] == pytest.approx(3 * alone(*gains["sasrec"]), abs=1e-4)
+    assert p["SRGNN"] == pytest.approx(2 * alone(*gains["srgnn"]), abs=1e-4)
+    assert p["GRU4Rec"] == pytest.approx(alone(*gains["gru4rec"]), abs=1e-4)
+    assert "Holm's correction over all tests of this table, which are 3 (a backbone with LLM-CF against" in page
+    variants = rows_of(page, "Variants of LLM-CF, strict")
+    code, user = (float(variants["SASRec", VARIANT_NAMES[name]][-1]) for name in ("code", "user"))
+    assert user == pytest.approx(2 * alone(0.002, 0.0021, 0.003), abs=1e-4)
+    assert code == pytest.approx(max(user, alone(0.0, 0.002, 0.001)), abs=1e-4)
+    assert "Holm's correction over all tests of this table, which are 2 (a variant against LLM-CF)" in page
+
+
+def test_one_seed_is_no_test_and_data_that_the_paper_has_not_has_no_column_of_it(kept: Path) -> None:
+    movielens = replace(BEAUTY, dataset="movielens-100k")
+    keep(measurements.file("retrieval", movielens.dataset), line("sasrec", "none", 1, 0.04))
+    table = read(retrieval_report.report(movielens)).split("## Table 4, strict")[1].split("## ")[0]
+    assert "There is no p: a test, a backbone with LLM-CF against without, takes two seeds." in table
+    assert "| backbone | framework | seeds | HIT@5 | HIT@10 | NDCG@5 | NDCG@10 | NDCG@10 less none's | p |" in table
+    assert "paper" not in table
+
+
+def test_cold_rows_stand_beside_every_control_with_a_verdict(kept: Path) -> None:
     for seed in (1, 2):
-        keep(kept, line("sasrec", "none", seed, 0.04 + seed / 1000), line("sasrec", "llm-cf", seed, 0.05))
+        keep(kept, line("sasrec", "none", seed, 0.04 + seed / 1000), line("sasrec", "llm-cf", seed, 0.02))
+        keep(kept, line("srgnn", "none", seed, 0.0))
     keep(kept, control("popularity", 0.007), control("transitions", 0.03), control("text", 0.02))
+    keep(kept, control("graph+text", 0.06))
+    page = read(retrieval_report.report(BEAUTY))
+    for segment in COLD:
+        table = page.split(f"## Cold start, strict: {segment}")[1].split("##")[0]
+        assert "| popularity | not trained | 0.0140 | [-0.0060, 0.0340] | | |" in table
+        assert "| text cosine | not trained | 0.0400 | [0.0200, 0.0600] | | |" in table
+        assert "| transition graph | not trained | 0.0600 | [0.0400, 0.0800] | +0.0200 | undecided |" in table
+        assert "| transition graph and text | not trained | 0.1200 | [0.1000, 0.1400] | +0.0800 | above both |" in table
+        assert "| SASRec | none | 0.0830 ± 0.0014 | [0.0630, 0.1030] | +0.0430 | above both |" in table
+        assert "| SASRec | llm-cf | 0.0400 ± 0.0000 | [0.0200, 0.0600] | +0.0000 | undecided |" in table
+        assert "| SRGNN | none | 0.0000 ± 0.0000 | [-0.0200, 0.0200] | -0.0400 | undecided |" in table, "they touch"
+        assert f"the 2000 test rows of {segment}" in table
+        assert "Of 3 models here 1 above both, 2 undecided, 0 below; 1 without any hit." in table
+
+
+def test_without_the_bar_there_is_no_verdict(kept: Path) -> None:
+    keep(kept, line("sasrec", "none", 1, 0.05), control("popularity", 0.007))
     table = read(retrieval_report.report(BEAUTY)).split("## Cold start, strict")[1].split("##")[0]
-    assert "| popularity | not trained | 9 | 0.0140 | [0.0040, 0.0240] | 9 |" in table
-    assert "| text cosine | not trained | 9 | 0.0400 |" in table
-    assert "transition" not in table
-    assert "| SASRec | none | 9 | 0.0830 ± 0.0014 | [0.0730, 0.0930] | 9 |" in table
+    assert "Not held against popularity and text cosine: `llmcf backfill retrieval` measures them" in table
+    assert "| SASRec | none | 0.1000 | [0.0800, 0.1200] |\n" in table
+    assert "verdict" not in table
 
 
 def test_lines_without_cold_rows_have_no_such_table(kept: Path) -> None:
@@ -140,11 +204,26 @@ def test_runs_of_an_earlier_recipe_are_left_out_and_counted(kept: Path) -> None:
     assert "| SASRec | none | 1 |" in page
 
 
-def test_orders_stand_side_by_side(kept: Path) -> None:
-    keep(kept, line("sasrec", "none", 1, 0.05), line("sasrec", "none", 1, 0.03, order="shuffled-ties"))
-    page = read(retrieval_report.report(BEAUTY))
-    assert "## Orders side by side" in page
-    assert "| strict | SASRec | none | 0.0600 | 0.0300 | 0.1000 | 0.0500 |" in page
+def test_a_cell_of_several_orders_has_a_row_of_each_with_seen_items_out_and_in(kept: Path) -> None:
+    for order, level in (("published", 0.05), ("shuffled-ties", 0.03), ("global-time", 0.02)):
+        keep(kept, line("sasrec", "none", 1, level, order=order), line("sasrec", "none", 2, level, order=order))
+        keep(kept, control("text", level / 2, order))
+    keep(kept, line("srgnn", "none", 1, 0.01))
+    table = read(retrieval_report.report(BEAUTY)).split("## By order")[1]
+    head, _, *rows = [one for one in table.splitlines() if one.startswith("|")]
+    assert head == (
+        "| recipe | backbone | framework | order | seeds | HIT@10 | unmasked HIT@10 | NDCG@10 | unmasked NDCG@10 |"
+    )
+    assert rows == [
+        "| control | text cosine | not trained | shuffled-ties | 1 | 0.0300 | 0.0150 | 0.0150 | 0.0075 |",
+        "| control | text cosine | not trained | published | 1 | 0.0500 | 0.0250 | 0.0250 | 0.0125 |",
+        "| control | text cosine | not trained | global-time | 1 | 0.0200 | 0.0100 | 0.0100 | 0.0050 |",
+        *(
+            f"| strict | SASRec | none | {order} | 2 | {2 * level:.4f} ± 0.0000 | {level:.4f} ± 0.0000 | "
+            f"{level:.4f} ± 0.0000 | {level / 2:.4f} ± 0.0000 |"
+            for order, level in (("shuffled-ties", 0.03), ("published", 0.05), ("global-time", 0.02))
+        ),
+    ], "SRGNN was measured in one order only"
 
 
 def test_every_backbone_has_its_row_in_the_papers_table() -> None:
