@@ -46,7 +46,7 @@ class Unavailable(LlmcfError):  # noqa: N818
 
 def unknown(kind: str, value: object, choices: Iterable[object]) -> UsageError:
     """The error for a name that is not one of `choices`."""
-    return UsageError(f"unknown {kind} {str(value)!r}; choose one of: {', '.join(map(str, choices))}")
+    return UsageError(f"unknown {kind} {str(value)!r}; choose one of: {', '.join(filter(None, map(str, choices)))}")
 
 
 def check_choice(kind: str, value: str, choices: Iterable[str]) -> str:

@@ -152,7 +152,7 @@ def _table_3(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float]
     head = ["backbone", "framework", "seeds", "AUC", "LogLoss", "RelImpr %", "p", "AUC, on sale", "GAUC"]
     note = (
         f"Recipe `{recipe}`. Test rows, mean ± standard deviation over seeds; p is of the AUC against the same "
-        "backbone without a framework. On sale: negatives that somebody had taken before the row's day. Coverage: the "
+        "backbone without a framework, by the paired t test, after Holm's correction over this table. On sale: negatives that somebody had taken before the row's day. Coverage: the "
         "share of training rows that have what a framework reads."
     )
     return Table(f"Table 3, {recipe}", note, [*head, "paper AUC", "paper LogLoss", "coverage"], rows)
@@ -184,7 +184,10 @@ def _variants(
             row += [f"{figure:.4f}" if figure is not None else "" for figure in figures]
         rows.append(row)
     head = ["backbone", "variant", "seeds", "AUC", "LogLoss", "AUC against LLM-CF", "p"]
-    note = f"Recipe `{recipe}`, framework LLM-CF; p is of the AUC against LLM-CF as it is."
+    note = (
+        f"Recipe `{recipe}`, framework LLM-CF; p is of the AUC against LLM-CF as it is, by the paired t test, after "
+        "Holm's correction over this table."
+    )
     if title == "Figure 5":
         head[1] = "examples K"
         assert set(SWEEP) <= set(VARIANTS)
