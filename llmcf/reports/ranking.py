@@ -152,8 +152,9 @@ def _table_3(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float]
     head = ["backbone", "framework", "seeds", "AUC", "LogLoss", "RelImpr %", "p", "AUC, on sale", "GAUC"]
     note = (
         f"Recipe `{recipe}`. Test rows, mean ± standard deviation over seeds; p is of the AUC against the same "
-        "backbone without a framework, by the paired t test, after Holm's correction over this table. On sale: negatives that somebody had taken before the row's day. Coverage: the "
-        "share of training rows that have what a framework reads."
+        "backbone without a framework, by the paired t test, after Holm's correction over this table. On sale: "
+        "negatives that somebody had taken before the row's day. Coverage: the share of training rows that have what "
+        "a framework reads."
     )
     return Table(f"Table 3, {recipe}", note, [*head, "paper AUC", "paper LogLoss", "coverage"], rows)
 
