@@ -174,7 +174,7 @@ def _release(
     from ranking.weights import encoder
 
     ws, stages = plan.ws, {model: stage for model, (stage, _) in made.items()}
-    (searched,) = [one.searched for _, one in made.values() if one.searched is not None]
+    ((searched, run),) = [(one.searched, one.run) for _, one in made.values() if one.searched is not None]
     texts = texts_of(ws, stages, searched=searched.reads_texts)
     encoders = {name: encoder(*place) for name, place in texts.items()}
     read = [ws.path("data"), *([ws.path("training")] if searched.blend.get("graph") else [])]
@@ -189,7 +189,7 @@ def _release(
         stages=stages,
         users_end=min(one.users for _, one in made.values()),
         items_end=int(tables.items(ws)["item"].to_numpy().max()) + 1,
-        collections={**plan.collections, "items": _publish_items(ws, searched)},
+        collections={**plan.collections, "items": _publish_items(ws, searched, run)},
         item_vectors=_keep_item_vectors(ws, folder, number) if "cot" in plan.collections else "",
         encoder=encoders.get("encoder", ""),
         knowledge_encoder=encoders.get("knowledge_encoder", ""),
@@ -217,10 +217,14 @@ def texts_of(ws: Workspace, stages: Mapping[str, Stage], *, searched: bool) -> d
     return found
 
 
-def _publish_items(ws: Workspace, searched: "UserVectorExport") -> str:
+def _publish_items(ws: Workspace, searched: "UserVectorExport", run: str) -> str:
+    """The item vectors of a run, with the encoder of the texts in them, "" where there are none."""
+    from ict.index import encoder
     from retrieval_stage import items
 
-    return items.publish(ws, searched.item_ids, searched.item_vectors, items.Facts.of(ws, searched.item_ids))
+    origin = {"run": run, "encoder": encoder(ws) if searched.reads_texts else ""}
+    facts = items.Facts.of(ws, searched.item_ids)
+    return items.publish(ws, searched.item_ids, searched.item_vectors, facts, origin=origin)
 
 
 def _keep_evidence(searched: "UserVectorExport", folder: Path) -> dict[str, str]:
