@@ -14,7 +14,7 @@ from core import steps, storage
 from core.contracts import TRITON_MODELS, Tensor
 from core.data import tables, vocabulary
 from core.data.tables import remedy
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 from core.homes import home_id
 from core.progress import say
 from core.settings import PROJECT, Workspace
@@ -91,7 +91,7 @@ def example_collection(ws: Workspace, choices: Mapping[str, Choice]) -> dict[str
 
 
 def current(plan: Plan) -> Release | None:
-    """The newest release of the data set, if it was made from the same, is whole and Milvus holds what it names."""
+    """The newest release of the data set, if it was made from the same, is whole and Milvus holds what goes with it."""
     from ict import milvus
 
     release = releases.newest(plan.ws.dataset)
@@ -101,8 +101,12 @@ def current(plan: Plan) -> Release | None:
         say(f"{path} is not as it was made: release {release.number} is made anew")
         return None
     with milvus.connect(plan.ws) as client:
-        there = milvus.names(client)
-    return release if set(release.collections.values()) <= there else None
+        try:
+            held.require(client, release)
+        except Missing as error:
+            say(f"{error.args[0]}: it is made anew")
+            return None
+    return release
 
 
 def make(plan: Plan) -> Release:
