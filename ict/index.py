@@ -27,17 +27,18 @@ from core.data.tables import remedy
 from core.errors import LlmcfError, UsageError
 from core.result import Result
 from core.settings import LATEST, Workspace
-from ict import milvus
+from ict import milvus, whole
 from ict.examples import ExampleSet, Requests, rule
 from ict.filters import Filter
 from ict.milvus import indexes
 from ict.milvus.indexes import IndexConfig
 from ict.neighbours import NeighbourConfig, arrange
-from ict.whole import whole_vectors
 
 KIND = "cot"
 INDEX_VERB = "cot index"
 QUERIES = {"factorised": "key", "text": "whole"}  # the vectors that each kind of query is compared with
+VECTORS, WHOLE = "vectors", "whole"  # the folders of a set's vectors, which each may be of an encoder of its own
+_ENCODERS = {VECTORS: "encoder", WHOLE: "whole_encoder"}  # as a version's account names that
 _POSITION_BITS = 20
 _CHECKED_DAYS = (0.25, 0.5, 0.75, 1.0)  # quantiles at which the recall is measured
 
@@ -196,9 +197,9 @@ def _publish(ws: Workspace, kind: str, folder: Path) -> dict[str, Any]:
         examples,
         texts["text"].to_pylist(),
         index=IndexConfig.named(kind, examples.count),
-        whole_ME=whole_vectors(ws, texts["row"].to_numpy()),
+        whole_ME=whole.whole_vectors(ws, texts["row"].to_numpy()),
         until=first_unknown_day(ws),
-        facts={"encoder": encoder(ws)},
+        facts={name: encoder(ws, part) for part, name in _ENCODERS.items() if part == VECTORS or ws.cot(part).exists()},
     )
     with milvus.connect(ws) as client:
         name = milvus.publish(client, ws, KIND, made)
@@ -208,9 +209,9 @@ def _publish(ws: Workspace, kind: str, folder: Path) -> dict[str, Any]:
     return summary
 
 
-def encoder(ws: Workspace) -> str:
-    """What made the workspace's text vectors: its digest, or its name where that is not known."""
-    config = steps.require(ws.cot("vectors"), remedy(ws, "cot embed"))["config"] or {}
+def encoder(ws: Workspace, part: str = VECTORS) -> str:
+    """What made the text vectors of a folder of the workspace: its digest, or its name where that is not known."""
+    config = steps.require(ws.cot(part), remedy(ws, whole.VERB if part == WHOLE else "cot embed"))["config"] or {}
     return str(config.get("hash") or config.get("encoder") or "")
 
 
@@ -221,12 +222,13 @@ def first_unknown_day(ws: Workspace) -> int:
     return int(tables.interactions(ws)["day"].to_numpy().max()) + 1
 
 
-def check_encoder(ws: Workspace, collection: milvus.Collection) -> None:
-    """Raises UsageError if the vectors of the workspace are of another encoder than the collection's."""
-    theirs, ours = collection.account.get("encoder", ""), encoder(ws)
-    if theirs and ours and theirs != ours:
+def check_encoder(ws: Workspace, collection: milvus.Collection, part: str = VECTORS) -> None:
+    """Raises UsageError if what a folder of the workspace asks with is of another encoder than the collection's."""
+    theirs = collection.account.get(_ENCODERS[part], "")
+    ours = encoder(ws, part) if theirs else ""
+    if ours and theirs != ours:
         raise UsageError(
-            f"{collection.name} was made with the encoder {theirs[:12]}, and {ws.cot('vectors')} with {ours[:12]}; "
+            f"{collection.name} was made with the encoder {theirs[:12]}, and {ws.cot(part)} with {ours[:12]}; "
             f"run `{remedy(ws, INDEX_VERB)}`"
         )
 

@@ -23,7 +23,7 @@ from core.result import Result
 from core.settings import Workspace
 from ict import milvus
 from ict.examples import Requests, keys, text_vectors
-from ict.index import INDEX_VERB, KIND, QUERIES, check_encoder, request, search_milvus
+from ict.index import INDEX_VERB, KIND, QUERIES, VECTORS, WHOLE, check_encoder, request, search_milvus
 from ict.neighbours import NeighbourConfig
 
 _GONE = "(not in this workspace)"  # of an example that another day's data had
@@ -62,7 +62,7 @@ def search(
     config = NeighbourConfig(stage="ranking", recipe=recipe, seed=seed)
     with milvus.connect(ws) as client:
         collection = milvus.open_live(client, ws, KIND, remedy(ws, INDEX_VERB))
-        check_encoder(ws, collection)
+        check_encoder(ws, collection, WHOLE if encode else VECTORS)
         found = search_milvus(collection, query_X, asked, config, QUERIES[queries])
         keys_found = list(found.keys.values())
         stored = {row["id"]: row for row in client.get(collection.name, ids=keys_found, output_fields=_EVIDENCE)}

@@ -107,7 +107,8 @@ class Client:
     ) -> Recommendations:
         """The best items for a user, or for the history of a session without one; with a cursor the next page.
 
-        By its id a `session` stays in its arm, where releases are compared.
+        By its id a `session` stays in its arm, where releases are compared. Where fewer than `k` items come,
+        the answer's `note` says why.
         """
         asked = RecommendationRequest(
             user=user,

@@ -6,7 +6,7 @@ searched by a matrix product. Milvus itself gives the same answer (tests prove i
 Suffixes: V items of the index, B users, W width, C categories an item, k results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ NEVER = np.iinfo(np.int64).max  # the first day of an item that nobody has taken
 _VECTOR = "vector"
 _FILTERED = ("categories", "first_day")
 _K = 10  # of recall@k
-_DENIED, _ALLOWED = 100, 1000  # at most so many items in the filters that a version is tried with
+_DENIED, _ALLOWED = (100, 1000), 1000  # at most so many items in the filters that a version is tried with
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ def publish(
     facts: Facts | None = None,
     *,
     kind: str = indexes.AUTO,
+    origin: Mapping[str, str] | None = None,
 ) -> str:
     """Publish a new version of the item collection and return its name; readers switch to it at once.
 
@@ -65,18 +66,24 @@ def publish(
         item_ids: ascending, (V,); `item_vectors` (V, W).
         facts: without them the collection knows no filter but of ids.
         kind: type of index, or "auto", which goes by the number of items.
+        origin: what the version's account says of the vectors, such as the run and the encoder of the texts in them.
 
     Raises:
         UsageError: for an unknown type of index, or no items.
         LlmcfError: if Milvus is held, unreachable or answers wrongly; the live version stays.
     """
-    made = records(item_ids, item_vectors, facts, index=IndexConfig.named(kind, len(item_ids)))
+    made = records(item_ids, item_vectors, facts, index=IndexConfig.named(kind, len(item_ids)), origin=origin)
     with milvus.connect(ws) as client:
         return milvus.publish(client, ws, KIND, made)
 
 
 def records(
-    item_ids: np.ndarray, item_vectors: np.ndarray, facts: Facts | None = None, *, index: IndexConfig | None = None
+    item_ids: np.ndarray,
+    item_vectors: np.ndarray,
+    facts: Facts | None = None,
+    *,
+    index: IndexConfig | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> milvus.Records:
     """The collection's columns; the arguments as of `publish`."""
     scalars = {} if facts is None else {"categories": facts.categories_VC, "first_day": facts.first_day_V}
@@ -85,6 +92,7 @@ def records(
         vectors={_VECTOR: np.ascontiguousarray(item_vectors, dtype=np.float32)},
         scalars=scalars,
         index=index or IndexConfig(),
+        facts=origin or {},
         checks=_checks(item_ids, facts),
         k=_K,
     )
@@ -126,9 +134,10 @@ class ItemReplica:
 def _checks(item_ids: np.ndarray, facts: Facts | None) -> dict[str, list[Filter]]:
     """The filters of requests, on items that are the same each time."""
     drawn = np.random.default_rng(0).permutation(item_ids)
+    seen = [drawn[: min(most, len(drawn) // 2)] for most in _DENIED]
     found = {
         "no filter": [Filter()],
-        "seen items": [Filter(deny=drawn[: min(_DENIED, len(drawn) // 2)])],
+        "seen items": [Filter(deny=items) for items in seen],
         "an allow list": [Filter(allow=drawn[: min(_ALLOWED, max(1, len(drawn) // 2))])],
     }
     if facts is not None:
@@ -140,4 +149,9 @@ def _checks(item_ids: np.ndarray, facts: Facts | None) -> dict[str, list[Filter]
             found["categories"] = [Filter(categories=np.array([category])) for category in some]
         if len(days):
             found["on sale"] = [Filter(on_sale=int(day)) for day in np.quantile(days, (0.1, 0.5)).astype(int) + 1]
+        if {"categories", "on sale"} <= found.keys():
+            found["all of these"] = [
+                Filter(deny=items, categories=one.categories, on_sale=two.on_sale)
+                for items, one, two in zip(seen, found["categories"], found["on sale"], strict=True)
+            ]
     return found

@@ -103,8 +103,9 @@ def stored(examples: ExampleSet, texts: list[str] | None = None) -> Stored:
     return Stored(**columns, key_MX=examples.candidates().key_MX.numpy(), texts=["", *told])
 
 
-def write_cot_set(ws: Workspace, examples: ExampleSet, seed: int = 0) -> list[str]:
+def write_cot_set(ws: Workspace, examples: ExampleSet, seed: int = 0, encoder: str = "") -> list[str]:
     """The workspace's cot/texts and cot/vectors folders, as finished steps of a seed; returns the texts."""
+    named = {"encoder": encoder} if encoder else {}
     texts = [f"text {number}" for number in range(1, examples.count + 1)]
 
     def write_texts(folder: Path) -> dict[str, object]:
@@ -120,7 +121,7 @@ def write_cot_set(ws: Workspace, examples: ExampleSet, seed: int = 0) -> list[st
         return {"encoder": "invented"}
 
     steps.run(steps.Step(folder=ws.path("cot", "texts"), config={"seed": seed, "recipe": "strict"}), write_texts)
-    steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={"seed": seed}), write_vectors)
+    steps.run(steps.Step(folder=ws.path("cot", "vectors"), config={"seed": seed, **named}), write_vectors)
     return texts
 
 

@@ -1,6 +1,6 @@
 """Milvus: versioned collections of vectors, and searching them. `publish` and `Collection.search` are the way in."""
 
-from ict.milvus.collection import Collection, account_of
+from ict.milvus.collection import Collection, account_of, widths_of
 from ict.milvus.connection import Server, connect, exists
 from ict.milvus.indexes import IndexConfig
 from ict.milvus.records import Records
@@ -37,4 +37,5 @@ __all__ = [
     "publish",
     "rollback",
     "versions",
+    "widths_of",
 ]

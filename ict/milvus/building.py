@@ -100,7 +100,7 @@ def _index(client: "MilvusClient", name: str, records: Records) -> None:
     """Wait for the index of all rows, then load it: until then a server searches by another one, which finds less."""
     from pymilvus.exceptions import MilvusException
 
-    tell(client, name, {"index": records.index.as_json()})
+    tell(client, name, {"index": records.index.as_json(), **records.facts})
     for vector in records.searched:
         _wait(client, name, vector)
     client.release_collection(name)

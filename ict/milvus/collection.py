@@ -49,7 +49,7 @@ class Collection:
         """Load the collection of that name."""
         lite.load(client, name)
         told = _described(client, name)
-        widths = {one["name"]: int(one["params"].get("dim", 0)) for one in told["fields"]}
+        widths = _widths(told)
         count = client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
         return cls(client=client, name=name, widths=widths, count=count, account=_account(told), remedy=remedy)
 
@@ -165,6 +165,15 @@ def _padded(found: list[tuple[int, float]], k: int) -> tuple[list[int], list[flo
 def account_of(client: "MilvusClient", name: str) -> dict[str, Any]:
     """What was found out about a collection when it was published."""
     return _account(_described(client, name))
+
+
+def widths_of(client: "MilvusClient", name: str) -> dict[str, int]:
+    """Of every field of a collection, which is not loaded for it: the width of a vector, 0 of any other."""
+    return _widths(_described(client, name))
+
+
+def _widths(described: Mapping[str, Any]) -> dict[str, int]:
+    return {one["name"]: int(one["params"].get("dim", 0)) for one in described["fields"]}
 
 
 def _described(client: "MilvusClient", name: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Records:
         scalars: by field name: int64 (n,), lists of int64 padded with PAD (n, longest), or strings.
         index: of the vectors that are searched.
         kept: vectors that are kept and not searched. A server that takes one vector a row goes without them.
-        facts: what the account of a version says of where the rows come from, such as the encoder.
+        facts: what the account of a version says of where the rows come from, such as the encoder; values of JSON.
         until: the first day that no row may be of, by its `day`.
         checks: filters under which the recall of a version is measured, by what they are called.
         k: of recall@k.

@@ -1,4 +1,5 @@
-"""Whether a version may go live: its rows, their width, their days, and how much of the exact answer it finds."""
+"""Whether a version may go live: its rows, their width, their days, what they are of, and how much of the exact answer
+it finds."""
 
 from collections.abc import Iterator
 
@@ -22,8 +23,9 @@ def verify(collection: Collection, records: Records) -> dict[str, dict[str, floa
         recall@k of every vector that is searched, under every filter of `records.checks`.
 
     Raises:
-        LlmcfError: if it lacks rows, has vectors of another width, knows of a later day than it says, finds too little
-            or scores wrongly; the version before stays live.
+        LlmcfError: if it lacks rows, has vectors of another width, names another encoder or another of the facts than
+            its rows are of, knows of a later day than it says, finds too little or scores wrongly; the version before
+            stays live.
     """
     name = collection.name
     if collection.count != len(records.ids):
@@ -32,6 +34,12 @@ def verify(collection: Collection, records: Records) -> dict[str, dict[str, floa
         if collection.widths.get(vector) != values.shape[1]:
             raise LlmcfError(
                 f"{name}.{vector} holds vectors of {collection.widths.get(vector)} numbers, not {values.shape[1]}"
+            )
+    for what, wanted in records.facts.items():
+        if (told := collection.account.get(what)) != wanted:
+            raise LlmcfError(
+                f"{name} names the {what} {told!r}, and its rows are of {wanted!r}; the old version stays live, "
+                "run the verb again"
             )
     if records.until is not None and (late := collection.left(Filter(), also=f"day >= {records.until}")):
         raise LlmcfError(f"{late} rows of {name} are of day {records.until} or later, which it must not know")

@@ -32,7 +32,8 @@ def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) 
     """Make a new version of the collection `kind`, verify it, and flip the alias to it; return its name.
 
     Readers of the alias see the old version until the flip. Older versions stay until `drop_versions`: whoever keeps a
-    release that names one must be able to serve it again. Rows that a version was made of before are not written again.
+    release that names one must be able to serve it again. Rows that a version was made of before are not written again,
+    unless they are said to be of something else by now, such as another encoder.
     Where people have rolled back from just these rows, the version is made and the alias stays.
 
     Raises:
@@ -46,7 +47,7 @@ def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) 
     if not server.several_vectors:
         records = records.with_one_vector(server)
     live, there, digest = live_version(client, ws, kind), versions(client, ws, kind), records.digest()
-    name = next((old for old in there if old.endswith(digest)), None)
+    name = next((old for old in there if old.endswith(digest) and _is_of(client, old, records)), None)
     if name is None:
         name = f"{alias(ws, kind)}_v{number(there[-1]) + 1 if there else 1}_{digest}"
         _make(client, ws, kind, name, records, live or _of_an_earlier_day(client, ws, kind))
@@ -192,6 +193,16 @@ def _make(client: "MilvusClient", ws: Workspace, kind: str, name: str, records: 
     )
     client.rename_collection(building_name, name)
     lite.load(client, name)
+
+
+def _is_of(client: "MilvusClient", name: str, records: Records) -> bool:
+    """Whether a version of just these rows says nothing else of where they come from; what it left out it says now."""
+    told = account_of(client, name)
+    if any(told.get(what, value) != value for what, value in records.facts.items()):
+        return False
+    if not records.facts.keys() <= told.keys():
+        tell(client, name, {**told, **records.facts})
+    return True
 
 
 def _flip(client: "MilvusClient", ws: Workspace, kind: str, live: str | None, name: str) -> None:

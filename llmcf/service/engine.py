@@ -24,6 +24,7 @@ from llmcf.service.state import Serving
 from llmcf.service.ways import Way
 from llmcf.serving import arms, releases
 from llmcf.serving.arms import LIVE, Arms
+from llmcf.serving.held import Unfit
 from llmcf.serving.manifest import Release
 from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_client import Canary, Client
@@ -283,9 +284,12 @@ class Engine:
         return Loaded(release, bare, features, bird, breaker, wanted, bare).with_additions(self._added)
 
     def _recommender(self, release: Release) -> Recommender:
-        """The release in memory, without examples if Milvus has them no more; LlmcfError if it lacks the items, too."""
+        """The release in memory, without examples if Milvus has them no more; LlmcfError if it lacks the items, too, or
+        holds what does not go with the release."""
         try:
             return Recommender.load(release)
+        except Unfit:
+            raise
         except LlmcfError as error:
             if "cot" not in release.collections:
                 raise

@@ -7,6 +7,7 @@ from typing import Any
 
 from core.errors import LlmcfError
 from llmcf.service import arm_counts, cursors
+from llmcf.service.asking import CANDIDATES
 from llmcf.service.engine import Engine, Loaded
 from llmcf.service.messages import (
     Example,
@@ -25,13 +26,16 @@ from llmcf.serving.recommender import Recommender
 _OWN = 3  # items of the user's history that a reason names
 _COLD = "nothing is known of this user now, so these are the most popular items"
 _NOTHING = "nothing is left to recommend"
+_LEFT_OUT = (
+    "the request's filters, the scene's rules and what the user has taken (include_seen lets that in) leave no more"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """An answer as it is kept: rows of items in the order shown, with what belongs to each.
 
-    Of them it showed `k`, from `start` on.
+    Of them it showed `k`, from `start` on. `end` says in words why there are no more of them.
     """
 
     release: int
@@ -49,6 +53,7 @@ class Kept:
     start: int = 0
     experiment: str = ""
     arm: str = LIVE
+    end: str = ""
 
     @classmethod
     def of(
@@ -57,7 +62,7 @@ class Kept:
         names, order = loaded.recommender.catalogue, arranged.order
         rows = ranked.item_C[order].tolist()
         read = [ranked.examples(at) for at in order]
-        note = _NOTHING if not rows else _COLD if rung == POPULAR else ""
+        note = _COLD if rows and rung == POPULAR else ""
         return cls(
             release=loaded.release.number,
             user=asked.user,
@@ -73,6 +78,7 @@ class Kept:
             milliseconds=ranked.milliseconds,
             experiment=way.experiment,
             arm=way.arm,
+            end=_end(len(rows), asked, loaded),
         )
 
     def count(self, shown: int) -> None:
@@ -106,7 +112,7 @@ class Kept:
             id=request,
             user=self.user,
             items=items,
-            note=self.note,
+            note=self._told(len(items)),
             cursor=cursors.make(request, end, self.user, self.items) if end < len(self.items) else None,
             served_by=ServedBy(
                 release=self.release,
@@ -116,6 +122,13 @@ class Kept:
                 milliseconds=self.milliseconds,
             ),
         )
+
+    def _told(self, shown: int) -> str:
+        """The note of a page: nothing is known of the user, or there are fewer items than were asked for, and why."""
+        if shown == self.k:
+            return self.note
+        count = f"{shown} of {self.k} items" if self.items else _NOTHING
+        return "; ".join(filter(None, [self.note, f"{count}: {self.end}" if self.end else count]))
 
     def _reason(self, recommender: Recommender, at: int) -> Reason:
         found = recommender.evidence(self.examples[at], self.similarities[at])
@@ -132,6 +145,18 @@ class Kept:
                 for one in found
             ]
         )
+
+
+def _end(count: int, asked: RecommendationRequest, loaded: Loaded) -> str:
+    """Why an answer and its further pages hold `count` items and no more."""
+    there = len(loaded.recommender.items.exact.ids_N)
+    if count >= there:
+        return f"release {loaded.release.number} has no more"
+    if asked.candidates is None and count >= CANDIDATES:
+        return f"{CANDIDATES} are ranked for a request, and these are the last"
+    if asked.candidates is not None and count >= len(asked.candidates):
+        return "no more candidates are named"
+    return _LEFT_OUT
 
 
 def _with_shares(

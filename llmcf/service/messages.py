@@ -109,7 +109,11 @@ class ServedBy(Message):
 
 
 class Recommendations(Message):
-    """The best items, best first; `cursor` asks for the next ones of the same ranking."""
+    """The best items, best first; `cursor` asks for the next ones of the same ranking.
+
+    Where there are fewer than `k`, `note` says how many and why: the release has no more, or filters, rules and taken
+    items leave no more; and that nothing is known of the user.
+    """
 
     id: str
     user: str | None

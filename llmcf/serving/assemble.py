@@ -14,7 +14,7 @@ from core import steps, storage
 from core.contracts import TRITON_MODELS, Tensor
 from core.data import tables, vocabulary
 from core.data.tables import remedy
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Missing
 from core.homes import home_id
 from core.progress import say
 from core.settings import PROJECT, Workspace
@@ -91,7 +91,7 @@ def example_collection(ws: Workspace, choices: Mapping[str, Choice]) -> dict[str
 
 
 def current(plan: Plan) -> Release | None:
-    """The newest release of the data set, if it was made from the same, is whole and Milvus holds what it names."""
+    """The newest release of the data set, if it was made from the same, is whole and Milvus holds what goes with it."""
     from ict import milvus
 
     release = releases.newest(plan.ws.dataset)
@@ -101,8 +101,12 @@ def current(plan: Plan) -> Release | None:
         say(f"{path} is not as it was made: release {release.number} is made anew")
         return None
     with milvus.connect(plan.ws) as client:
-        there = milvus.names(client)
-    return release if set(release.collections.values()) <= there else None
+        try:
+            held.require(client, release)
+        except Missing as error:
+            say(f"{error.args[0]}: it is made anew")
+            return None
+    return release
 
 
 def make(plan: Plan) -> Release:
@@ -174,7 +178,7 @@ def _release(
     from ranking.weights import encoder
 
     ws, stages = plan.ws, {model: stage for model, (stage, _) in made.items()}
-    (searched,) = [one.searched for _, one in made.values() if one.searched is not None]
+    ((searched, run),) = [(one.searched, one.run) for _, one in made.values() if one.searched is not None]
     texts = texts_of(ws, stages, searched=searched.reads_texts)
     encoders = {name: encoder(*place) for name, place in texts.items()}
     read = [ws.path("data"), *([ws.path("training")] if searched.blend.get("graph") else [])]
@@ -189,7 +193,7 @@ def _release(
         stages=stages,
         users_end=min(one.users for _, one in made.values()),
         items_end=int(tables.items(ws)["item"].to_numpy().max()) + 1,
-        collections={**plan.collections, "items": _publish_items(ws, searched)},
+        collections={**plan.collections, "items": _publish_items(ws, searched, run)},
         item_vectors=_keep_item_vectors(ws, folder, number) if "cot" in plan.collections else "",
         encoder=encoders.get("encoder", ""),
         knowledge_encoder=encoders.get("knowledge_encoder", ""),
@@ -217,10 +221,14 @@ def texts_of(ws: Workspace, stages: Mapping[str, Stage], *, searched: bool) -> d
     return found
 
 
-def _publish_items(ws: Workspace, searched: "UserVectorExport") -> str:
+def _publish_items(ws: Workspace, searched: "UserVectorExport", run: str) -> str:
+    """The item vectors of a run, with the encoder of the texts in them, "" where there are none."""
+    from ict.index import encoder
     from retrieval_stage import items
 
-    return items.publish(ws, searched.item_ids, searched.item_vectors, items.Facts.of(ws, searched.item_ids))
+    origin = {"run": run, "encoder": encoder(ws) if searched.reads_texts else ""}
+    facts = items.Facts.of(ws, searched.item_ids)
+    return items.publish(ws, searched.item_ids, searched.item_vectors, facts, origin=origin)
 
 
 def _keep_evidence(searched: "UserVectorExport", folder: Path) -> dict[str, str]:

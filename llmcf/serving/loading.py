@@ -32,7 +32,8 @@ def collections(release: Release, *, without_examples: bool = False) -> "tuple[C
         without_examples: leave them out, for when Milvus has lost them.
 
     Raises:
-        LlmcfError: if Milvus does not hold one of them any more.
+        Missing: if Milvus does not hold one of them any more; Unfit if one is of another encoder or width than the
+            release; both name the verb that makes the like of it.
     """
     from ict import milvus
     from retrieval_stage.items import ItemReplica

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _COLD = "cold start: nothing is known of this user, so these are the most popular items"
 _NOTHING_LEFT = "nothing is left to recommend: this user has taken every item"
+_FEWER = "{} of {} items: this user has taken the others"
 
 
 class FeatureReader(Protocol):
@@ -114,8 +115,8 @@ class Recommender:
         """The best `k` items for a raw user id; popular ones for a user nobody knows, none where none is left."""
         found = self.rank(client, Question(user=raw_user)).first(k)
         items = [self.item(found, at, with_evidence=True) for at in range(len(found.item_C))]
-        note = _COLD if found.person is None else "" if items else _NOTHING_LEFT
-        cold = found.person is None
+        cold, fewer = found.person is None, len(items) < k
+        note = _COLD if cold else "" if not fewer else _FEWER.format(len(items), k) if items else _NOTHING_LEFT
         return Answer(user=raw_user, items=items, cold_start=cold, note=note, milliseconds=found.milliseconds)
 
     def rank(self, client: Models, asked: Question) -> Ranking:

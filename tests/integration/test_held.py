@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core.contracts import RETRIEVAL_WIDTH
 from core.errors import Missing
 from core.settings import Workspace
 from ict import milvus
@@ -33,8 +34,22 @@ def test_a_release_that_milvus_does_not_hold_is_not_promoted(ws: Workspace) -> N
 
 def test_what_is_held_passes(ws: Workspace) -> None:
     with milvus.connect(ws) as client:
-        client.create_collection("held_v1", dimension=4)
+        client.create_collection("held_v1", dimension=RETRIEVAL_WIDTH)
     held.check(write_release(ws, collections={"items": "held_v1"}))
+
+
+def test_a_release_whose_items_are_of_another_width_is_not_promoted(ws: Workspace) -> None:
+    first = write_release(ws)
+    with milvus.connect(ws) as client:
+        client.create_collection("other_v1", dimension=4)
+    write_release(ws, collections={"items": "other_v1"}, live=False)
+    with pytest.raises(
+        Missing, match=r"other_v1 holds vectors of 4 numbers, and release 2 of .* with 64; run `llmcf exp"
+    ):
+        listing.promote(ws.dataset, 2)
+    live = releases.live(ws.dataset)
+    assert live is not None
+    assert live.number == first.number
 
 
 def test_the_remedy_of_a_refreshed_release_names_one_that_is_there(ws: Workspace) -> None:

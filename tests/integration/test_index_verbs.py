@@ -100,6 +100,41 @@ def test_an_empty_set_names_the_verb_and_leaves_what_is_live(ws: Workspace) -> N
     assert live(ws) == first
 
 
+def embedded_by(ws: Workspace, encoder: str, part: str = "vectors") -> None:
+    """Let the stamp of a folder of vectors name an encoder."""
+    path = ws.cot(part) / steps.STAMP
+    stamp = storage.read_json(path)
+    storage.write_json(path, {**stamp, "content": encoder, "config": {**stamp["config"], "hash": encoder}})
+
+
+def test_a_search_with_vectors_of_another_encoder_than_the_index_is_refused(ws: Workspace) -> None:
+    user, item = tables.users(ws)["raw_id"][3].as_py(), tables.items(ws)["raw_id"][5].as_py()
+    first, other = "f00d" * 8, "beef" * 8
+    embedded_by(ws, first)
+    made = index(ws).details
+    assert made["encoder"] == first
+    assert len(search(ws, user=user, item=item).details["examples"]) == 4
+    embedded_by(ws, other)
+    with pytest.raises(UsageError, match=r"with the encoder f00df00df00d, and .* beefbeefbeef; run `llmcf cot index"):
+        search(ws, user=user, item=item)
+    again = index(ws).details
+    assert (again["encoder"], again["collection"] != made["collection"]) == (other, True), "though no number changed"
+    assert len(search(ws, user=user, item=item).details["examples"]) == 4
+
+
+def test_whole_texts_of_another_encoder_than_the_index_are_refused(ws: Workspace) -> None:
+    user, item = tables.users(ws)["raw_id"][3].as_py(), tables.items(ws)["raw_id"][5].as_py()
+    query = np.ones((1, WIDTH), dtype=np.float32)
+    whole_texts(ws)
+    index(ws)
+    embedded_by(ws, "beef" * 8, "whole")
+    assert len(search(ws, user=user, item=item).details["examples"]) == 4, "which asks nothing of whole texts"
+    with pytest.raises(UsageError, match=r"with the encoder invented, and .*whole with beefbeefbeef; run `llmcf cot"):
+        search(ws, user=user, item=item, encode=lambda _: query)
+    index(ws)
+    assert len(search(ws, user=user, item=item, encode=lambda _: query).details["examples"]) == 4
+
+
 def whole_texts(ws: Workspace) -> np.ndarray:
     """Random unit vectors as if an encoder had made them."""
     texts = storage.read_table(ws.path("cot", "texts", "texts.parquet"), schemas.COT_TEXTS, "")

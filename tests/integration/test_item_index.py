@@ -53,6 +53,21 @@ def test_replica_equals_milvus(published: Workspace) -> None:
             np.testing.assert_allclose(milvus_scores, scores[number][: len(milvus_ids)], rtol=1e-4)
 
 
+def test_the_account_tells_of_every_filter_and_of_what_the_vectors_are(published: Workspace) -> None:
+    facts = items.Facts(IDS[:, None] % 7 + FIRST_ID, np.arange(ITEMS))
+    origin = {"run": "f00d", "encoder": "beef"}
+    with milvus.connect(published) as client:
+        bare = milvus.open_live(client, published, items.KIND, "llmcf export").account
+    assert set(bare["recall"]["vector"]) == {"no filter", "seen items", "an allow list"}
+    name = items.publish(published, IDS, VECTORS, facts, origin=origin)
+    with milvus.connect(published) as client:
+        account = milvus.open_live(client, published, items.KIND, "llmcf export").account
+        assert milvus.live_version(client, published, items.KIND) == name
+    asked = {"no filter", "seen items", "an allow list", "categories", "on sale", "all of these"}
+    assert account["recall"] == {"vector": dict.fromkeys(asked, 1.0)}
+    assert {what: account[what] for what in origin} == origin
+
+
 def test_fewer_items_than_asked_for_are_filled_up_with_padding(published: Workspace) -> None:
     replica = read(published)
     ids, scores = replica.search(VECTORS[:1], 10, [Filter(deny=IDS[3:])])

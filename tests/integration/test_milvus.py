@@ -13,7 +13,7 @@ from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from ict import milvus
 from ict.filters import Filter
-from ict.milvus import connection, lite
+from ict.milvus import building, connection, lite
 
 pytestmark = pytest.mark.integration
 
@@ -46,6 +46,11 @@ def some_records(count: int, seed: int = 0, width: int = 8, **more: Any) -> milv
         scalars={"day": np.arange(count), "text": ["é" * 6000] * count},
         **more,
     )
+
+
+def own(client: Any, ws: Workspace) -> set[str]:
+    """What lies in Milvus of this home: other tests share the server."""
+    return {name for name in milvus.names(client) if name.startswith(milvus.alias(ws, "items"))}
 
 
 def test_versions_alias_and_reading_back(each: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
@@ -91,10 +96,10 @@ def test_the_account_says_what_was_verified(each: Workspace) -> None:
     ],
 )
 def test_a_failed_verification_leaves_the_old_version_live(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], words: str
+    each: Workspace, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], words: str
 ) -> None:
-    with milvus.connect(ws) as client:
-        first = milvus.publish(client, ws, "items", some_records(5))
+    with milvus.connect(each) as client:
+        first = milvus.publish(client, each, "items", some_records(5))
         insert = client.insert
         if "insert" in wrong:
             monkeypatch.setattr(client, "insert", lambda *_: None)
@@ -106,18 +111,18 @@ def test_a_failed_verification_leaves_the_old_version_live(
                 lambda name, rows: insert(name, [row | {"vector": shifted[at]} for at, row in enumerate(rows)]),
             )
         with pytest.raises(LlmcfError, match=words):
-            milvus.publish(client, ws, "items", some_records(5, seed=1, until=wrong.get("until")))
-        assert milvus.live_version(client, ws, "items") == first
-        assert milvus.names(client) == {first}, "what failed is not kept"
+            milvus.publish(client, each, "items", some_records(5, seed=1, until=wrong.get("until")))
+        assert milvus.live_version(client, each, "items") == first
+        assert own(client, each) == {first}, "what failed is not kept"
 
 
-def test_an_index_that_finds_too_little_does_not_go_live(ws: Workspace) -> None:
+def test_an_index_that_finds_too_little_does_not_go_live(each: Workspace) -> None:
     poor = milvus.IndexConfig(kind="IVF_FLAT", nlist=64, nprobe=1)
-    with milvus.connect(ws) as client:
-        first = milvus.publish(client, ws, "items", some_records(5))
+    with milvus.connect(each) as client:
+        first = milvus.publish(client, each, "items", some_records(5))
         with pytest.raises(LlmcfError, match=r"recall@4 of .* under no filter is 0\.\d+, below 0\.97.*nprobe"):
-            milvus.publish(client, ws, "items", some_records(3000, width=32, index=poor))
-        assert milvus.live_version(client, ws, "items") == first
+            milvus.publish(client, each, "items", some_records(3000, width=32, index=poor))
+        assert milvus.live_version(client, each, "items") == first
 
 
 def test_nothing_is_not_published(ws: Workspace) -> None:
@@ -128,13 +133,13 @@ def test_nothing_is_not_published(ws: Workspace) -> None:
         assert milvus.live_version(client, ws, "items") == first
 
 
-def test_what_a_killed_run_left_is_cleared_away(ws: Workspace) -> None:
-    with milvus.connect(ws) as client:
-        first = milvus.publish(client, ws, "items", some_records(5))
-        client.create_collection(f"{milvus.alias(ws, 'items')}_unverified", dimension=4)
-        assert milvus.versions(client, ws, "items") == [first], "what is not verified is no version"
-        second = milvus.publish(client, ws, "items", some_records(6))
-        assert milvus.names(client) == {first, second}
+def test_what_a_killed_run_left_is_cleared_away(each: Workspace) -> None:
+    with milvus.connect(each) as client:
+        first = milvus.publish(client, each, "items", some_records(5))
+        client.create_collection(f"{milvus.alias(each, 'items')}_unverified", dimension=4)
+        assert milvus.versions(client, each, "items") == [first], "what is not verified is no version"
+        second = milvus.publish(client, each, "items", some_records(6))
+        assert own(client, each) == {first, second}
 
 
 def test_the_same_rows_are_not_written_again(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +149,26 @@ def test_the_same_rows_are_not_written_again(ws: Workspace, monkeypatch: pytest.
         assert milvus.publish(client, ws, "items", some_records(5)) == first
         assert milvus.live_version(client, ws, "items") == first
         assert milvus.versions(client, ws, "items") == [first, second]
+
+
+def test_the_same_rows_of_another_encoder_are_another_version(ws: Workspace) -> None:
+    with milvus.connect(ws) as client:
+        first = milvus.publish(client, ws, "items", some_records(5))
+        assert milvus.publish(client, ws, "items", some_records(5, facts={"encoder": "e1"})) == first
+        assert milvus.account_of(client, first)["encoder"] == "e1", "a version of before says it now"
+        second = milvus.publish(client, ws, "items", some_records(5, facts={"encoder": "e2"}))
+        assert milvus.live_version(client, ws, "items") == second != first
+        assert [milvus.account_of(client, name)["encoder"] for name in (first, second)] == ["e1", "e2"]
+        assert milvus.publish(client, ws, "items", some_records(5, facts={"encoder": "e1"})) == first
+
+
+def test_a_version_that_names_another_encoder_does_not_go_live(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with milvus.connect(ws) as client:
+        first = milvus.publish(client, ws, "items", some_records(5))
+        monkeypatch.setattr(building, "tell", lambda *_: None)
+        with pytest.raises(LlmcfError, match="names the encoder None, and its rows are of 'e1'; the old version stays"):
+            milvus.publish(client, ws, "items", some_records(6, facts={"encoder": "e1"}))
+        assert milvus.names(client) == {first}
 
 
 def test_a_rollback_goes_to_the_version_before_and_stays(each: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from llmcf.serving import recommend, releases, serve
 from llmcf.serving.manifest import Release
 from llmcf.serving.newcomers import Newcomers
 from llmcf.serving.pruning import drop_unnamed, prune
-from llmcf.serving.question import CANDIDATES, Question
+from llmcf.serving.question import Question
 from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_client import Client
 from llmcf.serving.triton_server import Server
@@ -243,10 +243,9 @@ def test_the_verb_answers_for_several_users(ws: Workspace, recommender: Recommen
         assert answer["items"][0]["title"] in result.details["text"]
 
 
-@pytest.mark.parametrize(("k", "users"), [(0, ["1"]), (CANDIDATES + 1, ["1"]), (3, [])])
-def test_a_wrong_request_is_refused(release: Release, k: int, users: list[str]) -> None:
-    with pytest.raises(UsageError):
-        recommend.recommend(release, users=users, k=k)
+def test_more_items_than_there_are_is_refused(ws: Workspace, recommender: Recommender, release: Release) -> None:
+    with pytest.raises(UsageError, match=rf"k 90 is above the {tables.items(ws).num_rows} items that release 1 can"):
+        recommend.recommend(release, users=["1"], k=90)
 
 
 @pytest.mark.parametrize("kind", ["cot", "items"])

@@ -19,9 +19,11 @@ from core.contracts import FIRST_ID
 from core.data import tables
 from core.errors import Missing
 from core.settings import Workspace
+from ict import milvus
+from ict.exact import Exact
 from ict.examples import ExampleSet
 from llmcf.feature_store import registry
-from llmcf.serving import export, refresh, releases
+from llmcf.serving import export, manifest, refresh, releases
 from llmcf.serving.assemble import Choice
 from llmcf.serving.manifest import Release
 from llmcf.serving.question import Person, Question, Stopwatch
@@ -35,6 +37,7 @@ from retrieval_stage.blend import Blend
 from retrieval_stage.evaluation import Score
 from retrieval_stage.export import restore
 from retrieval_stage.inputs import TowerData
+from retrieval_stage.items import ItemReplica
 from retrieval_stage.recipes import resolve
 from retrieval_stage.text_map import TextMap
 from tests.in_memory import item_vectors, write_cot_set
@@ -85,7 +88,8 @@ def trained(ws: Workspace) -> Workspace:
     rows = tables.training_rows(ws)
     sample = torch.from_numpy(np.flatnonzero(rows["split"].to_numpy() == "train")[::5].copy())
     cot = torch.nn.functional.normalize(torch.randn(len(sample), 16), dim=-1)
-    write_cot_set(ws, ExampleSet.of(rows, sample, cot, item_vectors(items=tables.items(ws).num_rows)))
+    examples = ExampleSet.of(rows, sample, cot, item_vectors(items=tables.items(ws).num_rows))
+    write_cot_set(ws, examples, encoder="invented by hand")
     storage.write_json(ws.path("feast", registry.MATERIALIZED), {"release": registry.release(ws), registry.UNTIL: 0})
     ranking_trainer.train(ws, model="deepfm", framework="none", recipe="strict", seed=1, epochs=1)
     for framework in ("none", "llm-cf"):
@@ -152,6 +156,10 @@ def test_a_release_finds_what_the_run_was_judged_by(
     assert release.encoder, "item search reads texts"
     assert set(release.evidence) == {transition_graph.FILE, "trained/text_map.safetensors"}
     assert release.strangers == "popular items"
+    with milvus.connect(ws) as client:
+        account = milvus.account_of(client, release.collections["items"])
+    assert (account["run"], account["encoder"]) == (release.stages["user_vector"].run, "invented by hand")
+    assert set(account["recall"]["vector"]) >= {"no filter", "seen items", "an allow list"}
 
 
 def test_a_damaged_graph_is_found(ws: Workspace) -> None:
@@ -178,34 +186,44 @@ def test_a_refresh_brings_newer_transitions_and_texts(ws: Workspace) -> None:
     assert steps_of[1] > steps_of[0]
     assert newer.blend == base.blend
     assert newer.stages["user_vector"].run == base.stages["user_vector"].run
+    assert newer.evidence[manifest.TEXT_MAP] == base.evidence[manifest.TEXT_MAP], "the map of the run goes along"
+    check_that_the_map_places_unseen_items(ws, newer)
     stored = load_file(ws.cot("vectors") / "vectors.safetensors")
     flipped = {name: -values for name, values in stored.items()}
     with filled(ws.cot("vectors"), lambda folder: save_file(flipped, folder / "vectors.safetensors")):
         other = releases.read(ws.dataset, refresh.refresh(base, ws, promote=False).details["release"])
-    old, new = (texts_of(one) for one in (base, other))
+        check_that_the_map_places_unseen_items(ws, other)
+    old, new = (index_of(one).vectors_NX[:, 64:-1] for one in (base, other))
     np.testing.assert_array_equal(new, -old)
 
 
-def texts_of(release: Release) -> np.ndarray:
-    """What the index holds after the tower's vectors."""
-    from ict import milvus
-    from retrieval_stage.items import ItemReplica
-
+def index_of(release: Release) -> Exact:
+    """The index, in which texts follow the tower's vectors, and then whether an item is unseen."""
     with milvus.connect(release.workspace) as client:
-        return ItemReplica.read(client, release.collections["items"]).exact.vectors_NX[:, 64:-1]
+        return ItemReplica.read(client, release.collections["items"]).exact
+
+
+def check_that_the_map_places_unseen_items(ws: Workspace, release: Release) -> None:
+    """By the texts that the workspace has now."""
+    index, placed = index_of(release), TextMap.load(release.folder / manifest.TEXT_MAP)
+    unseen_N = ~placed.learnt(index.ids_N)
+    texts_XE = load_file(ws.cot("vectors") / "vectors.safetensors")["items"].numpy()[index.ids_N[unseen_N]]
+    assert len(texts_XE) > 2
+    np.testing.assert_allclose(index.vectors_NX[unseen_N, :64], placed(texts_XE), atol=1e-5)
+    np.testing.assert_array_equal(index.vectors_NX[:, -1], unseen_N)
 
 
 @contextmanager
 def filled(folder: Path, write: Callable[[Path], None]) -> Iterator[None]:
     """A step's folder filled otherwise within a block."""
-    kept = folder.with_name(f"{folder.name}.kept")
+    kept, config = folder.with_name(f"{folder.name}.kept"), storage.read_json(folder / steps.STAMP)["config"]
     shutil.copytree(folder, kept)
 
     def work(place: Path) -> dict[str, object]:
         write(place)
         return {"encoder": "invented"}
 
-    steps.run(steps.Step(folder=folder, config={}), work, force=True)
+    steps.run(steps.Step(folder=folder, config=config), work, force=True)
     try:
         yield
     finally:

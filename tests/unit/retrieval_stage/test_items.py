@@ -45,10 +45,22 @@ def test_a_version_is_tried_under_the_filters_that_it_knows(known: bool) -> None
     facts = items.Facts(np.arange(600).reshape(300, 2) % 7, np.arange(300)) if known else None
     records = items.records(ids, vectors, facts)
     assert set(records.checks) == {"no filter", "seen items", "an allow list"} | (
-        {"categories", "on sale"} if known else set()
+        {"categories", "on sale", "all of these"} if known else set()
     )
     exact = records.exact("vector")
     assert all(exact.mask(rule).any() for rules in records.checks.values() for rule in rules)
+
+
+def test_a_version_is_tried_with_as_many_seen_items_as_people_have() -> None:
+    ids = np.arange(2, 3002)
+    facts = items.Facts(np.full((3000, 1), 7), np.arange(3000))
+    checks = items.records(ids, np.ones((3000, 4), dtype=np.float32), facts).checks
+    assert [len(rule.deny) for rule in checks["seen items"]] == [100, 1000]
+    assert [(len(rule.deny), list(rule.categories or ())) for rule in checks["all of these"]] == [
+        (100, [7]),
+        (1000, [7]),
+    ]
+    assert all(rule.on_sale for rule in checks["all of these"])
 
 
 def test_a_replica_filters_each_user_by_itself() -> None:

@@ -36,6 +36,7 @@ class Played:
     late: int = 0
     loses: int = 0  # of the best rows
     forgets_filters: bool = False
+    account: dict[str, Any] = field(default_factory=lambda: {"encoder": "e1", "index": {}})
     name: str = "played"
 
     def left(self, rule: Filter, *, also: str) -> int:
@@ -49,7 +50,7 @@ class Played:
 
 
 def test_recall_is_told_by_filter_and_a_filter_that_leaves_nothing_has_none() -> None:
-    found = verify(Played(), records(until=500))  # pyright: ignore[reportArgumentType]
+    found = verify(Played(), records(until=500, facts={"encoder": "e1"}))  # pyright: ignore[reportArgumentType]
     assert found == {"key": {"no filter": 1.0, "early": 1.0}}
 
 
@@ -59,6 +60,8 @@ def test_recall_is_told_by_filter_and_a_filter_that_leaves_nothing_has_none() ->
         (Played(count=199), "stored 199 of 200 rows"),
         (Played(widths={"key": 4}), "holds vectors of 4 numbers, not 8"),
         (Played(widths={}), "holds vectors of None numbers"),
+        (Played(account={"encoder": "e2"}), "played names the encoder 'e2', and its rows are of 'e1'; the old version"),
+        (Played(account={}), "names the encoder None"),
         (Played(late=3), "3 rows of played are of day 500 or later"),
         (Played(loses=1), r"recall@4 of played.key under no filter is 0\.75\d?, below 0\.99, with {'kind': 'FLAT'}"),
         (Played(forgets_filters=True), "answers wrongly"),
@@ -66,7 +69,7 @@ def test_recall_is_told_by_filter_and_a_filter_that_leaves_nothing_has_none() ->
 )
 def test_what_is_wrong_is_said(played: Played, words: str) -> None:
     with pytest.raises(LlmcfError, match=words):
-        verify(played, records(until=500))  # pyright: ignore[reportArgumentType]
+        verify(played, records(until=500, facts={"encoder": "e1"}))  # pyright: ignore[reportArgumentType]
 
 
 def test_the_floor_goes_by_the_index() -> None:

@@ -9,13 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from core.errors import LlmcfError, Unavailable
+from core.errors import LlmcfError, Missing, Unavailable
 from core.settings import Workspace
 from llmcf.service import additions, rules, state
 from llmcf.service.engine import Engine
 from llmcf.service.rules import Scene
 from llmcf.service.state import Serving
+from llmcf.serving import releases
 from llmcf.serving.arms import NONE, Arms
+from llmcf.serving.held import Unfit
 from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_server import Server
 
@@ -162,3 +164,31 @@ def test_a_store_that_only_an_arm_reads_fails_for_that_arm_alone(place: Path) ->
         engine._follow()
         assert engine.find(5) is None
         assert "2026-01-31" not in str(engine._stores.keys())
+
+
+@pytest.mark.usefixtures("workspaces")
+@pytest.mark.parametrize(("error", "live"), [(Missing, 4), (Unfit, 3)])
+def test_a_release_goes_without_examples_that_are_gone_and_not_without_those_of_another_encoder(
+    place: Path, monkeypatch: pytest.MonkeyPatch, error: type[Missing], live: int
+) -> None:
+    whole, found = Recommender.load, releases.require
+
+    def load(release: Any, *, without_examples: bool = False) -> Recommender:
+        if release.number == 4 and not without_examples:
+            raise error("its examples are not as they were", "llmcf export")
+        return whole(release)
+
+    def require(dataset: str, number: int) -> Any:
+        return SimpleNamespace(**{**vars(found(dataset, number)), "collections": {"cot": "c"}})
+
+    monkeypatch.setattr(Recommender, "load", load)
+    monkeypatch.setattr("llmcf.service.engine.releases.require", require)
+    monkeypatch.setattr(Engine, "_watch", lambda _: None)
+    monkeypatch.setattr(Recommender, "prepare", lambda _: None)
+    serving = state.read(place)
+    assert serving is not None
+    state.write(place, replace(serving, releases=(3,), arms=NONE))
+    with started(place) as engine:
+        state.write(place, replace(serving, releases=(4, 3), arms=NONE))
+        engine._try(engine._follow)
+        assert engine.live.release.number == live

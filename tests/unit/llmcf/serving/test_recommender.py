@@ -101,3 +101,14 @@ def test_candidates_of_a_question_come_up_as_far_as_it_allows(
 
 def test_candidates_of_a_session_are_none_of_its_history(knowing: Recommender) -> None:
     assert knowing.rank(Models(), Question(session=[3], candidates=ALL)).item_C.tolist() == [9, 5, 2]
+
+
+def test_fewer_items_than_asked_for_are_told(knowing: Recommender) -> None:
+    named = replace(CATALOGUE, item_ids={2: "p2", 5: "p5", 8: "p8"}, names={2: "Two", 5: "Five", 8: "Eight"})
+    search = cast(Any, SimpleNamespace(search=lambda *_: (np.array([2, 5, 8]), np.zeros(3)), items=knowing.items))
+    asked = replace(knowing, catalogue=named, search=search)
+    models = cast(Any, SimpleNamespace(infer=lambda model, _: {"vector": np.zeros((1, 2)), "score": np.arange(3.0)}))
+    asked.release.stages["user_vector"] = cast(Any, SimpleNamespace(reads=[]))
+    assert asked.recommend(models, "c0", 3).note == ""
+    few = asked.recommend(models, "c0", 9)
+    assert (len(few.items), few.note) == (3, "3 of 9 items: this user has taken the others")
