@@ -21,7 +21,7 @@ from core.errors import Missing
 from core.settings import Workspace
 from ict.examples import ExampleSet
 from llmcf.feature_store import registry
-from llmcf.serving import export, refresh, releases
+from llmcf.serving import export, manifest, refresh, releases
 from llmcf.serving.assemble import Choice
 from llmcf.serving.manifest import Release
 from llmcf.serving.question import Person, Question, Stopwatch
@@ -151,7 +151,7 @@ def test_a_release_finds_what_the_run_was_judged_by(
     assert set(release.stages["user_vector"].metrics) >= {"test", "tower"}
     assert release.encoder, "item search reads texts"
     assert set(release.evidence) == {transition_graph.FILE, "trained/text_map.safetensors"}
-    assert release.strangers == "popular items"
+    assert release.strangers == manifest.POPULAR
 
 
 def test_a_damaged_graph_is_found(ws: Workspace) -> None:
