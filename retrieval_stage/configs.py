@@ -119,7 +119,8 @@ class RetrievalConfig:
         blended: what the run is judged by, and what a release serves, are its scores and those of `blend.Blend`,
             added up.
         cold_start: items that no training row has are scored where a map of their texts puts them (`unseen_items`),
-            not where training left them; users without history are shown what was popular lately.
+            not where training left them; users without history are shown what was popular lately. Without, the tower
+            scores both; a release shows those users popular items all the same, and says so.
     """
 
     model: str

@@ -31,7 +31,8 @@ def popularity(sequences: Sequences, takings: Takings, offered_V: Tensor) -> Sco
 
 
 def popular_lately(sequences: Sequences, takings: Takings, offered_V: Tensor) -> Score:
-    """The same within the last LATELY days; equals by all days. What an online store shows to strangers."""
+    """The same within the last LATELY days; equals by all days. What an online store shows to strangers
+    (`llmcf.online.reader.most_taken_lately`), out of the interactions of training rows alone."""
 
     def score(index_B: Tensor) -> Tensor:
         day_B = sequences.day_N[index_B]

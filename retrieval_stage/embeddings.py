@@ -2,7 +2,14 @@
 
 import torch
 from torch import Tensor, nn
-from torchrec import EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor
+from torchrec import (
+    EmbeddingBagCollection,
+    EmbeddingBagConfig,
+    EmbeddingCollection,
+    EmbeddingConfig,
+    KeyedJaggedTensor,
+    PoolingType,
+)
 
 from core.contracts import PAD
 
@@ -32,6 +39,45 @@ class EmbeddingTable(nn.Module):
         bags = KeyedJaggedTensor(keys=[self.name], values=ids[there], lengths=lengths_B)
         vectors = self.collection(bags)[self.name].values()
         return vectors.new_zeros(*ids.shape, vectors.shape[-1]).masked_scatter(there.unsqueeze(-1), vectors)
+
+
+class MeanTable(nn.Module):
+    """One TorchRec table that is always looked up at the same ids: the mean of each bag's rows, padding left out.
+
+    The ids are data, not weights. An empty bag has the zero vector.
+
+    Args:
+        ids_VX: the bags, padded anywhere; the largest id is the table's last row.
+    """
+
+    values_Y: Tensor
+    lengths_V: Tensor
+
+    def __init__(self, name: str, ids_VX: Tensor, width: int) -> None:
+        super().__init__()
+        self.name = name
+        table = EmbeddingBagConfig(
+            name=name,
+            feature_names=[name],
+            num_embeddings=int(ids_VX.max()) + 1,
+            embedding_dim=width,
+            pooling=PoolingType.MEAN,
+            init_fn=_scattered,
+        )
+        self.collection = EmbeddingBagCollection(tables=[table])
+        there_VX = ids_VX != PAD
+        self.register_buffer("values_Y", ids_VX[there_VX], persistent=False)
+        self.register_buffer("lengths_V", there_VX.sum(dim=1), persistent=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """(rows, D); the row of PAD is never read."""
+        return self.collection.embedding_bags[self.name].weight  # pyright: ignore[reportReturnType]
+
+    def forward(self) -> Tensor:
+        """(V, D)."""
+        bags = KeyedJaggedTensor(keys=[self.name], values=self.values_Y, lengths=self.lengths_V)
+        return self.collection(bags)[self.name]
 
 
 class DenseTable(nn.Module):

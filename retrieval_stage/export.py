@@ -57,6 +57,12 @@ class UserVectorExport:
         """Whether the items' vectors are made of texts, too."""
         return bool(self.blend.get("text")) or self.text_map is not None
 
+    @property
+    def measured_popular(self) -> bool:
+        """Whether the run was measured with popular items for users without history, which every release shows them:
+        it has cold starts, and so a map."""
+        return self.text_map is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

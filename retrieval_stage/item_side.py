@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from core.contracts import PAD
 from core.data.histories import Attributes, Ints
-
-_SPREAD = 0.05  # standard deviation of new rows
+from retrieval_stage.embeddings import MeanTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +39,7 @@ class ItemFeatures(nn.Module):
         if attributes:
             assert facts.attributes is not None
             brand_V, category_VC = (torch.from_numpy(ids) for ids in _apart(facts.attributes))
-            ids_VX = torch.cat([brand_V[:, None], category_VC], dim=1)
-            self.attribute = nn.EmbeddingBag(int(ids_VX.max()) + 1, width, mode="mean", padding_idx=PAD)
-            nn.init.normal_(self.attribute.weight, std=_SPREAD)
-            self.register_buffer("ids_VX", ids_VX, persistent=False)
+            self.attribute = MeanTable("attribute", torch.cat([brand_V[:, None], category_VC], dim=1), width)
 
     def forward(self) -> Tensor:
         """(V, D)."""
@@ -51,7 +47,7 @@ class ItemFeatures(nn.Module):
         if self.text is not None:
             parts.append(self.text(self.get_buffer("text_VE")))
         if self.attribute is not None:
-            parts.append(self.attribute(self.get_buffer("ids_VX")))
+            parts.append(self.attribute())
         return torch.stack(parts).sum(dim=0)
 
 

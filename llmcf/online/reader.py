@@ -140,7 +140,7 @@ class OnlineFeatures:
         path = registry.serving(self._ws) / "data" / "item_popularity.parquet"
         stamp = storage.stamp(path)
         if stamp is not None and stamp != self._popular[0]:
-            self._popular = stamp, _by_popularity(path)
+            self._popular = stamp, most_taken_lately(path)
         return self._popular[1][:count]
 
     def _clock(self, opened: _Opened) -> float:
@@ -198,7 +198,9 @@ def _of_all(user: Mapping[str, Any], count: int) -> dict[str, NDArray]:
     return {name: np.broadcast_to(value, (count, *value.shape)) for name, value in numbers.items()}
 
 
-def _by_popularity(path: Path) -> list[int]:
+def most_taken_lately(path: Path) -> list[int]:
+    """The items of a table of dated `item_popularity` states by what is newest of each: takings of the last 30 days,
+    equals by all takings, then by id. `retrieval_stage.controls.popular_lately` measures the same order."""
     states = storage.parquet(path).sort_by("event_timestamp")
     newest = states.group_by("item", use_threads=False).aggregate([("popularity_30d", "last"), ("popularity", "last")])
     keys = [("popularity_30d_last", "descending"), ("popularity_last", "descending"), ("item", "ascending")]

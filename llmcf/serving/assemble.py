@@ -202,6 +202,7 @@ def _release(
         refreshed=plan.refreshed,
         blend=searched.blend,
         evidence=_keep_evidence(searched, folder),
+        strangers=manifest.POPULAR if searched.measured_popular else manifest.POPULAR_UNMEASURED,
         inputs={steps.name_of(place): contents[place] for place in read if place in contents},
     )
 

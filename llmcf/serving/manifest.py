@@ -22,6 +22,8 @@ TRAINED = "trained"
 WEIGHTS = "model.safetensors"  # of a run of either stage
 TEXT_MAP = f"{TRAINED}/text_map.safetensors"
 ITEM_VECTORS = "item_vectors"  # the tensor of that name in the file that holds them
+POPULAR = "popular items"  # what users without history are shown
+POPULAR_UNMEASURED = "popular items, where the tower's run was measured with its own answer to an empty history"
 
 
 class Unreadable(LlmcfError):  # noqa: N818 - reads better where it is raised
@@ -90,7 +92,7 @@ class Release:
             them; none where the tower alone is searched by. `text` and `unseen`, what items get that training has
             not seen, lie in the vectors, `graph` in a file.
         evidence: the files that item search reads beside the collection, each with its digest.
-        strangers: what users without history are shown.
+        strangers: what users without history are shown, and whether the tower's run was measured so.
         score: digests of the files of the model `score`; none in a release that was made before there was one.
         inputs: digests of the folders that it was made of beside the runs, by name from LLMCF_HOME.
     """
@@ -113,7 +115,7 @@ class Release:
     refreshed: int | None = None
     blend: dict[str, float] = field(default_factory=dict)
     evidence: dict[str, str] = field(default_factory=dict)
-    strangers: str = "popular items"
+    strangers: str = POPULAR
     score: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     contract: int = CONTRACT

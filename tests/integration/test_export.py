@@ -123,6 +123,7 @@ def test_a_release_says_what_it_was_made_from(ws: Workspace, first: Result) -> N
     assert release.items_end == tables.items(ws).num_rows + 2
     assert ranker.metrics["test"]["auc"] > 0
     assert release.features["project"]
+    assert release.strangers.startswith("popular items, where the tower's run was measured with its own answer")
     read = ws.path("data"), ws.cot("vectors")
     assert release.inputs == {steps.name_of(folder): steps.content_of(folder) for folder in read}
 

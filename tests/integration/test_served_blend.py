@@ -155,7 +155,7 @@ def test_a_release_finds_what_the_run_was_judged_by(
     assert set(release.stages["user_vector"].metrics) >= {"test", "tower"}
     assert release.encoder, "item search reads texts"
     assert set(release.evidence) == {transition_graph.FILE, "trained/text_map.safetensors"}
-    assert release.strangers == "popular items"
+    assert release.strangers == manifest.POPULAR
     with milvus.connect(ws) as client:
         account = milvus.account_of(client, release.collections["items"])
     assert (account["run"], account["encoder"]) == (release.stages["user_vector"].run, "invented by hand")
