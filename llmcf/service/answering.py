@@ -26,7 +26,7 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     """Answer one request and keep the answer under its id.
 
     Raises:
-        Problem: for an unknown item, category or scene, or a cursor that is none or somebody else's.
+        Problem: for an unknown item, category or scene, or a cursor that is none or another request's.
         LlmcfError: as of the recommender.
     """
     if asked.cursor is not None:
@@ -108,9 +108,7 @@ def _next_page(engine: Engine, store: Store, asked: RecommendationRequest, reque
     if told is None:
         raise cursors.unknown()
     kept = Kept(**told)
-    cursors.check(asked.cursor, first, start, kept.user, kept.items)
-    if asked.user is not None and asked.user != kept.user:
-        raise cursors.unknown()
+    cursors.check(engine.key, asked, kept.bound, kept.items)
     shown = replace(kept, start=start, k=asked.k)
     store.keep(request, shown.told())
     page = shown.page(engine, first, None, explain=asked.explain)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import LlmcfError
@@ -31,7 +31,7 @@ _NOTHING = "nothing is left to recommend"
 class Kept:
     """An answer as it is kept: rows of items in the order shown, with what belongs to each.
 
-    Of them it showed `k`, from `start` on.
+    Of them it showed `k`, from `start` on. `bound` tells the request by which it was made, see cursors.py.
     """
 
     release: int
@@ -49,6 +49,7 @@ class Kept:
     start: int = 0
     experiment: str = ""
     arm: str = LIVE
+    bound: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -73,6 +74,7 @@ class Kept:
             milliseconds=ranked.milliseconds,
             experiment=way.experiment,
             arm=way.arm,
+            bound=cursors.bound(asked),
         )
 
     def count(self, shown: int) -> None:
@@ -107,7 +109,7 @@ class Kept:
             user=self.user,
             items=items,
             note=self.note,
-            cursor=cursors.make(request, end, self.user, self.items) if end < len(self.items) else None,
+            cursor=cursors.make(engine.key, request, end, self.bound, self.items) if end < len(self.items) else None,
             served_by=ServedBy(
                 release=self.release,
                 experiment=self.experiment,
