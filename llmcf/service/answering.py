@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
+from core import deadlines
 from core.errors import Unavailable
 from llmcf.service import arm_counts, asking, cursors, ladder
 from llmcf.service.engine import Engine, Loaded
@@ -68,7 +69,8 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
 
     Raises:
         Problem: 404 for a user of whom nothing is known, 422 for items that the release does not have.
-        Unavailable: if no release's models answer, or the feature store does not and the user was not read before.
+        Unavailable: if no release's models answer (OutOfTime, where there was no time for more), or the feature store
+            does not and the user was not read before.
     """
     way = engine.way(f"user:{asked.user}")
     *others, (last, _) = way.releases[: way.judges]
@@ -81,6 +83,7 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
 
     found = ladder.ranked_by(engine, way, question)
     if found is None:
+        deadlines.check()
         raise Unavailable("no release's models answer now")
     loaded, ranked, rung = found
     if ranked.score_C is None and loaded.features.degraded:

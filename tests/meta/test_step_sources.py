@@ -31,7 +31,8 @@ from core.settings import PROJECT
 PACKAGES = ("core", "ict", "llm", "ranking", "retrieval_stage", "llmcf")
 # Ground: what carries bytes, words and processes, and decides no number of a result.
 GROUND = {
-    *(f"core.{name}" for name in ("contracts", "environments", "errors", "homes", "leases", "memory", "processor")),
+    *(f"core.{name}" for name in ("contracts", "deadlines", "environments", "errors", "homes", "leases", "memory")),
+    "core.processor",
     "core.progress",
     *(f"core.{name}" for name in ("remedies", "result", "schemas", "settings", "steps", "storage", "torchrun")),
     "core.data",

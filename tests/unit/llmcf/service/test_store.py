@@ -3,12 +3,15 @@
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 
+from core import deadlines
 from core.errors import Unavailable
 from llmcf.service.store import Shown, Store, shown
 
@@ -39,6 +42,24 @@ def test_a_file_that_cannot_be_used_is_told_as_such_and_works_again_afterwards(s
     other.close()
     store.keep("r1", body("a"))
     assert store.answer("r1") == body("a")
+
+
+def test_a_file_that_another_holds_keeps_no_answer_from_leaving_in_time(store: Store, tmp_path: Path) -> None:
+    def keep() -> float:
+        deadlines.begin(0.2)
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match="database is locked"):
+            store.keep("r2", body("a"))
+        return time.monotonic() - start
+
+    store.keep("r1", body("a"))
+    with closing(sqlite3.connect(tmp_path / "service.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert copy_context().run(keep) < 0.6
+        start = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.keep("r1", body("a"))
+        assert time.monotonic() - start > 0.9, "who is in no hurry waits as before"
 
 
 @pytest.fixture
