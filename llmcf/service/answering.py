@@ -37,13 +37,15 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     with tracing.span("rules"):
         arranged = asking.arrange(loaded.recommender, scene, ranked, asked.k)
     kept = Kept.of(loaded, way, asked, ranked, arranged, rung)
+    if asked.explain:
+        kept = kept.explained(engine, loaded, ranked.take(arranged.order))
     with suppress(Unavailable):  # an answer is one, also where it cannot be asked for again
-        store.keep(request, kept.told())
+        store.keep(request, kept.told(), kept.texts(loaded, whole=asked.explain))
     # What was asked of a store that did not answer is remembered or zero: no sample of what it serves.
     if "dense" in loaded.release.stages["ranker"].reads and not loaded.features.degraded:
         shown = ranked.take(arranged.order[: asked.k])
         engine.served.offer(request, loaded.release.number, loaded.features.today(), shown)
-    page = kept.page(engine, request, ranked if asked.explain else None)
+    page = kept.page(engine, store, request, explain=asked.explain)
     kept.count(len(page.items))
     return page
 
@@ -61,7 +63,7 @@ def again(engine: Engine, store: Store, request: str) -> Recommendations:
     if told is None:
         raise Problem(404, "unknown-answer", "no answer is kept under this id")
     kept = Kept(**told)
-    return kept.page(engine, request, None, explain=True)
+    return kept.page(engine, store, request, explain=True)
 
 
 def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
@@ -113,7 +115,7 @@ def _next_page(engine: Engine, store: Store, asked: RecommendationRequest, reque
     kept = Kept(**told)
     cursors.check(engine.key, asked, kept.bound, kept.items)
     shown = replace(kept, start=start, k=asked.k)
-    store.keep(request, shown.told())
-    page = shown.page(engine, first, None, explain=asked.explain)
+    store.keep(request, shown.told(), shown.texts(engine.find(shown.release), whole=False))
+    page = shown.page(engine, store, first, explain=asked.explain)
     shown.count(len(page.items))
     return page.model_copy(update={"id": request})

@@ -94,6 +94,7 @@ CARRYING = {
     *(f"llmcf.serving.{name}" for name in ("thresholds", "tracing", "triton_server", "verdicts")),
     *("llmcf.backfill.workers", "llmcf.feature_store", "llmcf.feature_store.ledger", "llmcf.feature_store.registry"),
     *("llmcf.gates.deciding", "llmcf.online.reader", "ict.milvus", "ict.milvus.indexes", "ict.examples"),
+    "llm.quality",  # what of an example's text is shown
     *("ranking.weights", "retrieval_stage.sequences"),  # read vectors; build what a release then keeps
 }
 OUT = {"cot generate": WRITING, "kar generate": WRITING, "backfill metrics": CARRYING}

@@ -52,7 +52,7 @@ def next_page(engine: Any, asked: dict[str, Any], **change: Any) -> list[str]:
     """What is answered to a request with the cursor of the first page of `asked`."""
     first = RecommendationRequest(**asked)
     store = Store(r=kept(first).told())
-    cursor = kept(first).page(engine, "r", None).cursor
+    cursor = kept(first).page(engine, cast(Any, store), "r").cursor
     body = {**asked, "cursor": cursor, **change}
     found = answering.recommend(engine, cast(Any, store), RecommendationRequest(**body), "r2")
     return [one.item for one in found.items]

@@ -13,7 +13,7 @@ import pytest
 
 from core import deadlines
 from core.errors import Unavailable
-from llmcf.service.store import Shown, Store, shown
+from llmcf.service.store import Examples, Shown, Store, shown
 
 
 @pytest.fixture
@@ -145,3 +145,21 @@ def test_nothing_was_shown_where_there_is_no_service(tmp_path: Path) -> None:
     (tmp_path / "service.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(Unavailable, match=r"service\.db cannot be read now"):
         shown(tmp_path / "service.db", 10)
+
+
+def test_what_examples_say_is_kept_as_long_as_answers_that_name_them(
+    store: Store, tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process's too; and what is said in every hour is not written in every hour."""
+    monkeypatch.setattr("llmcf.service.store._PRUNE_EVERY", 1)
+    told: list[int] = []
+
+    def keep(request: str, *numbers: int) -> None:
+        store.keep(request, body("a"), Examples(3, numbers, lambda one: told.append(one) or {"text": f"why {one}"}))
+
+    keep("r1", 1, 2)
+    for hour in range(1, 48):
+        clock[0] += 3600
+        keep(f"r{hour}", 2)
+    assert told == [1, 2, 2, 2, 2]
+    assert Store(tmp_path / "service.db").examples(3, [1, 2]) == {2: {"text": "why 2"}}
