@@ -95,6 +95,11 @@ def flags(openings: Sequence[str], parts: Sequence[str], finish: Sequence[str]) 
     return [name for name in FLAGS if found[name]]
 
 
+def undecided(text: str) -> str:
+    """The text without the sentences that say whether the person chose the item: what may be shown of any text."""
+    return " ".join(one for one in split_sentences(text) if not states_decision(one))
+
+
 def states_decision(sentence: str) -> bool:
     return bool(_DECISION.search(sentence))
 

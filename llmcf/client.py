@@ -105,8 +105,9 @@ class Client:
         explain: bool = False,
         cursor: str | None = None,
     ) -> Recommendations:
-        """The best items for a user, or for the history of a session without one; with a cursor the next page.
+        """The best items for a user, or for the history of a session without one.
 
+        With the cursor of an answer, and all else but `explain` as it was, the next page of that answer.
         By its id a `session` stays in its arm, where releases are compared. Where fewer than `k` items come,
         the answer's `note` says why.
         """

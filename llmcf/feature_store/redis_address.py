@@ -2,16 +2,21 @@
 
 import json
 import re
+from functools import cache
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from core import deadlines
 from core.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.connection import Connection
 
 _NODE = re.compile(r"^[\w.-]+:\d+$")
 JOB_S = 2.0  # that a job waits for an answer; Feast's own clients wait for ever
 REQUEST_S = 0.5  # that a request waits: of its second there is time left for what comes next on the ladder
+_LEAST_S = 0.001  # of a socket: none would mean not to wait at all
 
 
 def address(connection: str) -> str:
@@ -32,9 +37,47 @@ def client(connection: str) -> "Redis":
 def reader(connection: str) -> "Redis":
     """A client for what requests read: it tries once, for REQUEST_S, unless `connection` says otherwise.
 
-    A connection that the server has closed meanwhile is opened anew before it is used, so that costs no try.
+    Nor does it wait longer than what is left of a request's time (core/deadlines.py). A connection that the server has
+    closed meanwhile is opened anew before it is used, so that costs no try.
     """
-    return _client(connection, REQUEST_S, again=0)
+    found = _client(connection, REQUEST_S, again=0)
+    pool = found.connection_pool
+    pool.connection_class = _in_time(pool.connection_class)
+    return found
+
+
+@cache
+def _in_time(kind: "type[Connection]") -> "type[Connection]":
+    """Connections of this kind whose timeouts are no longer than what is left of the request's time."""
+
+    class InTime(kind):
+        @property
+        def socket_timeout(self) -> float | None:
+            return _shorter(self._socket_timeout)
+
+        @socket_timeout.setter
+        def socket_timeout(self, value: float | None) -> None:
+            self._socket_timeout = value
+
+        @property
+        def socket_connect_timeout(self) -> float | None:
+            return _shorter(self._socket_connect_timeout)
+
+        @socket_connect_timeout.setter
+        def socket_connect_timeout(self, value: float | None) -> None:
+            self._socket_connect_timeout = value
+
+        def send_packed_command(self, *args: Any, **options: Any) -> None:
+            if self._sock is not None:
+                self.update_current_socket_timeout(self.socket_timeout)
+            super().send_packed_command(*args, **options)
+
+    return InTime
+
+
+def _shorter(usual: float | None) -> float | None:
+    left = deadlines.left()
+    return usual if left == inf else max(_LEAST_S, left if usual is None else min(usual, left))
 
 
 def _client(connection: str, seconds: float, *, again: int) -> "Redis":

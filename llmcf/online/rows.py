@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from core import settings
+from core import deadlines, settings
 from core.data.tables import remedy
 from core.errors import LlmcfError, Unavailable
 from core.settings import Workspace
@@ -33,7 +33,7 @@ class Rows(Protocol):
         """For each view a row for each id, None where the store has none.
 
         Raises:
-            Unavailable: if the store does not answer.
+            Unavailable: if the store does not answer; OutOfTime, if a request's time is over before that can be told.
         """
         ...
 
@@ -108,10 +108,11 @@ class RedisRows:
         for view, ids in wanted:
             for one in ids:
                 columns.setdefault(one, []).extend(self._columns(view))
-        try:
-            replies = _replies(self._client, [(self._key(one), names) for one, names in columns.items()])
-        except RedisError as error:
-            raise redis_address.failed(self._connection, error) from None
+        with deadlines.call(redis_address.REQUEST_S):
+            try:
+                replies = _replies(self._client, [(self._key(one), names) for one, names in columns.items()])
+            except RedisError as error:
+                raise redis_address.failed(self._connection, error) from None
         left = {one: iter(reply) for one, reply in zip(columns, replies, strict=True)}
         return [[_row(view, left[one]) for one in ids] for view, ids in wanted]
 

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
+from core import deadlines
 from core.errors import Unavailable
 from llmcf.service import arm_counts, asking, cursors, ladder
 from llmcf.service.engine import Engine, Loaded
@@ -26,7 +27,7 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     """Answer one request and keep the answer under its id.
 
     Raises:
-        Problem: for an unknown item, category or scene, or a cursor that is none or somebody else's.
+        Problem: for an unknown item, category or scene, or a cursor that is none or another request's.
         LlmcfError: as of the recommender.
     """
     if asked.cursor is not None:
@@ -36,13 +37,15 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     with tracing.span("rules"):
         arranged = asking.arrange(loaded.recommender, scene, ranked, asked.k)
     kept = Kept.of(loaded, way, asked, ranked, arranged, rung)
+    if asked.explain:
+        kept = kept.explained(engine, loaded, ranked.take(arranged.order))
     with suppress(Unavailable):  # an answer is one, also where it cannot be asked for again
-        store.keep(request, kept.told())
+        store.keep(request, kept.told(), kept.texts(loaded, whole=asked.explain))
     # What was asked of a store that did not answer is remembered or zero: no sample of what it serves.
     if "dense" in loaded.release.stages["ranker"].reads and not loaded.features.degraded:
         shown = ranked.take(arranged.order[: asked.k])
         engine.served.offer(request, loaded.release.number, loaded.features.today(), shown)
-    page = kept.page(engine, request, ranked if asked.explain else None)
+    page = kept.page(engine, store, request, explain=asked.explain)
     kept.count(len(page.items))
     return page
 
@@ -60,7 +63,7 @@ def again(engine: Engine, store: Store, request: str) -> Recommendations:
     if told is None:
         raise Problem(404, "unknown-answer", "no answer is kept under this id")
     kept = Kept(**told)
-    return kept.page(engine, request, None, explain=True)
+    return kept.page(engine, store, request, explain=True)
 
 
 def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
@@ -68,7 +71,8 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
 
     Raises:
         Problem: 404 for a user of whom nothing is known, 422 for items that the release does not have.
-        Unavailable: if no release's models answer, or the feature store does not and the user was not read before.
+        Unavailable: if no release's models answer (OutOfTime, where there was no time for more), or the feature store
+            does not and the user was not read before.
     """
     way = engine.way(f"user:{asked.user}")
     *others, (last, _) = way.releases[: way.judges]
@@ -81,6 +85,7 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
 
     found = ladder.ranked_by(engine, way, question)
     if found is None:
+        deadlines.check()
         raise Unavailable("no release's models answer now")
     loaded, ranked, rung = found
     if ranked.score_C is None and loaded.features.degraded:
@@ -108,11 +113,9 @@ def _next_page(engine: Engine, store: Store, asked: RecommendationRequest, reque
     if told is None:
         raise cursors.unknown()
     kept = Kept(**told)
-    cursors.check(asked.cursor, first, start, kept.user, kept.items)
-    if asked.user is not None and asked.user != kept.user:
-        raise cursors.unknown()
+    cursors.check(engine.key, asked, kept.bound, kept.items)
     shown = replace(kept, start=start, k=asked.k)
-    store.keep(request, shown.told())
-    page = shown.page(engine, first, None, explain=asked.explain)
+    store.keep(request, shown.told(), shown.texts(engine.find(shown.release), whole=False))
+    page = shown.page(engine, store, first, explain=asked.explain)
     shown.count(len(page.items))
     return page.model_copy(update={"id": request})

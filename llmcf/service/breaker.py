@@ -10,6 +10,7 @@ from threading import Lock
 
 from prometheus_client import Counter, Gauge
 
+from core.deadlines import OutOfTime
 from core.errors import LlmcfError, Unavailable, UsageError
 
 FAILURES = Counter("llmcf_service_failures", "Failures of a part that a request needed.", ["part"])
@@ -41,7 +42,7 @@ class Breaker:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Around a use of the part; a wrong request is not its failure.
+        """Around a use of the part; a wrong request, or one in too much of a hurry, is not its failure.
 
         Raises:
             Unavailable: at once, while it is open, and while another use tries whether it works again.
@@ -51,6 +52,8 @@ class Breaker:
             yield
         except UsageError:
             self.reset()
+            raise
+        except OutOfTime:  # says nothing of the part
             raise
         except LlmcfError:
             self._fail()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from core import deadlines
 from core.errors import LlmcfError
 from llmcf.service.keys import Key
 from llmcf.service.problems import Problem
@@ -61,7 +62,7 @@ def before(dataset: str) -> int | None:
 
 def _noted(service: Service, who: Key, what: str, act: Callable[[], None]) -> None:
     try:
-        with releases.locked(_LOCK_S):
+        with deadlines.call(_LOCK_S) as seconds, releases.locked(seconds):
             act()
     except Exception as error:
         service.store.note(who.name, what, f"refused: {error.detail if isinstance(error, Problem) else error}")

@@ -10,7 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import local
 
+from core import deadlines
 from core.errors import Unavailable
+
+_LEAST_S = 0.01  # that a transaction waits
 
 
 class Database:
@@ -19,7 +22,7 @@ class Database:
     Args:
         tables: statements that make what is not there yet.
         durable: a transaction that was committed outlives a power cut, at the price of a flush; else a kill alone.
-        busy_s: for which a transaction waits for another process's.
+        busy_s: for which a transaction waits for another process's, or less where a request's time is short.
 
     Raises:
         Unavailable: from a transaction, if the file cannot be read or written now.
@@ -49,8 +52,16 @@ class Database:
             made = sqlite3.connect(self.path, timeout=self._busy_s, isolation_level="IMMEDIATE")
             made.execute("PRAGMA journal_mode=WAL")
             made.execute(f"PRAGMA synchronous={self._synchronous}")
-            self._own.connection = made
+            self._own.connection, self._own.busy_ms = made, None
+        self._wait()
         return self._own.connection
+
+    def _wait(self) -> None:
+        """Let the connection wait no longer than there is time for."""
+        busy_ms = round(1e3 * max(_LEAST_S, min(self._busy_s, deadlines.left())))
+        if busy_ms != self._own.busy_ms:
+            self._own.connection.execute(f"PRAGMA busy_timeout={busy_ms}")
+            self._own.busy_ms = busy_ms
 
 
 def _hide(path: Path) -> None:

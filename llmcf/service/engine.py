@@ -14,7 +14,7 @@ from core import storage
 from core.errors import LlmcfError, UsageError
 from core.progress import say
 from core.settings import Workspace
-from llmcf.service import arm_counts, rules, state, ways
+from llmcf.service import arm_counts, cursors, rules, state, ways
 from llmcf.service.additions import NONE, Additions, Followed
 from llmcf.service.breaker import Breaker
 from llmcf.service.remembered import Remembered
@@ -92,6 +92,7 @@ class Engine:
     def __init__(self, dataset: str, place: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.dataset = dataset
         self.place = place
+        self.key = cursors.secret(place)
         self._timeout_s = timeout_s
         self._clients, self._lock, self._stop = local(), Lock(), Event()
         self._stores: dict[Workspace, Breaker] = {}  # of the feature stores: an arm's may fail alone

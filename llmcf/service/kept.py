@@ -1,8 +1,9 @@
 """An answer as it was ranked: kept, so that its next pages and its reasons can be asked for later."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from core.errors import LlmcfError
@@ -18,6 +19,7 @@ from llmcf.service.messages import (
     ServedBy,
 )
 from llmcf.service.rules import Arranged
+from llmcf.service.store import Examples, Store
 from llmcf.service.ways import POPULAR, Way
 from llmcf.serving.arms import LIVE
 from llmcf.serving.question import Ranking
@@ -35,7 +37,9 @@ _LEFT_OUT = (
 class Kept:
     """An answer as it is kept: rows of items in the order shown, with what belongs to each.
 
-    Of them it showed `k`, from `start` on. `end` says in words why there are no more of them.
+    Of them it showed `k`, from `start` on. `end` says in words why there are no more of them. Where it was explained,
+    `shares` are what the examples added to each score, and `own` the places in `history`, the titles of the user's own
+    items, that are most like each. `bound` tells the request by which it was made, see cursors.py.
     """
 
     release: int
@@ -54,6 +58,10 @@ class Kept:
     experiment: str = ""
     arm: str = LIVE
     end: str = ""
+    bound: dict[str, str] = field(default_factory=dict)
+    shares: list[float | None] = field(default_factory=list)
+    own: list[list[int]] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -79,6 +87,7 @@ class Kept:
             experiment=way.experiment,
             arm=way.arm,
             end=_end(len(rows), asked, loaded),
+            bound=cursors.bound(asked),
         )
 
     def count(self, shown: int) -> None:
@@ -89,15 +98,29 @@ class Kept:
     def told(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def page(self, engine: Engine, request: str, ranked: Ranking | None, *, explain: bool = False) -> Recommendations:
-        """Items `start` to `start` + `k`; with the ranking, or `explain`, each with its reason."""
-        end, found = self.start + self.k, engine.find(self.release)
-        places = range(self.start, min(end, len(self.items)))
-        reasons: Sequence[Reason | None] = [None] * len(places)
-        if found and (ranked or explain):
-            reasons = [self._reason(found.recommender, at) for at in places]
-            if ranked and ranked.score_C is not None:
-                reasons = _with_shares(engine, found, ranked, self, places, reasons)
+    def explained(self, engine: Engine, loaded: Loaded, ranked: Ranking) -> "Kept":
+        """The same with what explains the items, of a `ranked` in the order shown."""
+        if ranked.score_C is None:
+            return self
+        shares: list[float | None] = [None] * len(self.items)
+        with suppress(LlmcfError):  # the answer stands without it
+            if self.items:
+                without_C = loaded.recommender.without_examples(engine.client(loaded), ranked)
+                shares = [round(share, 6) for share in (ranked.score_C - without_C).tolist()]
+        history, own = loaded.recommender.own_history(ranked, _OWN)
+        return replace(self, shares=shares, own=own, history=history)
+
+    def texts(self, loaded: Loaded | None, *, whole: bool) -> Examples | None:
+        """What is to be kept of the examples beside their numbers: of the items shown, or with `whole` of all."""
+        if loaded is None or loaded.recommender.examples is None:
+            return None
+        places = range(len(self.items)) if whole else self._shown
+        return Examples(self.release, self._numbers(places), partial(_example, loaded.recommender))
+
+    def page(self, engine: Engine, store: Store, request: str, *, explain: bool = False) -> Recommendations:
+        """Items `start` to `start` + `k`, each with its reason where `explain` asks for it."""
+        end = self.start + self.k
+        reasons = self._reasons(engine, store) if explain else [None] * len(self._shown)
         items = [
             RecommendedItem(
                 item=self.items[at],
@@ -106,14 +129,14 @@ class Kept:
                 placed_by=self.placed_by[at] or None,
                 reason=reason,
             )
-            for at, reason in zip(places, reasons, strict=True)
+            for at, reason in zip(self._shown, reasons, strict=True)
         ]
         return Recommendations(
             id=request,
             user=self.user,
             items=items,
             note=self._told(len(items)),
-            cursor=cursors.make(request, end, self.user, self.items) if end < len(self.items) else None,
+            cursor=cursors.make(engine.key, request, end, self.bound, self.items) if end < len(self.items) else None,
             served_by=ServedBy(
                 release=self.release,
                 experiment=self.experiment,
@@ -130,20 +153,31 @@ class Kept:
         count = f"{shown} of {self.k} items" if self.items else _NOTHING
         return "; ".join(filter(None, [self.note, f"{count}: {self.end}" if self.end else count]))
 
-    def _reason(self, recommender: Recommender, at: int) -> Reason:
-        found = recommender.evidence(self.examples[at], self.similarities[at])
+    @property
+    def _shown(self) -> range:
+        return range(self.start, min(self.start + self.k, len(self.items)))
+
+    def _numbers(self, places: Sequence[int]) -> set[int]:
+        return {number for at in places for number in self.examples[at] if number}
+
+    def _reasons(self, engine: Engine, store: Store) -> list[Reason | None]:
+        """Of the items shown; None where nothing is known of what the ranker read."""
+        numbers, loaded = self._numbers(self._shown), engine.find(self.release)
+        if loaded and loaded.recommender.examples is not None:
+            said = {number: _example(loaded.recommender, number) for number in numbers}
+        else:  # it was let go, or has no examples in this worker
+            said = store.examples(self.release, numbers) if numbers else {}
+        return [self._reason(at, said) for at in self._shown]
+
+    def _reason(self, at: int, said: Mapping[int, dict[str, Any]]) -> Reason | None:
+        read = sorted(zip(self.similarities[at], self.examples[at], strict=True), reverse=True)
+        found = [Example(**said[number], similarity=similarity) for similarity, number in read if number in said]
+        if not found and not self.shares and any(self.examples[at]):
+            return None
         return Reason(
-            examples=[
-                Example(
-                    user=one.user,
-                    item_title=one.title,
-                    taken=one.liked,
-                    date=one.date,
-                    similarity=one.similarity,
-                    chain_of_thought=one.text,
-                )
-                for one in found
-            ]
+            examples=found,
+            example_share=self.shares[at] if self.shares else None,
+            own_history=[self.history[place] for place in self.own[at]] if self.own else [],
         )
 
 
@@ -159,22 +193,13 @@ def _end(count: int, asked: RecommendationRequest, loaded: Loaded) -> str:
     return _LEFT_OUT
 
 
-def _with_shares(
-    engine: Engine, loaded: Loaded, ranked: Ranking, kept: Kept, places: range, reasons: Sequence[Reason | None]
-) -> list[Reason | None]:
-    """What the examples add to each score, by a second look without them; and the user's own items that are nearest."""
-    recommender = loaded.recommender
-    at = {item: place for place, item in enumerate(ranked.item_C.tolist())}
-    chosen = [at[recommender.catalogue.rows[kept.items[place]]] for place in places]
-    shown = ranked.take(chosen)
-    assert shown.score_C is not None
-    share_C: Sequence[float | None] = [None] * len(chosen)
-    with suppress(LlmcfError):  # the answer stands without it
-        if chosen:
-            without_C = recommender.without_examples(engine.client(loaded), shown)
-            share_C = [round(share, 6) for share in (shown.score_C - without_C).tolist()]
-    own = [recommender.own_items(shown, place, _OWN) for place in range(len(chosen))]
-    return [
-        reason and reason.model_copy(update={"example_share": share, "own_history": names})
-        for reason, share, names in zip(reasons, share_C, own, strict=True)
-    ]
+def _example(recommender: Recommender, number: int) -> dict[str, Any]:
+    """What an example is about, but for how similar it is."""
+    (one,) = recommender.evidence([number], [0.0])
+    return {
+        "user": one.user,
+        "item_title": one.title,
+        "taken": one.liked,
+        "date": one.date,
+        "chain_of_thought": one.text,
+    }

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from core import deadlines
+from core.deadlines import OutOfTime
 from core.errors import LlmcfError, UsageError
 from core.progress import say
 from llmcf.service import arm_counts, asking
@@ -48,10 +50,10 @@ def ranked_by(
 
     full: the arm's own release, from what the feature store says now. last known features: the store does not answer,
     so the user is as last read. without examples: Milvus has lost them. live release: the arm's models do not answer.
-    previous release: nor do the live ones.
+    previous release: nor do the live ones. None, too, where no time is left to ask another: it is time to answer.
     """
     for loaded, rung in way.releases:
-        asked = question(loaded)
+        asked = None if deadlines.left() <= 0 else question(loaded)
         if asked is None:
             continue
         loaded.features.watch()
@@ -62,7 +64,8 @@ def ranked_by(
         except UsageError:
             raise
         except LlmcfError as error:
-            arm_counts.FAILURES.labels(*who).inc()
+            if not isinstance(error, OutOfTime):
+                arm_counts.FAILURES.labels(*who).inc()
             engine.drop_client(loaded)
             say(f"release {loaded.release.number} did not answer: {error}")
             continue

@@ -32,10 +32,12 @@ class Filters(Message):
 
 
 class RecommendationRequest(Message):
-    """A `user`, or the `history` of a session without one, oldest first; or `cursor`, an answer's next page.
+    """A `user`, or the `history` of a session without one, oldest first.
 
-    `session` is an id of the caller's for a history: by it a session stays in its arm. `candidates` are ranked in place
-    of what a search finds; the scene's rules, the filters and the rule of taken items hold for them, too.
+    With `cursor`, which an answer gave, and all else as in the request that was answered, its next page; only `explain`
+    may be another. `session` is an id of the caller's for a history: by it a session stays in its arm. `candidates` are
+    ranked in place of what a search finds; the scene's rules, the filters and the rule of taken items hold for them,
+    too.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": "c0", "k": 3, "explain": True}]})
@@ -52,8 +54,8 @@ class RecommendationRequest(Message):
 
     @model_validator(mode="after")
     def _one_subject(self) -> "RecommendationRequest":
-        if self.user is None and self.history is None and self.cursor is None:
-            raise ValueError("name a user, a history or a cursor")
+        if self.user is None and self.history is None:
+            raise ValueError("name a user or a history; a cursor goes with the request that it came from")
         if self.user is not None and self.history is not None:
             raise ValueError("a request has a user or a history, not both")
         if self.user is not None and self.session is not None:

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details: what is wrong, where in the request, and what to do.
 
-LlmcfError > UsageError 400, Unavailable 503 with Retry-After, any other 500; a request that is no such request 422
+LlmcfError > UsageError 400, Unavailable 503 with Retry-After, OutOfTime 504, any other 500; a request that is no such
+request 422
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from core.deadlines import OutOfTime
 from core.errors import LlmcfError, Unavailable, UsageError
 
 MEDIA_TYPE = "application/problem+json"
@@ -55,6 +57,8 @@ def of_error(error: LlmcfError) -> Problem:
     """One of our own errors."""
     if isinstance(error, UsageError):
         return Problem(400, "wrong-request", str(error))
+    if isinstance(error, OutOfTime):
+        return Problem(504, "deadline", "the request's time was over before its answer")
     if isinstance(error, Unavailable):
         return Problem(503, "unavailable", str(error), headers={"Retry-After": str(_RETRY_S)})
     return Problem(500, "failed", "the service could not do this; its log says why, under the request's id")

@@ -1,6 +1,7 @@
 """What the routes of one worker share."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core import deadlines
 from llmcf.service.access import Door
 from llmcf.service.admission import Admission
 from llmcf.service.engine import Engine
@@ -18,7 +20,6 @@ from llmcf.service.shadow import Shadow
 from llmcf.service.store import Store
 
 ACTIVE, WAITING = 4, 16  # requests of one worker
-_PROBE_S = 5.0
 T = TypeVar("T")
 
 
@@ -49,32 +50,55 @@ class Service:
         self.engine.close()
         self.pool.shutdown(wait=False)
 
-    async def probe(self) -> dict[str, str]:
-        """Each part that an answer needs: "ok", or what is the matter."""
-        loop = asyncio.get_running_loop()
+    async def probe(self, seconds: float) -> dict[str, str]:
+        """Each part that an answer needs: "ok", or what is the matter; within `seconds`."""
         try:
-            return await asyncio.wait_for(loop.run_in_executor(None, self.engine.probe), _PROBE_S)
-        except TimeoutError:
-            return {"answer": f"none in {_PROBE_S:.0f} s"}
+            return await self.aside(self.engine.probe, seconds)
+        except Problem as problem:
+            return {"answer": problem.detail}
 
     async def do(self, work: Callable[[], T], seconds: float) -> T:
         """Run `work` in a thread, when it is its turn; the answer, or the refusal, comes within `seconds`.
 
+        What the work asks of other parts is bound by what is left of them.
+
         Raises:
-            Problem: 503 if too many wait, 504 if the time is over; the thread then ends its work unseen.
+            Problem: 503 if too many wait, 504 if the time is over; the thread then ends its work unseen, soon.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end = time.monotonic() + seconds
         await self.admission.enter(seconds)
-        future = loop.run_in_executor(self.pool, copy_context().run, work)
-        future.add_done_callback(self._ended)
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), end - loop.time())
-        except TimeoutError:
-            raise Problem(504, "deadline", "the request's time was over before its answer") from None
+        if (left := end - time.monotonic()) <= 0:
+            self.admission.leave()
+            raise _late()
+        return await _within(self.pool, work, left, self._ended)
+
+    async def aside(self, work: Callable[[], T], seconds: float) -> T:
+        """As `do`, but past the queue: for who looks after the service, most of all when it has too much to do."""
+        return await _within(None, work, seconds, _unseen)
 
     def _ended(self, done: asyncio.Future[Any]) -> None:
         """A thread is free again. What went wrong in one that nobody waits for any more is taken note of here."""
         self.admission.leave()
-        if not done.cancelled():
-            done.exception()
+        _unseen(done)
+
+
+async def _within(
+    pool: ThreadPoolExecutor | None, work: Callable[[], T], seconds: float, ended: Callable[[asyncio.Future[T]], None]
+) -> T:
+    context = copy_context()
+    context.run(deadlines.begin, seconds)
+    future = asyncio.get_running_loop().run_in_executor(pool, context.run, work)
+    future.add_done_callback(ended)
+    try:
+        return await asyncio.wait_for(asyncio.shield(future), seconds)
+    except TimeoutError:
+        raise _late() from None
+
+
+def _unseen(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()
+
+
+def _late() -> Problem:
+    return Problem(504, "deadline", "the request's time was over before its answer")

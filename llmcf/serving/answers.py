@@ -10,7 +10,8 @@ _TEXT = 110  # characters of a chain of thought in the text
 class Evidence:
     """One in-context example that the ranker saw: what another request was about, how it ended, and why.
 
-    `user` is a raw id, `similarity` the half-and-half cosine of histories and items, `text` the chain of thought.
+    `user` is a raw id, `similarity` the half-and-half cosine of histories and items, `text` the chain of thought
+    without sentences that say how it ended.
     """
 
     example: int

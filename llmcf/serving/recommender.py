@@ -17,6 +17,7 @@ import numpy as np
 from core import processor
 from core.contracts import DENSE, EXAMPLES, PAD, UNKNOWN
 from ict.filters import Filter
+from llm import quality
 from llmcf.feature_store.ledger import taken_of
 from llmcf.serving import loading, newcomers
 from llmcf.serving.answers import Answer, Evidence, Recommendation
@@ -199,20 +200,25 @@ class Recommender:
         best = best[best != at][:count]
         return Ranking(person=None, item_C=exact.ids_N[best], score_C=score_V[best])
 
-    def own_items(self, ranked: Ranking, at: int, count: int) -> list[str]:
-        """Titles of the items of the person's own history that are most like a candidate, most alike first."""
+    def own_history(self, ranked: Ranking, count: int) -> tuple[list[str], list[list[int]]]:
+        """Titles of the person's own history, and for each candidate the places in them of those that are most like it.
+
+        At most `count` of them, most alike first; none for a candidate that has no vector.
+        """
+        exact, nothing = self.items.exact, [[] for _ in ranked.item_C]
         if ranked.person is None:
-            return []
-        exact = self.items.exact
-        known = np.isin(ranked.person.history_L, exact.ids_N) & (ranked.person.history_L != PAD)
-        own_H = np.unique(ranked.person.history_L[known])
-        item = int(ranked.item_C[at])
-        if not len(own_H) or item not in self.items:
-            return []
-        vectors = exact.vectors_NX[np.searchsorted(exact.ids_N, own_H)]
-        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        alike_H = unit @ exact.vectors_NX[np.searchsorted(exact.ids_N, item)]
-        return [self.catalogue.names[int(own_H[place])] for place in np.argsort(-alike_H, kind="stable")[:count]]
+            return [], nothing
+        own_H = np.unique(ranked.person.history_L)
+        own_H = own_H[np.isin(own_H, exact.ids_N) & (own_H != PAD)]
+        there_C = np.isin(ranked.item_C, exact.ids_N)
+        if not len(own_H) or not there_C.any():
+            return [], nothing
+        vectors_HW = exact.vectors_NX[np.searchsorted(exact.ids_N, own_H)]
+        unit_HW = vectors_HW / np.maximum(np.linalg.norm(vectors_HW, axis=1, keepdims=True), 1e-12)
+        alike_CH = exact.vectors_NX[np.searchsorted(exact.ids_N, ranked.item_C[there_C])] @ unit_HW.T
+        best = iter(np.argsort(-alike_CH, axis=1, kind="stable")[:, :count].tolist())
+        titles = [self.catalogue.names[one] for one in own_H.tolist()]
+        return titles, [next(best) if there else [] for there in there_C]
 
     def evidence(self, numbers: Sequence[int], similarities: Sequence[float]) -> list[Evidence]:
         """What examples of these numbers are about, most similar first; 0 is none."""
@@ -312,7 +318,7 @@ class Recommender:
             liked=about["label"] == 1,
             date=date.fromordinal(date(1970, 1, 1).toordinal() + about["day"]).isoformat(),
             similarity=round(similarity, 4),
-            text=about["text"],
+            text=quality.undecided(about["text"]),
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from core import deadlines
 from core.contracts import FIRST_ID, PAD, SCORE, SCORE_INPUTS, SCORE_OUTPUTS, TRITON_MODELS, Tensor
 from core.errors import LlmcfError, Unavailable
 from llmcf.serving import scorer
@@ -28,7 +29,8 @@ _SCORED = tuple(tensor.name for tensor in SCORE_OUTPUTS)
 class Client:
     """A connection to a server, which asks a release's exact versions for what its graphs read.
 
-    Not for sharing between threads: make one for each. An answer that takes longer than `timeout_s` is none.
+    Not for sharing between threads: make one for each. An answer that takes longer than `timeout_s`, or than what is
+    left of a request's time (core/deadlines.py), is none.
     """
 
     def __init__(self, server: Server, stages: Mapping[str, Stage], *, timeout_s: float = _TIMEOUT_S) -> None:
@@ -37,8 +39,13 @@ class Client:
         self._library = library
         self._server = server
         self._stages = stages
-        self._connection = library.InferenceServerClient(
-            server.address, connection_timeout=timeout_s, network_timeout=timeout_s
+        self._timeout_s = timeout_s
+        self._connection = self._connect()
+
+    def _connect(self) -> Any:
+        seconds = self._timeout_s
+        return self._library.InferenceServerClient(
+            self._server.address, connection_timeout=seconds, network_timeout=seconds
         )
 
     def __enter__(self) -> Self:
@@ -57,7 +64,7 @@ class Client:
 
         Raises:
             LlmcfError: if the server answers with an error.
-            Unavailable: if it does not answer.
+            Unavailable: if it does not answer; OutOfTime, if a request's time is over before that can be told.
         """
         stage = self._stages[model]
         request = [
@@ -101,17 +108,25 @@ class Client:
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:
-        """Have the client library's errors be ours."""
+        """Have the client library's errors be ours, and an answer come in time."""
+        from gevent import Timeout
         from tritonclient.utils import InferenceServerException
 
-        try:
-            yield
-        except InferenceServerException as error:
-            raise LlmcfError(f"Triton refused {what}: {error.message()}") from error
-        except (OSError, HTTPException) as error:  # the latter where the connection ends within an answer
-            raise Unavailable(
-                f"no Triton answers at {self._server.address} ({error}); see {self._server.log}"
-            ) from error
+        with deadlines.call(self._timeout_s) as seconds:
+            try:
+                with Timeout(seconds):
+                    yield
+            except InferenceServerException as error:
+                raise LlmcfError(f"Triton refused {what}: {error.message()}") from error
+            except Timeout as late:  # an answer that comes yet must not be taken for the next one's
+                self._connection.close()
+                self._connection = self._connect()
+                raise self._silent(f"timed out after {seconds:.3f} s") from late
+            except (OSError, HTTPException) as error:  # the latter where the connection ends within an answer
+                raise self._silent(error) from error
+
+    def _silent(self, why: object) -> Unavailable:
+        return Unavailable(f"no Triton answers at {self._server.address} ({why}); see {self._server.log}")
 
     def _input(self, tensor: Tensor, values: np.ndarray) -> Any:
         typed = np.ascontiguousarray(values, dtype=tensor.dtype)

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -62,6 +63,44 @@ def replaced(service: Running, ws: Workspace) -> None:
     while list(state.workers(place)) in ([before], []):
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+@contextmanager
+def stopped(ws: Workspace) -> Iterator[None]:
+    """While the block runs Triton and its model processes stand still: they take connections and say nothing."""
+    serving = state.read(state.folder(ws.dataset))
+    assert serving is not None
+    triton = psutil.Process(serving.server.pid)
+    processes = [triton, *triton.children(recursive=True)]
+    try:
+        for one in processes:
+            one.suspend()
+        yield
+    finally:
+        for one in processes:
+            one.resume()
+
+
+@pytest.mark.parametrize("deadline_ms", [300, 1000])
+def test_where_triton_hangs_the_next_rung_answers_in_the_caller_s_time(
+    service: Running, online: Workspace, user: str, deadline_ms: int
+) -> None:
+    """It does not die, so nobody is told: all there is is the time that a request has."""
+    until(service, user, "full")
+    headers = {**KEY, "X-Timeout-Ms": str(deadline_ms)}
+    with stopped(online):
+        start = time.monotonic()
+        found = service.http.post("/recommendations", json={"user": user, "k": 5}, headers=headers)
+        took = time.monotonic() - start
+        ready = service.http.get("/health/ready", headers=headers)
+        ready_took = time.monotonic() - start - took
+        scores = service.http.post("/scores", json={"user": user, "items": ["1"]}, headers=headers)
+    assert (found.status_code, ready.status_code) == (200, 503), found.text + ready.text
+    assert found.json()["served_by"]["rung"] == "popular"
+    assert len(found.json()["items"]) == 5
+    assert max(took, ready_took) < deadline_ms / 1e3 + 0.1
+    assert scores.status_code in (503, 504)
+    until(service, user, "full")
 
 
 def test_milvus_loses_the_examples_and_has_them_again(

@@ -297,11 +297,15 @@ def test_one_that_is_none_leaves_all_of_its_request_out(
 def test_a_cursor_is_its_user_s_alone(service: Running, key: dict[str, str], users: list[str]) -> None:
     found = service.http.post("/recommendations", json={"user": users[0], "k": 2}, headers=key).json()
     for who in (users[1], "nobody", HOSTILE[0]):
-        body = {"user": who, "cursor": found["cursor"]}
+        body = {"user": who, "k": 2, "cursor": found["cursor"]}
         refused = service.http.post("/recommendations", json=body, headers=key)
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (400, "/cursor")
+        assert "another user's" in refused.json()["detail"]
+    alone = service.http.post("/recommendations", json={"cursor": found["cursor"]}, headers=key)
+    assert alone.status_code == 422, "it is nobody's"
     changed = found["cursor"][:8] + ("A" if found["cursor"][8] != "A" else "B") + found["cursor"][9:]
-    assert service.http.post("/recommendations", json={"cursor": changed}, headers=key).status_code == 400
+    body = {"user": users[0], "k": 2, "cursor": changed}
+    assert service.http.post("/recommendations", json=body, headers=key).status_code == 400
 
 
 def test_a_key_does_what_its_role_allows_and_no_more(service: Running, key: dict[str, str], items: list[str]) -> None:

@@ -31,7 +31,8 @@ from core.settings import PROJECT
 PACKAGES = ("core", "ict", "llm", "ranking", "retrieval_stage", "llmcf")
 # Ground: what carries bytes, words and processes, and decides no number of a result.
 GROUND = {
-    *(f"core.{name}" for name in ("contracts", "environments", "errors", "homes", "leases", "memory", "processor")),
+    *(f"core.{name}" for name in ("contracts", "deadlines", "environments", "errors", "homes", "leases", "memory")),
+    "core.processor",
     "core.progress",
     *(f"core.{name}" for name in ("remedies", "result", "schemas", "settings", "steps", "storage", "torchrun")),
     "core.data",
@@ -93,6 +94,7 @@ CARRYING = {
     *(f"llmcf.serving.{name}" for name in ("thresholds", "tracing", "triton_server", "verdicts")),
     *("llmcf.backfill.workers", "llmcf.feature_store", "llmcf.feature_store.ledger", "llmcf.feature_store.registry"),
     *("llmcf.gates.deciding", "llmcf.online.reader", "ict.milvus", "ict.milvus.indexes", "ict.examples"),
+    "llm.quality",  # what of an example's text is shown
     *("ranking.weights", "retrieval_stage.sequences"),  # read vectors; build what a release then keeps
 }
 OUT = {"cot generate": WRITING, "kar generate": WRITING, "backfill metrics": CARRYING}

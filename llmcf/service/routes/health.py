@@ -4,6 +4,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
 
 from llmcf.service.messages import Health
+from llmcf.service.middleware import seconds_left
+from llmcf.service.openapi import problems_of
 from llmcf.service.service import Service
 
 router = APIRouter(tags=["health"])
@@ -16,11 +18,11 @@ async def live() -> Health:
     return Health(status="ok")
 
 
-@router.get("/health/ready", responses={503: {"description": "A part fails.", "model": Health}})
+@router.get("/health/ready", responses={503: {"description": "A part fails.", "model": Health}, **problems_of(504)})
 async def ready(request: Request, response: Response) -> Health:
     """The live release answers a canary: Triton itself says ready while its model process is dead."""
     service: Service = request.app.state.service
-    checks = await service.probe()
+    checks = await service.probe(seconds_left(request.state))
     failing = any(found != "ok" for found in checks.values())
     response.status_code = 503 if failing else 200
     return Health(status="failing" if failing else "ok", checks=checks)

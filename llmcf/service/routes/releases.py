@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request
 from llmcf.service import choosing
 from llmcf.service.access import Admin, Reader
 from llmcf.service.messages import ReleaseInfo, Releases
+from llmcf.service.middleware import seconds_left
 from llmcf.service.openapi import problems_of
 from llmcf.service.page import operations
 from llmcf.service.service import Service
@@ -13,22 +14,32 @@ from llmcf.serving import releases, verdicts
 router = APIRouter(tags=["releases"])
 
 
-@router.get("/releases")
-def listed(request: Request, _: Reader) -> Releases:
+@router.get("/releases", responses=problems_of(504))
+async def listed(request: Request, _: Reader) -> Releases:
     """Every release of the data set, newest last; `live` is the one that this worker answers with."""
     service: Service = request.app.state.service
-    found = [_info(service, number) for number in releases.numbers(service.engine.dataset)]
-    return Releases(live=service.engine.live.release.number, releases=found)
+    return await service.aside(lambda: _listed(service), seconds_left(request.state))
 
 
-@router.post("/releases/{number}/promotion", status_code=202, responses=problems_of(404, 503))
-def promote(number: int, request: Request, who: Admin) -> Releases:
+@router.post("/releases/{number}/promotion", status_code=202, responses=problems_of(404, 409, 503, 504))
+async def promote(number: int, request: Request, who: Admin) -> Releases:
     """Make a release live: it is loaded beside the one that answers, tried, and then takes over in every worker.
 
-    One that fails its canary is not taken; `GET /releases` tells which one answers.
+    One that fails its canary is not taken; `GET /releases` tells which one answers. After a 504, too: it may have been
+    chosen all the same.
     """
-    choosing.promote(request.app.state.service, who, number)
-    return listed(request, who)
+    service: Service = request.app.state.service
+
+    def act() -> Releases:
+        choosing.promote(service, who, number)
+        return _listed(service)
+
+    return await service.aside(act, seconds_left(request.state))
+
+
+def _listed(service: Service) -> Releases:
+    found = [_info(service, number) for number in releases.numbers(service.engine.dataset)]
+    return Releases(live=service.engine.live.release.number, releases=found)
 
 
 def _info(service: Service, number: int) -> ReleaseInfo:

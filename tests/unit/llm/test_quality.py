@@ -38,6 +38,13 @@ def test_reasoning_is_not_taken_for_a_decision(sentence: str) -> None:
     assert not quality.states_decision(sentence)
 
 
+def test_what_is_shown_of_a_text_says_no_decision() -> None:
+    """Of every set: recipe `paper` keeps them."""
+    text = "Anna cares about soap. The person will like it. It smells of roses! Yes, it is a match."
+    assert quality.undecided(text) == "Anna cares about soap. It smells of roses!"
+    assert quality.undecided("The answer is clear.") == quality.undecided("") == ""
+
+
 def test_a_part_is_one_whole_sentence() -> None:
     assert quality.part(" dark stories.\nAnd more. ", "stop", sentence=True) == "dark stories."
     assert quality.part(" a story of <|im_end|> two", "stop", sentence=True) == "a story of two."

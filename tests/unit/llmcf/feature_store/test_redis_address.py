@@ -1,9 +1,12 @@
 import socket
+import threading
 import time
+from contextvars import copy_context
 
 import pytest
 from redis import RedisError
 
+from core import deadlines
 from core.errors import UsageError
 from llmcf.feature_store import redis_address
 
@@ -47,3 +50,38 @@ def test_a_request_does_not_wait_for_a_silent_server():
     options = {name: client.connection_pool.connection_kwargs[name] for name in ("socket_timeout", "retry")}
     assert options["socket_timeout"] == redis_address.REQUEST_S < redis_address.JOB_S
     assert options["retry"].get_retries() == 0
+
+
+@pytest.mark.parametrize("greets", [False, True], ids=["at its first word", "later"])
+def test_nor_longer_than_its_caller_does(greets: bool):
+    """A server that greets, and says nothing more, or not even that."""
+
+    def serve() -> None:
+        connection, _ = silent.accept()
+        with connection:
+            for _ in range(10):
+                said = connection.recv(65_536)
+                if greets and b"HMGET" not in said:
+                    connection.sendall(b"+OK\r\n" * said.count(b"*"))
+                if not said or b"HMGET" in said:
+                    break
+            done.wait(5)
+
+    def ask() -> float:
+        deadlines.begin(0.1)
+        start = time.monotonic()
+        with pytest.raises(RedisError), client.pipeline(transaction=False) as pipe:
+            pipe.execute_command("HMGET", b"key", b"field")
+            pipe.execute()
+        return time.monotonic() - start
+
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with redis_address.reader(f"127.0.0.1:{silent.getsockname()[1]},protocol=2") as client:
+            if greets:
+                client.connection_pool.release(client.connection_pool.get_connection())
+            assert copy_context().run(ask) < 0.3
+        done.set()
+        thread.join()

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from threading import Event
 from typing import Any, cast
 
 import pytest
 
+from core import deadlines
 from llmcf.service.admission import Admission
 from llmcf.service.problems import Problem
 from llmcf.service.service import Service
@@ -95,6 +97,38 @@ async def outcome(service: Service, work: Callable[[], object], seconds: float) 
         return "done"
     except Problem as problem:
         return problem.kind
+
+
+def test_work_knows_how_long_it_is_waited_for() -> None:
+    """Less what it waited for its turn; and so does what goes past the queue."""
+
+    async def scenario() -> tuple[float, float, float]:
+        service = Service(*[cast(Any, None)] * 3, admission=Admission(1, 1), pool=ThreadPoolExecutor(1))
+        first = asyncio.create_task(service.do(lambda: time.sleep(0.2), 1.0))
+        await asyncio.sleep(0.01)
+        later = asyncio.create_task(service.do(deadlines.left, 1.0))
+        beside = await service.aside(deadlines.left, 5.0)
+        await first
+        return await later, beside, deadlines.left()
+
+    later, beside, outside = asyncio.run(scenario())
+    assert later < 0.85
+    assert 4.0 < beside < 5.0
+    assert outside == inf
+
+
+def test_what_goes_past_the_queue_keeps_to_its_time() -> None:
+    service = Service(*[cast(Any, None)] * 3)
+    start = time.monotonic()
+
+    async def scenario() -> None:
+        busy = Event()
+        with pytest.raises(Problem, match="over before its answer"):
+            await service.aside(lambda: busy.wait(5), 0.05)
+        assert time.monotonic() - start < 1.0
+        busy.set()
+
+    asyncio.run(scenario())
 
 
 def test_work_that_fails_gives_its_place_back() -> None:

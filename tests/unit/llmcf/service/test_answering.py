@@ -107,7 +107,9 @@ def test_a_user_is_unknown_only_where_the_store_says_so(played: Any, down: bool)
 
 
 def test_what_is_remembered_is_no_sample_of_what_is_served(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = SimpleNamespace(told=dict, page=lambda *_: SimpleNamespace(items=[]), count=lambda _: None)
+    nothing = SimpleNamespace(
+        told=dict, texts=lambda *_, **__: None, page=lambda *_, **__: SimpleNamespace(items=[]), count=lambda _: None
+    )
     monkeypatch.setattr(Kept, "of", lambda *_: nothing)
     store, asked = cast(Any, SimpleNamespace(keep=lambda *_: None)), RecommendationRequest(user="known before")
     answering.recommend(played, store, asked, "r1")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from core.deadlines import OutOfTime
 from core.errors import LlmcfError, Unavailable, UsageError
 from llmcf.service.breaker import OPEN, Breaker
 
@@ -54,6 +55,16 @@ def test_a_wrong_request_is_no_failure_of_the_part(clock: list[float]) -> None:
         with pytest.raises(UsageError), breaker():
             raise UsageError("wrong")
     assert not breaker.open
+
+
+def test_a_caller_in_a_hurry_says_nothing_of_the_part(clock: list[float]) -> None:
+    breaker = Breaker("part", failures=2, seconds=5.0)
+    assert use(breaker, Unavailable("x")) == "failed"
+    for _ in range(3):
+        assert use(breaker, OutOfTime("x")) == "failed"
+    assert not breaker.open
+    assert use(breaker, Unavailable("x")) == "failed"
+    assert breaker.open, "nor has it answered"
 
 
 def test_whether_it_is_open_can_be_seen_from_outside(clock: list[float]) -> None:

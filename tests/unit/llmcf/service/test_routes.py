@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,9 +14,10 @@ from fastapi import FastAPI
 
 from core.settings import Workspace
 from llmcf.service import keys
+from llmcf.service.admission import Admission
 from llmcf.service.app import create_app
 from llmcf.service.breaker import Breaker
-from llmcf.service.middleware import ANSWERS
+from llmcf.service.middleware import ANSWERS, TIMEOUT
 from llmcf.service.remembered import Remembered
 from llmcf.service.service import Service
 from llmcf.service.store import Store
@@ -113,6 +115,27 @@ def test_a_choice_waits_a_moment_for_another_and_is_then_refused(app: FastAPI) -
     pointer = releases.pointer(WS.dataset)
     assert pointer is not None
     assert pointer.release == 2
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/releases"), ("POST", "/releases/2/promotion")])
+def test_who_looks_after_the_service_is_answered_in_time_though_all_places_are_taken(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    slow = Event()
+    monkeypatch.setattr("llmcf.service.routes.releases._info", lambda *_: slow.wait(5))
+    app.state.service.admission = Admission(1, 0)
+    header = {keys.HEADER: keys.add("anna", "admin"), TIMEOUT: "100"}
+
+    async def ask(client: httpx.AsyncClient) -> httpx.Response:
+        await app.state.service.admission.enter(1.0)
+        start = time.monotonic()
+        found = await client.request(method, path, headers=header)
+        assert time.monotonic() - start < SLOW_S
+        slow.set()
+        return found
+
+    (late,) = asked(app, ask)
+    assert (late.status_code, late.json()["type"]) == (504, "urn:llmcf:problem:deadline")
 
 
 def test_ids_may_hold_slashes(app: FastAPI) -> None:

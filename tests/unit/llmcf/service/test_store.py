@@ -3,14 +3,17 @@
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 
+from core import deadlines
 from core.errors import Unavailable
-from llmcf.service.store import Shown, Store, shown
+from llmcf.service.store import Examples, Shown, Store, shown
 
 
 @pytest.fixture
@@ -39,6 +42,24 @@ def test_a_file_that_cannot_be_used_is_told_as_such_and_works_again_afterwards(s
     other.close()
     store.keep("r1", body("a"))
     assert store.answer("r1") == body("a")
+
+
+def test_a_file_that_another_holds_keeps_no_answer_from_leaving_in_time(store: Store, tmp_path: Path) -> None:
+    def keep() -> float:
+        deadlines.begin(0.2)
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match="database is locked"):
+            store.keep("r2", body("a"))
+        return time.monotonic() - start
+
+    store.keep("r1", body("a"))
+    with closing(sqlite3.connect(tmp_path / "service.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert copy_context().run(keep) < 0.6
+        start = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.keep("r1", body("a"))
+        assert time.monotonic() - start > 0.9, "who is in no hurry waits as before"
 
 
 @pytest.fixture
@@ -124,3 +145,21 @@ def test_nothing_was_shown_where_there_is_no_service(tmp_path: Path) -> None:
     (tmp_path / "service.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(Unavailable, match=r"service\.db cannot be read now"):
         shown(tmp_path / "service.db", 10)
+
+
+def test_what_examples_say_is_kept_as_long_as_answers_that_name_them(
+    store: Store, tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process's too; and what is said in every hour is not written in every hour."""
+    monkeypatch.setattr("llmcf.service.store._PRUNE_EVERY", 1)
+    told: list[int] = []
+
+    def keep(request: str, *numbers: int) -> None:
+        store.keep(request, body("a"), Examples(3, numbers, lambda one: told.append(one) or {"text": f"why {one}"}))
+
+    keep("r1", 1, 2)
+    for hour in range(1, 48):
+        clock[0] += 3600
+        keep(f"r{hour}", 2)
+    assert told == [1, 2, 2, 2, 2]
+    assert Store(tmp_path / "service.db").examples(3, [1, 2]) == {2: {"text": "why 2"}}

@@ -11,7 +11,7 @@ import pytest
 from ict.exact import Exact
 from ict.filters import Filter
 from llmcf.serving.catalogue import Catalogue
-from llmcf.serving.question import Question
+from llmcf.serving.question import Person, Question, Ranking
 from llmcf.serving.recommender import Recommender
 from retrieval_stage.candidates import CandidateSearch
 from retrieval_stage.item_space import ItemSpace
@@ -112,3 +112,27 @@ def test_fewer_items_than_asked_for_are_told(knowing: Recommender) -> None:
     assert asked.recommend(models, "c0", 3).note == ""
     few = asked.recommend(models, "c0", 9)
     assert (len(few.items), few.note) == (3, "3 of 9 items: this user has taken the others")
+
+
+def test_a_shown_example_does_not_say_how_it_ended(knowing: Recommender) -> None:
+    about = {"user": 4, "item": 3, "label": 1, "day": 0, "text": "It is dark. The user liked it. It is long."}
+    shown = replace(
+        knowing,
+        catalogue=replace(CATALOGUE, names={3: "Tea"}),
+        users=cast(Any, SimpleNamespace(raw_id={4: "c0"}.get)),
+        examples=cast(Any, SimpleNamespace(evidence=lambda _: about)),
+    )
+    (one,) = shown.evidence([7], [0.5])
+    assert one.text == "It is dark. It is long."
+    assert one.liked, "that is told apart from the text"
+
+
+def test_a_person_s_own_items_are_told_most_alike_first(knowing: Recommender) -> None:
+    named = replace(knowing, catalogue=replace(CATALOGUE, names={2: "Soap", 3: "Tea", 5: "Jam", 8: "Salt"}))
+    person = Person(row=4, user=4, history_L=np.array([0, 1, 5, 2, 2]), state={})
+    ranked = Ranking(person=person, item_C=np.array([3, 9, 8, 2]), score_C=np.zeros(4))
+    titles, places = named.own_history(ranked, 2)
+    assert [[titles[at] for at in each] for each in places] == [["Soap", "Jam"], [], ["Jam", "Soap"], ["Soap", "Jam"]]
+    assert named.own_history(ranked, 1)[1] == [[0], [], [1], [0]]
+    nobody = Ranking(person=None, item_C=np.array([3]), score_C=None)
+    assert named.own_history(nobody, 2) == ([], [[]])
