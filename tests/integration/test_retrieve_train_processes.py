@@ -65,8 +65,14 @@ def test_a_loss_that_is_not_a_number_is_told_as_by_one_process(ws: Workspace) ->
     assert not run_folder(ws, config).exists()
 
 
+def killed_config() -> RetrievalConfig:
+    """With all that processes share: prefixes and examples. One process alone is killed
+    with every backbone in tests/unit/retrieval_stage/test_loop.py."""
+    return config_of("srgnn", "llm-cf", epochs=12)
+
+
 def test_a_killed_run_leaves_no_process_and_ends_as_one_that_was_not(ws: Workspace) -> None:
-    config = config_of("gru4rec", "none", epochs=12)
+    config = killed_config()
     whole = losses(ws, config, 2)
     shutil.rmtree(run_folder(ws, config))
     scratch = unfinished(ws, config)
@@ -89,4 +95,4 @@ def test_a_killed_run_leaves_no_process_and_ends_as_one_that_was_not(ws: Workspa
 
 
 if __name__ == "__main__":
-    train_as(Workspace("movielens-100k", "shuffled-ties"), config_of("gru4rec", "none", epochs=12), processes=2)
+    train_as(Workspace("movielens-100k", "shuffled-ties"), killed_config(), processes=2)
