@@ -9,6 +9,7 @@ from typing import Any
 from core.errors import LlmcfError
 from llmcf.service import arm_counts, cursors
 from llmcf.service.engine import Engine, Loaded
+from llmcf.service.ladder import Found
 from llmcf.service.messages import (
     Example,
     Reason,
@@ -19,13 +20,12 @@ from llmcf.service.messages import (
 )
 from llmcf.service.rules import Arranged
 from llmcf.service.store import Examples, Store
-from llmcf.service.ways import POPULAR, Way
+from llmcf.service.ways import Way
 from llmcf.serving.arms import LIVE
 from llmcf.serving.question import Ranking
 from llmcf.serving.recommender import Recommender
 
 _OWN = 3  # items of the user's history that a reason names
-_COLD = "nothing is known of this user now, so these are the most popular items"
 _NOTHING = "nothing is left to recommend"
 
 
@@ -57,21 +57,20 @@ class Kept:
     shares: list[float | None] = field(default_factory=list)
     own: list[list[int]] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(
-        cls, loaded: Loaded, way: Way, asked: RecommendationRequest, ranked: Ranking, arranged: Arranged, rung: str
-    ) -> "Kept":
+    def of(cls, found: Found, way: Way, asked: RecommendationRequest, arranged: Arranged) -> "Kept":
+        loaded, ranked = found.loaded, found.ranked
         names, order = loaded.recommender.catalogue, arranged.order
         rows = ranked.item_C[order].tolist()
         read = [ranked.examples(at) for at in order]
-        note = _NOTHING if not rows else _COLD if rung == POPULAR else ""
         return cls(
             release=loaded.release.number,
             user=asked.user,
             k=asked.k,
-            rung=rung,
-            note=note,
+            rung=found.rung,
+            note=found.note if rows else _NOTHING,
             items=[names.item_ids[row] for row in rows],
             titles=[names.names[row] for row in rows],
             scores=None if ranked.score_C is None else [round(one, 6) for one in ranked.score_C[order].tolist()],
@@ -82,6 +81,7 @@ class Kept:
             experiment=way.experiment,
             arm=way.arm,
             bound=cursors.bound(asked),
+            degraded=list(found.degraded),
         )
 
     def count(self, shown: int) -> None:
@@ -136,6 +136,7 @@ class Kept:
                 experiment=self.experiment,
                 arm=self.arm,
                 rung=self.rung,
+                degraded=self.degraded,
                 milliseconds=self.milliseconds,
             ),
         )
