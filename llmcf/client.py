@@ -148,7 +148,7 @@ class Client:
         return self._get(f"/users/{_part(user)}", User)
 
     def send_events(self, events: Sequence[EventIn]) -> EventsOut:
-        """Tell what users did; each event is accepted or refused in its place."""
+        """Tell what users did; each event is accepted or refused in its place. Raises Refused where all of them are."""
         return self._post("/events", EventsIn(events=list(events)), EventsOut)
 
     def add_items(self, items: Sequence[ItemIn]) -> ItemsOut:

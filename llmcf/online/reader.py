@@ -24,7 +24,7 @@ from core.settings import Workspace
 from core.storage import Stamp
 from llmcf.feature_store import registry
 from llmcf.feature_store.opening import open_store
-from llmcf.online import session
+from llmcf.online import session, staleness
 from llmcf.online.clock import now_for
 from llmcf.online.columns import Columns
 from llmcf.online.rows import Rows, open_rows
@@ -65,7 +65,8 @@ class OnlineFeatures:
 
     A release that is applied and materialized later is opened by the first read after it; until then the old one
     answers. `now` fixes the clock that TTLs are held against, see llmcf/online/clock.py. `stale` counts, a view, the
-    rows that were too old to use since this reader was made; Prometheus' llmcf_online_rows_total counts all.
+    rows that were too old to use since this reader was made; Prometheus' llmcf_online_rows_total counts all, and
+    llmcf/online/staleness.py tells a thread of those that it has read.
 
     Raises:
         LlmcfError: if the online store was never filled or does not answer.
@@ -147,6 +148,7 @@ class OnlineFeatures:
         return now_for(opened.materialized, self._now, live=self._live)
 
     def _report(self, stale: Mapping[str, int]) -> None:
+        staleness.note(stale)
         with self._lock:
             new = [view for view in stale if not self.stale[view]]
             self.stale.update(stale)

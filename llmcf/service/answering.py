@@ -33,10 +33,11 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     if asked.cursor is not None:
         return _next_page(engine, store, asked, request)
     way = engine.way(_unit(asked, request))
-    loaded, scene, ranked, rung = ladder.descend(engine, way, asked)
+    found = ladder.descend(engine, way, asked)
+    loaded, ranked = found.loaded, found.ranked
     with tracing.span("rules"):
-        arranged = asking.arrange(loaded.recommender, scene, ranked, asked.k)
-    kept = Kept.of(loaded, way, asked, ranked, arranged, rung)
+        arranged = asking.arrange(loaded.recommender, found.scene, ranked, asked.k)
+    kept = Kept.of(found, way, asked, arranged)
     if asked.explain:
         kept = kept.explained(engine, loaded, ranked.take(arranged.order))
     with suppress(Unavailable):  # an answer is one, also where it cannot be asked for again
@@ -101,6 +102,7 @@ def score(engine: Engine, asked: ScoreRequest, request: str) -> Scores:
         experiment=way.experiment,
         arm=way.arm,
         rung=rung,
+        degraded=loaded.features.shortcomings,
         milliseconds=ranked.milliseconds,
     )
     return Scores(id=request, user=asked.user, scores=scores, served_by=served)

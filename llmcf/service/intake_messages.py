@@ -53,7 +53,7 @@ class EventOut(Message):
 
 
 class EventsOut(Message):
-    """In the order of the events."""
+    """In the order of the events, one of which at least was accepted or is a duplicate."""
 
     events: list[EventOut]
 

@@ -10,6 +10,7 @@ from core.errors import LlmcfError
 from llmcf.service import arm_counts, cursors
 from llmcf.service.asking import CANDIDATES
 from llmcf.service.engine import Engine, Loaded
+from llmcf.service.ladder import Found
 from llmcf.service.messages import (
     Example,
     Reason,
@@ -20,13 +21,12 @@ from llmcf.service.messages import (
 )
 from llmcf.service.rules import Arranged
 from llmcf.service.store import Examples, Store
-from llmcf.service.ways import POPULAR, Way
+from llmcf.service.ways import Way
 from llmcf.serving.arms import LIVE
 from llmcf.serving.question import Ranking
 from llmcf.serving.recommender import Recommender
 
 _OWN = 3  # items of the user's history that a reason names
-_COLD = "nothing is known of this user now, so these are the most popular items"
 _NOTHING = "nothing is left to recommend"
 _LEFT_OUT = (
     "the request's filters, the scene's rules and what the user has taken (include_seen lets that in) leave no more"
@@ -62,21 +62,20 @@ class Kept:
     shares: list[float | None] = field(default_factory=list)
     own: list[list[int]] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(
-        cls, loaded: Loaded, way: Way, asked: RecommendationRequest, ranked: Ranking, arranged: Arranged, rung: str
-    ) -> "Kept":
+    def of(cls, found: Found, way: Way, asked: RecommendationRequest, arranged: Arranged) -> "Kept":
+        loaded, ranked = found.loaded, found.ranked
         names, order = loaded.recommender.catalogue, arranged.order
         rows = ranked.item_C[order].tolist()
         read = [ranked.examples(at) for at in order]
-        note = _COLD if rows and rung == POPULAR else ""
         return cls(
             release=loaded.release.number,
             user=asked.user,
             k=asked.k,
-            rung=rung,
-            note=note,
+            rung=found.rung,
+            note=found.note if rows else "",
             items=[names.item_ids[row] for row in rows],
             titles=[names.names[row] for row in rows],
             scores=None if ranked.score_C is None else [round(one, 6) for one in ranked.score_C[order].tolist()],
@@ -88,6 +87,7 @@ class Kept:
             arm=way.arm,
             end=_end(len(rows), asked, loaded),
             bound=cursors.bound(asked),
+            degraded=list(found.degraded),
         )
 
     def count(self, shown: int) -> None:
@@ -142,6 +142,7 @@ class Kept:
                 experiment=self.experiment,
                 arm=self.arm,
                 rung=self.rung,
+                degraded=self.degraded,
                 milliseconds=self.milliseconds,
             ),
         )

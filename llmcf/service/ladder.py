@@ -2,8 +2,9 @@
 previous release, popular."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from core import deadlines
 from core.deadlines import OutOfTime
@@ -13,25 +14,56 @@ from llmcf.service import arm_counts, asking
 from llmcf.service.engine import Engine, Loaded
 from llmcf.service.messages import RecommendationRequest
 from llmcf.service.problems import Problem
+from llmcf.service.remembered import STALE
 from llmcf.service.rules import Scene
 from llmcf.service.ways import FULL, LAST_KNOWN, POPULAR, WITHOUT_EXAMPLES, Way
 from llmcf.serving import tracing
 from llmcf.serving.question import Question, Ranking
 
+_COLD = "nothing is known of this user now, so these are the most popular items"
+_TOO_OLD = "what is known of this user is too old to use, so these are the most popular items"
+_SILENT = "no model answers now, so these are the most popular items"
+_IN_PART = "some features are too old to use and count as not known"
 
-def descend(engine: Engine, way: Way, asked: RecommendationRequest) -> tuple[Loaded, Scene, Ranking, str]:
-    """The release that answered, the scene's rules, the ranking, and the rung that it stands on.
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The release that answered, the scene's rules, the ranking, the rung that it stands on, and a `note` of why.
+
+    `degraded` names what the features lacked.
+    """
+
+    loaded: Loaded
+    scene: Scene
+    ranked: Ranking
+    rung: str
+    note: str = ""
+    degraded: Sequence[str] = ()
+
+
+def descend(engine: Engine, way: Way, asked: RecommendationRequest) -> Found:
+    """Answer on the highest rung that holds.
 
     popular: no release's models answer, or nothing is known of the user. The others as of `ranked_by`.
     """
     judge, scene, question = _judged(engine, way, asked)
+    judge.features.watch()
     found = ranked_by(
         engine, way, lambda loaded: question if loaded is judge else _question_if_known(engine, loaded, asked)
     )
     if found is None:
-        return judge, scene, judge.recommender.popular(question), POPULAR
+        popular = judge.recommender.popular(question)
+        return Found(judge, scene, popular, POPULAR, _SILENT, judge.features.shortcomings)
     loaded, ranked, rung = found
-    return loaded, scene, ranked, POPULAR if ranked.person is None else rung
+    lacks = loaded.features.shortcomings
+    if ranked.person is None:
+        return Found(loaded, scene, ranked, POPULAR, _TOO_OLD if any(map(_stale, lacks)) else _COLD, lacks)
+    stale = ", ".join(one.removeprefix(STALE) for one in lacks if _stale(one))
+    return Found(loaded, scene, ranked, rung, f"{_IN_PART} ({stale})" if stale else "", lacks)
+
+
+def _stale(lack: str) -> bool:
+    return lack.startswith(STALE)
 
 
 def _judged(engine: Engine, way: Way, asked: RecommendationRequest) -> tuple[Loaded, Scene, Question]:

@@ -100,13 +100,16 @@ class RecommendedItem(Message):
 class ServedBy(Message):
     """What made the answer. `rung` is the step of the ladder: full, or what it fell back to.
 
-    `arm` is the one that the user is in, of the `experiment` that is on; live where there is none.
+    `arm` is the one that the user is in, of the `experiment` that is on; live where there is none. `degraded` names
+    what the answer had to do without: `stale <view>`, rows of features that are too old to use, or `feature store not
+    read`.
     """
 
     release: int | None
     experiment: str = ""
     arm: str = "live"
     rung: str
+    degraded: list[str] = []
     milliseconds: dict[str, float]
 
 
@@ -182,10 +185,12 @@ class Item(Message):
 class Similar(Message):
     item: str
     items: list[RecommendedItem]
+    served_by: ServedBy
 
 
 class Items(Message):
     items: list[Item]
+    served_by: ServedBy
 
 
 class User(Message):
@@ -195,6 +200,7 @@ class User(Message):
     history: list[Item]
     profile: str = ""
     interactions: int
+    served_by: ServedBy
 
 
 class ReleaseInfo(Message):

@@ -145,6 +145,12 @@ class Reception:
         return judged, wrong
 
 
+def refused(told: Sequence[EventOut]) -> Problem:
+    """The problem of a request none of whose events can be taken."""
+    what = [At(one.pointer or "", f"{one.reason}: {one.detail}") for one in told]
+    return Problem(422, "no-event-taken", "none of the events can be taken", what)
+
+
 class _Refused(Exception):  # noqa: N818 - what becomes of the event
     def __init__(self, field: str, reason: str, detail: str) -> None:
         super().__init__(detail)

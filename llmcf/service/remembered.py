@@ -9,9 +9,11 @@ import numpy as np
 
 from core.contracts import DENSE, PAD
 from core.errors import LlmcfError, Unavailable
+from llmcf.online import staleness
 from llmcf.service.breaker import Breaker
 from llmcf.serving.recommender import FeatureReader
 
+STALE, UNREAD = "stale ", "feature store not read"  # with the view's name; for an answer's `degraded`
 _USERS = 50_000  # about 1 kB each
 
 
@@ -24,8 +26,8 @@ class Remembered:
     """A reader whose users are remembered. Safe for threads.
 
     While the store does not answer, a user is as last read, one that was not read is nobody, and features of items
-    count as not known. `degraded` says whether that happened to this thread since `watch`. `reader` is the store as it
-    is: what fails there is nobody else's failure.
+    count as not known. `degraded` says whether that happened to this thread since `watch`, and `shortcomings` what else
+    was amiss. `reader` is the store as it is: what fails there is nobody else's failure.
     """
 
     def __init__(self, reader: FeatureReader, breaker: Breaker) -> None:
@@ -34,13 +36,19 @@ class Remembered:
         self._lock, self._own = Lock(), local()
 
     def watch(self) -> None:
-        """From here on `degraded` tells of this thread."""
+        """From here on `degraded` and `shortcomings` tell of this thread."""
         self._own.degraded = False
+        staleness.watch()
 
     @property
     def degraded(self) -> bool:
         """Whether the store failed this thread since it was last watched."""
         return getattr(self._own, "degraded", False)
+
+    @property
+    def shortcomings(self) -> list[str]:
+        """What this thread had to do without since it was last watched: views whose rows were too old, or the store."""
+        return [*(STALE + view for view in staleness.seen()), *([UNREAD] if self.degraded else [])]
 
     def user(self, user: int) -> dict[str, Any] | None:
         try:

@@ -14,6 +14,7 @@ from core.data.prepare import prepare
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llmcf.feature_store import jobs, registry
+from llmcf.online import staleness
 from llmcf.online.reader import ITEM, USER, OnlineFeatures
 from tests import official_files
 
@@ -69,6 +70,7 @@ def test_a_stale_user_is_a_stranger_and_is_counted(ws, capsys):
 
 
 def test_a_stale_item_loses_what_is_stale_and_keeps_the_rest(ws):
+    staleness.watch()
     online = OnlineFeatures(ws, now=later(ws, 31))  # what a view's tag allows online
     fresh = OnlineFeatures(ws, now=later(ws, 0)).items([2, 3])
     for row, usable in zip(online.items([2, 3]), fresh, strict=True):
@@ -76,6 +78,7 @@ def test_a_stale_item_loses_what_is_stale_and_keeps_the_rest(ws):
         assert usable
         assert row == usable | dict.fromkeys((*ITEM_DENSE, "first_day", "neighbours", "neighbour_counts"))
         assert usable["popularity"] is not None
+    assert staleness.seen() == ["item_neighbours", "item_popularity"], "of this thread"
     assert online.read(ITEM, [2]).stale == {"item_popularity": 1, "item_neighbours": 1}
     assert online.stale == {"item_popularity": 3, "item_neighbours": 3}
 

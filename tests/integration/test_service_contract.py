@@ -275,6 +275,11 @@ def test_an_event_that_is_none_is_refused_in_its_place_and_the_others_are_not(
     first, second = service.http.post("/events", content=body, headers=headers).json()["events"]
     assert first["status"] == "accepted"
     assert (second["status"], second["reason"], second["pointer"]) == ("refused", reason, f"/events/1/{field}")
+    alone = service.http.post(
+        "/events", content=json.dumps({"events": [{**good, "id": f"{name}-1", **change}]}), headers=headers
+    )
+    assert (alone.status_code, alone.json()["errors"][0]["pointer"]) == (422, f"/events/0/{field}"), alone.text
+    assert alone.json()["errors"][0]["detail"].startswith(f"{reason}: ")
     mended = service.http.post("/events", json={"events": [good | {"id": f"{name}-1"}]}, headers=key)
     assert mended.json()["events"][0]["status"] == "accepted", "nothing of it was kept"
 

@@ -1,5 +1,6 @@
 """Items and users: found, looked at, compared."""
 
+import time
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -7,12 +8,13 @@ from fastapi import APIRouter, Query, Request
 
 from llmcf.service.access import Reader
 from llmcf.service.engine import Loaded
-from llmcf.service.messages import Item, Items, RecommendedItem, Similar, User
+from llmcf.service.messages import Item, Items, RecommendedItem, ServedBy, Similar, User
 from llmcf.service.middleware import seconds_left
 from llmcf.service.openapi import problems_of
 from llmcf.service.problems import Problem
 from llmcf.service.remembered import forgotten
 from llmcf.service.service import Service
+from llmcf.service.ways import FULL, LAST_KNOWN
 
 router = APIRouter(tags=["catalogue"])  # ids may hold "/": such a path is matched with what it holds decoded
 Count = Annotated[int, Query(ge=1, le=100)]
@@ -39,20 +41,20 @@ async def user(identity: str, request: Request, _: Reader) -> User:
 
 def matching(loaded: Loaded, query: str, k: int) -> tuple[Items, int]:
     """The first `k` items whose title holds all words of the query, and how many there are."""
-    words, names = query.casefold().split(), loaded.recommender.catalogue
+    watch, words, names = _Watch(loaded), query.casefold().split(), loaded.recommender.catalogue
     found = [row for row, name in names.names.items() if all(word in name.casefold() for word in words)]
-    return Items(items=[item(loaded, row) for row in found[:k]]), len(found)
+    return Items(items=[item(loaded, row) for row in found[:k]], served_by=watch.told()), len(found)
 
 
 def like(loaded: Loaded, identity: str, k: int) -> Similar:
     """The items nearest to one; Problem 404 if the release does not have it."""
-    row = loaded.recommender.catalogue.rows.get(identity)
+    watch, row = _Watch(loaded), loaded.recommender.catalogue.rows.get(identity)
     if row is None or row not in loaded.recommender.items:
         raise Problem(404, "unknown-item", "the release does not have this item")
     ranked = loaded.recommender.like(row, k)
     found = [loaded.recommender.item(ranked, at, with_evidence=False) for at in range(len(ranked.item_C))]
     items = [RecommendedItem(item=one.item, title=one.title, score=one.score) for one in found]
-    return Similar(item=identity, items=items)
+    return Similar(item=identity, items=items, served_by=watch.told())
 
 
 def known(loaded: Loaded, identity: str) -> User:
@@ -62,8 +64,7 @@ def known(loaded: Loaded, identity: str) -> User:
         Problem: 404 if that is nothing.
         Unavailable: if that cannot be told, as the feature store does not answer.
     """
-    row = loaded.recommender.users.row_of(identity)
-    loaded.features.watch()
+    watch, row = _Watch(loaded), loaded.recommender.users.row_of(identity)
     state = None if row is None else loaded.recommender.features.user(row)
     if state is None and loaded.features.degraded:
         raise forgotten()
@@ -72,7 +73,25 @@ def known(loaded: Loaded, identity: str) -> User:
     names = loaded.recommender.catalogue.names
     history = [item(loaded, one) for one in state["history"] if one in names]
     taken = len(loaded.recommender.taken(row)) if row is not None else 0
-    return User(user=identity, history=history, profile=state.get("profile") or "", interactions=taken)
+    profile, served = state.get("profile") or "", watch.told()
+    return User(user=identity, history=history, profile=profile, interactions=taken, served_by=served)
+
+
+class _Watch:
+    """From its making on: what a look at a release takes, and lacks."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded, self._start = loaded, time.perf_counter()
+        loaded.features.watch()
+
+    def told(self) -> ServedBy:
+        taken, features = round((time.perf_counter() - self._start) * 1e3, 3), self._loaded.features
+        return ServedBy(
+            release=self._loaded.release.number,
+            rung=LAST_KNOWN if features.degraded else FULL,
+            degraded=features.shortcomings,
+            milliseconds={"look": taken},
+        )
 
 
 def item(loaded: Loaded, row: int) -> Item:

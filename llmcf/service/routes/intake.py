@@ -7,6 +7,7 @@ from llmcf.service.access import Writer
 from llmcf.service.intake_messages import EventsIn, EventsOut, ItemsIn, ItemsOut, UsersIn, UsersOut
 from llmcf.service.middleware import seconds_left
 from llmcf.service.openapi import problems_of
+from llmcf.service.reception import refused
 from llmcf.service.service import Service
 
 router = APIRouter(tags=["intake"])
@@ -17,13 +18,16 @@ EVENTS = Counter("llmcf_service_events", "Events that came in, by kind and what 
 async def take_events(asked: EventsIn, request: Request, _: Writer) -> EventsOut:
     """Take in what users did; each event is accepted or refused by itself, in its place.
 
-    An id that was sent before, with the same content, is a duplicate: sending again does no harm.
+    Where none of them can be taken, that is a problem (422), with the place of each and why. An id that was sent
+    before, with the same content, is a duplicate: sending again does no harm.
     """
     service: Service = request.app.state.service
     work = lambda: service.reception.events(service.engine.live.release.workspace, asked.events)  # noqa: E731
     found = await service.do(work, seconds_left(request.state))
     for one, told in zip(asked.events, found, strict=True):
         EVENTS.labels(one.kind, told.status).inc()
+    if all(told.status == "refused" for told in found):
+        raise refused(found)
     return EventsOut(events=found)
 
 

@@ -79,7 +79,9 @@ def test_ids_are_one_part_of_a_path_whatever_they_hold() -> None:
 
     def answer(request: httpx.Request) -> httpx.Response:
         paths.append(request.url.raw_path)
-        return httpx.Response(200, json={"item": "x", "items": []})
+        return httpx.Response(
+            200, json={"item": "x", "items": [], "served_by": {"release": 1, "rung": "full", "milliseconds": {}}}
+        )
 
     service(answer).similar("../a b/ü", k=2)
     assert paths == [b"/items/..%2Fa%20b%2F%C3%BC/similar?k=2"]

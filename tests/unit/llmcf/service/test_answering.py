@@ -11,6 +11,7 @@ from core.errors import Unavailable
 from llmcf.service import answering, asking, ladder
 from llmcf.service.answering import Kept
 from llmcf.service.breaker import Breaker
+from llmcf.service.ladder import Found
 from llmcf.service.messages import RecommendationRequest, ScoreRequest
 from llmcf.service.problems import Problem
 from llmcf.service.remembered import Remembered
@@ -82,7 +83,9 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(
         ladder, "ranked_by", lambda _, __, question: (made, made.rank(taken_too(question(made))), "full")
     )
-    monkeypatch.setattr(ladder, "descend", lambda _, __, asked: (made, None, made.rank(asked.user), "full"))
+    monkeypatch.setattr(
+        ladder, "descend", lambda _, __, asked: Found(cast(Any, made), cast(Any, None), made.rank(asked.user), "full")
+    )
     return made
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from core.errors import Unavailable
 from ict.shown import Shown
 from llmcf.service import answering, asking, ladder
+from llmcf.service.ladder import Found
 from llmcf.service.messages import RecommendationRequest, Recommendations
 from llmcf.service.rules import Arranged
 from llmcf.service.store import Store
@@ -29,7 +30,7 @@ class Release:
         self.items = SimpleNamespace(exact=SimpleNamespace(ids_N=np.arange(3)))
         self.catalogue = SimpleNamespace(item_ids=ITEMS, names=ITEMS)
         self.examples: object = "some"
-        self.features = SimpleNamespace(degraded=False, stale=())
+        self.features = SimpleNamespace(degraded=False)
         self.key = b"secret"
         self.told = 0
 
@@ -75,7 +76,7 @@ class Release:
 @pytest.fixture
 def release(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = Release()
-    monkeypatch.setattr(ladder, "descend", lambda *_: (made, None, made.rank(), "full"))
+    monkeypatch.setattr(ladder, "descend", lambda *_: Found(cast(Any, made), cast(Any, None), made.rank(), "full"))
     monkeypatch.setattr(asking, "arrange", lambda *_: Arranged([2, 1, 0], [""] * 3))
     return made
 

@@ -6,15 +6,20 @@ from contextvars import copy_context
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from core import deadlines
 from core.errors import LlmcfError, Unavailable
+from llmcf.online import staleness
 from llmcf.service import arm_counts, ladder
 from llmcf.service.breaker import Breaker
+from llmcf.service.messages import RecommendationRequest
+from llmcf.service.remembered import Remembered
 from llmcf.service.ways import FULL, PREVIOUS, Way
-from llmcf.serving.question import Question, Ranking
+from llmcf.serving.question import Person, Question, Ranking
 
+PERSON = Person(row=1, user=1, history_L=np.array([2]), state={})
 HANGS_S = 0.1  # what a call to a release may take
 
 
@@ -24,7 +29,7 @@ class Released:
     def __init__(self, number: int, hangs: bool) -> None:
         self.release, self.hangs, self.asked = SimpleNamespace(number=number), hangs, 0
         self.breaker = Breaker(f"played, release {number}", failures=100)
-        self.features = SimpleNamespace(watch=lambda: None, degraded=False, stale=())
+        self.features = SimpleNamespace(watch=lambda: None, degraded=False)
         self.recommender = self
         self.lacks_examples = False
 
@@ -78,3 +83,61 @@ def test_when_time_is_short_no_further_release_is_asked(failures: Callable[[], f
 def test_a_caller_in_a_hurry_blames_nobody(failures: Callable[[], float]) -> None:
     assert descend(0.04, True, True) == [1, 0]
     assert failures() == 0
+
+
+@pytest.mark.parametrize(
+    ("views", "person", "answers", "rung", "note", "degraded"),
+    [
+        ([], PERSON, True, "full", "", []),
+        (
+            ["item_popularity"],
+            PERSON,
+            True,
+            "full",
+            "some features are too old to use and count as not known (item_popularity)",
+            ["stale item_popularity"],
+        ),
+        ([], None, True, "popular", "nothing is known of this user now", []),
+        (
+            ["user_history"],
+            None,
+            True,
+            "popular",
+            "what is known of this user is too old to use",
+            ["stale user_history"],
+        ),
+        ([], PERSON, False, "popular", "no model answers now", []),
+    ],
+)
+def test_an_answer_says_what_it_had_to_do_without(
+    monkeypatch: pytest.MonkeyPatch,
+    views: list[str],
+    person: Person | None,
+    answers: bool,
+    rung: str,
+    note: str,
+    degraded: list[str],
+) -> None:
+    def rank(*_: Any) -> Ranking:
+        staleness.note(views)
+        if not answers:
+            raise Unavailable("no answer")
+        return Ranking(person=person, item_C=np.array([2]), score_C=None)
+
+    features = Remembered(cast(Any, None), Breaker("played store"))
+    popular = Ranking(person=None, item_C=np.array([2]), score_C=None)
+    made = SimpleNamespace(
+        release=SimpleNamespace(number=100),
+        features=features,
+        breaker=Breaker("played release", failures=100),
+        recommender=SimpleNamespace(rank=rank, popular=lambda _: popular),
+        lacks_examples=False,
+    )
+    monkeypatch.setattr(ladder.asking, "question_of", lambda *_: (None, Question(user="anna")))
+    engine = cast(Any, SimpleNamespace(client=lambda _: None, drop_client=lambda _: None))
+    staleness.note(["of another request"])
+    way = Way("", "live", cast(Any, ((made, FULL),)))
+    found = ladder.descend(engine, way, RecommendationRequest(user="anna"))
+    assert (found.rung, found.degraded) == (rung, degraded)
+    assert found.note.startswith(note)
+    assert bool(found.note) == bool(note)

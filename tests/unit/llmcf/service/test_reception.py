@@ -119,6 +119,20 @@ def test_an_event_that_is_none_is_refused_alone(
     assert send(http, {**EVENT_1, "id": "bad"})[0]["status"] == "accepted", "the id is free once it is mended"
 
 
+def test_events_none_of_which_can_be_taken_are_a_problem_with_the_place_of_each(http: TestClient, box: Inbox):
+    later = {**EVENT_1, "timestamp": time.time() + 3600}
+    answer = http.post("/events", json={"events": [later, {**EVENT_1, "id": "e2", "item": "nothing"}]})
+    assert answer.status_code == 422
+    told = answer.json()
+    assert told["type"] == "urn:llmcf:problem:no-event-taken"
+    assert [one["pointer"] for one in told["errors"]] == ["/events/0/timestamp", "/events/1/item"]
+    assert [one["detail"].partition(": ")[0] for one in told["errors"]] == ["future_time", "unknown_item"]
+    assert box.backlog(10) == 0
+    send(http, EVENT_1)
+    assert http.post("/events", json={"events": [{**EVENT_1, "item": "g9"}]}).status_code == 422, "id_taken"
+    assert send(http, EVENT_1)[0]["status"] == "duplicate", "that is no fault"
+
+
 def test_a_senders_clock_may_be_some_minutes_ahead(http: TestClient):
     assert send(http, {**EVENT_1, "timestamp": time.time() + reception.AHEAD_S - 10})[0]["status"] == "accepted"
 
@@ -175,8 +189,8 @@ def test_half_a_surrogate_and_numbers_that_are_none_are_refused(http: TestClient
     text = '{"events": [{"id": "a", "kind": "view", "user": "c\\ud83d", "item": "g8"}, '
     text += '{"id": "b", "kind": "view", "user": "p0", "item": "g8", "timestamp": NaN}]}'
     answer = http.post("/events", content=text, headers={"content-type": "application/json"})
-    assert answer.status_code == 202, answer.text
-    assert [one["reason"] for one in answer.json()["events"]] == ["bad_id", "bad_time"]
+    assert answer.status_code == 422, answer.text
+    assert [one["detail"].partition(":")[0] for one in answer.json()["errors"]] == ["bad_id", "bad_time"]
     assert box.feedback() == []
 
 

@@ -1,5 +1,6 @@
 """A store that goes away: known users stay as they were, others are nobody, and the thread is told."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from core.contracts import DENSE
 from core.errors import Unavailable
+from llmcf.online import staleness
 from llmcf.service.breaker import Breaker
 from llmcf.service.remembered import Remembered
 
@@ -72,3 +74,18 @@ def test_a_store_that_comes_back_is_asked_again(store: Store, monkeypatch: pytes
     assert reader.user(3) is None, "left alone for a moment"
     now[0] += 1.1
     assert reader.user(3) == {"history": [3]}
+
+
+def test_what_is_amiss_is_told_to_the_thread_that_met_it(store: Store) -> None:
+    reader = Remembered(store, Breaker("store", failures=2))
+    reader.watch()
+    assert reader.shortcomings == []
+    staleness.note({"user_history": 1})
+    staleness.note(["item_popularity", "user_history"])
+    store.down = True
+    reader.user(4)
+    assert reader.shortcomings == ["stale item_popularity", "stale user_history", "feature store not read"]
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(lambda: reader.shortcomings).result() == []
+    reader.watch()
+    assert reader.shortcomings == []

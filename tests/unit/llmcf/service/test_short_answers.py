@@ -2,13 +2,14 @@
 
 import re
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from llmcf.service.asking import CANDIDATES
 from llmcf.service.kept import Kept
+from llmcf.service.ladder import Found
 from llmcf.service.messages import RecommendationRequest, Recommendations
 from llmcf.service.rules import Arranged
 from llmcf.service.ways import FULL, POPULAR
@@ -34,7 +35,9 @@ def page(found: int, of: int, k: int, rung: str = FULL, start: int = 0, **asked:
     loaded: Any = SimpleNamespace(release=SimpleNamespace(number=7), recommender=recommender)
     ranked = Ranking(person=None, item_C=np.arange(found), score_C=None)
     request = RecommendationRequest(user="c0", k=k, **asked)
-    kept = Kept.of(loaded, WAY, request, ranked, Arranged(list(range(found)), [""] * found), rung)
+    note = "these are the most popular items" if rung == POPULAR else ""
+    answered = Found(loaded, cast(Any, None), ranked, rung, note)
+    kept = Kept.of(answered, WAY, request, Arranged(list(range(found)), [""] * found))
     told = Kept(**{**kept.told(), "start": start})
     return told.page(ENGINE, STORE, "r-1")
 
@@ -46,7 +49,7 @@ def page(found: int, of: int, k: int, rung: str = FULL, start: int = 0, **asked:
         (page(30, 50, 10), ""),
         (page(4, 4, 10), "4 of 10 items: release 7 has no more"),
         (page(3, 50, 10, candidates=["a", "b", "c"]), "3 of 10 items: no more candidates are named"),
-        (page(10, 50, 10, rung=POPULAR), "nothing is known of this user now, so these are the most popular items"),
+        (page(10, 50, 10, rung=POPULAR), "these are the most popular items"),
     ],
 )
 def test_the_note_says_how_many_and_why(answer: Recommendations, note: str) -> None:
@@ -60,7 +63,7 @@ def test_the_note_says_how_many_and_why(answer: Recommendations, note: str) -> N
         (page(2, 50, 10, candidates=["a", "b", "c"]), f"^2 of 10 items: .*{LEAVE}"),
         (page(0, 50, 10), f"^nothing is left to recommend: .*{LEAVE}"),
         (page(0, 50, 10, rung=POPULAR), f"^nothing is left to recommend: .*{LEAVE}"),
-        (page(4, 4, 10, rung=POPULAR), "so these are the most popular items; 4 of 10 items: release 7 has no more$"),
+        (page(4, 4, 10, rung=POPULAR), "^these are the most popular items; 4 of 10 items: release 7 has no more$"),
     ],
 )
 def test_the_note_names_what_lets_more_in(answer: Recommendations, words: str) -> None:

@@ -85,7 +85,12 @@ def answer(text: str) -> Recommendations:
         items=[RecommendedItem(item=text, title=text, score=0.7, placed_by="pin", reason=reason)],
         cursor="more",
         served_by=ServedBy(
-            release=3, experiment=text, arm="new", rung="full", milliseconds={"features": 1.0, "ranker": 3.0}
+            release=3,
+            experiment=text,
+            arm="new",
+            rung="full",
+            degraded=["stale x"],
+            milliseconds={"features": 1.0, "ranker": 3.0},
         ),
     )
 
@@ -144,7 +149,8 @@ def operations(text: str) -> dict[str, Any]:
 
 
 def pages(text: str) -> dict[str, Tree]:
-    person = Person(answer(text), User(user=text, history=[item(text)], profile=text, interactions=1), [text])
+    known = User(user=text, history=[item(text)], profile=text, interactions=1, served_by=answer(text).served_by)
+    person = Person(answer(text), known, [text])
     problem = Problem(400, "wrong-request", text, [At(text, text)])
     base = {"visitor": visitor(text), "dataset": text}
     return {
