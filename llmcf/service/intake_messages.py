@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
+from llmcf.service.examples import shown
 from llmcf.service.messages import Message
 
 EVENTS = 500  # of one call
@@ -31,9 +32,7 @@ class EventIn(Message):
 
 
 class EventsIn(Message):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"events": [{"id": "e-1", "kind": "interaction", "user": "c0", "item": "p1"}]}]}
-    )
+    model_config = shown({"events": [{"id": "e-1", "kind": "interaction", "user": "c0", "item": "p1"}]})
 
     events: Annotated[list[EventIn], Field(min_length=1, max_length=EVENTS)]
 
@@ -55,6 +54,21 @@ class EventOut(Message):
 class EventsOut(Message):
     """In the order of the events, one of which at least was accepted or is a duplicate."""
 
+    model_config = shown(
+        {
+            "events": [
+                {"id": "e-1", "status": "accepted", "shown": True},
+                {
+                    "id": "e-2",
+                    "status": "refused",
+                    "reason": "unknown_item",
+                    "detail": "no item has this id; POST /items adds it",
+                    "pointer": "/events/1/item",
+                },
+            ]
+        }
+    )
+
     events: list[EventOut]
 
 
@@ -69,11 +83,7 @@ class ItemIn(Message):
 
 
 class ItemsIn(Message):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"items": [{"id": "p99", "title": "Rose soap", "brand": "Acme", "categories": ["Soap"]}]}]
-        }
-    )
+    model_config = shown({"items": [{"id": "p99", "title": "Rose soap", "brand": "Acme", "categories": ["Soap"]}]})
 
     items: Annotated[list[ItemIn], Field(min_length=1, max_length=NEWCOMERS)]
 
@@ -83,7 +93,7 @@ class UserIn(Message):
 
 
 class UsersIn(Message):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"users": [{"id": "c99"}]}]})
+    model_config = shown({"users": [{"id": "c99"}]})
 
     users: Annotated[list[UserIn], Field(min_length=1, max_length=NEWCOMERS)]
 
@@ -96,8 +106,12 @@ class Newcomer(Message):
 
 
 class ItemsOut(Message):
+    model_config = shown({"items": [{"id": "p99", "status": "accepted"}]})
+
     items: list[Newcomer]
 
 
 class UsersOut(Message):
+    model_config = shown({"users": [{"id": "c99", "status": "accepted"}]})
+
     users: list[Newcomer]

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from llmcf.service import examples
+
 MOST = 100  # items of an answer
 CANDIDATES = 1000  # that a caller may name
 HISTORY = 200  # items of an anonymous session
@@ -40,7 +42,9 @@ class RecommendationRequest(Message):
     too.
     """
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"user": "c0", "k": 3, "explain": True}]})
+    model_config = examples.shown(
+        {"user": "c0", "k": 3, "explain": True}, {"history": ["p1", "p7"], "filters": {"deny": ["p2"]}}
+    )
 
     user: Id | None = None
     k: Annotated[int, Field(ge=1, le=MOST)] = 10
@@ -120,6 +124,8 @@ class Recommendations(Message):
     items leave no more; and that nothing is known of the user.
     """
 
+    model_config = examples.shown(examples.ANSWER)
+
     id: str
     user: str | None
     items: list[RecommendedItem]
@@ -130,6 +136,8 @@ class Recommendations(Message):
 
 class BatchRequest(Message):
     """Several requests in one call."""
+
+    model_config = examples.shown({"requests": [{"user": "c0", "k": 3}, {"user": "c1", "k": 3}]})
 
     requests: Annotated[list[RecommendationRequest], Field(min_length=1, max_length=BATCH)]
 
@@ -143,13 +151,15 @@ class BatchEntry(Message):
 
 
 class BatchAnswer(Message):
+    model_config = examples.shown({"entries": [{"status": 200, "answer": examples.ANSWER, "problem": None}]})
+
     entries: list[BatchEntry]
 
 
 class ScoreRequest(Message):
     """How likely the user is to take each of these items."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"user": "c0", "items": ["p1", "p2"]}]})
+    model_config = examples.shown({"user": "c0", "items": ["p1", "p2"]})
 
     user: Id
     items: Annotated[list[Id], Field(min_length=1, max_length=CANDIDATES, json_schema_extra=_ONCE)]
@@ -167,6 +177,10 @@ class ItemScore(Message):
 
 
 class Scores(Message):
+    model_config = examples.shown(
+        {"id": "shop-7", "user": "c0", "scores": [{"item": "p1", "score": 0.61}], "served_by": examples.SERVED}
+    )
+
     id: str
     user: str
     scores: list[ItemScore]
@@ -183,18 +197,28 @@ class Item(Message):
 
 
 class Similar(Message):
+    model_config = examples.shown(
+        {"item": "p1", "items": [{"item": "p7", "title": "Lavender soap", "score": 0.92}], "served_by": examples.SERVED}
+    )
+
     item: str
     items: list[RecommendedItem]
     served_by: ServedBy
 
 
 class Items(Message):
+    model_config = examples.shown({"items": [examples.ITEM], "served_by": examples.SERVED})
+
     items: list[Item]
     served_by: ServedBy
 
 
 class User(Message):
     """What is known of a user: the history, newest last, and the profile text."""
+
+    model_config = examples.shown(
+        {"user": "c0", "history": [examples.ITEM], "profile": "", "interactions": 8, "served_by": examples.SERVED}
+    )
 
     user: str
     history: list[Item]
@@ -217,10 +241,32 @@ class ReleaseInfo(Message):
 
 
 class Releases(Message):
+    model_config = examples.shown(
+        {
+            "live": 3,
+            "releases": [
+                {
+                    "release": 3,
+                    "state": "live",
+                    "check": "passed",
+                    "created": "2026-01-02T03:04:05+00:00",
+                    "ranker": "deepfm, llm-cf, strict",
+                    "retriever": "sasrec, none, strict",
+                    "metrics": {"ranker auc": 0.836},
+                }
+            ],
+        }
+    )
+
     live: int | None
     releases: list[ReleaseInfo]
 
 
 class Health(Message):
+    model_config = examples.shown(
+        {"status": "ok", "checks": {"triton": "ok", "features": "ok"}},
+        {"status": "failing", "checks": {"triton": "no Triton answers at 127.0.0.1:8001", "features": "ok"}},
+    )
+
     status: Literal["ok", "failing"]
     checks: dict[str, str] = {}

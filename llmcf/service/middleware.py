@@ -19,6 +19,8 @@ from llmcf.service.messages import LONGEST_MS
 from llmcf.service.problems import Problem
 
 LARGEST = 1 << 20  # bytes of a body
+MOST = 512  # requests of one worker that have begun, also those whose bodies are still on their way
+LIVE = "/health/live"  # is answered however many there are
 REQUEST_ID = "X-Request-Id"
 TIMEOUT = "X-Timeout-Ms"
 DEADLINE_MS = 1000  # where the caller names none
@@ -34,10 +36,14 @@ SECONDS = Histogram(
 
 
 class Front:
-    """Gives each request an id and a deadline, refuses bodies that are too large, counts answers."""
+    """Gives each request an id and a deadline, refuses too many and too large ones, counts answers.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Args:
+        most: requests that may be here at once.
+    """
+
+    def __init__(self, app: ASGIApp, *, most: int = MOST) -> None:
+        self._app, self._most, self._here = app, most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +52,7 @@ class Front:
         start, status = time.perf_counter(), 500
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         request = headers.get(b"x-request-id", "")
-        request = request if _ID.fullmatch(request) else secrets.token_hex(12)
+        request = request if _ID.fullmatch(request) else new_id()
         scope.setdefault("state", {})["request_id"] = request
 
         limited = _Limited(receive)
@@ -60,7 +66,10 @@ class Front:
                 message["headers"] = [*message["headers"], (b"x-request-id", request.encode())]
             await send(message)
 
+        self._here += 1
         try:
+            if self._here > self._most and scope["path"] != LIVE:
+                raise _too_many()
             scope["state"]["deadline"] = time.monotonic() + _timeout(headers) / 1e3
             limited.expect(headers)
             await self._app(scope, limited, answer)
@@ -70,9 +79,15 @@ class Front:
             limited.full = False
             await respond(problem, request)(scope, receive, answer)
         finally:
+            self._here -= 1
             route = getattr(scope.get("route"), "path_format", "none")
             ANSWERS.labels(route, str(status)).inc()
             SECONDS.labels(route).observe(time.perf_counter() - start)
+
+
+def new_id() -> str:
+    """For a request that brought none."""
+    return secrets.token_hex(12)
 
 
 class _Limited:
@@ -121,6 +136,12 @@ def _timeout(headers: MutableMapping[bytes, str]) -> float:
     if not (named.isascii() and named.isdigit() and 1 <= int(named[:6]) <= LONGEST_MS and len(named) <= 5):
         raise Problem(400, "wrong-request", f"{TIMEOUT} is not a whole number of milliseconds from 1 to {LONGEST_MS}")
     return float(named)
+
+
+def _too_many() -> Problem:
+    """The connection ends as well: it is one of too many."""
+    what = "more requests than the service can read"
+    return Problem(503, "overloaded", what, headers={"Retry-After": "1", "Connection": "close"})
 
 
 def _too_large() -> Problem:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from llmcf.service import problems
 from llmcf.service.messages import LONGEST_MS
-from llmcf.service.middleware import DEADLINE_MS, REQUEST_ID, TIMEOUT
+from llmcf.service.middleware import DEADLINE_MS, LIVE, REQUEST_ID, TIMEOUT
+from llmcf.service.problems import At, Problem
 
 _PROBLEMS = {
     400: "A header, a name or a cursor is wrong.",
@@ -27,7 +28,20 @@ _PROBLEMS = {
     503: "There is too much to do, or a part does not answer now.",
     504: "The request's time was over before its answer.",
 }
-_ANY, _WITH_KEY = (400, 413, 422, 500), (401, 403, 429)
+_KINDS = {
+    400: "wrong-request",
+    401: "unknown-key",
+    403: "forbidden",
+    404: "unknown-user",
+    409: "other-item",
+    413: "too-large",
+    422: "invalid-request",
+    429: "too-many",
+    500: "failed",
+    503: "overloaded",
+    504: "deadline",
+}  # an example of each
+_ANY, _WITH_KEY = (400, 413, 422, 500, 503), (401, 403, 429)
 _AGAIN = (429, 503)  # with Retry-After
 _ID = {"description": "The request's id, sent or made.", "schema": {"type": "string"}}
 _RETRY = {"description": "Seconds to wait before another try.", "schema": {"type": "integer"}}
@@ -36,13 +50,13 @@ _HEADERS = [
         "name": REQUEST_ID,
         "in": "header",
         "description": "1 to 64 of A-Z a-z 0-9 . _ : -, which the answer returns; made where it is none.",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "examples": ["shop-7"]},
     },
     {
         "name": TIMEOUT,
         "in": "header",
         "description": "Milliseconds within which the answer is wanted.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_MS, "default": DEADLINE_MS},
+        "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_MS, "default": DEADLINE_MS, "examples": [300]},
     },
 ]
 
@@ -87,10 +101,13 @@ def describe(app: FastAPI) -> None:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-    for told in _operations(found):
+    for path, told in _operations(found):
         answers = told["responses"]
         for status in (*_ANY, *(_WITH_KEY if "security" in told else ())):
-            answers[str(status)] = _problem(status)
+            own = answers.get(str(status), {}).get("content", {}) if status == 503 else {}
+            if status != 503 or path != LIVE:
+                answers[str(status)] = problem = _problem(status)
+                problem["content"] = {**own, **problem["content"]}
         for status, answer in answers.items():
             answer["headers"] = {REQUEST_ID: _ID} | ({"Retry-After": _RETRY} if int(status) in _AGAIN else {})
         told["responses"] = dict(sorted(answers.items()))
@@ -103,10 +120,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return found
 
 
-def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    return (told for methods in document["paths"].values() for told in methods.values())
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((path, told) for path, methods in document["paths"].items() for told in methods.values())
 
 
 def _problem(status: int) -> dict[str, Any]:
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    return {"description": _PROBLEMS[status], "content": content}
+    detail, faults = _PROBLEMS[status], [At("/k", "Input should be less than or equal to 100")] if status == 422 else []
+    example = Problem(status, _KINDS[status], detail, faults).body("shop-7")
+    told = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}, "example": example}
+    return {"description": detail, "content": {problems.MEDIA_TYPE: told}}

@@ -10,6 +10,7 @@ def main() -> None:
     import uvicorn
 
     from llmcf.service.app import create_app
+    from llmcf.service.protocol import Protocol
 
     dataset, place, descriptor = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     listening = socket.socket(fileno=descriptor)
@@ -20,7 +21,7 @@ def main() -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
-        limit_concurrency=512,
+        http=Protocol,
         h11_max_incomplete_event_size=16_384,
     )
     uvicorn.Server(config).run(sockets=[listening])

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -297,6 +298,16 @@ def test_one_that_is_none_leaves_all_of_its_request_out(
     assert refused.json()["errors"][0]["pointer"] == f"/{kind}/1/id"
     alone = service.http.post(f"/{kind}", json={kind: [good]}, headers=key)
     assert alone.json()[kind] == [{"id": good["id"], "status": "accepted"}], "nothing of the first was kept"
+
+
+def test_what_is_no_http_gets_a_problem_too(service: Running) -> None:
+    url = service.http.base_url
+    with socket.create_connection((url.host, url.port or 80), 10) as connection:
+        connection.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        head, _, body = b"".join(iter(lambda: connection.recv(65_536), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["instance"].rpartition(":")[2].encode() in head
 
 
 def test_a_cursor_is_its_user_s_alone(service: Running, key: dict[str, str], users: list[str]) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 
 from llmcf.service.access import Reader
 from llmcf.service.engine import Loaded
@@ -17,24 +17,27 @@ from llmcf.service.service import Service
 from llmcf.service.ways import FULL, LAST_KNOWN
 
 router = APIRouter(tags=["catalogue"])  # ids may hold "/": such a path is matched with what it holds decoded
-Count = Annotated[int, Query(ge=1, le=100)]
+Count = Annotated[int, Query(ge=1, le=100, examples=[10])]
+Words = Annotated[str, Query(max_length=200, examples=["rose soap"])]
+ItemId = Annotated[str, Path(examples=["p1"])]
+UserId = Annotated[str, Path(examples=["c0"])]
 T = TypeVar("T")
 
 
 @router.get("/items", responses=problems_of(503, 504))
-async def find(request: Request, _: Reader, query: Annotated[str, Query(max_length=200)] = "", k: Count = 20) -> Items:
+async def find(request: Request, _: Reader, query: Words = "", k: Count = 20) -> Items:
     """Items whose title holds all words of the query, in any order; the first ones without a query."""
     return (await _asked(request, lambda live: matching(live, query, k)))[0]
 
 
 @router.get("/items/{identity:path}/similar", responses=problems_of(404, 503, 504))
-async def similar(identity: str, request: Request, _: Reader, k: Count = 10) -> Similar:
+async def similar(identity: ItemId, request: Request, _: Reader, k: Count = 10) -> Similar:
     """The items nearest to this one in the item space; `score` is their cosine."""
     return await _asked(request, lambda live: like(live, identity, k))
 
 
 @router.get("/users/{identity:path}", responses=problems_of(404, 503, 504))
-async def user(identity: str, request: Request, _: Reader) -> User:
+async def user(identity: UserId, request: Request, _: Reader) -> User:
     """What is known of a user, as the next request will see it."""
     return await _asked(request, lambda live: known(live, identity))
 

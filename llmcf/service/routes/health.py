@@ -9,7 +9,8 @@ from llmcf.service.openapi import problems_of
 from llmcf.service.service import Service
 
 router = APIRouter(tags=["health"])
-_TEXT = {"text/plain": {"schema": {"type": "string"}}}
+_COUNTED = 'llmcf_service_answers_total{route="/recommendations",status="200"} 7.0'
+_TEXT = {"text/plain": {"schema": {"type": "string"}, "example": _COUNTED}}
 
 
 @router.get("/health/live")

@@ -1,8 +1,9 @@
 """Recommendations: one, several, one again."""
 
 import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Request
+from fastapi import APIRouter, BackgroundTasks, Path, Request
 
 from core.errors import LlmcfError
 from llmcf.service import answering, problems
@@ -55,7 +56,9 @@ async def recommend_batch(asked: BatchRequest, request: Request, after: Backgrou
 
 
 @router.get("/recommendations/{identity}", responses=problems_of(404, 503, 504))
-async def recommended(identity: str, request: Request, _: Reader) -> Recommendations:
+async def recommended(
+    identity: Annotated[str, Path(examples=["shop-7"])], request: Request, _: Reader
+) -> Recommendations:
     """What was answered to an earlier request, with its evidence; kept for a day."""
     service: Service = request.app.state.service
     work = lambda: answering.again(service.engine, service.store, identity)  # noqa: E731

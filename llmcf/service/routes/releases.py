@@ -1,6 +1,8 @@
 """Releases: which there are, and which one answers."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
 
 from llmcf.service import choosing
 from llmcf.service.access import Admin, Reader
@@ -22,7 +24,7 @@ async def listed(request: Request, _: Reader) -> Releases:
 
 
 @router.post("/releases/{number}/promotion", status_code=202, responses=problems_of(404, 409, 503, 504))
-async def promote(number: int, request: Request, who: Admin) -> Releases:
+async def promote(number: Annotated[int, Path(examples=[2])], request: Request, who: Admin) -> Releases:
     """Make a release live: it is loaded beside the one that answers, tried, and then takes over in every worker.
 
     One that fails its canary is not taken; `GET /releases` tells which one answers. After a 504, too: it may have been
