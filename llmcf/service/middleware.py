@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from prometheus_client import Counter, Histogram
 from starlette.responses import JSONResponse
@@ -71,6 +72,7 @@ class Front:
             if self._here > self._most and scope["path"] != LIVE:
                 raise _too_many()
             scope["state"]["deadline"] = time.monotonic() + _timeout(headers) / 1e3
+            _check_query(scope["query_string"])
             limited.expect(headers)
             await self._app(scope, limited, answer)
             if limited.full:
@@ -136,6 +138,14 @@ def _timeout(headers: MutableMapping[bytes, str]) -> float:
     if not (named.isascii() and named.isdigit() and 1 <= int(named[:6]) <= LONGEST_MS and len(named) <= 5):
         raise Problem(400, "wrong-request", f"{TIMEOUT} is not a whole number of milliseconds from 1 to {LONGEST_MS}")
     return float(named)
+
+
+def _check_query(query: bytes) -> None:
+    """Raises Problem 400 for text that is none: whoever reads it would read something else."""
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        raise Problem(400, "wrong-request", "the query of the address is not UTF-8") from None
 
 
 def _too_many() -> Problem:

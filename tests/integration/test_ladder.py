@@ -1,5 +1,6 @@
 """The ladder where a real part breaks: Milvus loses the examples, or the live release's models die alone."""
 
+import asyncio
 import os
 import signal
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -15,6 +17,7 @@ from core.settings import Workspace
 from ict import milvus
 from ict.index import index
 from llmcf.service import keys, state
+from llmcf.service.service import ACTIVE, WAITING
 from llmcf.serving.manifest import Release
 from tests.online_release import make_release
 from tests.running_service import Running, run_service
@@ -101,6 +104,36 @@ def test_where_triton_hangs_the_next_rung_answers_in_the_caller_s_time(
     assert max(took, ready_took) < deadline_ms / 1e3 + 0.1
     assert scores.status_code in (503, 504)
     until(service, user, "full")
+
+
+def test_what_is_over_the_line_is_refused_at_once_and_told_when_to_ask_again(
+    service: Running, online: Workspace, user: str
+) -> None:
+    """One worker, whose places are all taken by requests that wait for a Triton which hangs."""
+    until(service, user, "full")
+
+    async def burst() -> list[tuple[float, httpx.Response]]:
+        async with httpx.AsyncClient(base_url=service.http.base_url, limits=httpx.Limits(), timeout=10) as client:
+            start = time.monotonic()
+
+            async def one(number: int) -> tuple[float, httpx.Response]:
+                headers = {**KEY, "X-Timeout-Ms": "1000", "X-Request-Id": f"b-{number}"}
+                found = await client.post("/recommendations", json={"user": user, "k": 3}, headers=headers)
+                return time.monotonic() - start, found
+
+            return await asyncio.gather(*(one(number) for number in range(4 * (ACTIVE + WAITING))))
+
+    with stopped(online):
+        told = asyncio.run(burst())
+    assert {found.status_code for _, found in told} <= {200, 503, 504}
+    refused = [found for _, found in told if found.status_code == 503]
+    assert refused
+    for found in refused:
+        assert (found.headers["retry-after"], found.json()["type"]) == ("1", "urn:llmcf:problem:overloaded")
+        assert found.headers["content-type"] == "application/problem+json"
+        assert found.headers["x-request-id"].startswith("b-")
+    assert {found.json()["served_by"]["rung"] for _, found in told if found.status_code == 200} == {"popular"}
+    assert until(service, user, "full")
 
 
 def test_milvus_loses_the_examples_and_has_them_again(

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import psutil
@@ -186,6 +187,42 @@ def test_pins_come_first_though_no_search_finds_them(service: Running, ws: Works
         file.unlink()
 
 
+def test_a_scene_s_rules_hold_and_a_faulty_file_changes_nothing(service: Running, ws: Workspace, user: str) -> None:
+    """allow, deny, available and include_seen; each through a request, as a running service takes them."""
+    best = [one["item"] for one in ask(service, user=user, k=10).json()["items"]]
+    seen = service.http.get(f"/users/{user}").json()["history"][-1]["item"]
+    file, stock = rules.path(ws.dataset), rules.path(ws.dataset).with_name("stock.txt")
+    stock.write_text("\n".join([*best[2:5], seen]))
+    file.write_text(
+        f"[scenes.few]\nallow = {json.dumps(best[:3])}\n[scenes.without]\ndeny = {json.dumps(best[:3])}\n"
+        '[scenes.stocked]\navailable = "stock.txt"\n'
+        '[scenes.again]\navailable = "stock.txt"\ninclude_seen = true\n'
+    )
+
+    def shown(scene: str, **more: object) -> set[str]:
+        """By either worker, as soon as it has read the file."""
+        end = time.monotonic() + 10
+        while (found := ask(service, user=user, k=10, scene=scene, **more)).status_code == 400:
+            assert time.monotonic() < end, found.text
+            time.sleep(0.05)
+        return {one["item"] for one in found.json()["items"]}
+
+    try:
+        assert shown("few") == set(best[:3])
+        assert shown("few", filters={"allow": best[2:6]}) == {best[2]}
+        assert not shown("without") & set(best[:3])
+        assert shown("stocked") == set(best[2:5])
+        assert shown("again") == {*best[2:5], seen}
+        stock.write_text(best[4])
+        assert shown("stocked") == {best[4]}, "it is read again"
+        file.write_text("[scenes.few]\nallo = []\n")
+        assert service.said("scenes.few.allo")
+        assert shown("few") == set(best[:3])
+    finally:
+        file.unlink()
+        stock.unlink()
+
+
 def test_a_stranger_gets_what_is_popular_and_is_told(service: Running) -> None:
     found = ask(service, user="nobody has this id", k=5).json()
     assert found["served_by"]["rung"] == "popular"
@@ -199,6 +236,17 @@ def test_scores_come_in_the_order_asked(service: Running, user: str) -> None:
     told = service.http.post("/scores", json={"user": user, "items": asked}).json()["scores"]
     assert [one["item"] for one in told] == asked
     assert [one["score"] for one in told] == pytest.approx([best[one] for one in asked], abs=1e-5)
+    stranger = service.http.post("/scores", json={"user": "nobody has this id", "items": asked})
+    assert (stranger.status_code, stranger.json()["type"]) == (404, "urn:llmcf:problem:unknown-user")
+    assert stranger.json()["errors"] == [{"pointer": "/user", "detail": "unknown"}]
+
+
+def test_a_worker_that_has_answered_holds_no_torch(service: Running, ws: Workspace, user: str) -> None:
+    assert ask(service, user=user, explain=True).status_code == 200
+    for worker in state.workers(state.folder(ws.dataset)):
+        libraries = {Path(one.path).name for one in psutil.Process(worker).memory_maps()}
+        assert any("numpy" in one or "multiarray" in one for one in libraries), "it is looked at"
+        assert not [one for one in libraries if "torch" in one]
 
 
 def test_a_batch_keeps_its_order_and_a_fault_spoils_one(service: Running, user: str) -> None:

@@ -205,6 +205,14 @@ def test_a_count_in_an_address_is_held_to_its_bounds(service: Running, key: dict
     assert answer.json()["errors"][0]["pointer"] == "k"
 
 
+@pytest.mark.parametrize("query", ["%ff%fe", "%ed%a0%80", "%c3%28"])
+def test_a_search_for_what_is_no_text_is_refused(service: Running, key: dict[str, str], query: str) -> None:
+    answer = service.http.get(f"/items?query={query}", headers=key)
+    assert answer.status_code == 400, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert service.http.get("/items?query=%c3%bc%00", headers=key).json()["items"] == []
+
+
 @pytest.mark.parametrize("name", [*HOSTILE, "%00", "%ff%fe", "%ed%a0%80", "nobody", "a" * 5000])
 @pytest.mark.parametrize("path", ["/users/{}", "/items/{}/similar", "/recommendations/{}"])
 def test_a_name_in_an_address_that_is_nobody_s(service: Running, key: dict[str, str], path: str, name: str) -> None:

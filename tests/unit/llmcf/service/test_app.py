@@ -1,11 +1,34 @@
 """What the application says of itself where nothing is served."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from core.settings import PROJECT
 from llmcf.service.app import create_app
+
+WORKER = """
+import sys
+from pathlib import Path
+import llmcf.service.worker
+from llmcf.service.app import create_app
+from llmcf.service.protocol import Protocol
+create_app("shop", Path("nowhere")).openapi()
+import ict.milvus, ict.replica, llmcf.online.reader, llmcf.serving.loading
+import retrieval_stage.candidates, retrieval_stage.items, tritonclient.http
+print(sorted({"torch", "torchrec", "transformers", "fbgemm_gpu"} & set(sys.modules)))
+"""
+
+
+def test_a_worker_imports_no_torch() -> None:
+    """At its start and for its first request; the memory of one that has answered is looked at by test_service."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Who looks after a service goes on where a file cannot be read or the disk is full; host and workers are played."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -11,8 +12,9 @@ import pytest
 from core import storage
 from core.errors import LlmcfError
 from core.settings import Workspace
-from llmcf.service import state
+from llmcf.service import keeper, state, traffic, trials
 from llmcf.service.keeper import Keeper
+from llmcf.service.store import SERVICE, Store
 from llmcf.service.trials import Trials
 from llmcf.serving import arms, releases
 from llmcf.serving.triton_server import Server
@@ -27,13 +29,20 @@ class Host:
 
     def __init__(self) -> None:
         self.server, self.ended = Server(1, 1, 2, 3, Path("log")), False
-        self.releases = [1]
+        self.releases, self.revived = [1], list[int]()
+        self.fails: dict[int, int] = {}  # how often the canary of a release fails yet
 
     def add(self, release: Any) -> None:
         self.releases.append(release.number)
 
     def check(self, number: int) -> None:
         assert number in self.releases
+        if self.fails.get(number):
+            self.fails[number] -= 1
+            raise LlmcfError("the graph is gone")
+
+    def revive(self, number: int) -> None:
+        self.revived.append(number)
 
     def remove(self, number: int) -> None:
         self.releases.remove(number)
@@ -161,3 +170,105 @@ def test_a_release_that_is_not_handed_over_for_want_of_room_leaves_the_one_that_
     found = state.read(kept.fleet.place)
     assert found is not None
     assert found.releases == (1,)
+
+
+def counted(*rows: tuple[str, int, int, int, float]) -> dict[str, float]:
+    """What workers have counted, of (arm, release, ranked, failed, seconds of each)."""
+    found: dict[str, float] = {}
+    for arm, release, ranked, failed, seconds in rows:
+        who = {"experiment": "x", "arm": arm, "release": str(release)}
+        found[json.dumps(["llmcf_service_arm_failures_total", who])] = failed
+        found[json.dumps(["llmcf_service_arm_seconds_count", who])] = ranked
+        for one in (0.02, 0.05, 0.1):
+            within = ranked if seconds <= one else 0
+            found[json.dumps(["llmcf_service_arm_seconds_bucket", {**who, "le": str(one)}])] = within
+    return found
+
+
+class Watched:
+    """Release 2 under watch against release 1: as an arm, or promoted."""
+
+    def __init__(self, kept: Kept, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+        self.kept, self.arm = kept, "a" if way == "arm" else "live"
+        self.counted = counted(("live", 1, 500, 0, 0.01))
+        monkeypatch.setattr(traffic, "counters", lambda _: self.counted)
+        for name in ("_JUDGE_EVERY_S", "_CANARY_EVERY_S"):
+            monkeypatch.setattr(keeper, name, 0.0)
+        rules = "[watch]\nseconds = 600\nleast = 50\n"
+        arms.path(WS.dataset).write_text(ARMS + rules if way == "arm" else rules)
+        kept.ticks(1)
+        if way == "promotion":
+            releases.promote(releases.read(WS.dataset, 2))
+            kept.ticks(1)
+        assert [one.release for one in kept.keeper._watcher.watched] == [2]
+
+    def counts(self, ranked: int, failed: int, seconds: float) -> None:
+        """What release 2 does from now on, while the other goes on as before."""
+        self.counted = counted(("live", 1, 1000, 0, 0.01), (self.arm, 2, ranked, failed, seconds))
+
+    @property
+    def answers(self) -> bool:
+        """Whether release 2 is asked still."""
+        pointer = releases.pointer(WS.dataset)
+        assert pointer is not None
+        return self.kept.trials.on.arms != {} if self.arm == "a" else pointer.release == 2
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """What the service decided, and why."""
+        return [(act, why) for _, who, act, why in Store(self.kept.fleet.place / "service.db").acts() if who == SERVICE]
+
+
+@pytest.fixture(params=["arm", "promotion"])
+def watched(request: pytest.FixtureRequest, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(kept, monkeypatch, request.param)
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("fails", "60 of 160 requests failed, and 0.0% of the control's; the control is release 1"),
+        (
+            "slow",
+            "100 of 100 answers took longer than 50 ms, and 95 % of the control's no longer than 20 ms; "
+            "the control is release 1",
+        ),
+        ("dead", "its canary failed twice (the graph is gone), and that of release 1 did not"),
+    ],
+)
+def test_each_reason_to_take_a_release_back_is_told_by_its_own_words(watched: Watched, fault: str, why: str) -> None:
+    watched.kept.ticks(1)
+    assert watched.answers
+    watched.counts(100, 60 if fault == "fails" else 0, 0.08 if fault == "slow" else 0.01)
+    watched.kept.host.fails = {2: 2} if fault == "dead" else {}
+    watched.kept.ticks(1)
+    assert not watched.answers
+    act = "switch off arm a, release 2" if watched.arm == "a" else "roll back release 2 to 1"
+    assert watched.said == [(act, why)]
+    if watched.arm == "a":
+        assert [one.why for one in trials.note(watched.kept.fleet.place).off] == [why]
+    assert watched.kept.host.revived == []
+    watched.kept.ticks(3)
+    assert len(watched.said) == 1, "it is decided once"
+
+
+@pytest.mark.parametrize("fails", [{2: 1}, {2: 2, 1: 1}], ids=["once", "as the control does"])
+def test_a_canary_that_fails_once_or_everywhere_takes_nothing_back(watched: Watched, fails: dict[int, int]) -> None:
+    """Its models are loaded anew."""
+    if 1 in fails and watched.arm == "a":
+        fails = {2: 2, 1: 2}  # the live release is asked first
+    watched.kept.host.fails = dict(fails)
+    watched.kept.ticks(1)
+    assert watched.answers
+    assert watched.said == []
+    assert 2 in watched.kept.host.revived
+
+
+def test_a_release_that_nobody_watches_is_loaded_anew_where_its_canary_fails(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "_CANARY_EVERY_S", 0.0)
+    kept.host.fails = {1: 5}
+    kept.ticks(2)
+    assert kept.host.revived == [1, 1]
+    assert told(kept) == set()

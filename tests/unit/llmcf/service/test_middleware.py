@@ -47,6 +47,13 @@ def test_one_of_the_largest_size_is_read(http: TestClient) -> None:
     assert http.post("/raw", content=iter([b" " * LARGEST])).json() == LARGEST
 
 
+@pytest.mark.parametrize("query", ["%ff%fe", "%ed%a0%80", "a=%c3%28", "a=b&%80"])
+def test_a_query_that_is_no_text_is_refused(http: TestClient, query: str) -> None:
+    answer = http.post(f"/raw?{query}", content=b"x")
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:llmcf:problem:wrong-request")
+    assert http.post("/raw?a=%c3%bc+%25&b=%00", content=b"x").json() == 1
+
+
 def test_more_requests_than_a_worker_reads_are_a_problem_like_any_other() -> None:
     """Those that are there are answered, and so is who asks whether the worker lives."""
     until = asyncio.Event()

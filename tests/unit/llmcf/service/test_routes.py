@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from core.settings import Workspace
 from llmcf.service import keys
+from llmcf.service.access import Door
 from llmcf.service.admission import Admission
 from llmcf.service.app import create_app
 from llmcf.service.breaker import Breaker
@@ -168,3 +169,16 @@ def test_what_nobody_foresaw_is_answered_with_the_request_s_id(app: FastAPI) -> 
     (found,) = asked(app, lambda client: client.get("/users/x", headers={"X-Request-Id": "r-7"}))
     assert (found.status_code, found.headers.get_list("x-request-id")) == (500, ["r-7"])
     assert found.json()["instance"] == "urn:llmcf:request:r-7"
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_ask_again(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_REQUESTS_PER_SECOND", "1")  # and twice that at once
+    app.state.service.door = Door()
+    eager, other = ({keys.HEADER: keys.add(name, "read")} for name in ("eager", "other"))
+    headers = [eager, eager, eager, other]
+    found = asked(app, *(lambda client, one=one: client.get("/users/x", headers=one) for one in headers))
+    assert [one.status_code for one in found] == [404, 404, 429, 404]
+    assert found[2].headers["retry-after"] == "1"
+    assert found[2].headers["content-type"] == "application/problem+json"
+    assert found[2].json()["type"] == "urn:llmcf:problem:too-many"
+    assert found[2].headers["x-request-id"]
