@@ -8,7 +8,7 @@ TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
 ENVIRONMENTS = env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray-if-any
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray env-ray-if-any env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-growth bench-refresh bench-index bench-soak bench-daily gpu clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray env-ray-if-any env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-growth bench-refresh bench-index bench-soak bench-daily bench-month gpu clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -82,6 +82,9 @@ bench-soak: env-main env-triton env-redis ## half an hour of load on the service
 
 bench-daily: env-main env-openvino env-triton ## a day of a small shop by the real scheduler, by hand, and through ten kills; a quarter of an hour
 	@.venv/bin/python -m benchmarks.daily
+
+bench-month: env-main ## a month of metrics by day on Beauty, at most twenty minutes; it says what must be there
+	@.venv/bin/python -m benchmarks.month
 
 gpu: ## the lane for a machine with a GPU: tests and a benchmark, by .venv or by a python3 that has torch
 	@$(PYTHON) -m pytest -q -c tests/gpu/pytest.ini --rootdir=. --confcutdir=tests/gpu tests/gpu

@@ -23,8 +23,17 @@ class Spent:
     peak_mib: int
 
 
-def run(command: Sequence[str], *, folder: Path = PROJECT, environment: Mapping[str, str] | None = None) -> Spent:
+def run(
+    command: Sequence[str],
+    *,
+    folder: Path = PROJECT,
+    environment: Mapping[str, str] | None = None,
+    done: Sequence[int] = (0,),
+) -> Spent:
     """Run a command to its end; its output goes to a file that is shown if it fails.
+
+    Args:
+        done: exit codes of a run that has not failed.
 
     Raises:
         LlmcfError: if it fails, with the end of what it said.
@@ -39,7 +48,7 @@ def run(command: Sequence[str], *, folder: Path = PROJECT, environment: Mapping[
             _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
+        if process.returncode not in done:
             words = log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
             raise LlmcfError("\n".join([f"{' '.join(command)} failed:", *words]))
     return Spent(seconds, usage.ru_maxrss // 1024)

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -18,17 +18,32 @@ def file(task: str, dataset: str) -> Path:
     return settings.results() / task / f"{dataset}.jsonl"
 
 
+def line_id(task: str, dataset: str, number: int) -> str:
+    """The name of a line: as an editor would be asked for it."""
+    return f"results/{task}/{dataset}.jsonl:{number}"
+
+
 def read(path: Path) -> list[Line]:
     """The lines in the order they came; none where nothing was measured. One that a killed run tore is told of."""
-    if not path.exists():
-        return []
     found = []
+    for number, line in numbered(path):
+        if line is None:
+            say(f"{path} line {number} is torn and left out; measure it again, or remove the line")
+        else:
+            found.append(line)
+    return found
+
+
+def numbered(path: Path) -> Iterator[tuple[int, Line | None]]:
+    """Every line by its number from 1 on, but for empty ones; None for one that a killed run tore."""
+    if not path.exists():
+        return
     for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         try:
-            found += [json.loads(text)] if text.strip() else []
+            if text.strip():
+                yield number, json.loads(text)
         except json.JSONDecodeError:
-            say(f"{path} line {number} is torn and left out; measure it again, or remove the line")
-    return found
+            yield number, None
 
 
 def append(path: Path, line: Line, *, same: Sequence[str], earlier: Mapping[str, Any] = MappingProxyType({})) -> None:

@@ -393,17 +393,21 @@ def lineage(
     return show(what, up=up, place=(dataset, order, as_of))
 
 
-def report(ws: Workspace, kind: str) -> Result:
-    """`llmcf report ...`: a page of one kind: data, ranking, retrieval, recgen or cot.
+def report(ws: Workspace, kind: str | None = None) -> Result:
+    """`llmcf report`: a page of all that was measured, or of one kind: data, ranking, retrieval, recgen or cot.
 
+    >>> api.report(ws).details["missing"]
     >>> api.report(ws, "ranking").artifacts
 
     Raises:
         UsageError: for another kind.
         Missing: if nothing of it was measured.
     """
+    from llmcf.overview import overview
     from llmcf.reports import cot, data, ranking, recgen, retrieval
 
+    if kind is None:
+        return overview.report(ws)
     pages = {"data": data, "ranking": ranking, "retrieval": retrieval, "recgen": recgen, "cot": cot}
     return pages[check_choice("report", kind, pages)].report(ws)
 

@@ -1,5 +1,6 @@
 """`llmcf compare`: what differs between two runs, releases or days: configuration, data, figures, and for whom."""
 
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +66,10 @@ def compare(
         raise UsageError(f"--draws {draws} is not between 2 and {MOST_DRAWS:,}")
     start = time.monotonic()
     found = of(*sides.pair(first, second, place), draws=draws, seed=seed)
-    folder = page.write(found)
+    names = zip(("--dataset", "--order", "--as-of"), place, strict=True)
+    options = [word for option, value in names if value is not None for word in (option, value)]
+    options += ["--draws", str(draws)] if draws != paired.DRAWS else []
+    folder = page.write(found, shlex.join(["llmcf", "compare", first, second, *options]))
     return Result(
         verb="compare",
         workspace=found.second.ws,

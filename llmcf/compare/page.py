@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from core import settings, storage
 from llmcf.compare.paired import BETTER_BELOW, HEADLINE, LEVEL, Compared, Pair
-from llmcf.reports import matrix_page
+from llmcf.compare.sides import Side
+from llmcf.reports import made_of, matrix_page
 from llmcf.reports.measured import Table
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ _LONGEST = 120  # of a folder's name
 _SHOWN = 80  # characters of a value in a table
 
 
-def write(found: "Comparison") -> Path:
-    """Write report.md, report.html and the pictures; return their folder."""
+def write(found: "Comparison", verb: str) -> Path:
+    """Write report.md, report.html and the pictures; return their folder. `verb` is the command that does it."""
     from llmcf.compare import plots
 
     folder = settings.runs() / _folder(found.first.name, found.second.name)
@@ -29,8 +30,25 @@ def write(found: "Comparison") -> Path:
         for number, (title, one) in enumerate(found.pairs.items())
     }
     title = " and ".join(_ends(found.first.name, found.second.name))
-    matrix_page.write(title, " ".join(_made(found)), list(tables(found)), pictures, folder)
+    inputs = {name: digest for side in (found.first, found.second) for name, digest in _inputs(side).items()}
+    matrix_page.write(
+        title,
+        " ".join(_made(found)),
+        list(tables(found)),
+        pictures,
+        folder,
+        verb=verb,
+        ws=found.second.ws,
+        inputs=inputs,
+    )
     return folder
+
+
+def _inputs(side: Side) -> dict[str, str]:
+    """What a side is: a release, runs, and the tables of its workspace."""
+    whole = {side.name: side.source} if side.source else {}
+    tables = [side.ws.path("data"), side.ws.path("training"), side.ws.cot("texts"), side.ws.cot("vectors")]
+    return whole | made_of.paths(*(run.folder for run in side.runs.values()), *tables)
 
 
 def text(found: "Comparison") -> str:

@@ -55,6 +55,7 @@ class Side:
         runs: its runs, by what a table calls them; the runs of two sides that have one title are a pair.
         measured: by the same titles, the metrics of the runs, of those that are gone, too.
         notes: what a reader must know.
+        source: digest of a release; "" of others.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Side:
     runs: Mapping[str, Run]
     measured: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    source: str = ""
 
     def data(self) -> dict[str, Any]:
         """Counts of its workspace and digests of its tables as they are now; of what is gone, nothing."""
@@ -174,6 +176,7 @@ def _release(graph: Graph, node: Node) -> Side:
         runs=runs,
         measured=measured,
         notes=tuple(notes),
+        source=one.source,
     )
 
 

@@ -6,7 +6,7 @@ schema's metadata, what it was made of. `missing.parquet` is the file of a day t
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,14 @@ class Made:
     Args:
         key: of all of it; equal keys are of equal figures.
         rows: digest of the day's rows.
+        source: the release's own, for lineage; "" in files of before it was kept. `key` covers it.
     """
 
     release: int
     until: int
     key: str
     rows: str
+    source: str = field(default="", compare=False)
 
     @property
     def known(self) -> Known:

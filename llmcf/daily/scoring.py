@@ -76,7 +76,8 @@ class Keys:
         told = None if texts is None else storage.digest(texts.tolist())
         config = [digest, verdicts.digest(self._release), facts, told, figures.DRAWS, figures.LEVEL]
         step = steps.Step(folder=self.ws.root, config=config, code=CODE)
-        return Made(release=self.known.number, until=self.known.until, rows=digest, key=step.key)
+        known, source = self.known, self._release.source
+        return Made(release=known.number, until=known.until, rows=digest, key=step.key, source=source)
 
 
 def score(job: Job, workers: int = 1) -> Iterator[int]:

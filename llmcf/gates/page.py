@@ -1,13 +1,15 @@
 """The page of a check: its picture and its table, beside the release's manifest."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from core import storage
+from core.errors import LlmcfError
 from llmcf.gates import plot
 from llmcf.gates.deciding import SPECS
-from llmcf.reports import matrix_page
+from llmcf.reports import made_of, matrix_page
 from llmcf.reports.measured import Table
-from llmcf.serving import verdicts
+from llmcf.serving import releases, verdicts
 from llmcf.serving.manifest import Release
 from llmcf.serving.thresholds import Thresholds
 from llmcf.serving.verdicts import Gate, Verdict
@@ -26,9 +28,27 @@ def write(release: Release, verdict: Verdict, limits: Thresholds) -> Path:
         state = "passed" if verdict.passed else f"failed ({', '.join(verdict.failed)})"
         title = f"Release {release.number} of {release.dataset}: {state}"
         matrix_page.write(
-            title, _made(release, verdict), [_table(verdict, limits), _reasons(verdict)], pictures, folder
+            title,
+            _made(release, verdict),
+            [_table(verdict, limits), _reasons(verdict)],
+            pictures,
+            folder,
+            verb=f"llmcf release check --dataset {release.dataset} --release {release.number}",
+            ws=release.workspace,
+            inputs=_inputs(release, verdict),
         )
     return release.folder / verdicts.PAGE / "report.html"
+
+
+def _inputs(release: Release, verdict: Verdict) -> dict[str, str]:
+    """The release, the live one, and the workspace whose rows were asked about."""
+    asked = [release]
+    if verdict.against is not None:
+        with suppress(LlmcfError):  # removed, or not to be read; the page says that nothing was compared
+            asked.append(releases.read(release.dataset, verdict.against))
+    ws = release.workspace
+    found = {f"release:{one.dataset}/{one.number}": one.source for one in asked}
+    return found | made_of.paths(ws.path("data"), ws.path("training"))
 
 
 def _made(release: Release, verdict: Verdict) -> str:

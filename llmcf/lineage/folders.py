@@ -34,6 +34,7 @@ _KINDS = {  # the first matching beginning of the path within a workspace
 }
 _TRAINED = {"ranking": ("model", "framework", "recipe", "seed", "variant"), "recgen": ("method", "seed")}
 _TRAINED["retrieval"] = _TRAINED["ranking"]
+_LINE = re.compile(r"results/[^/]+/[^/]+\.jsonl:\d+")
 _MODEL = re.compile(r"[0-9a-f]{64}")
 _NO_INPUTS = "its stamp names no inputs, as stamps did not once; its verb, run again, adds them and makes nothing anew"
 
@@ -60,6 +61,8 @@ def nodes(found: Mapping[Path, dict[str, Any]]) -> dict[str, Node]:
 
 def absent(name: str) -> Node:
     """The node of an input that is nowhere else: a raw file, or what is gone."""
+    if _LINE.fullmatch(name):
+        return Node(id=name, kind="line of results", there=False, told="the file has no such line any more")
     if ":" in name.split("/")[0]:
         kind, _, which = name.partition(":")
         return Node(id=name, kind=kind, there=False, told=f"no {kind} {which} is here")
@@ -134,6 +137,8 @@ def _kind(name: str) -> str:
         return {"llm": "language model", "encoder": "encoder"}.get(parts[1], "converted model")
     if parts[1:2] == ["llm-pin"]:
         return "language model"
+    if parts[1:2] == ["monitoring"]:
+        return "reference of monitoring"
     inside = "/".join(parts[3:])
     if len(parts) < 4 or parts[1] not in ORDERS:
         return ""

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from core import steps
 from core.errors import UsageError
-from llmcf.lineage import folders, kept, served
+from llmcf.lineage import folders, kept, pages, served
 from llmcf.lineage.graph import Graph, Node
 from llmcf.serving import releases
 
 _DIGITS = 4  # that a digest's beginning needs, at least
 _SHOWN = 6  # names that an error lists
+PAGES = ("report", "metrics")  # kinds of nodes whose names are no paths
 Place = tuple[str | None, str | None, str | None]  # data set, order and day, None where any will do
 
 
 def read(*, ask_milvus: bool = False) -> Graph:
-    """Look at every stamp, manifest, pack and line of results.
+    """Look at every stamp, manifest, pack, line of results, page and file of a day's figures.
 
     Args:
         ask_milvus: also which versions each workspace's Milvus holds, which takes seconds.
@@ -29,7 +30,7 @@ def read(*, ask_milvus: bool = False) -> Graph:
     made = folders.nodes(dict(folders.stamped()))
     named = served.release_nodes()
     nodes = {**made, **named, **served.collection_nodes(made, named, ask=ask_milvus)}
-    nodes |= kept.pack_nodes() | kept.line_nodes()
+    nodes |= kept.pack_nodes() | kept.line_nodes() | pages.report_nodes() | pages.metrics_nodes()
     for name in {link.to for node in nodes.values() for link in node.links} - nodes.keys():
         nodes[name] = folders.absent(name)
     return Graph(nodes)
@@ -39,8 +40,8 @@ def find(graph: Graph, asked: str, place: Place = (None, None, None)) -> str:
     """The id of what a user calls `asked`.
 
     That is an id, `release:3` or `release:live`, a path (from a workspace, from the home, from here, or whole; of a
-    file in a step's folder, too), a run's folder, a pack, a collection, `<data set>.jsonl:<line>`, or how a digest
-    begins.
+    file in a step's folder or of a page, too), a run's folder, a pack, a collection, a report's folder,
+    `<data set>.jsonl:<line>`, or how a digest begins.
 
     Raises:
         UsageError: if nothing or more than one thing is called so; names what is near.
@@ -93,8 +94,13 @@ def _at(graph: Graph, asked: str) -> list[str]:
         return []
     if not there:
         return []
-    names = [steps.name_of(one) for one in (path, *path.parents)]
-    return [name for name in names if name in graph.nodes][:1]
+    pages = {node.path: name for name, node in graph.nodes.items() if node.kind in PAGES}
+    for one in (path, *path.parents):
+        if (name := steps.name_of(one)) in graph.nodes:
+            return [name]
+        if one in pages:
+            return [pages[one]]
+    return []
 
 
 def _holds(node: Node, part: str) -> bool:

@@ -1,6 +1,5 @@
 """Packs and the lines of results/ as nodes: what the project keeps of runs, wherever they ran."""
 
-import json
 import re
 from typing import Any
 
@@ -35,19 +34,11 @@ def line_nodes() -> dict[str, Node]:
     """Every line of results/<task>/<data set>.jsonl, with the run and the rows that it was measured on."""
     nodes = {}
     for path in sorted(settings.results().glob("*/*.jsonl")):
-        for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:  # torn; whoever reports says so
-                continue
-            node = _line(path.parent.name, path.stem, number, line)
-            nodes[node.id] = node
+        for number, line in measurements.numbered(path):
+            if line is not None:  # of a torn one whoever reports says so
+                node = _line(path.parent.name, path.stem, number, line)
+                nodes[node.id] = node
     return nodes
-
-
-def line_id(task: str, dataset: str, number: int) -> str:
-    """The name of a line: as an editor would be asked for it."""
-    return f"results/{task}/{dataset}.jsonl:{number}"
 
 
 def _line(task: str, dataset: str, number: int, line: measurements.Line) -> Node:
@@ -59,7 +50,7 @@ def _line(task: str, dataset: str, number: int, line: measurements.Line) -> Node
         pass
     when = _WHEN.search(str(line.get("machine", "")))
     return Node(
-        id=line_id(task, dataset, number),
+        id=measurements.line_id(task, dataset, number),
         kind="line of results",
         path=measurements.file(task, dataset),
         digests={CONTENT: storage.digest(line)},

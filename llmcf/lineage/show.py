@@ -95,12 +95,17 @@ def text(graph: Graph, root: str, *, up: bool) -> str:
 
 
 def _grow(tree: "Tree", graph: Graph, name: str, shown: set[str], up: bool) -> None:
-    from rich.text import Text
 
     shown.add(name)
-    below = graph.inputs(name) if up else graph.made_of(name)
-    lines = [one for one in below if graph.nodes[one].kind == "line of results"] if not up else []
-    for one in below:
+    _branches(tree, graph, graph.inputs(name) if up else graph.made_of(name), shown, up)
+
+
+def _branches(tree: "Tree", graph: Graph, names: Sequence[str], shown: set[str], up: bool) -> None:
+    """What is next to a node. Lines of results are one branch, with what any of them was made of, or is shown in."""
+    from rich.text import Text
+
+    lines = [one for one in names if graph.nodes[one].kind == "line of results"]
+    for one in names:
         if one in lines:
             continue
         if one in shown:
@@ -108,7 +113,12 @@ def _grow(tree: "Tree", graph: Graph, name: str, shown: set[str], up: bool) -> N
         else:
             _grow(tree.add(_label(graph, one)), graph, one, shown, up)
     if lines:
-        tree.add(Text(_counted(graph, lines)))
+        branch = tree.add(Text(_counted(graph, lines)))
+        next_to = [other for one in lines for other in (graph.inputs(one) if up else graph.made_of(one))]
+        there = [one for one in dict.fromkeys(next_to) if graph.nodes[one].there]
+        _branches(branch, graph, there, shown, up)
+        if gone := len(set(next_to)) - len(there):
+            branch.add(Text(f"{gone} more that {'is' if gone == 1 else 'are'} not here"))
 
 
 def _label(graph: Graph, name: str) -> Any:

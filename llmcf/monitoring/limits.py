@@ -122,7 +122,13 @@ _LISTS: dict[str, Sequence[str]] = {"off": list(KINDS), "unwatched": list(NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Of a data set: the limits, kinds of alert that are not raised, and features whose figures raise none."""
+    """Of a data set.
+
+    Args:
+        limits: from which value on a figure is an alert.
+        off: alerts that are not wanted.
+        unwatched: features whose figures raise no alert, as the dashboard calls them.
+    """
 
     limits: Limits = Limits()
     off: frozenset[str] = field(default_factory=frozenset)

@@ -10,7 +10,9 @@ from core.alerts import Alert
 from llmcf.monitoring.figures import Figure, Part
 from llmcf.monitoring.judging import Exceeded
 from llmcf.monitoring.limits import KINDS, Limits
+from llmcf.reports import matrix_page
 
+HEAD = ["figure", "of", "this day", "reference", "by chance", "limit"]
 TEMPLATE = Path(__file__).with_name("page.html")
 _HOW = {
     "above": "above {}",
@@ -53,6 +55,9 @@ def write(
     page = template.render(
         title=title,
         made=made,
+        head=HEAD,
+        policy=matrix_page.policy(),
+        script=matrix_page.script(),
         alerts=alerts,
         missing=[what for part in parts for what in part.missing],
         pictures=pictures,
@@ -63,11 +68,12 @@ def write(
 
 
 def _section(part: Part, beyond: set[int], limits: Limits) -> Section:
-    rows = [Row(list(_cells(one, limits)), id(one) in beyond) for one in part.figures]
+    rows = [Row(list(cells(one, limits)), id(one) in beyond) for one in part.figures]
     return Section(part.name, " ".join(part.facts), sorted(rows, key=lambda row: not row.beyond))
 
 
-def _cells(figure: Figure, limits: Limits) -> Iterator[str]:
+def cells(figure: Figure, limits: Limits) -> Iterator[str]:
+    """A row of a table with HEAD."""
     yield figure.name.replace("_", " ")
     yield figure.of
     yield _text(figure.value)

@@ -24,6 +24,11 @@ def page(ws: Workspace) -> Path:
     return folder(ws) / f"{ws.as_of}.html"
 
 
+def made_of(ws: Workspace) -> Path:
+    """What the page was made of."""
+    return folder(ws) / f"{ws.as_of}.made_of.json"
+
+
 def prometheus(ws: Workspace) -> Path:
     """Of the data set and order, of the day that was looked at last."""
     return folder(ws) / f"llmcf_{ws.dataset}_{ws.order}.prom"

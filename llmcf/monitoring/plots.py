@@ -62,8 +62,14 @@ def draw(parts: Sequence[Part], lines: Sequence[Line], limits: Limits) -> Iterat
         yield "Calibration of the ranker", _picture(_calibration, reliability)
     if exposure := drawn.get("recommended", {}).get("exposure"):
         yield "What is recommended", _picture(_exposure, exposure, drawn["recommended"]["popularity"])
-    if len(lines) > 1:
-        yield "Over the days", _picture(_over_days, lines, limits)
+    if (over := over_days(lines, limits)) is not None:
+        yield "Over the days", over
+
+
+def over_days(lines: Sequence[Line], limits: Limits) -> str | None:
+    """All days together as SVG text; None of fewer than two, and where nothing of them can be drawn."""
+    told = any(history.series(list(lines), name) for name in _OVER_DAYS)
+    return _picture(_over_days, lines, limits) if len(lines) > 1 and told else None
 
 
 def _picture(paint: Callable[..., Picture], *shown: Any) -> str:

@@ -32,6 +32,8 @@ from llmcf.monitoring import (
 from llmcf.monitoring.figures import Part
 from llmcf.monitoring.limits import Settings
 from llmcf.monitoring.shown import Earlier
+from llmcf.reports import made_of
+from llmcf.serving.manifest import Release
 
 
 def monitor(
@@ -70,6 +72,7 @@ def monitor(
     for path in filter(None, (places.prometheus(ws), textfile)):
         prometheus.write(path, ws, parts, found, settings, end=end, now=moment)
     _write_page(ws, held, why, parts, raised, found, settings)
+    _write_made_of(ws, held, release)
     return _result(ws, held, why, parts, raised, time.monotonic() - start)
 
 
@@ -174,6 +177,15 @@ def _write_page(
         limits=settings.limits,
         pictures=dict(plots.draw(parts, history.read(ws), settings.limits)),
     )
+
+
+def _write_made_of(ws: Workspace, held: Workspace | None, release: Release | None) -> None:
+    """What was looked at: the day's own, the reference's profile, the live release."""
+    read = [ws.path("data"), ws.path("features"), ws.path("training"), ws.cot("texts"), ws.cot("vectors")]
+    inputs = made_of.paths(*read, *([places.reference(held)] if held else []))
+    inputs |= {f"release:{release.dataset}/{release.number}": release.source} if release else {}
+    page = places.page(ws)
+    made_of.write(places.made_of(ws), verb=tables.remedy(ws, "monitor"), ws=ws, inputs=inputs, outputs=[page])
 
 
 def _result(

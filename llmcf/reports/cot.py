@@ -1,15 +1,21 @@
 """`llmcf report cot`: the quality of the chains of thought of a workspace, with pictures."""
 
+import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from core import machine, markdown, measurements, schemas, settings, steps, storage
+from core import machine, measurements, schemas, settings, steps, storage
 from core.contracts import HISTORY
 from core.data import tables
+from core.errors import Missing
+from core.measurements import Line
 from core.remedies import cot_verbs
 from core.result import Result
 from core.settings import Workspace
@@ -17,14 +23,19 @@ from llm import quality
 from llm.contexts import Context, contexts, training_split
 from llm.cot import judge
 from llm.defaults import SEED
+from llmcf.reports import made_of, matrix_page
+from llmcf.reports.measured import Table
+from llmcf.reports.section import Section
 
+TASK, PICTURE = "cot", "quality.svg"
+_DRAWN = "Lengths, scores, ranks and flags of the texts"
 _WHO = ("order", "model", "prompt", "style", "recipe", "set")
 _FIGURES = ("mrr_item", "mrr_history", "copied_share", "score", "label_probe", "label_probe_facts")
 LIMIT = 2000  # texts that are looked at by the encoder
 
 
 def report(ws: Workspace, *, cot_set: str = "", seed: int = SEED, keep: bool = False) -> Result:
-    """Write runs()/cot-<dataset>-<order>-<as of>[-<set>]/report.md and its pictures.
+    """Write report.md, report.html and a picture into runs()/cot-<dataset>-<order>-<as of>[-<set>].
 
     Args:
         cot_set: a named set in place of the main one.
@@ -33,32 +44,74 @@ def report(ws: Workspace, *, cot_set: str = "", seed: int = SEED, keep: bool = F
     Raises:
         LlmcfError: if the texts or their vectors are missing.
     """
-    from llmcf.reports import llm_plots
-
     start = time.monotonic()
     make, embed = (tables.remedy(ws, verb) for verb in cot_verbs(cot_set))
     stamp = steps.require(ws.cot("texts", cot_set), make)
     steps.require(ws.cot("vectors", cot_set), embed)
     found = measure(ws, cot_set=cot_set, seed=seed)
-    folder = settings.runs() / "-".join(["cot", ws.dataset, ws.order, ws.as_of, *filter(None, [cot_set])])
-    folder.mkdir(parents=True, exist_ok=True)
-    llm_plots.cot_quality(found, folder / "quality.png")
-    page = folder / "report.md"
     summary = summarise(found)
     if keep:
         measurements.append(
-            measurements.file("cot", ws.dataset),
+            measurements.file(TASK, ws.dataset),
             _line(ws, stamp, summary, cot_set, seed),
             same=(*_WHO, "texts", "figures"),
         )
-    with storage.atomic_path(page) as beside:
-        beside.write_text(_page(ws, cot_set, stamp["summary"], found, summary, seed), encoding="utf-8")
-    return Result(
-        verb="report cot",
-        workspace=ws,
-        seed=seed,
-        seconds=time.monotonic() - start,
-        artifacts={"report": str(page)},
+    part = _section(ws, cot_set, stamp, found, summary, seed)
+    done = matrix_page.report(part, ws, "report cot", start, options=f"--set {cot_set}" if cot_set else "")
+    return replace(done, seed=seed)
+
+
+def kept(ws: Workspace, folder: Path) -> Section:
+    """What `--keep` has kept of the workspace's order, as a part of a page; nothing is measured for it.
+
+    The picture, put into `folder`, is that of the last report of these very texts, where there is one.
+
+    Raises:
+        Missing: if nothing was kept.
+    """
+    lines = [line for line in measurements.read(measurements.file(TASK, ws.dataset)) if line["order"] == ws.order]
+    stamp = steps.Step(folder=ws.cot("texts"), config=None).stamp()
+    if not lines:
+        verb = "report cot --keep" if stamp else "cot generate"
+        raise Missing(f"no text of {ws.dataset} is measured in the order {ws.order}", tables.remedy(ws, verb))
+    own = next((line for line in reversed(lines) if stamp and line.get("texts") == stamp["content"]), None)
+    reported = _folder(ws, "")
+    drawn = own is not None and made_of.of(reported).get(steps.name_of(ws.cot("texts"))) == own["texts"]
+    if drawn:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(reported / PICTURE, folder / PICTURE)
+    return Section(
+        title=_title(ws),
+        made=f"Order {ws.order}. {len(lines)} kept measurements, the last by `{lines[-1]['command']}` on "
+        f"{lines[-1]['machine']}.",
+        folder=folder,
+        tables=[*([_quality(own["figures"])] if own else []), *_beside(lines)],
+        pictures={_DRAWN: PICTURE} if drawn else {},
+        missing=[_unkept(ws)] if stamp and own is None else [],
+        inputs=made_of.lines(TASK, ws.dataset, lines),
+        lines=lines,
+    )
+
+
+def _section(
+    ws: Workspace, cot_set: str, stamp: dict[str, Any], found: dict[str, Any], summary: dict[str, Any], seed: int
+) -> Section:
+    from llmcf.reports import llm_plots
+
+    folder, made = _folder(ws, cot_set), stamp["summary"]
+    folder.mkdir(parents=True, exist_ok=True)
+    llm_plots.cot_quality(found, folder / PICTURE)
+    lines = measurements.read(measurements.file(TASK, ws.dataset))
+    read = [ws.cot("texts", cot_set), ws.cot("vectors", cot_set), ws.path("data"), ws.path("training")]
+    return Section(
+        title=_title(ws),
+        made=f"Order {ws.order}, as of {ws.as_of}, {summary['texts']:,} texts looked at (seed {seed}), written by "
+        f"{made.get('model')} through {made.get('engine')} in style {made.get('style')}. Made by "
+        f"`{_command(ws, cot_set)}` on {machine.sentence()}.",
+        folder=folder,
+        tables=[_quality(summary), *_beside(lines), _samples(found)],
+        pictures={_DRAWN: PICTURE},
+        inputs=made_of.paths(*read) | made_of.lines(TASK, ws.dataset, list(_newest(lines).values())),
         details=summary,
     )
 
@@ -134,22 +187,20 @@ def _line(ws: Workspace, stamp: dict[str, Any], summary: dict[str, Any], cot_set
     }
 
 
-def _beside(ws: Workspace) -> list[str]:
-    """A table of the newest kept line of each model, prompt, style, recipe and set."""
-    newest = {
-        tuple(line.get(key, "") for key in _WHO): line
-        for line in measurements.read(measurements.file("cot", ws.dataset))
-    }
-    if not newest:
+def _newest(lines: Sequence[Line]) -> dict[tuple[str, ...], Line]:
+    """The last line of each model, prompt, style, recipe and set."""
+    return {tuple(line.get(key, "") for key in _WHO): line for line in lines}
+
+
+def _beside(lines: Sequence[Line]) -> list[Table]:
+    if not lines:
         return []
-    head = (*_WHO, *_FIGURES)
-    rows = [[*who, *(f"{line['figures'][name]:.3f}" for name in _FIGURES)] for who, line in sorted(newest.items())]
-    return [
-        "## Every model and prompt that was measured and kept",
-        "",
-        *markdown.table(head, [list(map(str, row)) for row in rows]),
-        "",
+    rows = [
+        [*map(str, who), *(f"{line['figures'][name]:.3f}" for name in _FIGURES)]
+        for who, line in sorted(_newest(lines).items())
     ]
+    note = "The last of each; `score` is the mean of the four parts, the probes guess the label, .5 is chance."
+    return [Table("Every model and prompt that was measured and kept", note, [*_WHO, *_FIGURES], rows)]
 
 
 def _source(context: Context) -> str:
@@ -161,9 +212,19 @@ def _command(ws: Workspace, cot_set: str) -> str:
     return tables.remedy(ws, "report cot" + (f" --set {cot_set}" if cot_set else ""))
 
 
-def _page(
-    ws: Workspace, cot_set: str, made: dict[str, Any], found: dict[str, Any], summary: dict[str, Any], seed: int
-) -> str:
+def _folder(ws: Workspace, cot_set: str) -> Path:
+    return settings.runs() / "-".join(["cot", ws.dataset, ws.order, ws.as_of, *filter(None, [cot_set])])
+
+
+def _title(ws: Workspace) -> str:
+    return f"Chains of thought of {ws.dataset}"
+
+
+def _unkept(ws: Workspace) -> str:
+    return f"The workspace's own texts: `{tables.remedy(ws, 'report cot --keep')}` measures them."
+
+
+def _quality(summary: dict[str, Any]) -> Table:
     rows = [
         ("a text finds its own item among 1,000 (mean reciprocal rank)", summary["mrr_item"]),
         ("a text finds its own history among 1,000", summary["mrr_history"]),
@@ -173,35 +234,24 @@ def _page(
         *((part, summary[part]) for part in judge.PARTS),
         *((f"flag: {name} ({why})", summary["flags"][name]) for name, why in quality.FLAGS.items()),
     ]
+    note = (
+        "Consistency is the cosine with a sentence that states the outcome: it is watched, and chooses under the "
+        "recipe `paper` only."
+    )
+    return Table(
+        "Quality of the texts", note, ["what", "share or mean"], [[name, f"{value:.4f}"] for name, value in rows]
+    )
+
+
+def _samples(found: dict[str, Any]) -> Table:
     score = np.mean([found[part] for part in judge.BLIND], axis=0)
     order = np.argsort(score)
     shown = (*order[:3], *order[len(order) // 2 :][:3], *order[-3:])
-    return "\n".join(
-        [
-            f"# Chains of thought of {ws.dataset}",
-            "",
-            f"Order {ws.order}, as of {ws.as_of}, {summary['texts']:,} texts looked at (seed {seed}), written by "
-            f"{made.get('model')} through {made.get('engine')} in style {made.get('style')}. Made by "
-            f"`{_command(ws, cot_set)}` on {machine.sentence()}.",
-            "",
-            *markdown.table(["what", "share or mean"], [[name, f"{value:.4f}"] for name, value in rows]),
-            "",
-            "![quality](quality.png)",
-            "",
-            "Consistency is the cosine with a sentence that states the outcome: it is watched, and chooses under "
-            "the recipe `paper` only.",
-            "",
-            *_beside(ws),
-            "## The lowest, middle and highest scores",
-            "",
-            "The mean of coherence, completeness and relevance, and the text:",
-            "",
-            *(f"- {score[place]:.2f} {_quoted(found['text'][place])}" for place in shown),
-            "",
-        ]
-    )
+    rows = [[f"{score[place]:.2f}", _quoted(found["text"][place])] for place in shown]
+    note = "The mean of coherence, completeness and relevance, and the text."
+    return Table("The lowest, middle and highest scores", note, ["score", "text"], rows)
 
 
 def _quoted(text: str) -> str:
     """Generated text is data: shown as code, so that nothing in it is markup."""
-    return "`" + text.replace("`", "'") + "`"
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"

@@ -8,6 +8,7 @@ from core import machine, settings, steps, storage
 from core.data import rejects, tables
 from core.result import Result
 from core.settings import LATEST, Workspace
+from llmcf.reports import made_of
 from llmcf.reports.data_facts import QUANTILES, Facts, facts
 
 TEMPLATE = Path(__file__).with_name("data_report.html")
@@ -28,6 +29,8 @@ def report(ws: Workspace) -> Result:
     text = render(ws, found, stamp, pictures(found))
     with storage.atomic_path(page) as beside:
         beside.write_text(text, encoding="utf-8")
+    verb, inputs = tables.remedy(ws, "data report"), made_of.paths(ws.path("data"))
+    made_of.write(page.with_name(made_of.FILE), verb=verb, ws=ws, inputs=inputs, outputs=[page])
     details = {
         "users": found.users,
         "items": found.items,

@@ -33,7 +33,7 @@ def cot_quality(found: dict[str, Any], path: Path) -> None:
         flat[5].barh(list(quality.FLAGS), shares, color=INK)
         flat[5].set(title="flags", xlabel="share of the texts", xlim=(0, max(0.05, *shares) * 1.15))
         flat[5].invert_yaxis()
-        figure.savefig(path)
+        figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 
 
@@ -75,7 +75,7 @@ def figure_4(results: list[dict[str, Any]], path: Path) -> None:
             axis.axvline(untouched, color=PALE, linestyle="--", linewidth=1)
         figure.suptitle("Recommendation against general ability (dashed: chance; base model)", x=0.01, ha="left")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-        figure.savefig(path)
+        figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 
 

@@ -1,12 +1,13 @@
 """Measured runs by cell, whatever their stage, what of them is compared, and how a table says it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from core import markdown
+from core.contracts import ORDERS
 from core.errors import Missing, check_choice
 from core.settings import Workspace
 from core.uncertainty import mean_interval, over_seeds, paired_test
@@ -40,6 +41,14 @@ def of_one_data(ws: Workspace, lines: Sequence[Line], rows: str = "") -> list[Li
     for line in alike:
         last |= line.get("of_texts", {})
     return [line for line in alike if all(last[name] == value for name, value in line.get("of_texts", {}).items())]
+
+
+def in_orders(ws: Workspace, lines: Sequence[Line], today: Callable[[Line], bool]) -> dict[str, list[Line]]:
+    """Lines of today's recipes on one state of the data, by the data's order."""
+    return {
+        order: of_one_data(replace(ws, order=order), [line for line in lines if line["order"] == order and today(line)])
+        for order in ORDERS
+    }
 
 
 def _rows_of(ws: Workspace) -> str:
@@ -92,15 +101,20 @@ def paired_p(cells: Cells, key: Key, base: Key, name: str = "auc") -> float:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A titled table of texts, for Markdown and HTML alike."""
+    """A titled table of texts, for Markdown and HTML alike; its last rows, `foot` of them, sum up the others."""
 
     title: str
     note: str
     head: list[str]
     rows: list[list[str]]
+    foot: int = 0
 
-    def markdown(self) -> list[str]:
-        return [f"## {self.title}", "", self.note, "", *markdown.table(self.head, self.rows), ""]
+    @property
+    def body(self) -> list[list[str]]:
+        return self.rows[: len(self.rows) - self.foot]
+
+    def markdown(self, level: str = "##") -> list[str]:
+        return [f"{level} {self.title}", "", self.note, "", *markdown.table(self.head, self.rows), ""]
 
 
 def p_text(p: float) -> str:

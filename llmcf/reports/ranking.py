@@ -9,6 +9,7 @@ import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,19 @@ from core.result import Result
 from core.settings import Workspace
 from core.uncertainty import holm
 from llmcf.backfill.ranking import TASK
-from llmcf.reports import matrix_page, ranking_controls
-from llmcf.reports.measured import Cells, Table, cells_of, mean_text, of_one_data, p_text, paired_p, values
+from llmcf.reports import made_of, matrix_page, ranking_controls
+from llmcf.reports.measured import Cells, Table, cells_of, in_orders, mean_text, of_one_data, p_text, paired_p, values
 from llmcf.reports.ranking_cells import (
     ABLATIONS,
     BACKBONE_NAMES,
     FRAMEWORK_NAMES,
     GROWTH,
+    PAPER,
     SWEEP,
     of_today,
     paper_figures,
 )
+from llmcf.reports.section import Section
 from ranking.recipes import VARIANTS
 from ranking.registry import MODELS
 
@@ -47,9 +50,15 @@ def report(ws: Workspace, rows: str = "") -> Result:
     Raises:
         LlmcfError: if nothing was.
     """
+    start = time.monotonic()
+    found = section(ws, settings.runs() / f"ranking-{ws.dataset}-{ws.order}", rows)
+    return matrix_page.report(found, ws, "report ranking", start, options=f"--rows {rows}" if rows else "")
+
+
+def section(ws: Workspace, folder: Path, rows: str = "") -> Section:
+    """The same as a part of a page, its pictures and ranking.csv written into `folder`."""
     from llmcf.reports import ranking_plots, ranking_texts_plots
 
-    start = time.monotonic()
     measured = [line for line in measurements.read(measurements.file(TASK, ws.dataset)) if line["as_of"] == ws.as_of]
     of_order = [line for line in measured if line["order"] == ws.order]
     lines = of_one_data(ws, [line for line in of_order if of_today(ws, line["config"])], rows)
@@ -57,27 +66,39 @@ def report(ws: Workspace, rows: str = "") -> Result:
         raise Missing(f"nothing is measured on {ws.dataset} in the order {ws.order}", remedy(ws, "backfill ranking"))
     cells, paper = cells_of(lines), paper_figures(ws.dataset)
     content = contents(ws)
-    tables = [*tables_of(cells, paper, content), *orders_beside(ws, measured)]
-    folder = settings.runs() / f"ranking-{ws.dataset}-{ws.order}"
+    beside = orders_beside(ws, measured)
+    tables = [*tables_of(cells, paper, content), *beside]
     folder.mkdir(parents=True, exist_ok=True)
     pictures = ranking_plots.draw(cells, paper, folder) | ranking_texts_plots.draw(cells, content, folder)
-    made = matrix_page.made(ws, lines, left_out=len(of_order) - len(lines))
-    matrix_page.write(f"Ranking on {ws.dataset}", made, tables, pictures, folder)
-    with storage.atomic_path(folder / "ranking.csv") as beside:
-        beside.write_text(_csv(cells), encoding="utf-8")
-    return Result(
-        verb="report ranking",
-        workspace=ws,
-        seconds=time.monotonic() - start,
-        artifacts={"report": str(folder / "report.md"), "page": str(folder / "report.html")},
+    with storage.atomic_path(folder / "ranking.csv") as written:
+        written.write_text(_csv(cells), encoding="utf-8")
+    used = [line for some in _in_orders(ws, measured).values() for line in some] if beside else []
+    return Section(
+        title=f"Ranking on {ws.dataset}",
+        made=matrix_page.made(ws, lines, left_out=len(of_order) - len(lines)),
+        folder=folder,
+        tables=tables,
+        pictures=pictures,
+        inputs=made_of.lines(TASK, ws.dataset, [*lines, *used])
+        | made_of.lines("cot", ws.dataset, list(_of_sets(ws).values()))
+        | made_of.paths(PAPER),
+        lines=lines,
         details={"runs": sum(map(len, cells.values())), "tables": [table.title for table in tables]},
     )
 
 
 def contents(ws: Workspace) -> dict[str, dict[str, Any]]:
     """What `report cot --keep` last measured of each set of texts in the workspace's order."""
+    return {name: line["figures"] for name, line in _of_sets(ws).items()}
+
+
+def _of_sets(ws: Workspace) -> dict[str, measurements.Line]:
     lines = measurements.read(measurements.file("cot", ws.dataset))
-    return {line["set"]: line["figures"] for line in lines if line["order"] == ws.order and "set" in line}
+    return {line["set"]: line for line in lines if line["order"] == ws.order and "set" in line}
+
+
+def _in_orders(ws: Workspace, lines: Sequence[measurements.Line]) -> dict[str, list[measurements.Line]]:
+    return in_orders(ws, lines, lambda line: of_today(replace(ws, order=line["order"]), line["config"]))
 
 
 def tables_of(
@@ -103,14 +124,7 @@ def tables_of(
 
 def orders_beside(ws: Workspace, lines: Sequence[dict[str, Any]]) -> list[Table]:
     """One table of the cells that were measured in several orders; ties of the published one flatter some of them."""
-    of_order = {
-        other.order: cells_of(
-            of_one_data(
-                other, [line for line in lines if line["order"] == other.order and of_today(other, line["config"])]
-            )
-        )
-        for other in (replace(ws, order=order) for order in ORDERS)
-    }
+    of_order = {order: cells_of(some) for order, some in _in_orders(ws, lines).items()}
     keys = [(recipe, model, framework, "") for recipe in RECIPES for model in MODELS for framework in FRAMEWORKS]
     columns = {f"{order}{of}": (order, split) for order in ORDERS for of, split in _SPLITS.items()}
     rows = [

@@ -78,11 +78,8 @@ def content_table(cells: Cells, model: str, content: Mapping[str, dict[str, Any]
         f"{BACKBONE_NAMES[model][0]}, recipe `{recipe}`: figures of `llmcf report cot --set ... --keep` and the mean "
         "gain over no LLM-CF. So few sets show strong relations only."
     )
-    return [
-        Table(
-            f"Content and gain, {BACKBONE_NAMES[model][0]}, {recipe}", note, ["texts", *CONTENT.values(), "gain"], rows
-        )
-    ]
+    title, head = f"Content and gain, {BACKBONE_NAMES[model][0]}, {recipe}", ["texts", *CONTENT.values(), "gain"]
+    return [Table(title, note, head, rows, foot=1)]
 
 
 def content_and_gain(

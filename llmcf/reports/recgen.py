@@ -3,48 +3,69 @@
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from core import measurements, settings, storage
+from core import measurements, settings
 from core.data.tables import remedy
 from core.errors import Missing
-from core.markdown import table
 from core.result import Result
 from core.settings import Workspace
 from llm.methods import METHODS
 from llm.recgen.measures import MEASURES
 from llmcf.backfill.recgen import EARLIER, results_file, words
+from llmcf.reports import made_of, matrix_page
+from llmcf.reports.measured import Table
+from llmcf.reports.section import Section
 
-_FINDINGS = """\
-The paper's findings (section 4.2, LLaMA2-7B-chat, full data): Base recommends poorly; Full recommends best and loses
-general ability; Half is nearly as good with less loss; RecGen and WiSE-FT(0.6) balance both, RecGen best.
-"""
+TASK, FIGURE = "recgen", "figure4.svg"
+_FINDINGS = (
+    "The paper's findings (section 4.2, LLaMA2-7B-chat, full data): Base recommends poorly; Full recommends best and "
+    "loses general ability; Half is nearly as good with less loss; RecGen and WiSE-FT(0.6) balance both, RecGen best.",
+    "MMLU at this model's size is near chance (.25), so nats a token and degenerate texts say more about what is "
+    "forgotten here.",
+)
 
 
 def report(ws: Workspace) -> Result:
-    """Draw Figure 4 out of the results: runs()/recgen-<dataset>/report.md.
+    """Draw Figure 4 out of the results: report.md and report.html in runs()/recgen-<dataset>.
 
     Raises:
         LlmcfError: if nothing has been measured of this day.
     """
+    start = time.monotonic()
+    found = section(ws, settings.runs() / f"recgen-{ws.dataset}")
+    return matrix_page.report(found, ws, "report recgen", start)
+
+
+def section(ws: Workspace, folder: Path, *, of_order: bool = False) -> Section:
+    """The same as a part of a page, its picture drawn into `folder`.
+
+    Args:
+        of_order: of lines in the workspace's order alone, else of the order that was measured last.
+    """
     from llmcf.reports import llm_plots
 
-    start = time.monotonic()
     path = results_file(ws)
-    measured_so_far = [line for one in measurements.read(path) if (line := EARLIER | one)["as_of"] == ws.as_of]
-    if not measured_so_far:
-        raise Missing(f"{path} has nothing as of {ws.as_of}", remedy(ws, "backfill recgen"))
-    lines = newest(measured_so_far)
-    folder = settings.runs() / f"recgen-{ws.dataset}"
+    measured = [line for one in measurements.read(path) if (line := EARLIER | one)["as_of"] == ws.as_of]
+    measured = [line for line in measured if not of_order or line["order"] == ws.order]
+    if not measured:
+        in_order = f" in the order {ws.order}" if of_order else ""
+        raise Missing(f"{path} has nothing as of {ws.as_of}{in_order}", remedy(ws, "backfill recgen"))
+    lines = newest(measured)
     folder.mkdir(parents=True, exist_ok=True)
-    llm_plots.figure_4(lines, folder / "figure4.png")
-    page = folder / "report.md"
-    with storage.atomic_path(page) as beside:
-        beside.write_text(page_text(ws, lines), encoding="utf-8")
-    return Result(
-        verb="report recgen", workspace=ws, seconds=time.monotonic() - start, artifacts={"report": str(page)},
+    llm_plots.figure_4(lines, folder / FIGURE)
+    return Section(
+        title=f"Tuning the language model on {ws.dataset} (Figure 4)",
+        made=_made(lines),
+        folder=folder,
+        tables=tables(lines),
+        pictures={"Recommendation against general ability (Figure 4)": FIGURE},
+        remarks=_FINDINGS,
+        inputs=made_of.lines(TASK, ws.dataset, lines, EARLIER),
+        lines=lines,
         details={line["method"]: words(line["metrics"]) for line in lines},
-    )  # fmt: skip
+    )
 
 
 def newest(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -56,38 +77,27 @@ def newest(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(last.values(), key=lambda line: places.get(line["method"], len(places)))
 
 
-def page_text(ws: Workspace, lines: Sequence[dict[str, Any]]) -> str:
-    """The report: a table of the methods, the same against the base model, the paper's findings."""
-    first = lines[-1]
-    size, tuned = first["size"], first["config"]
+def tables(lines: Sequence[dict[str, Any]]) -> list[Table]:
+    """The methods, and the same against the base model."""
     head = ["method", *(title for title, _ in MEASURES.values())]
     rows = [[line["method"], *(_cell(line["metrics"][name]) for name in MEASURES)] for line in lines]
     gaps = [[line["method"], *(_cell(line["against_base"][name], signed=True) for name in MEASURES)] for line in lines]
+    of_base = "An interval that excludes zero is marked with *."
+    return [
+        Table("Methods of tuning", "95 % intervals in brackets.", head, rows),
+        Table("Against the base model, on the same rows", of_base, head, gaps),
+    ]
+
+
+def _made(lines: Sequence[dict[str, Any]]) -> str:
+    first = lines[-1]
+    size, tuned = first["size"], first["config"]
     questions = len(first["subjects"]) * (size["questions"] or 0)
-    return "\n".join(
-        [
-            f"# Tuning the language model on {ws.dataset} (Figure 4)",
-            "",
-            f"{tuned['model']}, {tuned['rows'] or 'all'} recommendation rows in a full run, seed {tuned['seed']}, "
-            f"learning rate {tuned['learning_rate']}, general share {tuned['general_share']}; looked at: "
-            f"{size['pairs']} held-out pairs, {questions} MMLU questions, {size['instructions']} held-out answers, "
-            f"{size['texts']} texts. 95 % intervals in brackets. `{first['command']}` on {first['machine']}.",
-            "",
-            *table(head, rows),
-            "",
-            "## Against the base model, on the same rows",
-            "",
-            *table(head, gaps),
-            "",
-            "An interval that excludes zero is marked with *.",
-            "",
-            "![figure 4](figure4.png)",
-            "",
-            _FINDINGS,
-            "MMLU at this model's size is near chance (.25), so nats a token and degenerate texts say more about what "
-            "is forgotten here.",
-            "",
-        ]
+    return (
+        f"Order {first['order']}. {tuned['model']}, {tuned['rows'] or 'all'} recommendation rows in a full run, seed "
+        f"{tuned['seed']}, learning rate {tuned['learning_rate']}, general share {tuned['general_share']}; looked at: "
+        f"{size['pairs']} held-out pairs, {questions} MMLU questions, {size['instructions']} held-out answers, "
+        f"{size['texts']} texts. `{first['command']}` on {first['machine']}."
     )
 
 

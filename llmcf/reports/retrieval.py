@@ -9,6 +9,7 @@ import io
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from core.segments import SEGMENTS
 from core.settings import Workspace
 from core.uncertainty import holm
 from llmcf.backfill.retrieval import CONTROL, TASK
-from llmcf.reports import matrix_page, retrieval_cold
+from llmcf.reports import made_of, matrix_page, retrieval_cold
 from llmcf.reports.measured import (
     Cells,
     Key,
@@ -30,6 +31,7 @@ from llmcf.reports.measured import (
     Table,
     cells_of,
     gap_text,
+    in_orders,
     less,
     mean_text,
     of_one_data,
@@ -40,6 +42,7 @@ from llmcf.reports.measured import (
 from llmcf.reports.retrieval_cells import (
     CONTROLS,
     NAMES,
+    PAPER,
     VARIANT_NAMES,
     control,
     of_segment,
@@ -47,6 +50,7 @@ from llmcf.reports.retrieval_cells import (
     paper_figures,
     titles,
 )
+from llmcf.reports.section import Section
 from retrieval_stage.recipes import VARIANTS
 from retrieval_stage.registry import MODELS
 
@@ -70,28 +74,37 @@ def report(ws: Workspace, rows: str = "") -> Result:
     Raises:
         LlmcfError: if nothing was.
     """
+    start = time.monotonic()
+    found = section(ws, settings.runs() / f"retrieval-{ws.dataset}-{ws.order}", rows)
+    return matrix_page.report(found, ws, "report retrieval", start, options=f"--rows {rows}" if rows else "")
+
+
+def section(ws: Workspace, folder: Path, rows: str = "") -> Section:
+    """The same as a part of a page, its pictures and retrieval.csv written into `folder`."""
     from llmcf.reports import retrieval_plots
 
-    start = time.monotonic()
     measured = [line for line in measurements.read(measurements.file(TASK, ws.dataset)) if line["as_of"] == ws.as_of]
     of_order = [line for line in measured if line["order"] == ws.order]
     lines = of_one_data(ws, [line for line in of_order if of_today(line["config"])], rows)
     if not lines:
         raise Missing(f"nothing is measured on {ws.dataset} in the order {ws.order}", remedy(ws, "backfill retrieval"))
     cells, paper = cells_of(lines), paper_figures(ws.dataset)
-    tables = [*tables_of(cells, paper), *by_order(ws, measured)]
-    folder = settings.runs() / f"retrieval-{ws.dataset}-{ws.order}"
+    beside = by_order(ws, measured)
+    tables = [*tables_of(cells, paper), *beside]
     folder.mkdir(parents=True, exist_ok=True)
     pictures = retrieval_plots.draw(cells, paper, folder)
-    made = matrix_page.made(ws, lines, left_out=len(of_order) - len(lines))
-    matrix_page.write(f"Retrieval on {ws.dataset}", made, tables, pictures, folder)
-    with storage.atomic_path(folder / "retrieval.csv") as beside:
-        beside.write_text(_csv(cells), encoding="utf-8")
-    return Result(
-        verb="report retrieval",
-        workspace=ws,
-        seconds=time.monotonic() - start,
-        artifacts={"report": str(folder / "report.md"), "page": str(folder / "report.html")},
+    with storage.atomic_path(folder / "retrieval.csv") as written:
+        written.write_text(_csv(cells), encoding="utf-8")
+    others = in_orders(ws, measured, lambda line: of_today(line["config"])) if beside else {}
+    used = [*lines, *(line for some in others.values() for line in some)]
+    return Section(
+        title=f"Retrieval on {ws.dataset}",
+        made=matrix_page.made(ws, lines, left_out=len(of_order) - len(lines)),
+        folder=folder,
+        tables=tables,
+        pictures=pictures,
+        inputs=made_of.lines(TASK, ws.dataset, used) | made_of.paths(PAPER),
+        lines=lines,
         details={"runs": sum(map(len, cells.values())), "tables": [table.title for table in tables]},
     )
 

@@ -65,9 +65,16 @@ class Thresholds:
     turn away another seed of the same model is measured in benchmarks/margins.py.
 
     Args:
+        required: whether nothing goes live, or is pinned, whose check has not passed.
+        decide_by: what must keep to the limits, the worse end of a figure's `interval` or the `estimate` itself.
+        off: gates that are left out.
+        users: of the day's held-out users, at most so many are asked for.
         draws: of the bootstrap over users.
         level: of the intervals.
         requests: that each release is timed with.
+        auc, gauc: of the ranker, over all rows and by user.
+        logloss, ece: of the ranker; ece is its calibration.
+        hit, ndcg: HIT@10 and NDCG@10 over the catalogue, seen items left out.
         leaks: violations of the leak rule.
         skew: share of served values that are not what they are offline.
         recall: of the exact answer's rows, what the release's vector indexes find.

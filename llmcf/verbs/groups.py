@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from core.contracts import FRAMEWORKS, RECIPES
 from core.data import kept
-from core.errors import check_choice, unknown
+from core.errors import UsageError, check_choice, unknown
 from core.settings import Workspace
 
 
@@ -23,6 +23,20 @@ class Verbs(TyperGroup):
 
 def group(help_text: str) -> typer.Typer:
     return typer.Typer(cls=Verbs, help=help_text, no_args_is_help=True, add_completion=False)
+
+
+def verb_and_group() -> typer.Typer:
+    """A group that is a verb itself: its callback, whose docstring is its help."""
+    return typer.Typer(cls=Verbs, invoke_without_command=True, add_completion=False)
+
+
+def refuse_options(context: typer.Context) -> None:
+    """Raises UsageError for options between a group and its verb, which would be lost without a word."""
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            verb = f"{context.command_path} {context.invoked_subcommand}"
+            raise UsageError(f"{one.opts[0]} belongs behind the verb: {verb} {one.opts[0]}")
 
 
 def known(dataset: str) -> str:

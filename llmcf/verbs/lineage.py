@@ -13,7 +13,7 @@ from llmcf.verbs.groups import group, known
 lineage = group("What was made of what, from raw files to releases and figures.")
 _WHAT = (
     "A run's folder, release:3, release:live, a path from the workspace, a pack, a collection, a line of results "
-    "(amazon-beauty.jsonl:12), or how a digest begins."
+    "(amazon-beauty.jsonl:12), a report's folder or page, or how a digest begins."
 )
 
 
@@ -27,7 +27,7 @@ def lineage_show(
     milvus: Annotated[bool, typer.Option("--milvus", help="Also ask Milvus which versions it holds.")] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Walk from a table, index, model, release or figure to the raw data, or down: digest, command, time, staleness."""
+    """Walk from a table, index, model, release, figure or report to the raw data, or down: digest, command, state."""
     from llmcf.lineage import show
 
     if order:

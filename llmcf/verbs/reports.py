@@ -10,7 +10,7 @@ from core.contracts import FRAMEWORKS, RETRIEVAL_FRAMEWORKS
 from core.errors import UsageError
 from llmcf.show import run
 from llmcf.verbs import options as opt
-from llmcf.verbs.groups import group, workspace
+from llmcf.verbs.groups import group, refuse_options, verb_and_group, workspace
 
 Recipes = Annotated[str, typer.Option(help="Comma-separated.")]
 Variants = Annotated[
@@ -27,7 +27,7 @@ Rows = Annotated[
 ]
 
 backfill = group("Matrices of runs, each finished cell a line in results/.")
-report = group("Pages and pictures about what was made and measured.")
+report = verb_and_group()
 
 
 @backfill.command("recgen")
@@ -185,6 +185,27 @@ def backfill_metrics(
         as_json=as_json,
         verify=daily.require_rows,
     )
+
+
+@report.callback()
+def report_all(
+    context: typer.Context,
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Put all that is measured of a data set and order on one page, or with a verb one kind of it.
+
+    What is not measured stands there with the verb that measures it.
+    """
+    if context.invoked_subcommand:
+        refuse_options(context)
+        return
+    from llmcf.overview import overview
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: overview.report(place), as_json=as_json)
 
 
 @report.command("ranking")

@@ -39,7 +39,7 @@ def test_a_page_shows_content_and_scores(written: Workspace, tmp_path: Path, mon
     row = f"| {kept['model']} | cot-5 | guided | strict | | {done.details['mrr_item']:.3f} |"
     assert row in re.sub(" +", " ", page.read_text())
     assert "The lowest, middle and highest scores" in page.read_text()
-    assert (page.parent / "quality.png").stat().st_size > 10_000
+    assert (page.parent / "quality.svg").stat().st_size > 10_000
 
 
 def test_a_control_is_measured_beside_the_texts(

@@ -44,9 +44,10 @@ def parse(line: str) -> dict:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             context = command.make_context(name, words, parent=parent)
-            if not isinstance(command, TyperGroup):
+            rest = [*context._protected_args, *context.args]
+            if not isinstance(command, TyperGroup) or (command.invoke_without_command and not rest):
                 return context.params
-            found, inner, words = command.resolve_command(context, [*context._protected_args, *context.args])
+            found, inner, words = command.resolve_command(context, rest)
         assert inner is not None, line
         name, command, parent = found or "", inner, context
 

@@ -1,5 +1,6 @@
 """What the page of verbs, options and variables is made of."""
 
+import re
 from typing import Annotated
 
 import pytest
@@ -8,6 +9,7 @@ from typer.core import TyperCommand
 
 from llmcf import reference
 from llmcf.reference import Option
+from llmcf.serving.thresholds import LIMITED
 
 
 def verb(
@@ -59,3 +61,29 @@ def test_a_shared_option_is_told_once() -> None:
     page = reference.page()
     assert page.count("Print one JSON object on stdout.") == 1
     assert "Shared: `--dataset`, `--json`." in page
+
+
+def test_every_setting_of_a_file_is_told_with_its_default() -> None:
+    gates, others = reference.gate_rows()
+    sections = {row[0]: row[1:3] for row in gates}
+    assert list(sections) == [f"`[{name}]`" for name in LIMITED]
+    assert sections["`[auc]`"] == ["0.55", "0.008"] and sections["`[leaks]`"] == ["0", "inf"]
+    assert ["`off`", "`[]`", "Gates that are left out."] in others
+    assert ["`psi`", "`0.2`"] in [row[:2] for row in reference.limit_rows()]
+    assert all(all(row) for row in (*gates, *others, *reference.limit_rows()))
+
+
+def test_the_parameters_of_the_dags_are_those_that_they_define() -> None:
+    rows = {row[0]: row[1:3] for row in reference.parameter_rows()}
+    defined = re.findall(r'^    "(\w+)": Param\(', reference._DAGS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert list(rows) == [f"`{name}`" for name in defined]
+    assert rows["`dataset`"] == ["`movielens-100k`", ""]
+    assert rows["`order`"] == ["empty", "`shuffled-ties`, `published`, `global-time`"]
+    assert rows["`train_recgen`"][1].endswith("`6`, `7`")
+    assert rows["`cot_workers`"] == ["`1`", "from 1 to 64"]
+    assert rows["`engine`"][0] in rows["`engine`"][1]
+
+
+def test_a_group_that_is_a_verb_is_told() -> None:
+    assert {"report", "report ranking"} < set(reference.verbs())
+    assert "lineage" not in reference.verbs()

@@ -259,7 +259,8 @@ def test_tables_hold_means_gains_and_the_papers_figures(kept: Path) -> None:
     assert "## Figure 5, strict" in page
     folder = Path(made.artifacts["report"]).parent
     assert sorted(path.name for path in folder.iterdir()) == [
-        "ablations-strict.svg", "auc-strict.svg", "examples-strict.svg", "ranking.csv", "report.html", "report.md",
+        "ablations-strict.svg", "auc-strict.svg", "examples-strict.svg", "made_of.json", "ranking.csv", "report.html",
+        "report.md",
     ]  # fmt: skip
     assert "<svg" in (folder / "report.html").read_text()
     with (folder / "ranking.csv").open() as stream:

@@ -34,7 +34,7 @@ def test_the_page_marks_what_is_sure_and_draws_every_method(tmp_path: Path, monk
     assert rows == ["| method", "| base", "| full", "| recgen"] * 2
     assert "| recgen | +0." in text
     assert "* [+0." in text
-    assert (written.parent / "figure4.png").stat().st_size > 10_000
+    assert (written.parent / "figure4.svg").stat().st_size > 10_000
 
 
 def test_the_same_measurement_is_one_line(tmp_path: Path) -> None:

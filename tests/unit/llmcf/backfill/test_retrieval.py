@@ -110,7 +110,7 @@ def test_the_page_has_the_papers_figures_the_gain_and_what_needs_no_training(kep
     assert "| transition graph and text | not trained | 25.0% | 12.0 |" in page
     folder = Path(made.artifacts["report"]).parent
     assert sorted(path.name for path in folder.iterdir()) == [
-        "report.html", "report.md", "retrieval.csv", "segments-strict.svg", "table-4-strict.svg",
+        "made_of.json", "report.html", "report.md", "retrieval.csv", "segments-strict.svg", "table-4-strict.svg",
     ]  # fmt: skip
     with (folder / "retrieval.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 3 * (3 * (2 * len(MODELS) + 1) + 2)
