@@ -207,7 +207,9 @@ def _value(node: Any, known: dict[str, Any]) -> Any:
     if isinstance(node, ast.Subscript):
         return _value(node.value, known)[_value(node.slice, known)]
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "map":
-        return [str(one) for one in range(*(_value(part, known) for part in node.args[1].args))]
+        of_range = node.args[1]
+        assert isinstance(of_range, ast.Call), ast.unparse(node)
+        return [str(one) for one in range(*(_value(part, known) for part in of_range.args))]
     return node.value if isinstance(node, ast.Constant) else None
 
 
