@@ -64,8 +64,11 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=31, help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that score (default: %(default)s)")
     given = parser.parse_args()
-    last = number_of(given.to) if given.to else newest(given.dataset, given.order)
-    account = run(given.dataset, given.order, last - given.days + 1, last, given.workers)
+    try:
+        last = number_of(given.to) if given.to else newest(given.dataset, given.order)
+        account = run(given.dataset, given.order, last - given.days + 1, last, given.workers)
+    except LlmcfError as error:
+        sys.exit(f"month: {error}")
     command = f"python -m benchmarks.month --dataset {account.dataset} --order {account.order} --to {account.last} "
     command += f"--days {account.days} --workers {account.workers}"
     measured.write("month", {"command": command, **asdict(account)}, page(account, command))
