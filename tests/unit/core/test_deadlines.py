@@ -1,14 +1,21 @@
 """A call takes no longer than what is left of the request's time; a part with too little of it is not blamed."""
 
-import time
 from contextvars import copy_context
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 
 from core import deadlines
 from core.deadlines import OutOfTime
 from core.errors import Unavailable
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
 
 
 def wanted(seconds: float, work):
@@ -31,18 +38,19 @@ def test_nothing_is_bounded_where_nobody_waits():
 
 def test_a_call_gets_what_is_left_but_for_a_little_to_answer_in():
     assert wanted(10.0, lambda: given(0.4)) == 0.4
-    assert 0.2 < wanted(0.3, lambda: given(0.4)) <= 0.25
-    assert 0.01 < wanted(0.04, lambda: given(0.4)) <= 0.03
+    assert wanted(0.3, lambda: given(0.4)) == pytest.approx(0.25)
+    assert wanted(0.04, lambda: given(0.4)) == pytest.approx(0.03)
     assert deadlines.left() == inf, "it ends with its context"
 
 
-def test_where_no_time_is_left_nothing_is_asked():
-    def late() -> float:
-        time.sleep(0.02)
+def test_where_no_time_is_left_nothing_is_asked(clock: list[float]):
+    def late(after: float) -> float:
+        clock[0] += after
         return given(0.4)
 
+    assert wanted(1.0, lambda: late(0.9)) == pytest.approx(0.05)
     with pytest.raises(OutOfTime):
-        wanted(0.01, late)
+        wanted(1.0, lambda: late(0.96))
 
 
 @pytest.mark.parametrize(
@@ -54,10 +62,10 @@ def test_where_no_time_is_left_nothing_is_asked():
         (None, 1.0, True, True),
     ],
 )
-def test_who_is_to_blame(seconds: float | None, usual: float, takes: bool, blamed: bool):
+def test_who_is_to_blame(clock: list[float], seconds: float | None, usual: float, takes: bool, blamed: bool):
     def fails() -> None:
         with deadlines.call(usual) as granted:
-            time.sleep(granted if takes and seconds else 0)
+            clock[0] += granted if takes else 0.0
             raise Unavailable("it does not answer")
 
     with pytest.raises(Unavailable, match="it does not answer") as error:

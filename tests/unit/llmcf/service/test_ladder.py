@@ -1,6 +1,5 @@
 """How far down the ladder a request gets before its time is over; releases are played."""
 
-import time
 from collections.abc import Callable
 from contextvars import copy_context
 from types import SimpleNamespace
@@ -21,6 +20,13 @@ from llmcf.serving.question import Person, Question, Ranking
 
 PERSON = Person(row=1, user=1, history_L=np.array([2]), state={})
 HANGS_S = 0.1  # what a call to a release may take
+NOW = [100.0]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time that goes by in hanging calls alone."""
+    monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: NOW[0]))
 
 
 class Released:
@@ -38,7 +44,7 @@ class Released:
         if not self.hangs:
             raise LlmcfError("the graph refuses")
         with deadlines.call(HANGS_S) as seconds:
-            time.sleep(seconds)
+            NOW[0] += seconds
             raise Unavailable("no answer")
 
 
@@ -54,9 +60,9 @@ def descend(seconds: float | None, *hang: bool) -> list[int]:
             deadlines.begin(seconds)
         return ladder.ranked_by(engine, way, lambda _: Question(user="anna"))
 
-    start = time.monotonic()
+    start = NOW[0]
     assert copy_context().run(run) is None
-    assert seconds is None or time.monotonic() - start < seconds
+    assert seconds is None or NOW[0] - start < seconds
     return [one.asked for one in played]
 
 

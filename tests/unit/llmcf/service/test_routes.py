@@ -135,7 +135,7 @@ def test_who_looks_after_the_service_is_answered_in_time_though_all_places_are_t
         await app.state.service.admission.enter(1.0)
         start = time.monotonic()
         found = await client.request(method, path, headers=header)
-        assert time.monotonic() - start < SLOW_S
+        assert time.monotonic() - start < 3
         slow.set()
         return found
 

@@ -55,7 +55,7 @@ def test_a_file_that_another_holds_keeps_no_answer_from_leaving_in_time(store: S
     store.keep("r1", body("a"))
     with closing(sqlite3.connect(tmp_path / "service.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert copy_context().run(keep) < 0.6
+        assert copy_context().run(keep) < 0.9
         start = time.monotonic()
         with pytest.raises(Unavailable):
             store.keep("r1", body("a"))
