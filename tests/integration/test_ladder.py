@@ -92,20 +92,16 @@ def test_where_triton_hangs_the_next_rung_answers_in_the_caller_s_time(
     until(service, user, "full")
     headers = {**KEY, "X-Timeout-Ms": str(deadline_ms)}
     with stopped(online):
-        for _ in range(3):  # a machine that is busy with something else may be late, too
-            start = time.monotonic()
-            found = service.http.post("/recommendations", json={"user": user, "k": 5}, headers=headers)
-            took = time.monotonic() - start
-            if found.status_code == 200 and took < deadline_ms / 1e3 + 0.1:
-                break
-        else:
-            pytest.fail(f"{found.status_code} after {took:.3f} s: {found.text}")
+        start = time.monotonic()
+        found = service.http.post("/recommendations", json={"user": user, "k": 5}, headers=headers)
+        took = time.monotonic() - start
         ready = service.http.get("/health/ready", headers=headers)
+        ready_took = time.monotonic() - start - took
         scores = service.http.post("/scores", json={"user": user, "items": ["1"]}, headers=headers)
+    assert (found.status_code, ready.status_code) == (200, 503), found.text + ready.text
     assert found.json()["served_by"]["rung"] == "popular"
     assert len(found.json()["items"]) == 5
-    assert "no model answers now" in found.json()["note"]
-    assert ready.status_code in (503, 504)
+    assert max(took, ready_took) < deadline_ms / 1e3 + 0.1
     assert scores.status_code in (503, 504)
     until(service, user, "full")
 
