@@ -22,6 +22,7 @@ from llmcf.reports.section import Section
 PICTURE = "days.svg"
 SHOWN = ("auc", "ndcg@10")  # with intervals, and drawn
 _ALL = ("all", "all")
+_HEAD = [{"logloss": "LogLoss", COVERAGE: COVERAGE}.get(name, name.upper()) for name in NAMES]
 _RANKED = ("hit@10", "ndcg@10", COVERAGE)
 Line = dict[str, Any]
 
@@ -93,7 +94,7 @@ def _by_day(whole: Sequence[Line]) -> Table:
         "Everything that was taken on the day, each beside one negative; HIT, NDCG and coverage are of what the "
         "release recommends among all that its search may find. 95 % intervals are over users."
     )
-    return Table("By day", note, ["day", "release", "knows days before", "requests", "users", *NAMES], rows)
+    return Table("By day", note, ["day", "release", "knows days before", "requests", "users", *_HEAD], rows)
 
 
 def _cell(line: Line | None) -> str:
@@ -114,7 +115,7 @@ def _by_release(whole: Sequence[Line]) -> Table:
         "Releases answered on different days: `llmcf compare release:1 release:2` holds two against each other on the "
         "same rows."
     )
-    return Table("By release", note, ["release", "from", "to", "days", *NAMES], rows)
+    return Table("By release", note, ["release", "from", "to", "days", *_HEAD], rows)
 
 
 def _by_segment(scored: Sequence[Line]) -> Table:
@@ -126,7 +127,7 @@ def _by_segment(scored: Sequence[Line]) -> Table:
     note = (
         "The same means for parts of the rows, by what was known on the row's day; parts overlap, and small ones vary."
     )
-    return Table("For whom", note, ["dimension", "segment", "days", "requests", *NAMES], rows)
+    return Table("For whom", note, ["dimension", "segment", "days", "requests", *_HEAD], rows)
 
 
 def _means(lines: Sequence[Line]) -> list[str]:

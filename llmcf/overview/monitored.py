@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core import storage
+from core import steps, storage
 from core.data.tables import remedy
 from core.errors import Missing
 from core.settings import LATEST, Workspace
@@ -37,14 +37,21 @@ def section(ws: Workspace, folder: Path) -> Section:
     of_last = replace(ws, as_of=last["as_of"])
     return Section(
         title="Monitoring",
-        made=f"{len(lines)} days, the last as of {last['as_of']}, held against {last['reference'] or 'no day'}; by "
-        f"`{remedy(of_last, 'monitor')}`. docs/runbook.md has an entry for each alert, docs/monitoring.md "
-        f"says what each figure is; the dashboard of a day has its pictures: {places.page(of_last)}.",
+        made=_made(lines, of_last),
         folder=folder,
         tables=[_days(lines), _figures(last, own.limits)],
         pictures=pictures,
         missing=[f"As of {last['as_of']}: {what}." for what in last["missing"]],
         inputs=made_of.paths(places.history(ws)) | _pages(ws, lines),
+    )
+
+
+def _made(lines: list[history.Line], of_last: Workspace) -> str:
+    days, last = f"{len(lines)} {'day' if len(lines) == 1 else 'days'}", lines[-1]
+    return (
+        f"{days}, the last as of {last['as_of']}, held against {last['reference'] or 'no day'}: "
+        f"`{remedy(of_last, 'monitor')}`. docs/runbook.md has an entry for each alert, docs/monitoring.md says what "
+        f"each figure is. The day's pictures are in its dashboard: `{steps.name_of(places.page(of_last))}`."
     )
 
 

@@ -50,8 +50,9 @@ def section(ws: Workspace, folder: Path, *, of_order: bool = False) -> Section:
     measured = [line for one in measurements.read(path) if (line := EARLIER | one)["as_of"] == ws.as_of]
     measured = [line for line in measured if not of_order or line["order"] == ws.order]
     if not measured:
-        in_order = f" in the order {ws.order}" if of_order else ""
-        raise Missing(f"{path} has nothing as of {ws.as_of}{in_order}", remedy(ws, "backfill recgen"))
+        what = f"{path} has nothing as of {ws.as_of}"
+        what = f"no way of tuning is measured on {ws.dataset} in the order {ws.order}" if of_order else what
+        raise Missing(what, remedy(ws, "backfill recgen"))
     lines = newest(measured)
     folder.mkdir(parents=True, exist_ok=True)
     llm_plots.figure_4(lines, folder / FIGURE)
