@@ -3,8 +3,9 @@
 Airflow may merge or lose the event by which one DAG starts the next. **In**: the manifests of the newest days
 (`llmcf workspace pending`). **Out**: the asset of the last stage that was made, with the day as its partition, so that
 the next DAG runs. Features count once they are online, models if they are those that are released and not their plain
-twins. A stage that is younger than a day is left alone, and a day up to the live release's. **Again**: a
-consumer that is up to date answers at once. Once a day, so that a day that cannot be mended fails once a day.
+twins. A stage that is younger than a day is left alone, and a day up to the live release's. **Cost**: seconds.
+**Again**: a consumer that is up to date answers at once. Once a day, so that a day that cannot be mended fails once a
+day.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Every day: remove old days with their collections and online rows, caches that nobody reads, old releases.
 
-**Out**: room on the disk. What a release names, pinned models and the newest `keep_days` days stay. **Again**: may be
-killed and repeated.
+**In**: all days, releases and caches there are. **Out**: room on the disk. What a release names, pinned models and the
+newest `keep_days` days stay. **Cost**: seconds. **Again**: may be killed and repeated.
 """
 
 from datetime import timedelta

@@ -1,9 +1,9 @@
 """Every hour: take the hour's file of new interactions into the stores of the live release.
 
 **In**: `<events>/2026-01-31T05.jsonl`, lines of {user, item, timestamp}; written under another name and renamed when
-whole. **Out**: the ledger of pushes and the online store, within seconds. **Again**: changes nothing, an event is taken
-once. A file that is not there yet fails the task, which tries again; a late one is taken by clearing its hour. Hours
-that passed while Airflow was down are made up for by `airflow backfill create`.
+whole. **Out**: the ledger of pushes and the online store. **Cost**: seconds. **Again**: changes nothing, an event is
+taken once. A file that is not there yet fails the task, which tries again; a late one is taken by clearing its hour.
+Hours that passed while Airflow was down are made up for by `airflow backfill create`.
 """
 
 from datetime import timedelta

@@ -2,7 +2,7 @@
 
 **In**: the day's workspace, as far as its DAGs have come. **Out**: its page, figures and text for Prometheus in
 `<home>/<data set>/monitoring/`; an alert for each limit that is exceeded, with which the run ends well all the same.
-**Again**: writes the same anew, and sends no alert twice.
+**Cost**: a minute or so. **Again**: writes the same anew, and sends no alert twice.
 """
 
 from datetime import timedelta

@@ -1,10 +1,11 @@
-"""Every day: audit the leak rule, freeze a release, check it beside the live one, make it live, look once more.
+"""Every day: audit the leak rule, freeze a release, check it beside the live one, make it live, look, or go back.
 
 **In**: `llmcf_ranker` and `llmcf_retriever` of the day. **Out**: `llmcf_release`. **Cost**: minutes. Nothing goes live
 whose rows break the leak rule, that is worse than the live release by more than `gates.toml` allows, or whose canary
 does not answer; what is live stays then. A day that is made up for does not replace a later one: its release stays
-aside, the last look is skipped. Where the last look fails, a person decides (`llmcf release rollback`); a service
-under load goes back by itself. **Again**: what was released already is not released twice.
+aside, the last look is skipped. Where the last look fails, what was live before is live again and the run fails; a
+service under load goes back by itself. **Again**: what was released already is not released twice, and what was gone
+back from goes live by `llmcf release promote` alone.
 """
 
 import json
@@ -13,6 +14,8 @@ from datetime import timedelta
 from airflow.sdk import PartitionedAssetTimetable, chain, dag
 from assets import COT_INDEX, FROZEN, RANKER, RELEASE, RETRIEVER, TABLES, TEXTS, TRAINING, VECTORS
 from verbs import MADE_OF, usual, verb
+
+MADE, LIVE = "{{ ti.xcom_pull(task_ids='export') }}", "{{ ti.xcom_pull(task_ids='promote') }}"
 
 
 def _number(printed: str) -> int:
@@ -46,7 +49,8 @@ def release() -> None:
         {"--dataset": "dataset", "--release": "release"},
         placed=False,
         only_if='[ "$LLMCF_DAG_RELEASE_CHECK" != never ]',
-        given={"release": "{{ ti.xcom_pull(task_ids='export') }}"},
+        given={"release": MADE},
+        quiet=True,
         pool="milvus",
         reads=[FROZEN, TABLES],
     )
@@ -64,11 +68,19 @@ def release() -> None:
         "serve",
         fixed="--check",
         only_if='[ "$LLMCF_DAG_LIVE" = True ]',
-        given={"live": "{{ ti.xcom_pull(task_ids='promote') }}"},
+        given={"live": LIVE},
         reads=[FROZEN],
         writes=[RELEASE],
     )
-    chain(audit, export, check, promote, canary)
+    back = verb(  # runs whatever the last look finds, and decides nothing about the run
+        "release rollback",
+        {"--dataset": "dataset", "--from": "release"},
+        placed=False,
+        task="roll_back",
+        only_if='[ "$LLMCF_DAG_LIVE" = True ] && [ "$LLMCF_DAG_LOOKED" = False ]',
+        given={"release": MADE, "live": LIVE, "looked": "{{ ti.xcom_pull(task_ids='serve') is not none }}"},
+    )
+    chain(audit, export, check, promote, canary, back.as_teardown(setups=promote))
 
 
 release()

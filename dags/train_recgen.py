@@ -40,7 +40,13 @@ def train_recgen() -> None:
         writes=[SCORES],
     )
     check = verb(
-        "llm check", seed, fixed="--model recgen", pool="llm", only_if=PINNED, reads=[*rows, TUNED_LLM, INSTRUCTIONS]
+        "llm check",
+        seed,
+        fixed="--model recgen",
+        pool="llm",
+        only_if=PINNED,
+        quiet=True,
+        reads=[*rows, TUNED_LLM, INSTRUCTIONS],
     )
     pin = verb("llm pin", seed, fixed="--model recgen --checked", only_if=PINNED, reads=[TUNED_LLM], writes=[WRITER])
     chain(train, check, pin)

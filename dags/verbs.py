@@ -30,6 +30,7 @@ from alerts import failed
 from assets import TABLES, TEXTS, TRAINING, VECTORS, datasets
 
 ENGINES = ["vllm", "openvino", "transformers", "server"]
+ENGINES += ["ray", *(f"ray:{engine}" for engine in ENGINES)]  # by workers of a Ray cluster
 RANKERS = ["deepfm", "xdeepfm", "autoint", "dcn", "dcnv2", "din"]
 RETRIEVERS = ["sasrec", "youtubednn", "gru4rec", "srgnn"]
 RECIPES = ["strict", "paper", "best"]
@@ -92,6 +93,7 @@ _DAY = "params.as_of or partition_key or ''"
 AS_OF = f"{{{{ {_DAY} }}}}"
 WEEKDAY = f"{{{{ macros.ds_format({_DAY}, '%Y-%m-%d', '%u') if ({_DAY}) | length == 10 else '' }}}}"
 _USUAL = DeadlineReference.AVERAGE_RUNTIME(10, 1)  # where DAGRUN_QUEUED_AT is, nothing can be cleared: airflow #70368
+_LONGEST = timedelta(days=2)  # a run that never gets its turn, as where a pool is missing, fails and is told
 _SKIP = 99  # the exit code that BashOperator takes for "skipped"
 
 
@@ -109,6 +111,7 @@ def usual(doc: str | None, *, late_after: timedelta) -> dict[str, Any]:
     return {
         "catchup": False,
         "max_active_runs": 1,
+        "dagrun_timeout": _LONGEST,
         "params": PARAMETERS,
         "tags": ["llmcf"],
         "doc_md": doc,
@@ -209,6 +212,7 @@ def verb(
     only_if: str = "",
     told: bool = False,
     given: Mapping[str, str] | None = None,
+    quiet: bool = False,
     reads: Sequence[Asset] = (),
     writes: Sequence[Asset] = (),
     **arguments: Any,
@@ -219,16 +223,18 @@ def verb(
         only_if: a shell condition, without which the task is skipped.
         told: what the verb prints as JSON is the task's last line, which `output` reads, whatever else ends on stderr.
         given: further values by the name that an option gives as its parameter; templates.
+        quiet: an alert of the verb's own is in the log alone: the run that fails with it tells one.
         reads: its inlets.
         writes: its outlets, what a day's run of it renews.
         arguments: of the operator: pool, retries, trigger_rule.
     """
     line = command(name, options, fixed=f"{fixed} --json".strip() if told else fixed, placed=placed)
     line = f'told=$(\n{line}\n) || exit\necho "$told"' if told else line
+    alone = {"LLMCF_ALERT_WEBHOOK": ""} if quiet else {}
     return Verb(
         task_id=task or name.replace(" ", "_"),
         bash_command=f"{only_if} || exit {_SKIP}\n{line}" if only_if else line,
-        env={**ENVIRONMENT, **{_variable(name): value for name, value in (given or {}).items()}},
+        env={**ENVIRONMENT, **alone, **{_variable(name): value for name, value in (given or {}).items()}},
         append_env=True,
         inlets=list(reads),
         outlets=list(writes),

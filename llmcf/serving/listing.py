@@ -80,11 +80,15 @@ def promote(dataset: str, number: int, *, checked: bool | None = None) -> Result
     return _told("release promote", release, start)
 
 
-def rollback(dataset: str) -> Result:
-    """Make live what was live before. It answered once, so no time is spent on asking it again."""
+def rollback(dataset: str, leaving: int | None = None) -> Result:
+    """Make live what was live before. It answered once, so no time is spent on asking it again.
+
+    Args:
+        leaving: the release to go back from; where another one is live, nothing is done.
+    """
     start = time.monotonic()
     with releases.locked():
-        release = releases.rollback(dataset)
+        release = releases.rollback(dataset, leaving)
     return _told("release rollback", release, start)
 
 

@@ -195,8 +195,8 @@ def promote(release: Release) -> None:
     _link(release.dataset)
 
 
-def rollback(dataset: str) -> Release:
-    """Make live what was live before, and return it.
+def rollback(dataset: str, leaving: int | None = None) -> Release:
+    """Make live what was live before, and return it; where `leaving` is no longer live, return what is.
 
     Raises:
         LlmcfError: if nothing is live, or nothing that was live before is kept and can be read.
@@ -204,6 +204,8 @@ def rollback(dataset: str) -> Release:
     found, there = pointer(dataset), {one.number: one for one in of(dataset)}
     if found is None:
         raise Missing(f"no release of {dataset} is live", _how_to_get_one(dataset))
+    if leaving not in {None, found.release}:
+        return read(dataset, found.release)
     before = [number for number in found.before if number in there]
     if not before:
         raise LlmcfError(

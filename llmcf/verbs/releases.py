@@ -91,11 +91,17 @@ def release_promote(
 
 
 @release.command("rollback")
-def release_rollback(dataset: opt.Dataset = opt.DATASET, as_json: opt.Json = False) -> None:
+def release_rollback(
+    dataset: opt.Dataset = opt.DATASET,
+    leaving: Annotated[
+        int | None, typer.Option("--from", help="Only from this release; nothing is done where another one is live.", min=1)
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
     """Make live again what was live before."""
     from llmcf.serving import listing
 
-    run(lambda: listing.rollback(known(dataset)), as_json=as_json)
+    run(lambda: listing.rollback(known(dataset), leaving), as_json=as_json)
 
 
 @release.command("refresh")

@@ -51,6 +51,16 @@ def test_a_release_that_does_not_go_live_is_not_looked_at_and_all_ends_well(
     assert [line.split(" --")[0] for line in called.read_text().splitlines()] == ["audit leaks", "export", "export"]
 
 
+def test_a_release_that_fails_the_last_look_is_gone_back_from_and_the_run_fails(
+    called: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dag_test, "CHAIN", ["release"])
+    monkeypatch.setenv("FAILS", "serve --dataset")
+    with pytest.raises(LlmcfError, match="serve says 'llmcf: it cannot be done'"):
+        dag_test.test(WS, seed=1)
+    assert called.read_text().splitlines()[-2:] == ["serve --dataset", "release rollback"]
+
+
 def test_a_verb_that_fails_ends_it_and_is_named(called: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILS", "features join")
     with pytest.raises(LlmcfError, match="features_join says 'llmcf: it cannot be done'"):

@@ -38,11 +38,12 @@ def assets(condition):
 bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=pathlib.Path(sys.argv[1]), bundle_name="dags-folder")
 print("PROBE" + json.dumps({
     "errors": {str(k): str(v) for k, v in bag.import_errors.items()},
-    "parse_seconds": max(stat.duration.total_seconds() for stat in bag.dagbag_stats),
+    "parse_seconds": sum(stat.duration.total_seconds() for stat in bag.dagbag_stats),
     "dags": {dag.dag_id: {
         "commands": {t.task_id: t.bash_command for t in dag.tasks if hasattr(t, "bash_command")},
         "mapped": [t.task_id for t in dag.tasks if t.is_mapped],
         "after": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
+        "ends_it": [t.task_id for t in dag.tasks if t.is_teardown],
         "pools": {t.task_id: t.pool for t in dag.tasks},
         "environment": {t.task_id: t.env for t in dag.tasks if hasattr(t, "bash_command")},
         "trigger": [t.task_id for t in dag.tasks if t.trigger_rule != "all_success"],
@@ -53,6 +54,7 @@ print("PROBE" + json.dumps({
         "offset": getattr(dag.timetable, "run_offset", 0) or 0,
         "late": [[type(d.reference).__name__, d.callback.path] for d in dag.deadline or []],
         "told": bool(dag.on_failure_callback),
+        "bounded": bool(dag.dagrun_timeout),
         "doc": dag.doc_md or "",
         "serialized": hashlib.sha256(json.dumps(DagSerialization.to_dict(dag), sort_keys=True, default=str).encode())
             .hexdigest(),
@@ -166,7 +168,12 @@ def test_every_parameter_is_in_the_environment_of_every_verb(probe: dict, params
     told = {f"LLMCF_DAG_{name.upper()}" for name in (*params, "partition", "weekday")}
     for one in probe["dags"].values():
         for task, environment in one["environment"].items():
-            own = {"release_check": {"LLMCF_DAG_RELEASE"}, "serve": {"LLMCF_DAG_LIVE"}}.get(task, set())
+            own = {
+                "release_check": {"LLMCF_DAG_RELEASE", "LLMCF_ALERT_WEBHOOK"},
+                "serve": {"LLMCF_DAG_LIVE"},
+                "roll_back": {"LLMCF_DAG_RELEASE", "LLMCF_DAG_LIVE", "LLMCF_DAG_LOOKED"},
+                "llm_check": {"LLMCF_ALERT_WEBHOOK"},
+            }.get(task, set())
             assert set(environment) == told | own
 
 
@@ -183,7 +190,7 @@ def test_choices_are_the_projects(params: dict) -> None:
     enum = {name: schema.get("enum") for name, (_, schema) in params.items()}
     assert enum["order"] == ["", *ORDERS]
     assert enum["recipe"] == list(RECIPES)
-    assert set(enum["engine"]) == set(engines.NAMES)
+    assert set(enum["engine"]) == {*engines.NAMES, engines.RAY, *(f"{engines.RAY}:{one}" for one in engines.NAMES)}
     assert set(enum["ranker"]) == set(ranking_recipes.MODELS)
     assert set(enum["retriever"]) == set(retrieval_recipes.MODELS)
     assert set(enum["cot_style"]) == set(STYLES)
@@ -203,7 +210,7 @@ def test_an_asset_is_renewed_by_one_task_and_one_that_starts_a_dag_by_its_last(p
     owners: list[str] = []
     starts = {asset for one in probe["dags"].values() for asset in one["read"]} | {"llmcf_release"}
     for one in (one for name, one in probe["dags"].items() if name != AGAIN):
-        followed = {task for before in one["after"].values() for task in before}
+        followed = {before for task, all_ in one["after"].items() if task not in one["ends_it"] for before in all_}
         for task, assets in one["outlets"].items():
             assert task not in one["mapped"]
             assert task not in followed or not starts & set(assets), task
@@ -218,8 +225,9 @@ def test_each_is_partitioned_documented_and_told_of(probe: dict) -> None:
         assert one["late"] and one["late"][0][1] == "alerts.late", name
         reference = one["late"][0][0]
         assert reference == "AverageRuntimeDeadline", f"{name}: runs with another one cannot be cleared"
-        assert one["told"], name
-        assert "**Again**" in one["doc"], f"{name} does not say what a repetition does"
+        assert one["told"] and one["bounded"], name
+        for part in ("**In**", "**Out**", "**Cost**", "**Again**"):
+            assert part in one["doc"], f"{name} does not say {part}"
 
 
 def test_a_failed_task_is_tried_again_and_none_runs_for_ever(probe: dict) -> None:
@@ -293,6 +301,7 @@ ONLY_SCHEDULED = {
     "llm check",
     "llm pin",
     "release check",
+    "release rollback",
 }  # where the pinned model writes; beside what is live
 
 
@@ -319,7 +328,7 @@ def test_the_demo_order_is_one_the_dags_allow(probe: dict) -> None:
     place["cot workers"] = place["cot generate"] - 0.5  # says how many, no verb of its own
     place |= {"recgen score": place["recgen train"] + 0.2, "llm check": place["recgen train"] + 0.3}
     place |= {"llm pin": place["recgen train"] + 0.4}
-    place |= {"release check": place["export"] + 0.2, "promote": place["export"] + 0.4}
+    place |= {"release check": place["export"] + 0.2, "promote": place["export"] + 0.4, "roll back": len(PIPELINE)}
     title = {name.replace(" ", "_").replace("-", "_"): name for name in place}
     for name in dag_test.CHAIN:
         for task, before in probe["dags"][name]["after"].items():
@@ -345,6 +354,22 @@ def test_what_did_not_go_live_is_not_looked_at(probe: dict) -> None:
     assert one["commands"]["serve"].startswith('[ "$LLMCF_DAG_LIVE" = True ] || exit 99\n')
     assert one["environment"]["serve"]["LLMCF_DAG_LIVE"] == "{{ ti.xcom_pull(task_ids='promote') }}"
     assert one["outlets"] == {"export": ["llmcf_frozen_release"], "serve": ["llmcf_release"]}
+
+
+def test_what_fails_the_last_look_is_gone_back_from(probe: dict) -> None:
+    """By the release's own number, so that nothing else is left; tests/dags/test_dag_test.py runs it."""
+    one = probe["dags"]["release"]
+    assert set(one["after"]["roll_back"]) == {"serve", "promote"}
+    assert one["ends_it"] == ["roll_back"], "else the run would end well with it"
+    assert verbs_of(one["commands"]["roll_back"])[0].endswith('--from "$LLMCF_DAG_RELEASE"')
+    environment = one["environment"]
+    assert environment["roll_back"]["LLMCF_DAG_RELEASE"] == environment["release_check"]["LLMCF_DAG_RELEASE"]
+
+
+def test_a_gate_that_fails_is_told_by_its_run_alone(probe: dict) -> None:
+    for dag, task in (("release", "release_check"), ("train_recgen", "llm_check")):
+        assert probe["dags"][dag]["environment"][task]["LLMCF_ALERT_WEBHOOK"] == ""
+        assert probe["dags"][dag]["told"]
 
 
 def test_metrics_are_of_the_day_that_is_over(probe: dict) -> None:

@@ -55,6 +55,7 @@ TOLD = {  # by job: what it reads and writes
     "release.export": ({RANKER, TOWER, "data", "training", "cot/vectors", "cot/index"}, {"release"}),
     "release.release_check": ({"release", "data"}, set()),  # skipped: `never`
     "release.serve": ({"release"}, {"release:live"}),
+    "release.roll_back": (set(), set()),  # skipped: the last look was well
     "backfill_metrics.backfill_metrics": ({"release:live", "data"}, {"metrics"}),
     "monitor.monitor": ({"data", "cot/texts", "cot/vectors", RANKER, TOWER, "release:live"}, {"monitoring"}),
     "housekeeping.workspace_prune": (set(), set()),
