@@ -419,22 +419,24 @@ def test_promotion_and_rollback_lose_no_request_and_mix_no_releases(
 
     with ThreadPoolExecutor(3) as pool:
         loads = [pool.submit(load) for _ in range(3)]
-        promoted(second.number)
-        assert live() == second.number
-        with releases.locked():
-            assert releases.rollback(ws.dataset).number == first.number
-        end = time.monotonic() + 30
-        while live() != first.number:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        spoiled = make_release(ws, 2, bias=float("nan"), live=False)
-        assert service.http.post(f"/releases/{spoiled.number}/promotion", headers=admin).status_code == 202
-        assert service.said(f"release {spoiled.number} is not taken", 60)
-        pointer = releases.pointer(ws.dataset)
-        assert pointer is not None
-        assert pointer.release == first.number, "a restart would serve what answers now"
-        assert pointer.left[-1:] == [spoiled.number]
-        stop.append(True)
+        try:
+            promoted(second.number)
+            assert live() == second.number
+            with releases.locked():
+                assert releases.rollback(ws.dataset).number == first.number
+            end = time.monotonic() + 30
+            while live() != first.number:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            spoiled = make_release(ws, 2, bias=float("nan"), live=False)
+            assert service.http.post(f"/releases/{spoiled.number}/promotion", headers=admin).status_code == 202
+            assert service.said(f"release {spoiled.number} is not taken", 60)
+            pointer = releases.pointer(ws.dataset)
+            assert pointer is not None
+            assert pointer.release == first.number, "a restart would serve what answers now"
+            assert pointer.left[-1:] == [spoiled.number]
+        finally:  # else the pool waits for ever
+            stop.append(True)
         answers = [one for each in loads for one in each.result()]
     assert {status for status, _, _ in answers} == {200}
     assert {release for _, release, _ in answers} == {first.number, second.number}
