@@ -114,9 +114,9 @@ class Keeper:
             self._host.add(wanted)
             self._hand_over(wanted, stop)
         except (LlmcfError, OSError) as error:
-            say(f"release {found.release} is not taken: {error}; release {self._live.number} goes on")
             self._refused = found.release
             self._point_back(found.release, self._live.number)
+            say(f"release {found.release} is not taken: {error}; release {self._live.number} goes on")
 
     def _hand_over(self, wanted: Release, stop: Event) -> None:
         """Have every worker answer with a release that is loaded; if one cannot, all go back."""
