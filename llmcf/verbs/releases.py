@@ -94,7 +94,7 @@ def release_promote(
 def release_rollback(
     dataset: opt.Dataset = opt.DATASET,
     leaving: Annotated[
-        int | None, typer.Option("--from", help="Only from this release; nothing is done where another one is live.", min=1)
+        int | None, typer.Option("--from", help="Only from this one; where another is live, nothing is done.", min=1)
     ] = None,
     as_json: opt.Json = False,
 ) -> None:

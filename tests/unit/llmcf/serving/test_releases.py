@@ -85,6 +85,14 @@ def test_rolling_back_goes_the_way_that_promotions_came(repository: Path) -> Non
     assert releases.rollback(WS.dataset).number == 1
 
 
+def test_nothing_is_left_that_was_not_asked_for(repository: Path) -> None:
+    """As a day's DAG asks: somebody may have gone back already."""
+    for _ in range(3):
+        write_release(WS)
+    assert releases.rollback(WS.dataset, leaving=3).number == 2
+    assert releases.rollback(WS.dataset, leaving=3).number == 2
+
+
 def test_what_was_left_is_remembered_until_somebody_promotes_it(repository: Path) -> None:
     first, second = write_release(WS), write_release(WS)
     third = write_release(WS, live=False)
