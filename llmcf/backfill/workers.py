@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from core import processor
 from core.errors import LlmcfError
 from core.progress import Named
+from core.torchrun import end_with_parent
 
 
 class Cell(Protocol):
@@ -52,6 +53,7 @@ def each(work: Callable[[C], T], cells: Sequence[C], workers: int) -> Iterator[t
 
 
 def _run(work: Callable[[C], T], config: C, workers: int) -> T:
+    end_with_parent()  # killed, it leaves nobody who goes on
     import torch
 
     processor.flush_denormals(torch.set_flush_denormal)

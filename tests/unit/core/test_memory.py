@@ -1,5 +1,6 @@
 """Freed memory stays with the process: measured as page faults of a child that allocates the same again and again."""
 
+import os
 import subprocess
 import sys
 
@@ -38,3 +39,49 @@ def test_kept_memory_is_not_faulted_in_again() -> None:
         pytest.skip("no glibc here: nothing is kept")
     assert kept < 100
     assert _faults("default") > 100 or kept == 0
+
+
+_ALIGNED = """
+import sys
+from core import memory
+memory.start_anew_without_cache()
+if not memory.keep_freed():
+    print(-1)
+    raise SystemExit
+import ctypes
+c = ctypes.CDLL(None)
+c.posix_memalign.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_size_t]
+c.free.argtypes, c.malloc.argtypes = [ctypes.c_void_p], [ctypes.c_size_t]
+places = set()
+for _ in range(50):
+    block = ctypes.c_void_p()
+    assert c.posix_memalign(ctypes.byref(block), 64, 8 * 2**20) == 0  # as torch asks for a tensor
+    c.malloc(5000)  # what outlives it
+    places.add(block.value)
+    c.free(block)
+print(len(places), *sys.argv[1:])
+"""
+
+
+def _places(*arguments: str, **environment: str) -> list[str]:
+    command = [sys.executable, "-c", _ALIGNED, *arguments]
+    inherited = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        command, cwd=PROJECT, env=inherited | environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.split()
+
+
+def test_a_tensor_takes_the_place_of_the_one_before_it() -> None:
+    found = _places("a name", "--option")
+    if found == ["-1"]:
+        pytest.skip("no glibc here: nothing is kept")
+    assert int(found[0]) <= 3, "the first may lie elsewhere"
+    assert found[1:] == ["a", "name", "--option"]
+
+
+def test_what_the_user_has_told_the_allocator_stays() -> None:
+    found = _places(GLIBC_TUNABLES="glibc.malloc.tcache_count=7")
+    if found == ["-1"]:
+        pytest.skip("no glibc here: nothing is kept")
+    assert int(found[0]) > 6, "seven pieces are held back, so seven blocks fit no more"
