@@ -161,6 +161,7 @@ def beside_its_backbone(ws: Workspace, model: str, batches: BatchBuilder, shape:
 
 
 def main() -> None:
+    memory.start_anew_without_cache()  # as a verb that trains
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="amazon-beauty")
     parser.add_argument("--order", default="published")

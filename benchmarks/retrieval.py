@@ -275,6 +275,7 @@ def _epoch_lines(account: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
+    memory.start_anew_without_cache()  # as a verb that trains
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="amazon-beauty")
     parser.add_argument("--order", default="published")

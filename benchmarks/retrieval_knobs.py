@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from benchmarks import measured
-from core import machine, storage
+from core import machine, memory, storage
 from core.contracts import SEED
 from core.progress import say
 from core.settings import Workspace
@@ -61,6 +61,7 @@ def run(dataset: str, order: str, knobs: Knobs) -> dict[str, Any]:
     from retrieval_stage.loop import fit
     from retrieval_stage.user_tower import build
 
+    memory.keep_freed()
     torch.set_num_threads(1)
     flush_denormals(torch.set_flush_denormal)
     config = configured(knobs)
@@ -119,6 +120,7 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    memory.start_anew_without_cache()  # as a verb that trains
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="amazon-beauty")
     parser.add_argument("--order", default="published")
