@@ -77,8 +77,8 @@ def main() -> None:
     try:
         chosen = newest(arguments.dataset)
         ws = next(iter(chosen.values())).workspace
-        name, store = _store()
-        with store(ws) as bare, _repository(chosen):
+        name, store = a_store()
+        with store(ws) as bare, repository(chosen):
             found = measure(ws, chosen, bare, arguments)
     except LlmcfError as error:
         say(f"the service is not timed: {error}")
@@ -136,7 +136,7 @@ def measure(
     return service_page.Found(levels=levels, stages=stages, floors=floors, starts=starts)
 
 
-def _store() -> tuple[str, Callable[[Workspace], AbstractContextManager[online_stores.Bare]]]:
+def a_store() -> tuple[str, Callable[[Workspace], AbstractContextManager[online_stores.Bare]]]:
     """Redis where there is one."""
     from core import environments
 
@@ -148,7 +148,7 @@ def _store() -> tuple[str, Callable[[Workspace], AbstractContextManager[online_s
 
 
 @contextmanager
-def _repository(chosen: Mapping[str, Release]) -> Iterator[None]:
+def repository(chosen: Mapping[str, Release]) -> Iterator[None]:
     """A Triton repository of the benchmark's own, whose pointer may move: links to the releases."""
     with tempfile.TemporaryDirectory(prefix="llmcf-releases-") as name:
         for release in chosen.values():
