@@ -16,7 +16,7 @@ from core.progress import say
 from core.settings import Workspace
 from llmcf.service import arm_counts, cursors, rules, state, ways
 from llmcf.service.additions import NONE, Additions, Followed
-from llmcf.service.breaker import Breaker
+from llmcf.service.breaker import FAILURES, Breaker
 from llmcf.service.remembered import Remembered
 from llmcf.service.rules import Scene
 from llmcf.service.served_log import ServedLog
@@ -100,7 +100,7 @@ class Engine:
         self._held = Held()
         self.served = ServedLog(place)
         self._additions, self._added = Followed(dataset), NONE
-        self._sought = 0.0
+        self._sought, self._unable = 0.0, dict[str, str]()  # what cannot be followed now, and why
         self._rules: storage.Stamp | None = None
         self._scenes = self._rules_at_start()
         self._follow()
@@ -188,8 +188,13 @@ class Engine:
     def _try(self, follow: Callable[[], None]) -> None:
         try:
             follow()
+            self._unable.pop(follow.__name__, None)
         except Exception as error:  # whatever cannot be read: who serves goes on with what it has
-            say(f"this worker goes on with release {self.live.release.number} as it is: {error!r}")
+            why = repr(error)
+            if self._unable.get(follow.__name__) != why:  # ten looks a second; the same is said and counted once
+                say(f"this worker goes on with release {self.live.release.number} as it is: {why}")
+                FAILURES.labels("following").inc()
+            self._unable[follow.__name__] = why
 
     def _follow_additions(self) -> None:
         """Offer items that came a moment ago, in one assignment."""

@@ -82,10 +82,21 @@ def searched(search: CandidateSearch, new: Newcomers) -> CandidateSearch:
     whole = Exact(
         np.concatenate([exact.ids_N, new.row_N]),
         np.concatenate([exact.vectors_NX, search.space.place(new.text_NE)]),
-        {name: np.concatenate([values, facts[name]]) for name, values in exact.columns.items()},
+        {name: _below(values, facts[name]) for name, values in exact.columns.items()},
     )
     order = np.argsort(whole.ids_N, kind="stable")
     sorted_ = Exact(
         whole.ids_N[order], whole.vectors_NX[order], {name: values[order] for name, values in whole.columns.items()}
     )
     return replace(search, items=ItemReplica(search.items.collection, sorted_))
+
+
+def _below(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Rows of a column and more of them; lists are filled up with PAD to the longest of both, as those of a collection
+    are no longer than its own longest."""
+    if first.ndim == 1:
+        return np.concatenate([first, second])
+    width = max(first.shape[1], second.shape[1])
+    return np.concatenate(
+        [np.pad(one, ((0, 0), (0, width - one.shape[1])), constant_values=PAD) for one in (first, second)]
+    )

@@ -12,6 +12,7 @@ import pytest
 from core.errors import LlmcfError, Missing, Unavailable
 from core.settings import Workspace
 from llmcf.service import additions, rules, state
+from llmcf.service.breaker import FAILURES
 from llmcf.service.engine import Engine
 from llmcf.service.rules import Scene
 from llmcf.service.state import Serving
@@ -192,3 +193,24 @@ def test_a_release_goes_without_examples_that_are_gone_and_not_without_those_of_
         state.write(place, replace(serving, releases=(4, 3), arms=NONE))
         engine._try(engine._follow)
         assert engine.live.release.number == live
+
+
+@pytest.mark.usefixtures("loads")
+def test_a_reason_is_said_and_counted_once_as_long_as_it_stays(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Engine, "_watch", lambda _: None)
+    why = ["one", "one", "other", "", "other"]
+
+    def follow() -> None:
+        if found := why.pop(0):
+            raise ValueError(found)
+
+    before = FAILURES.labels("following")._value.get()
+    with started(place) as engine:
+        capsys.readouterr()
+        for _ in range(5):
+            engine._try(follow)
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition("as it is: ")[2] for line in told] == ["ValueError('one')", *["ValueError('other')"] * 2]
+    assert FAILURES.labels("following")._value.get() == before + 3

@@ -36,10 +36,10 @@ class Mapped:
         return np.concatenate([text_XE, np.zeros((len(text_XE), 1))], axis=1).astype(np.float32)
 
 
-def search(text_map: Any) -> CandidateSearch:
+def search(text_map: Any, width: int = CATEGORIES) -> CandidateSearch:
     ids = np.array([2, 3, 8])
     vectors = np.array([[0.5, 0, 0], [0, 0.5, 0], [0, 0, 1]], dtype=np.float32)
-    columns = {"categories": np.full((3, CATEGORIES), PAD), "first_day": np.array([1, 2, 3])}
+    columns = {"categories": np.full((3, width), PAD), "first_day": np.array([1, 2, 3])}
     items = ItemReplica("items_1", Exact(ids, vectors, columns))
     return CandidateSearch(items=items, space=ItemSpace(text_map=text_map))
 
@@ -56,6 +56,14 @@ def test_newcomers_are_found_where_their_texts_put_them() -> None:
     assert best(found, [0, 1, 0], Filter(deny=[9]))[0] == 3
     assert best(found, [0, 0, 0], Filter(categories=[5])) == [7]
     assert found.items.exact.ids_N.tolist() == [2, 3, 7, 8, 9]
+
+
+@pytest.mark.parametrize("width", [1, CATEGORIES + 2])
+def test_items_of_the_release_may_have_fewer_categories_or_more(width: int) -> None:
+    """A collection's lists are as long as its longest."""
+    found = newcomers.searched(search(Mapped(), width), NEW)
+    assert best(found, [0, 0, 0], Filter(categories=[5])) == [7]
+    assert best(found, [0, 1, 0])[:2] == [9, 3]
 
 
 def test_a_run_without_a_map_finds_what_it_has_learnt() -> None:
