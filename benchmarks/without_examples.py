@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.without_examples --dataset movielens-100k --order shuffled-ties
 
 A service whose Milvus has lost the examples sends none, and the graph then takes the w of no examples
-(docs/serve.md, the ladder). Both are asked for all test rows, beside the plain backbone where that was trained. Writes
+(docs/serve.md, the ladder). Both are asked for all test rows, beside the plain backbone and the variant
+`examples-dropped`, whose training shows a tenth of the rows no examples, where these were trained. Writes
 benchmarks/results/without_examples.{json,md}.
 """
 
@@ -26,6 +27,7 @@ from ranking.rows import Rows
 from ranking.runs import trained
 
 _PLAIN, _OWN, _NONE = "plain backbone", "LLM-CF", "LLM-CF, without examples"
+_DROPPED = "examples-dropped"
 
 
 def main() -> None:
@@ -61,10 +63,16 @@ def compared(asked: argparse.Namespace) -> tuple[dict[str, dict[str, dict[str, f
     rows = Rows.of(whole.filter(whole["split"].to_numpy(zero_copy_only=False) == "test").slice(0, asked.rows))
     label_N, user_N = rows.label_N.numpy(), rows.requests.user_B.numpy()
     with tempfile.TemporaryDirectory() as scratch:
-        own = _frozen(ws, asked, "llm-cf", Path(scratch))
+        own = _frozen(ws, asked, "llm-cf", "", Path(scratch))
         score = {_NONE: scores(own, rows, without_examples=True), _OWN: scores(own, rows)}
         try:
-            score[_PLAIN] = scores(_frozen(ws, asked, "none", Path(scratch)), rows)
+            dropped = _frozen(ws, asked, "llm-cf", _DROPPED, Path(scratch))
+            score[f"{_NONE}, {_DROPPED}"] = scores(dropped, rows, without_examples=True)
+            score[f"{_OWN}, {_DROPPED}"] = scores(dropped, rows)
+        except LlmcfError as error:
+            say(f"no training with examples dropped beside it: {error}")
+        try:
+            score[_PLAIN] = scores(_frozen(ws, asked, "none", "", Path(scratch)), rows)
         except LlmcfError as error:
             say(f"no plain backbone beside it: {error}")
     auc = {name: uncertainty.auc_of(label_N, score_N, user_N) for name, score_N in score.items()}
@@ -75,9 +83,9 @@ def compared(asked: argparse.Namespace) -> tuple[dict[str, dict[str, dict[str, f
     return found, len(label_N)
 
 
-def _frozen(ws: Workspace, asked: argparse.Namespace, framework: str, scratch: Path) -> Frozen:
-    named = resolve(ws, model=asked.model, framework=framework, recipe=asked.recipe, seed=asked.seed)
-    graph, kept = scratch / framework, scratch / f"{framework}.safetensors"
+def _frozen(ws: Workspace, asked: argparse.Namespace, framework: str, variant: str, scratch: Path) -> Frozen:
+    named = resolve(ws, model=asked.model, framework=framework, recipe=asked.recipe, seed=asked.seed, variant=variant)
+    graph, kept = scratch / named.name, scratch / f"{named.name}.safetensors"
     graph.mkdir()
     export_graph(ws, trained(ws, named), graph, kept)
     return Frozen(name=framework, graph=graph, kept=kept, ws=ws)

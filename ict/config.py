@@ -26,6 +26,8 @@ class IctConfig:
         use_text: representations hold the texts of the item and of the history.
         use_cot: read the chains of thought, and reconstruct them; otherwise an example is its representation and label.
         use_similarity: add each example's similarity to its token.
+        example_dropout: share of training rows that are shown no examples, so that w is trained for requests that find
+            none, too.
         pooling: `decoder`, `mean` of the examples' tokens, or `similarities` alone; only the first reconstructs.
         gate: multiply w by a learned gate.
         precision: in which training multiplies; bfloat16 pays on processors that have it.
@@ -43,6 +45,7 @@ class IctConfig:
     use_text: bool = True
     use_cot: bool = True
     use_similarity: bool = False
+    example_dropout: float = 0.0
     pooling: str = "decoder"
     gate: bool = False
     precision: str = "float32"
@@ -50,6 +53,7 @@ class IctConfig:
     def __post_init__(self) -> None:
         check_choice("pooling", self.pooling, POOLINGS)
         check_choice("precision", self.precision, PRECISIONS)
+        check_share("LLM-CF", "example_dropout", self.example_dropout)
 
 
 def check_counts(what: str, counts: dict[str, int | tuple[int, ...]], least: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Dropout whose mask costs little on every processor."""
+"""Dropout whose mask costs little on every processor, and that of whole sets of examples."""
 
 import torch
 from torch import Tensor, nn
@@ -36,3 +36,8 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"share={self.share}"
+
+
+def drop_examples(examples_BK: Tensor, share: float) -> Tensor:
+    """The numbers of examples, none (0) of them left in a random `share` of the rows."""
+    return examples_BK.masked_fill(torch.rand(len(examples_BK), 1) < share, 0) if share else examples_BK

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchrec import KeyedJaggedTensor
 
 from core.contracts import UNKNOWN
+from ict.dropout import drop_examples
 from ict.module import distinct
 from ranking.bags import Bags, ItemFields
 from ranking.rows import Context, Histories, Knowledge, Rows
@@ -68,6 +69,7 @@ class BatchBuilder:
         attends: whether the model reads the items of a history one by one.
         id_dropout: share of training rows whose user, and of those whose item, is shown as UNKNOWN, so that this row
             of the tables is trained and somebody new can be served.
+        example_dropout: share of training rows without examples.
     """
 
     rows: Rows
@@ -81,6 +83,7 @@ class BatchBuilder:
     sequence_N: Tensor | None = None
     attends: bool = False
     id_dropout: float = 0.0
+    example_dropout: float = 0.0
 
     @classmethod
     def of(
@@ -97,6 +100,7 @@ class BatchBuilder:
         sequence_N: Tensor | None = None,
         attends: bool = False,
         id_dropout: float = 0.0,
+        example_dropout: float = 0.0,
     ) -> "BatchBuilder":
         """The bags are made here; `users` counts the rows of the user table."""
         ids = [histories.ids_PL] if context is None else [histories.ids_PL, context.examples.history_ML]
@@ -112,6 +116,7 @@ class BatchBuilder:
             sequence_N=sequence_N,
             attends=attends,
             id_dropout=id_dropout,
+            example_dropout=example_dropout,
         )
 
     def __call__(self, at_B: Tensor, *, training: bool) -> Batch:
@@ -122,7 +127,8 @@ class BatchBuilder:
             user_X, item_X = (self._drop(ids) for ids in (user_X, item_X))
         shown = place_BL = None
         if self.context is not None:
-            ids_U, slots_BK = distinct(self.context.neighbours.examples_NK[at_B])
+            examples_BK = self.context.neighbours.examples_NK[at_B]
+            ids_U, slots_BK = distinct(drop_examples(examples_BK, self.example_dropout) if training else examples_BK)
             shown = self._in_context(self.context, at_B, ids_U, slots_BK)
             examples = self.context.examples
             user_X = torch.cat([user_X, examples.user_M[ids_U]])

@@ -96,6 +96,7 @@ def load(ws: Workspace, config: RankerConfig) -> tuple[BatchBuilder, Shape]:
         sequence_N=_scores(ws, SEQUENCE, "score", rows.row_N).nan_to_num(0.0) if config.sequence else None,
         attends=attends(config),
         id_dropout=config.id_dropout,
+        example_dropout=config.in_context.example_dropout,
     )
     return builder, Shape(tables=items.sizes(users), text_width=text_width)
 

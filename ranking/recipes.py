@@ -74,6 +74,11 @@ def similarities(ict: IctConfig) -> IctConfig:
     return replace(ict, pooling="similarities", use_similarity=True, use_text=False, use_cot=False)
 
 
+def examples_dropped(ict: IctConfig) -> IctConfig:
+    """A tenth of the rows train the w of a request that finds no examples, as where a service has lost them."""
+    return replace(ict, example_dropout=0.1)
+
+
 def unconstrained(ict: IctConfig) -> IctConfig:
     """The nearest examples, whatever their label."""
     return replace(ict, constrained=False)
@@ -98,6 +103,7 @@ VARIANTS: dict[str, Variant] = {
     **{name: of_set(name) for name in (*GROWTH, TOLD)},
     **{f"k{count}": shown(count) for count in (0, 2, 6, 8)},
     "k4-unconstrained": unconstrained,
+    "examples-dropped": examples_dropped,
 }
 
 

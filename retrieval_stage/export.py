@@ -42,7 +42,9 @@ class UserVectorExport:
         item_ids: of the items that the index holds, ascending, (V,); `item_vectors` (V, W).
         blend: weights of the evidence that is added to the tower's score, by its name; none without a blend.
         graph: the transition graph of the workspace, where it is blended in.
-        text_map: what places items that came after the training, where the run has it.
+        text_map: what places items that came after the training, where item texts are read.
+        measured_popular: whether the run was measured with popular items for users without history, which every
+            release shows them.
     """
 
     facts: dict[str, Any]
@@ -51,17 +53,12 @@ class UserVectorExport:
     blend: dict[str, float]
     graph: TransitionGraph | None
     text_map: TextMap | None
+    measured_popular: bool
 
     @property
     def reads_texts(self) -> bool:
         """Whether the items' vectors are made of texts, too."""
         return bool(self.blend.get("text")) or self.text_map is not None
-
-    @property
-    def measured_popular(self) -> bool:
-        """Whether the run was measured with popular items for users without history, which every release shows them:
-        it has cold starts, and so a map."""
-        return self.text_map is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,9 @@ class Run:
     """A run over the data of a workspace, as a graph and an index are made of it.
 
     Args:
-        texts_VE: the text vectors of all items of the workspace, where the configuration reads them.
+        texts_VE: the text vectors of all items of the workspace, where the configuration reads them or examples.
+        text_map: under `cold_start` the run's own, which was measured; else one made for the release alone, which
+            places what the tower does not know and leaves the others where they are.
     """
 
     tower: UserTower
@@ -92,7 +91,13 @@ def export_graph(ws: Workspace, named: RetrievalConfig, folder: Path, kept: Path
     path = run_folder(ws, config) / weights.FILE
     summary = steps.require(path.parent, run_remedy(ws, config))["summary"]
     data, tower = restore(ws, config)
-    run = Run(tower, summary["blend"], data.texts_VE, _text_map(config, path))
+    texts_VE = item_texts(ws, config) if config.uses_examples else data.texts_VE
+    made = None
+    if config.cold_start:
+        made = TextMap.load(path.with_name(text_map.FILE))
+    elif texts_VE is not None:
+        made = unseen_items.fit(tower, data.sequences, texts_VE)
+    run = Run(tower, summary["blend"], texts_VE, made)
     graph = run.as_graph()
     request = request_of(graph, data.sequences, data.shown)
     onnx.write(graph, request, graph.tables(), [tensor.name for tensor in USER_VECTOR_OUTPUTS], folder)
@@ -143,12 +148,9 @@ def kept_run(ws: Workspace, kept: Path) -> Run:
     examples = ExampleSet.load(ws, config.in_context.cot_set) if config.uses_examples else None
     tower = UserTower(config, known_U=state["known_U"], items=len(items), examples=examples)
     tower.load_state_dict(state)
-    texts_VE = item_texts(ws, config) if config.reads_texts else None
-    return Run(tower.eval(), about["blend"], texts_VE, _text_map(config, kept))
-
-
-def _text_map(config: RetrievalConfig, beside: Path) -> TextMap | None:
-    return TextMap.load(beside.with_name(text_map.FILE)) if config.cold_start else None
+    texts_VE = item_texts(ws, config) if config.reads_texts or config.uses_examples else None
+    beside = kept.with_name(text_map.FILE)  # a release that was made before there was one has none
+    return Run(tower.eval(), about["blend"], texts_VE, TextMap.load(beside) if beside.exists() else None)
 
 
 def request_of(graph: UserVectorGraph, sequences: Sequences, shown: Neighbours) -> dict[str, np.ndarray]:
@@ -186,12 +188,19 @@ def _searched(ws: Workspace, run: Run, facts: dict[str, Any], sequences: Sequenc
         rows = Sequences.of(tables.training_rows(ws)) if sequences is None else sequences
         graph = TransitionGraph.of(rows, tables.items(ws).num_rows + FIRST_ID)
     return UserVectorExport(
-        facts=facts, item_ids=ids, item_vectors=vectors, blend=run.blend, graph=graph, text_map=run.text_map
+        facts=facts,
+        item_ids=ids,
+        item_vectors=vectors,
+        blend=run.blend,
+        graph=graph,
+        text_map=run.text_map,
+        measured_popular=run.tower.config.cold_start,
     )
 
 
 def _items(offered_X: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and vectors of the items that the tower knows or, with a map, has learnt; and of the others by the map."""
+    """Ids and vectors of the items that the tower knows or, under `cold_start`, has learnt; of the others by the map,
+    where there is one."""
     space = ItemSpace.under(run.blend, run.text_map)
     known_VD = run.tower.item_vectors().detach().numpy()
     texts_VE = None if run.texts_VE is None else run.texts_VE.numpy()
@@ -199,7 +208,9 @@ def _items(offered_X: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:
         ids = offered_X[offered_X < len(known_VD) + FIRST_ID]
         return ids, space.learnt(known_VD[ids - FIRST_ID], None if texts_VE is None else texts_VE[ids])
     assert texts_VE is not None
-    learnt_X = run.text_map.learnt(offered_X)
+    learnt_X = offered_X < len(known_VD) + FIRST_ID
+    if run.tower.config.cold_start:
+        learnt_X &= run.text_map.learnt(offered_X)
     found_XW = space.place(texts_VE[offered_X])
     ids = offered_X[learnt_X]
     found_XW[learnt_X] = space.learnt(known_VD[ids - FIRST_ID], texts_VE[ids])

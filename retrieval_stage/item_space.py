@@ -20,7 +20,7 @@ class ItemSpace:
 
     Args:
         with_text: whether texts are blended in; `with_unseen` whether unseen items get a constant.
-        text_map: what places items that the tower has not learnt, if the run has it.
+        text_map: what places items that the tower has not learnt, if there is one.
     """
 
     with_text: bool = False
@@ -43,10 +43,10 @@ class ItemSpace:
             text_XE: unit vectors by the release's encoder.
 
         Raises:
-            LlmcfError: if the run has no map.
+            LlmcfError: if there is no map.
         """
         if self.text_map is None:
-            raise LlmcfError("this run places no item that it has not learnt; recipe best does")
+            raise LlmcfError("this release places no item that it has not learnt; those of LLM-CF or recipe best do")
         return self._joined(self.text_map(text_XE), text_XE, unseen=1)
 
     def _joined(self, item_XD: np.ndarray, text_XE: np.ndarray | None, *, unseen: int) -> np.ndarray:

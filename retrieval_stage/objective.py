@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from core.contracts import PAD, UNKNOWN
+from ict.dropout import drop_examples
 from ict.group import ALONE, Group
 from ict.neighbours import Neighbours
 from retrieval_stage.configs import RetrievalConfig
@@ -157,4 +158,5 @@ def _feature(
 ) -> tuple[Tensor, Tensor]:
     """w of some positions, (P, D), and the reconstruction loss."""
     r_PD = context.represent_requests(user_PD, state_PD, context.texts_of(sequences.history_NL[row_P]))
-    return context.train_on(r_PD, shown.examples_NK[row_P], shown.similarity_NK[row_P], tower.users, items)
+    examples_PK = drop_examples(shown.examples_NK[row_P], tower.config.in_context.example_dropout)
+    return context.train_on(r_PD, examples_PK, shown.similarity_NK[row_P], tower.users, items)

@@ -1,9 +1,10 @@
 """`llmcf release refresh`: today's items, examples and transitions with the weights of an earlier release.
 
 The paper's periodic updates: a new CoT index, what is known of items and what followed what reach users without
-training. Users and items that came after the training stay UNKNOWN to the weights, in histories too. Where the tower's
-run kept a map from texts into its space (recipe `best`), item search finds such an item by its text; otherwise not
-before a retrieval model that knows it is exported. The ranker scores it by its brand, categories and text.
+training. Users and items that came after the training stay UNKNOWN to the weights, in histories too. Where the release
+has a map from texts into the tower's space (LLM-CF, or recipe `best`), item search finds such an item by its text;
+otherwise not before a retrieval model that knows it is exported. The ranker scores it by its brand, categories and
+text.
 """
 
 import time

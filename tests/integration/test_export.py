@@ -23,7 +23,7 @@ from ict import milvus, onnx
 from ict.examples import ExampleSet
 from llmcf.feature_store import registry
 from llmcf.lineage.show import show
-from llmcf.serving import assemble, export, listing, refresh, releases
+from llmcf.serving import assemble, export, listing, manifest, refresh, releases
 from llmcf.serving.assemble import Choice
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
@@ -124,6 +124,7 @@ def test_a_release_says_what_it_was_made_from(ws: Workspace, first: Result) -> N
     assert ranker.metrics["test"]["auc"] > 0
     assert release.features["project"]
     assert release.strangers.startswith("popular items, where the tower's run was measured with its own answer")
+    assert set(release.evidence) == {manifest.TEXT_MAP}, "what comes after it is found by its text"
     read = ws.path("data"), ws.cot("vectors")
     assert release.inputs == {steps.name_of(folder): steps.content_of(folder) for folder in read}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ict.dropout import Dropout
+from ict.dropout import Dropout, drop_examples
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.9])
@@ -56,3 +56,13 @@ def test_it_has_no_weights_so_that_those_of_torch_fit() -> None:
 
 def test_half_precision_stays() -> None:
     assert Dropout(0.5)(torch.ones(8, dtype=torch.bfloat16)).dtype is torch.bfloat16
+
+
+def test_of_a_share_of_the_rows_no_example_is_left() -> None:
+    examples_BK = torch.arange(1, 4001).view(1000, 4)
+    assert drop_examples(examples_BK, 0.0) is examples_BK
+    torch.manual_seed(0)
+    left_BK = drop_examples(examples_BK, 0.1)
+    gone_B = (left_BK == 0).all(dim=1)
+    assert 70 < int(gone_B.sum()) < 130
+    assert torch.equal(left_BK[~gone_B], examples_BK[~gone_B])

@@ -123,6 +123,20 @@ def test_ids_are_dropped_in_training_only() -> None:
     assert torch.equal(never(at_B, training=True).sparse.values(), never(at_B, training=False).sparse.values())
 
 
+def test_examples_are_dropped_by_whole_rows_in_training_only() -> None:
+    builder, _ = in_memory.batches(framework="llm-cf")
+    at_B = torch.arange(192)
+    kept = builder(at_B, training=True).context
+    torch.manual_seed(0)
+    dropped = replace(builder, example_dropout=0.25)(at_B, training=True).context
+    scored = replace(builder, example_dropout=0.25)(at_B, training=False).context
+    assert kept is not None and dropped is not None and scored is not None
+    assert torch.equal(scored.slots_BK, kept.slots_BK)
+    had_B, has_B = ((one.slots_BK > 0).any(dim=1) for one in (kept, dropped))
+    assert 0.15 < 1 - float(has_B.sum() / had_B.sum()) < 0.35
+    assert torch.equal(dropped.cot_UE[dropped.slots_BK[has_B]], kept.cot_UE[kept.slots_BK[has_B]]), "others keep theirs"
+
+
 def test_items_of_histories_follow_for_models_that_attend() -> None:
     builder, _ = in_memory.batches(model="din", framework="llm-cf")
     at_B = torch.tensor([0, 5, 17, 190])

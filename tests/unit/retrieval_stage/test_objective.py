@@ -145,3 +145,21 @@ def test_a_step_scores_what_a_request_with_the_same_history_gets(
         torch.testing.assert_close(trained, asked, atol=1e-5, rtol=1e-5)
     assert (SEQUENCES.history_NL[TRAIN] == PAD).all(dim=1).sum() == USERS, "an empty history among them"
     assert (shown.examples_NK[LAST] > 0).any(dim=1).all()
+
+
+def test_of_a_share_of_the_positions_no_example_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    tower, shown, given = tower_of("sasrec", "llm-cf"), shown_to(SEQUENCES), list[Tensor]()
+
+    def record(context: InContextFeature, r_XD: Tensor, examples_XK: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
+        given.append(examples_XK)
+        return r_XD, torch.zeros(())
+
+    monkeypatch.setattr(InContextFeature, "train_on", record)
+    for share in (0.0, 0.5):
+        in_context = replace(tower.config.in_context, example_dropout=share)
+        tower.config = replace(tower.config, in_context=in_context)
+        objective.step_loss(tower, SEQUENCES, shown, LAST, torch.Generator().manual_seed(5))
+    whole_PK, dropped_PK = given
+    gone_P = (dropped_PK == 0).all(dim=1)
+    assert 0.25 < float(gone_P.float().mean()) < 0.85
+    assert torch.equal(dropped_PK[~gone_P], whole_PK[~gone_P])
