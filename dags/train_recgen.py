@@ -1,4 +1,5 @@
-"""Once a week, on the day that `train_recgen` names: tune the language model on the day's rows, check it, pin it.
+"""Once a week, on the day that `train_recgen` names, or upon drift: tune the language model on the day's rows, check
+it, pin it.
 
 The pinned model writes every day's texts until the next one is pinned; a model of each day would have all texts
 written anew each day. One that is worse than the pinned one by more than `gates.toml` allows is not pinned: the run
@@ -12,9 +13,10 @@ from datetime import timedelta
 
 from airflow.sdk import PartitionedAssetTimetable, chain, dag
 from assets import BASE_LLM, FEATURES, INSTRUCTIONS, SCORES, TABLES, TRAINING, TUNED_LLM, WRITER
-from verbs import usual, verb
+from verbs import command, usual, verb
 
 ON_ITS_DAY = '[ "$LLMCF_DAG_TRAIN_RECGEN" = always ] || [ "$LLMCF_DAG_TRAIN_RECGEN" = "$LLMCF_DAG_WEEKDAY" ]'
+UPON_DRIFT = f'{{ [ "$LLMCF_DAG_TRAIN_RECGEN" != never ] && {command("llm due")}; }}'
 PINNED = '[ "$LLMCF_DAG_LLM" = pinned ]'
 SOME_ROWS = '[ "$LLMCF_DAG_RECGEN_ROWS" != 0 ]'  # of all that there are, none is left to be scored out of fold
 
@@ -27,7 +29,7 @@ def train_recgen() -> None:
         "recgen train",
         tuning,
         pool="llm",
-        only_if=ON_ITS_DAY,
+        only_if=f"{ON_ITS_DAY} || {UPON_DRIFT}",
         reads=[*rows, BASE_LLM, INSTRUCTIONS],
         writes=[TUNED_LLM],
     )

@@ -47,7 +47,7 @@ PARAMETERS = {
     "data_engine": Param("duckdb", enum=["duckdb", "spark"], description="What `data prepare` runs on."),
     "negative_draws": Param(1, type="integer", minimum=1, description="Negatives that a training row has."),
     "train_recgen": Param(
-        "1", enum=["never", "always", *map(str, range(1, 8))], description="On which day; 1: Monday."
+        "1", enum=["never", "always", *map(str, range(1, 8))], description="On which day, beside drift; 1: Monday."
     ),
     "recgen_rows": Param(0, type="integer", minimum=0, description="Rows that tune it; 0 is all, the paper's epoch."),
     "recgen_model": Param("smollm2-135m-instruct", type="string", minLength=1, description="What is tuned."),

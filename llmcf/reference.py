@@ -7,6 +7,7 @@ file to it. Options that many verbs share are told once.
 
 import ast
 import inspect
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -166,8 +167,11 @@ def gate_rows() -> tuple[list[list[str]], list[list[str]]]:
 
 def limit_rows() -> list[list[str]]:
     """A row for each setting of monitor.toml."""
+    given, said = limits.Settings(), arguments(limits.Settings)
     rows = [
-        [f"`{name}`", "`[]`", _sentence(text)] for name, text in arguments(limits.Settings).items() if name != "limits"
+        [f"`{name}`", f"`{json.dumps(sorted(getattr(given, name)))}`", _sentence(text)]
+        for name, text in said.items()
+        if name != "limits"
     ]
     told = arguments(limits.Limits)
     return rows + [[f"`{one.name}`", f"`{one.default}`", _sentence(told[one.name])] for one in fields(limits.Limits)]

@@ -4,6 +4,7 @@ Defaults are below; `<home>/<data set>/monitor.toml` changes them for a data set
 
     off = ["popularity-bias"]           # alerts that are not wanted
     unwatched = ["ranking.item_age"]    # features whose drift is no alert, as the dashboard calls them
+    tune_on = ["distant-examples"]      # alerts upon which the language model is tuned before its weekday
     [limits]
     psi = 0.25
 """
@@ -117,7 +118,8 @@ KINDS: dict[str, tuple[Rule, ...]] = {
 }
 
 
-_LISTS: dict[str, Sequence[str]] = {"off": list(KINDS), "unwatched": list(NAMES)}  # and what they may hold
+# And what they may hold.
+_LISTS: dict[str, Sequence[str]] = {"off": list(KINDS), "unwatched": list(NAMES), "tune_on": list(KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +130,13 @@ class Settings:
         limits: from which value on a figure is an alert.
         off: alerts that are not wanted.
         unwatched: features whose figures raise no alert, as the dashboard calls them.
+        tune_on: alerts upon which the language model is tuned before its weekday (`llmcf llm due`).
     """
 
     limits: Limits = Limits()
     off: frozenset[str] = field(default_factory=frozenset)
     unwatched: frozenset[str] = field(default_factory=frozenset)
+    tune_on: frozenset[str] = frozenset({"new-values", "distant-examples"})
 
 
 def path(dataset: str) -> Path:
@@ -160,7 +164,8 @@ def load(dataset: str) -> Settings:
         raise UsageError(f"{file}: " + "; ".join(faults))
     kinds = {one.name: type(one.default) for one in fields(Limits)}
     limits: dict[str, Any] = {name: kinds[name](value) for name, value in told.get("limits", {}).items()}
-    return Settings(Limits(**limits), *(frozenset(told.get(name, [])) for name in _LISTS))
+    lists = {name: frozenset(told[name]) for name in _LISTS if name in told}
+    return Settings(Limits(**limits), **lists)
 
 
 def _faults(told: dict[str, Any]) -> Iterator[str]:

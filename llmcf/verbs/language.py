@@ -90,6 +90,20 @@ def llm_check(
     run(lambda: verb(place, model=model, seed=seed, size=size), as_json=as_json, verify=model_check.require_passed)
 
 
+@llm.command("due")
+def llm_due(
+    dataset: opt.Dataset = opt.DATASET,
+    order: opt.Order = opt.ORDER,
+    as_of: opt.AsOf = opt.AS_OF,
+    as_json: opt.Json = False,
+) -> None:
+    """Say whether drift asks for a tuning before its weekday, as `llmcf monitor` found it; exit code 1 if not."""
+    from llmcf.monitoring import tuning
+
+    place = workspace(dataset, order, as_of)
+    run(lambda: tuning.due(place), as_json=as_json, verify=tuning.require_due)
+
+
 @llm.command("pin")
 def llm_pin(
     dataset: opt.Dataset = opt.DATASET,

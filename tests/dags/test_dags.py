@@ -259,7 +259,8 @@ def test_the_demo_names_parameters_there_are(params: dict) -> None:
 def test_tuning_is_on_its_day_and_needs_no_other_dag(probe: dict) -> None:
     line = probe["dags"]["train_recgen"]["commands"]["recgen_train"]
     assert line.startswith('[ "$LLMCF_DAG_TRAIN_RECGEN" = always ] || ')
-    assert '"$LLMCF_DAG_WEEKDAY" ] || exit 99\n' in line
+    assert '"$LLMCF_DAG_WEEKDAY" ] || { [ "$LLMCF_DAG_TRAIN_RECGEN" != never ] && llmcf llm due --dataset ' in line
+    assert '--as-of "$LLMCF_DAG_AS_OF"; } || exit 99\n' in line
 
 
 @pytest.mark.parametrize(

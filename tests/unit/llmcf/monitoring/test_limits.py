@@ -22,18 +22,19 @@ def test_without_a_file_there_are_the_defaults(file: Path):
 
 
 def test_a_file_changes_what_it_names(file: Path):
-    file.write_text('off = ["coverage"]\n[limits]\npsi = 1\ndays = 7\n')
+    file.write_text('off = ["coverage"]\ntune_on = []\n[limits]\npsi = 1\ndays = 7\n')
     found = limits.load("shop")
     assert found.limits == Limits(psi=1.0, days=7)
     assert isinstance(found.limits.psi, float)
     assert found.off == {"coverage"}
+    assert found.tune_on == set()
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("[limits\n", "at line 1, column 8"),
-        ("psi = 0.2\n", "psi: there is no such key; there are off, unwatched and limits"),
+        ("psi = 0.2\n", "psi: there is no such key; there are off, unwatched, tune_on and limits"),
         ("[limits]\npsy = 0.2\n", "limits.psy: unknown limit; choose of days, least_rows"),
         ('[limits]\npsi = "much"\n', "limits.psi: must be a number, not 'much'"),
         ("[limits]\npsi = true\n", "limits.psi: must be a number"),
@@ -44,6 +45,7 @@ def test_a_file_changes_what_it_names(file: Path):
         ("limits = 3\n", "limits: must be a table"),
         ("off = 'coverage'\n", "off: must be a list"),
         ("off = [['coverage']]\n", "off[0]: unknown"),
+        ("tune_on = ['drift']\n", "tune_on[0]: unknown 'drift'; choose of feature-drift"),
         ("off = ['coverage', 'drift']\n", "off[1]: unknown 'drift'; choose of feature-drift"),
     ],
 )
