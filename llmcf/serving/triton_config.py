@@ -17,6 +17,7 @@ from llmcf.serving.manifest import Stage
 MAX_BATCH = 1024  # rows a request, and rows a dynamic batch
 _TYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32", "string": "TYPE_STRING"}
 _ALL = "all: { }"
+_WARM = {"ranker": 200, "user_vector": 1}  # rows of the request that a version answers before it is ready
 
 _CONFIG = """\
 # Rendered from core/contracts.py by `python -m llmcf.serving.triton_config`.
@@ -32,6 +33,12 @@ output [
 instance_group [ {{ kind: KIND_CPU count: 1 }} ]
 {batching}version_policy: {{ {policy} }}
 """
+_WARM_UP = """\
+model_warmup [ {{
+  name: "as a request" batch_size: {rows}
+{inputs}
+}} ]
+"""
 
 
 def render(name: str) -> str:
@@ -43,8 +50,11 @@ def render(name: str) -> str:
 
 
 def render_stage(name: str, stage: Stage) -> str:
-    """That of a model of a release: the inputs that its graph reads, and its exact version."""
-    return _render(name, stage.inputs, stage.outputs, _only(stage.version))
+    """That of a model of a release: the inputs that its graph reads, its exact version, and a first request, whose
+    memory later ones use again."""
+    config = _render(name, stage.inputs, stage.outputs, _only(stage.version))
+    inputs = "\n".join(f"  {_zeros(tensor)}" for tensor in stage.inputs)
+    return config + _WARM_UP.format(rows=_WARM[name], inputs=inputs)
 
 
 def render_score(version: int) -> str:
@@ -89,6 +99,13 @@ def _tensor(tensor: Tensor) -> str:
     scalar = "" if tensor.shape else " reshape: { shape: [ ] }"
     optional = " optional: true" if tensor.optional else ""
     return f'{{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ {dims} ]{scalar}{optional} }}'
+
+
+def _zeros(tensor: Tensor) -> str:
+    """An input of the first request: padding."""
+    dims = ", ".join(map(str, tensor.shape or (1,)))
+    value = f"data_type: {_TYPES[tensor.dtype]} dims: [ {dims} ] zero_data: true"
+    return f'inputs {{ key: "{tensor.name}" value: {{ {value} }} }}'
 
 
 def write(repository: Path) -> None:

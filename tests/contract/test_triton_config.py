@@ -86,6 +86,10 @@ def test_a_release_asks_for_what_its_graph_reads_in_its_exact_version() -> None:
     config = text_format.Parse(render_stage("ranker", stage), model_config_pb2.ModelConfig())  # pyright: ignore[reportAttributeAccessIssue]
     assert [(tensor.name, list(tensor.dims)) for tensor in config.input] == [("user", [1]), ("text", [384])]
     assert list(config.version_policy.specific.versions) == [7]
+    (first,) = config.model_warmup
+    assert first.batch_size == 200, "as many as the service has ranked"
+    zeros = {name: (value.data_type, list(value.dims), value.zero_data) for name, value in first.inputs.items()}
+    assert zeros == {tensor.name: (tensor.data_type, list(tensor.dims), True) for tensor in config.input}
 
 
 def test_a_request_for_scores_is_whole_and_the_contract() -> None:

@@ -14,6 +14,14 @@ from tests.amazon_files import reviewed
 
 pytestmark = pytest.mark.integration
 
+# Tables of some thousand rows take longer to be compiled for than to be read.
+INTERPRETED = """
+spark.sql.adaptive.enabled false
+spark.sql.codegen.factoryMode NO_CODEGEN
+spark.sql.codegen.wholeStage false
+spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+"""
+
 
 @pytest.fixture(autouse=True)
 def spark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -25,6 +33,9 @@ def spark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pytest.skip("Spark needs Java 17: apt-get install openjdk-17-jre-headless")
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     monkeypatch.setenv("LLMCF_SPARK_MASTER", "local[2]")
+    (tmp_path / "spark").mkdir()
+    (tmp_path / "spark" / "spark-defaults.conf").write_text(INTERPRETED, encoding="utf-8")
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path / "spark"))
 
 
 @pytest.mark.parametrize("order", ["shuffled-ties", "global-time"])
