@@ -63,12 +63,12 @@ class Airflow:
         with urllib.request.urlopen(f"{self.address}/auth/token", timeout=30) as answer:
             return json.loads(answer.read())["access_token"]
 
-    def runs(self, dag: str) -> dict[str, dict[str, Any]]:
-        """The runs of a DAG by partition."""
+    def runs(self, dag: str) -> dict[str | None, dict[str, Any]]:
+        """The runs of a DAG by partition; of runs without one, the newest."""
         found = self.ask("GET", f"dags/{dag}/dagRuns?limit=1000")["dag_runs"]
         return {one["partition_key"]: one for one in found}
 
-    def trigger(self, dag: str, partition: str) -> None:
+    def trigger(self, dag: str, partition: str | None) -> None:
         self.ask("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "partition_key": partition, "conf": {}})
 
     def clear(self, dag: str, partition: str) -> None:

@@ -2,20 +2,16 @@
 
 import asyncio
 import importlib.util
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from dataclasses import fields
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from core.alerts import Alert
 from core.settings import PROJECT
-
-SECRET = "opensesame"
+from tests.alert_receiver import SECRET, Posted, receiving
 
 
 @pytest.fixture
@@ -30,36 +26,12 @@ def alerts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-@dataclass
-class Posted:
-    """What a receiver was sent, and the codes that it answers with in turn before it takes anything."""
-
-    messages: list[dict] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-
-
 @pytest.fixture
 def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Posted]:
     """What a receiver on loopback is sent."""
-    found = Posted()
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            found.messages.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            found.keys.append(self.headers["idempotency-key"])
-            code = found.answers.pop(0) if found.answers else 204
-            if code:
-                self.send_response(code)
-                self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        monkeypatch.setenv("LLMCF_ALERT_WEBHOOK", f"http://127.0.0.1:{server.server_port}/{SECRET}")
+    with receiving() as found:
+        monkeypatch.setenv("LLMCF_ALERT_WEBHOOK", found.address)
         yield found
-        server.shutdown()
 
 
 FAILED = {
