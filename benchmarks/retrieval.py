@@ -41,6 +41,7 @@ CEILING = 3.0  # an epoch of LLM-CF in epochs of its backbone
 RECIPES = ("strict", "best")
 WAYS = {  # what recipe strict is trained with; the first is the recipe
     "float32": {},
+    "float32, trimmed": {"trimmed": True},
     "bfloat16": {"precision": "bfloat16"},
     "bfloat16, trimmed": {"precision": "bfloat16", "trimmed": True},
 }
@@ -126,7 +127,7 @@ class Loop:
 
 def beside_recbole(ws: Workspace) -> dict[str, Any]:
     """Targets a second, ours in each way and RecBole's: as it is, of our shape, and with our history too."""
-    ways = list(WAYS) if processor.multiplies_bfloat16() else ["float32"]
+    ways = [way for way, changed in WAYS.items() if "precision" not in changed or processor.multiplies_bfloat16()]
     plain = resolve(model="sasrec", framework="none", recipe="strict", seed=1)
     data = load(ws, plain)
     ours = {way: Loop(replace(plain, **WAYS[way]), data) for way in ways}
