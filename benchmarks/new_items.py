@@ -142,8 +142,9 @@ def measure(asked: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _release(dataset: str) -> Release:
-    chosen = newest(dataset)
-    release = next(iter(chosen.values()))
+    release = newest(dataset).get("llm-cf")
+    if release is None:
+        raise UsageError(f"no release of {dataset} has a ranker of framework llm-cf; `llmcf export` makes one")
     if release.order != "global-time" or release.as_of == LATEST:
         raise UsageError(
             f"release {release.number} of {dataset} is of order {release.order} and as of {release.as_of}: what came "
@@ -194,7 +195,7 @@ def _post(service: Running, fresh: pl.DataFrame) -> float:
     Raises:
         LlmcfError: if the service does not take them, or none of them is there in time.
     """
-    if not service.said("is ready", _WITHIN_S):
+    if not service.said("intake of", _WITHIN_S):
         raise LlmcfError("the service's intake did not start")
     rows = fresh.select(pl.col("raw_id").alias("id"), "title", "brand", "categories").to_dicts()
     start = time.monotonic()
