@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from core.contracts import PAD, UNKNOWN
-from ict.dropout import drop_examples
 from ict.group import ALONE, Group
 from ict.neighbours import Neighbours
 from retrieval_stage.configs import RetrievalConfig
@@ -38,6 +37,7 @@ class Drawn:
         target_X: the items that they predict.
         row_X: whose training row each is.
         with_w_X: where w enters.
+        blind_X: whose w is that of no examples.
         prefix_XL: the history before each, some of its ids hidden, for backbones that are not causal.
     """
 
@@ -47,6 +47,7 @@ class Drawn:
     target_X: Tensor
     row_X: Tensor
     with_w_X: Tensor
+    blind_X: Tensor
     prefix_XL: Tensor | None
 
     @classmethod
@@ -65,7 +66,10 @@ class Drawn:
         if not causal:
             prefix_XL = hide(sequences.history_NL[row_X], config.unknown_item, UNKNOWN, generator)
         with_w_X = torch.rand(len(row_X), generator=generator) < config.positions
-        return cls(user_B, history_BL, there_BL, target_BL[there_BL], row_X, with_w_X, prefix_XL)
+        blind_X, share = torch.zeros_like(with_w_X), config.in_context.example_dropout
+        if share:
+            blind_X = torch.rand(len(row_X), generator=generator) < share
+        return cls(user_B, history_BL, there_BL, target_BL[there_BL], row_X, with_w_X, blind_X, prefix_XL)
 
     def share(self, group: Group) -> tuple["Drawn", "Drawn"]:
         """This process's windows, and those of all processes together."""
@@ -83,12 +87,13 @@ class Drawn:
             self.target_X[chosen_X],
             self.row_X[chosen_X],
             self.with_w_X[chosen_X],
+            self.blind_X[chosen_X],
             None if self.prefix_XL is None else self.prefix_XL[chosen_X],
         )
 
     def examples(self, shown: Neighbours) -> int:
         """How many examples its positions with w are shown."""
-        return int((shown.examples_NK[self.row_X[self.with_w_X]] > 0).sum())
+        return int((shown.examples_NK[self.row_X[self.with_w_X & ~self.blind_X]] > 0).sum())
 
 
 class Objective(nn.Module):
@@ -130,7 +135,7 @@ def step_loss(
     vector_XD, added = tower.combine(state_XD, user_XD), torch.zeros(())
     chosen_P = torch.nonzero(own.with_w_X).flatten()
     if tower.context is not None and len(chosen_P):
-        parts = (own.row_X[chosen_P], user_XD[chosen_P], state_XD[chosen_P])
+        parts = (own.row_X[chosen_P], own.blind_X[chosen_P], user_XD[chosen_P], state_XD[chosen_P])
         w_PD, added = _feature(tower, tower.context, sequences, shown, *parts, items)
         vector_XD = vector_XD.index_copy(0, chosen_P, tower.add_feature(vector_XD[chosen_P], w_PD))
     item_OD, target_X = tower.catalogue(own.target_X, items)
@@ -152,11 +157,12 @@ def _feature(
     sequences: Sequences,
     shown: Neighbours,
     row_P: Tensor,
+    blind_P: Tensor,
     user_PD: Tensor,
     state_PD: Tensor,
     items: Items,
 ) -> tuple[Tensor, Tensor]:
     """w of some positions, (P, D), and the reconstruction loss."""
     r_PD = context.represent_requests(user_PD, state_PD, context.texts_of(sequences.history_NL[row_P]))
-    examples_PK = drop_examples(shown.examples_NK[row_P], tower.config.in_context.example_dropout)
+    examples_PK = shown.examples_NK[row_P].masked_fill(blind_P[:, None], 0)
     return context.train_on(r_PD, examples_PK, shown.similarity_NK[row_P], tower.users, items)
