@@ -5,7 +5,8 @@ import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
-_VARIABLE, _NO_CACHE = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"
+WITHOUT_CACHE = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+"""Variables of a process that holds no small pieces back."""
 
 
 def keep_freed() -> bool:
@@ -32,7 +33,7 @@ def start_anew_without_cache() -> None:
     itself, so the block, once freed, is too short for the next tensor of its size, which is taken beyond it: a
     training that holds 1 GiB grows to 10. What the user has set stays.
     """
-    if not sys.platform.startswith("linux") or _VARIABLE in os.environ:
+    if not sys.platform.startswith("linux") or WITHOUT_CACHE.keys() & os.environ.keys():
         return
-    os.environ[_VARIABLE] = _NO_CACHE
+    os.environ.update(WITHOUT_CACHE)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - its own command line

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from core import memory
 from core.settings import PROJECT
 
 _IMPORTED = (
@@ -58,7 +59,7 @@ def warm_llmcf(folder: Path) -> Iterator[Path]:
         (commands / name).chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.warm_llmcf", str(place)],
-        cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | memory.WITHOUT_CACHE,
     )  # fmt: skip
     try:
         assert process.stdout and process.stdout.readline() == "ready\n", "see what it said on stderr"
@@ -100,7 +101,7 @@ def _answer(asked: socket.socket, python: Path) -> None:
             os.dup2(stream, number)
             os.close(stream)
         os.environ.clear()
-        os.environ.update(variables)
+        os.environ.update(variables | memory.WITHOUT_CACHE)  # a verb that trains finds itself started anew
         os.chdir(folder)
         sys.executable = str(python)  # which verbs start Feast's jobs with
         _run(words)

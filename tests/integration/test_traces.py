@@ -28,7 +28,7 @@ class Collector(ThreadingHTTPServer):
         self.spans: list[Span] = []
         self.resources: list[dict[str, str]] = []
 
-    def of(self, trace: str, count: int, seconds: float = 20.0) -> list[Span]:
+    def of(self, trace: str, count: int, seconds: float = 90.0) -> list[Span]:
         """At least so many spans of a trace."""
         end = time.monotonic() + seconds
         while len(found := [one for one in self.spans if one.trace_id.hex() == trace]) < count:

@@ -81,7 +81,7 @@ def test_a_tensor_takes_the_place_of_the_one_before_it() -> None:
 
 
 def test_what_the_user_has_told_the_allocator_stays() -> None:
-    found = _places(GLIBC_TUNABLES="glibc.malloc.tcache_count=7")
+    found = _places(GLIBC_TUNABLES="glibc.malloc.tcache_count=200")
     if found == ["-1"]:
         pytest.skip("no glibc here: nothing is kept")
-    assert int(found[0]) > 6, "seven pieces are held back, so seven blocks fit no more"
+    assert int(found[0]) > 25, "each of 50 pieces can be held back, so its block fits no more"
