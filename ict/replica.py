@@ -7,8 +7,9 @@ What it shows is decided in ict/shown.py. Suffixes: M examples + 1, V items, E w
 examples, L history length.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +19,10 @@ from ict.milvus import Collection
 from ict.nearest import NearestExamples
 from ict.shown import Showing, Shown, Who, groups
 
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
-
 _NEVER = np.iinfo(np.int64).max  # the day of "no example": later than every request
 _NONE = {"user": 0, "item": 0, "position": 0, "day": _NEVER, "label": 0}  # what "no example" says in a column
+COLUMNS = (*_NONE, "text", "key")
+"""What a replica reads of a collection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,47 +58,39 @@ class Stored:
     @classmethod
     def read(cls, collection: Collection) -> "Stored":
         """All rows of a version, through its open connection."""
-        rows = collection.read([*_NONE, "text", "key"])
+        return cls.of(collection.read(COLUMNS))
+
+    @classmethod
+    def of(cls, rows: Mapping[str, np.ndarray]) -> "Stored":
+        """The rows of a version by `COLUMNS`, as it holds them."""
         columns = {f"{name}_M": np.append(none, rows[name].astype(np.int64)) for name, none in _NONE.items()}
         key_MX = np.pad(rows["key"].astype(np.float32, copy=False), ((1, 0), (0, 0)))
         return cls(**columns, key_MX=key_MX, texts=["", *rows["text"].tolist()])
 
 
 class ServingReplica:
-    """The live collection in memory. Safe to share between threads; holds no connection.
+    """A collection in memory. Safe to share between threads; holds no connection.
 
     In every method `position` is the number of the user's interactions so far, and `day` that of the request.
+
+    Args:
+        item_vectors_VE: those that the keys of `stored` were made of.
+
+    Raises:
+        LlmcfError: if they cannot be, because their widths do not fit.
     """
 
     def __init__(
         self, stored: Stored, item_vectors_VE: np.ndarray, *, ranking: Selection, retrieval: Selection
     ) -> None:
+        if stored.key_MX.shape[1] != 2 * item_vectors_VE.shape[1]:
+            raise LlmcfError(
+                f"the examples have keys of {stored.key_MX.shape[1]} numbers, and the release's item vectors have "
+                f"{item_vectors_VE.shape[1]}: they are of another encoder; make the release again"
+            )
         self.stored = stored
         made = {one.constrained: _search(stored, item_vectors_VE, one) for one in (ranking, retrieval)}
         self._ranking, self._retrieval = (showing(stored, made[one.constrained], one) for one in (ranking, retrieval))
-
-    @classmethod
-    def read(
-        cls,
-        client: "MilvusClient",
-        collection: str,
-        item_vectors_VE: np.ndarray,
-        *,
-        ranking: Selection,
-        retrieval: Selection,
-    ) -> "ServingReplica":
-        """Read a version through an open connection; `item_vectors_VE` are those that its keys were made of.
-
-        Raises:
-            LlmcfError: if they cannot be, because their widths do not fit.
-        """
-        opened = Collection.open(client, collection)
-        if opened.widths["key"] != 2 * item_vectors_VE.shape[1]:
-            raise LlmcfError(
-                f"{collection} holds keys of {opened.widths['key']} numbers, and the release's item vectors have "
-                f"{item_vectors_VE.shape[1]}: they are of another encoder; make the release again"
-            )
-        return cls(Stored.read(opened), item_vectors_VE, ranking=ranking, retrieval=retrieval)
 
     def prepare(self) -> None:
         """Do at once, in seconds, what the first request for each item would do: for a process that serves."""

@@ -98,6 +98,11 @@ def records(
     )
 
 
+def columns(collection: milvus.Collection) -> dict[str, np.ndarray]:
+    """What a replica reads of a collection; older ones hold vectors alone."""
+    return collection.read([_VECTOR, *(name for name in _FILTERED if name in collection.widths)])
+
+
 @dataclass(frozen=True, slots=True)
 class ItemReplica:
     """A collection in memory: ids, ascending, vectors, (V, W), and what filters ask for. Holds no connection."""
@@ -107,11 +112,15 @@ class ItemReplica:
 
     @classmethod
     def read(cls, client: "MilvusClient", collection: str) -> "ItemReplica":
-        """Read a collection through an open connection; older ones hold vectors alone."""
-        stored = milvus.Collection.open(client, collection, "llmcf export")
-        filtered = [name for name in _FILTERED if name in stored.widths]
-        rows = stored.read([_VECTOR, *filtered])
-        return cls(collection, Exact(rows["id"], rows[_VECTOR], {name: rows[name] for name in filtered}))
+        """Read a collection through an open connection."""
+        return cls.of(collection, columns(milvus.Collection.open(client, collection, "llmcf export")))
+
+    @classmethod
+    def of(cls, collection: str, rows: Mapping[str, np.ndarray]) -> "ItemReplica":
+        """Of what `columns` reads."""
+        return cls(
+            collection, Exact(rows["id"], rows[_VECTOR], {name: rows[name] for name in _FILTERED if name in rows})
+        )
 
     def __contains__(self, item: int) -> bool:
         return bool(np.isin(item, self.exact.ids_N, assume_unique=True))

@@ -21,7 +21,7 @@ from llmcf.gates.answering import Answering
 from llmcf.serving import releases, verdicts
 from llmcf.serving.manifest import Release
 
-_REQUEST = ("loading", "newcomers", "question", "recommender", "triton_client")
+_REQUEST = ("copies", "loading", "newcomers", "question", "recommender", "triton_client")
 _SEARCH = ("candidates", "item_space", "items", "text_map", "transition_graph")
 CODE = (
     *(f"core/{name}.py" for name in ("data/asof", "data/sampling", "metrics", "segments", "uncertainty")),

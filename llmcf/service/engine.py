@@ -22,7 +22,7 @@ from llmcf.service.rules import Scene
 from llmcf.service.served_log import ServedLog
 from llmcf.service.state import Serving
 from llmcf.service.ways import Way
-from llmcf.serving import arms, releases
+from llmcf.serving import arms, copies, releases
 from llmcf.serving.arms import LIVE, Arms
 from llmcf.serving.held import Unfit
 from llmcf.serving.manifest import Release
@@ -93,6 +93,7 @@ class Engine:
         self.dataset = dataset
         self.place = place
         self.key = cursors.secret(place)
+        self._kept = place / "of-milvus"
         self._timeout_s = timeout_s
         self._clients, self._lock, self._stop = local(), Lock(), Event()
         self._stores: dict[Workspace, Breaker] = {}  # of the feature stores: an arm's may fail alone
@@ -214,7 +215,7 @@ class Engine:
         self._sought = time.monotonic()
         for one in lacking:
             try:
-                found = Recommender.load(one.release)
+                found = Recommender.load(one.release, kept=self._kept)
             except LlmcfError:
                 return
             found.prepare()
@@ -256,12 +257,14 @@ class Engine:
         state.switched(self.place, os.getpid(), wanted.live)
 
     def _forget(self, gone: Sequence[Loaded]) -> None:
-        """What is let go is no part any more, nor is a store that nobody reads."""
+        """What is let go is no part any more, nor are a store and copies that nobody reads."""
         for one in gone:
             one.breaker.reset()
         read = {one.release.workspace for one in (*self._held.loaded, *self._held.others)}
         for ws in {one.release.workspace for one in gone} - read:
             self._stores.pop(ws).reset()
+        named = {name for one in (*self._held.loaded, *self._held.others) for name in one.release.collections.values()}
+        copies.prune(self._kept, named)
 
     def _others(self, numbers: Sequence[int], wanted: Serving, held: dict[int, Loaded]) -> Iterator[Loaded]:
         """Those beside the live one: nobody goes without an answer because an earlier or an arm's cannot be loaded."""
@@ -290,16 +293,16 @@ class Engine:
         return Loaded(release, bare, features, bird, breaker, wanted, bare).with_additions(self._added)
 
     def _recommender(self, release: Release) -> Recommender:
-        """The release in memory, without examples if Milvus has them no more; LlmcfError if it lacks the items, too, or
-        holds what does not go with the release."""
+        """The release in memory, without examples if Milvus has them no more and no copy of them is kept; LlmcfError if
+        there are no items, too, or Milvus holds what does not go with the release."""
         try:
-            return Recommender.load(release)
+            return Recommender.load(release, kept=self._kept)
         except Unfit:
             raise
         except LlmcfError as error:
             if "cot" not in release.collections:
                 raise
-            found = Recommender.load(release, without_examples=True)
+            found = Recommender.load(release, without_examples=True, kept=self._kept)
             say(f"release {release.number} goes without examples: {error}")
             self._sought = time.monotonic()
             return found

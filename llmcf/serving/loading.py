@@ -1,18 +1,23 @@
 """What a release names, read into memory: the item search and the examples. No torch on this way."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from core.errors import LlmcfError
 from core.progress import say
 from llmcf.feature_store import registry
-from llmcf.serving import held, manifest
+from llmcf.serving import copies, held, manifest
 from llmcf.serving.manifest import ITEM_VECTORS, Release
 
 if TYPE_CHECKING:
-    from pymilvus import MilvusClient
-
-    from ict.replica import ServingReplica
+    from ict.replica import ServingReplica, Stored
     from retrieval_stage.candidates import CandidateSearch
     from retrieval_stage.items import ItemReplica
+
+Columns = dict[str, np.ndarray]
 
 
 def tell_of_other_features(release: Release) -> None:
@@ -25,24 +30,73 @@ def tell_of_other_features(release: Release) -> None:
         )
 
 
-def collections(release: Release, *, without_examples: bool = False) -> "tuple[CandidateSearch, ServingReplica | None]":
-    """The item search and the examples that the release names, through one connection.
+def collections(
+    release: Release, *, without_examples: bool = False, kept: Path | None = None
+) -> "tuple[CandidateSearch, ServingReplica | None]":
+    """The item search and the examples that the release names.
 
     Args:
         without_examples: leave them out, for when Milvus has lost them.
+        kept: the folder of what was read before (llmcf/serving/copies.py), for when Milvus does not give it; what it
+            gives is kept there.
 
     Raises:
         Missing: if Milvus does not hold one of them any more; Unfit if one is of another encoder or width than the
             release; both name the verb that makes the like of it.
     """
-    from ict import milvus
+    from ict.replica import Stored
     from retrieval_stage.items import ItemReplica
 
+    kinds = ("items", "cot") if "cot" in release.collections and not without_examples else ("items",)
+    read = _columns(release, kinds, kept)
+    items = ItemReplica.of(release.collections["items"], read["items"])
+    return _search(release, items), _examples(Stored.of(read["cot"]), release) if "cot" in read else None
+
+
+def _columns(release: Release, kinds: Sequence[str], kept: Path | None) -> dict[str, Columns]:
+    """What Milvus holds of these kinds, by kind; what is kept of them where it does not give it."""
+    try:
+        found = _of_milvus(release, kinds)
+    except held.Unfit:
+        raise
+    except LlmcfError as error:
+        copied = _of_copies(release, kinds, kept)
+        if copied is None:
+            raise
+        say(f"release {release.number} is read as Milvus held it before: {error}")
+        return copied
+    if kept is not None:
+        _keep(release, found, kept)
+    return found
+
+
+def _of_milvus(release: Release, kinds: Sequence[str]) -> dict[str, Columns]:
+    """Through one connection."""
+    from ict import milvus, replica
+    from retrieval_stage import items
+
     with milvus.connect(release.workspace) as client:
-        held.require(client, release, *(("items",) if without_examples else ()))
-        items = ItemReplica.read(client, release.collections["items"])
-        examples = _examples(client, release) if "cot" in release.collections and not without_examples else None
-    return _search(release, items), examples
+        held.require(client, release, *kinds)
+        found: dict[str, Columns] = {}
+        for kind in kinds:
+            opened = milvus.Collection.open(client, release.collections[kind], "llmcf export")
+            found[kind] = items.columns(opened) if kind == "items" else opened.read(replica.COLUMNS)
+    return found
+
+
+def _of_copies(release: Release, kinds: Sequence[str], kept: Path | None) -> dict[str, Columns] | None:
+    """All of them, or None."""
+    found = {kind: copies.read(kept, release.collections[kind]) for kind in kinds} if kept else {}
+    whole = {kind: columns for kind, columns in found.items() if columns is not None}
+    return whole if len(whole) == len(kinds) else None
+
+
+def _keep(release: Release, found: dict[str, Columns], kept: Path) -> None:
+    try:
+        for kind, columns in found.items():
+            copies.keep(kept, release.collections[kind], columns)
+    except (OSError, LlmcfError) as error:  # a full disk: who serves now needs no copy
+        say(f"no copy of what Milvus holds is kept: {error}")
 
 
 def _search(release: Release, items: "ItemReplica") -> "CandidateSearch":
@@ -63,16 +117,15 @@ def _search(release: Release, items: "ItemReplica") -> "CandidateSearch":
     )
 
 
-def _examples(client: "MilvusClient", release: Release) -> "ServingReplica":
+def _examples(stored: "Stored", release: Release) -> "ServingReplica":
     from safetensors.numpy import load_file
 
     from ict.replica import Selection, ServingReplica
 
     vectors_VE = load_file(release.folder / release.item_vectors)[ITEM_VECTORS]
     ranker, tower = (release.stages[model] for model in ("ranker", "user_vector"))
-    return ServingReplica.read(
-        client,
-        release.collections["cot"],
+    return ServingReplica(
+        stored,
         vectors_VE,
         ranking=Selection(recipe=ranker.recipe, seed=ranker.seed),
         retrieval=Selection(recipe=tower.recipe, seed=tower.seed),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -77,11 +78,12 @@ class Recommender:
         return self.search.items
 
     @classmethod
-    def load(cls, release: Release, *, without_examples: bool = False) -> "Recommender":
+    def load(cls, release: Release, *, without_examples: bool = False, kept: Path | None = None) -> "Recommender":
         """Read what `release` names. From here on NumPy multiplies in one thread, in this process.
 
         Args:
             without_examples: leave those out, for when Milvus has lost them: every score is then that without any.
+            kept: where a service keeps what it reads of Milvus, and reads it where Milvus does not give it.
 
         Raises:
             LlmcfError: if a collection it names is gone, or the feature store is not ready.
@@ -89,7 +91,7 @@ class Recommender:
         from llmcf.online.reader import OnlineFeatures
 
         processor.multiply_in_one_thread()
-        search, examples = loading.collections(release, without_examples=without_examples)
+        search, examples = loading.collections(release, without_examples=without_examples, kept=kept)
         loading.tell_of_other_features(release)
         return cls(
             release=release,

@@ -16,7 +16,7 @@ from ict.filters import Filter
 from ict.index import KIND, records, search_milvus
 from ict.milvus.records import DIGEST, rows
 from ict.neighbours import ExactSearch, NeighbourConfig
-from ict.replica import Selection, ServingReplica
+from ict.replica import Selection, ServingReplica, Stored
 from retrieval_stage.items import ItemReplica
 from tests import in_memory
 
@@ -52,7 +52,8 @@ def test_the_replica_read_back_from_milvus_shows_what_training_saw(
     texts = [f"text {m}" for m in range(1, EXAMPLES.count + 1)]
     with milvus.connect(ws) as client:
         name = milvus.publish(client, ws, KIND, records(EXAMPLES, texts))
-        replica = ServingReplica.read(client, name, VECTORS, **CHOSEN)
+        stored = Stored.read(milvus.Collection.open(client, name))
+    replica = ServingReplica(stored, VECTORS, **CHOSEN)
     config = NeighbourConfig(stage="ranking", recipe="strict", seed=5)
     exact = ExactSearch(EXAMPLES.candidates(), EXAMPLES.item_vectors_VE, config)
     for row in SOME:
@@ -101,7 +102,7 @@ def test_a_release_of_before_accounts_is_read_as_it_was(tmp_path: Path, monkeypa
             client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
             for part in rows(fields, range(len(fields["id"]))):
                 client.insert(name, part)
-        replica = ServingReplica.read(client, "old_cot", VECTORS, **CHOSEN)
+        replica = ServingReplica(Stored.read(milvus.Collection.open(client, "old_cot")), VECTORS, **CHOSEN)
         stored = ItemReplica.read(client, "old_items")
     np.testing.assert_array_equal(replica.stored.key_MX, EXAMPLES.candidates().key_MX.numpy())
     assert replica.evidence(7)["text"] == "text 7"
@@ -117,8 +118,9 @@ def test_examples_of_another_encoder_than_the_releases_are_refused(
     ws = Workspace("movielens-100k", "shuffled-ties")
     with milvus.connect(ws) as client:
         name = milvus.publish(client, ws, KIND, records(EXAMPLES, ["text"] * EXAMPLES.count))
-        with pytest.raises(LlmcfError, match="holds keys of 32 numbers, and the release's item vectors have 8"):
-            ServingReplica.read(client, name, VECTORS[:, :8], **CHOSEN)
+        stored = Stored.read(milvus.Collection.open(client, name))
+    with pytest.raises(LlmcfError, match="have keys of 32 numbers, and the release's item vectors have 8"):
+        ServingReplica(stored, VECTORS[:, :8], **CHOSEN)
 
 
 def assert_same(

@@ -49,6 +49,11 @@ def asked(service: Running, user: str) -> tuple[str, dict[str, Any]]:
     return answer.json()["served_by"]["rung"], answer.json()
 
 
+def shown(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """What users see: items, scores, reasons."""
+    return answer["items"]
+
+
 def until(service: Running, user: str, rung: str) -> dict[str, Any]:
     end = time.monotonic() + 90
     while (found := asked(service, user))[0] != rung:
@@ -139,13 +144,18 @@ def test_what_is_over_the_line_is_refused_at_once_and_told_when_to_ask_again(
 def test_milvus_loses_the_examples_and_has_them_again(
     service: Running, online: Workspace, release: Release, user: str
 ) -> None:
-    """Whoever holds a replica goes on; who starts without goes without, until there are examples again."""
+    """Whoever holds a replica goes on, who starts reads the copy; without one, without, until there are again."""
     rung, whole = asked(service, user)
     assert rung == "full"
     with milvus.connect(online) as client:
         client.drop_collection(release.collections["cot"])
     assert [one["score"] for one in asked(service, user)[1]["items"]] == [one["score"] for one in whole["items"]]
     assert asked(service, user)[0] == "full", "the replica goes on"
+    replaced(service, online)
+    assert shown(until(service, user, "full")) == shown(whole)
+    assert service.said(f"release {release.number} is read as Milvus held it before: Milvus does not hold")
+    copy = state.folder(online.dataset) / "of-milvus" / f"{release.collections['cot']}.arrow"
+    copy.unlink()
     replaced(service, online)
     bare = until(service, user, "without examples")
     assert service.said(f"release {release.number} goes without examples: Milvus does not hold")
@@ -159,6 +169,30 @@ def test_milvus_loses_the_examples_and_has_them_again(
     assert service.http.get("/health/ready").status_code == 200
     assert index(online).details["collection"] == release.collections["cot"]
     assert [one["item"] for one in until(service, user, "full")["items"]] == [one["item"] for one in whole["items"]]
+    assert copy.exists()
+
+
+@contextmanager
+def away(ws: Workspace) -> Iterator[None]:
+    """While the block runs there is no Milvus: something else lies in its place."""
+    place = ws.path("milvus.db")
+    aside = place.rename(place.with_name("aside"))
+    place.write_bytes(b"no Milvus")
+    try:
+        yield
+    finally:
+        place.unlink()
+        aside.rename(place)
+
+
+def test_a_worker_that_starts_while_there_is_no_milvus_answers_as_those_before_it(
+    service: Running, online: Workspace, release: Release, user: str
+) -> None:
+    whole = until(service, user, "full")
+    with away(online):
+        replaced(service, online)
+        assert shown(until(service, user, "full")) == shown(whole)
+    assert service.said(f"release {release.number} is read as Milvus held it before: ")
 
 
 def test_the_previous_release_answers_where_the_live_one_s_models_are_dead(

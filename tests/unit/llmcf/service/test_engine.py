@@ -43,7 +43,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def load(_: Engine, number: int, *__: Any) -> Any:
         if number in spoiled:
             raise spoiled[number]
-        played = SimpleNamespace(release=SimpleNamespace(number=number, workspace=None), lacks_examples=False)
+        played = SimpleNamespace(
+            release=SimpleNamespace(number=number, workspace=None, collections={}), lacks_examples=False
+        )
         played.with_additions = lambda _: played
         return played
 
@@ -129,7 +131,7 @@ def workspaces(monkeypatch: pytest.MonkeyPatch) -> None:
         ws = Workspace(dataset, "published", days[number])
         return SimpleNamespace(number=number, workspace=ws, models=None, stages={}, encoder="", collections={})
 
-    def load(release: Any) -> Recommender:
+    def load(release: Any, *, kept: Path | None = None) -> Recommender:
         nothing: Any = SimpleNamespace(rows={}, item_ids={})
         return Recommender(
             release=release,
@@ -174,10 +176,10 @@ def test_a_release_goes_without_examples_that_are_gone_and_not_without_those_of_
 ) -> None:
     whole, found = Recommender.load, releases.require
 
-    def load(release: Any, *, without_examples: bool = False) -> Recommender:
+    def load(release: Any, *, without_examples: bool = False, kept: Path | None = None) -> Recommender:
         if release.number == 4 and not without_examples:
             raise error("its examples are not as they were", "llmcf export")
-        return whole(release)
+        return whole(release, kept=kept)
 
     def require(dataset: str, number: int) -> Any:
         return SimpleNamespace(**{**vars(found(dataset, number)), "collections": {"cot": "c"}})

@@ -1,0 +1,111 @@
+"""What was read of Milvus, kept in files: the same columns, and no file of another collection or of half of one."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.errors import LlmcfError, Missing
+from core.settings import Workspace
+from ict.replica import Stored
+from llmcf.serving import copies, held, loading
+from retrieval_stage.items import ItemReplica
+from tests.synthetic_release import write_release
+
+WS = Workspace("movielens-100k", "shuffled-ties")
+ITEMS = {
+    "id": np.array([2, 3, 7]),
+    "vector": np.eye(3, 4, dtype=np.float32),
+    "categories": np.array([[2, 0], [3, 4], [0, 0]]),
+    "first_day": np.array([1, 2, 3]),
+}
+EXAMPLES = {
+    **{name: np.arange(5) for name in ("id", "user", "item", "position", "day", "label")},
+    "text": np.array(["<b>a</b>", "", "ü", "\n", "c"]),
+    "key": np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32),
+}
+
+
+def parts(one: object) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in type(one).__slots__}  # type: ignore[attr-defined]
+
+
+def test_columns_come_back_as_they_were(tmp_path: Path) -> None:
+    copies.keep(tmp_path, "items_v1", ITEMS)
+    copies.keep(tmp_path, "cot_v1", EXAMPLES)
+    copies.keep(tmp_path, "cot_v1", {"other": np.zeros(1)})  # it is there
+    for name, columns in (("items_v1", ITEMS), ("cot_v1", EXAMPLES)):
+        found = copies.read(tmp_path, name)
+        assert found is not None
+        assert {key: (one.shape, one.dtype.kind) for key, one in found.items() if key != "text"} == {
+            key: (one.shape, one.dtype.kind) for key, one in columns.items() if key != "text"
+        }
+        for key, values in columns.items():
+            assert found[key].tolist() == values.tolist()
+
+
+def test_a_file_that_is_not_whole_is_none(tmp_path: Path) -> None:
+    assert copies.read(tmp_path, "items_v1") is None
+    copies.keep(tmp_path, "items_v1", ITEMS)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-20])
+    assert copies.read(tmp_path, "items_v1") is None
+
+
+def test_files_of_other_collections_go(tmp_path: Path) -> None:
+    for name in ("items_v1", "items_v2", "cot_v1"):
+        copies.keep(tmp_path, name, ITEMS)
+    copies.prune(tmp_path, {"items_v2", "cot_v1"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cot_v1.arrow", "items_v2.arrow"]
+    copies.prune(tmp_path / "none", set())
+
+
+@pytest.mark.usefixtures("repository")
+def test_where_milvus_gives_nothing_what_it_gave_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = write_release(WS, collections={"cot": "cot_v1", "items": "items_v1"})
+    held_by_milvus = {"items": ITEMS, "cot": EXAMPLES}
+
+    def away(*_: object) -> None:
+        raise LlmcfError("Milvus does not answer")
+
+    monkeypatch.setattr(loading, "_of_milvus", lambda _, kinds: {kind: held_by_milvus[kind] for kind in kinds})
+    whole = loading._columns(release, ("items", "cot"), tmp_path)
+    monkeypatch.setattr(loading, "_of_milvus", away)
+    again = loading._columns(release, ("items", "cot"), tmp_path)
+    np.testing.assert_equal(parts(Stored.of(again["cot"])), parts(Stored.of(whole["cot"])))
+    items = [parts(ItemReplica.of("items_v1", one["items"]).exact) for one in (again, whole)]
+    np.testing.assert_equal(*items)
+    (tmp_path / "cot_v1.arrow").unlink()
+    assert list(loading._columns(release, ("items",), tmp_path)) == ["items"]
+    for kept in (tmp_path, None):
+        with pytest.raises(LlmcfError, match="Milvus does not answer"):
+            loading._columns(release, ("items", "cot"), kept)
+
+
+@pytest.mark.usefixtures("repository")
+def test_what_does_not_go_with_the_release_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = write_release(WS, collections={"items": "items_v1"})
+    copies.keep(tmp_path, "items_v1", ITEMS)
+
+    def unfit(*_: object) -> None:
+        raise held.Unfit("items_v1 is by another encoder", "llmcf export")
+
+    monkeypatch.setattr(loading, "_of_milvus", unfit)
+    with pytest.raises(Missing, match="another encoder"):
+        loading._columns(release, ("items",), tmp_path)
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_full_disk_keeps_no_copy_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = write_release(WS, collections={"items": "items_v1"})
+
+    def full(*_: object, **__: object) -> None:
+        raise LlmcfError("no space left on the disk")
+
+    monkeypatch.setattr(loading, "_of_milvus", lambda *_: {"items": ITEMS})
+    monkeypatch.setattr(copies, "keep", full)
+    assert loading._columns(release, ("items",), tmp_path)["items"] is ITEMS
+    assert "no copy of what Milvus holds is kept: no space left" in capsys.readouterr().err
