@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 LOCKS := requirements
 DATASET ?= movielens-100k
-ORDER ?= shuffled-ties
+ORDER ?= $(if $(filter movielens%,$(DATASET)),shuffled-ties,published)
+OF_DATASET = --dataset $(DATASET) --order $(ORDER)
 PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
 ENVIRONMENTS = env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray-if-any
@@ -57,12 +58,14 @@ unit: env-main
 	  { [ $$? -eq 1 ] && echo "== what failed beside other tests runs once more alone; a real fault fails again" && \
 	    timed again .venv/bin/pytest --last-failed --last-failed-no-failures=none --maxfail=3; }
 
-bench: env-main env-triton env-redis ## latency of the served models, of online features, of whole requests and of the service under load
-	@.venv/bin/python -m benchmarks.latency
-	@.venv/bin/python -m benchmarks.online_features
-	@.venv/bin/python -m benchmarks.recommend
-	@.venv/bin/python -m benchmarks.intake
-	@.venv/bin/python -m benchmarks.service
+bench: env-main env-triton env-redis ## what a release of DATASET serves: models, features, requests, the service under load, and half an hour of kills
+	@.venv/bin/python -m benchmarks.latency --dataset $(DATASET)
+	@.venv/bin/python -m benchmarks.online_features $(OF_DATASET)
+	@.venv/bin/python -m benchmarks.recommend --dataset $(DATASET)
+	@.venv/bin/python -m benchmarks.intake $(OF_DATASET)
+	@.venv/bin/python -m benchmarks.service --dataset $(DATASET)
+	@.venv/bin/python -m benchmarks.without_examples $(OF_DATASET)
+	@$(MAKE) --no-print-directory bench-soak
 
 bench-language: env-main env-openvino ## generating, scoring, embedding beside the bare libraries; 8-bit weights
 	@.venv/bin/python -m benchmarks.language
@@ -78,7 +81,7 @@ bench-index: env-main env-milvus ## indexes of examples on Milvus Lite and a Mil
 	@.venv/bin/python -m benchmarks.index
 
 bench-soak: env-main env-triton env-redis ## half an hour of load on the service while its parts are killed in turn
-	@.venv/bin/python -m benchmarks.soak --dataset $(DATASET) --order $(ORDER)
+	@.venv/bin/python -m benchmarks.soak $(OF_DATASET)
 
 bench-daily: env-main env-openvino env-triton ## a day of a small shop by the real scheduler, by hand, and through ten kills; a quarter of an hour
 	@.venv/bin/python -m benchmarks.daily

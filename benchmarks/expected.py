@@ -1,6 +1,6 @@
 """What a release should answer, worked out in this process: its graphs by ONNX Runtime, its features from the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from llmcf.service import rules
 from llmcf.service.asking import CANDIDATES
 from llmcf.service.rules import Scene
 from llmcf.service.ways import FULL, LAST_KNOWN, POPULAR, PREVIOUS
+from llmcf.serving import releases
 from llmcf.serving.manifest import Release
 from llmcf.serving.question import Question
 from llmcf.serving.recommender import Recommender
@@ -92,6 +93,13 @@ class Expected:
         raw = [names.item_ids[row] for row in found.item_C.tolist()]
         scores = None if found.score_C is None else dict(zip(raw, found.score_C.tolist(), strict=True))
         return Ranked([raw[at] for at in order], scores)
+
+
+def faults(dataset: str, answers: Sequence[Answer], k: int) -> list[str]:
+    """Answers that were another than their rung and release must give, each once, with what is wrong."""
+    right = {number: Expected(releases.require(dataset, number)) for number in {one.release for one in answers}}
+    told = ((one, right[one.release].fault(one, k)) for one in answers)
+    return [f"{one.user}, release {one.release}, {one.rung}: {what}" for one, what in told if what]
 
 
 def _difference(answer: Answer, right: Ranked) -> str:

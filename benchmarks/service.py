@@ -4,7 +4,9 @@
 
 Starts `llmcf serve` in a home of its own, with Redis where there is one, on the newest release whose ranker is LLM-CF
 and the newest of the plain backbone; both are loaded, and each is made live in turn, so that a busy moment hits both.
-Clients ask from another process, each one request after the other. Floors: the same calls to a Triton whose models do
+Clients ask from another process, each one request after the other; some of the answers of each load are held against
+what the release gives by ONNX Runtime in this process. Then, under load, the other release is promoted and rolled back
+from again and again. Floors: the same calls to a Triton whose models do
 nothing, the bytes of the user's rows, the product that item search rests on, and an HTTP answer without any work.
 Writes benchmarks/results/service.{json,md}.
 """
@@ -16,14 +18,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 
-from benchmarks import load, measured, online_stores, service_page
-from benchmarks.load import Asked
+from benchmarks import load, measured, online_stores, promotion, service_page
+from benchmarks.expected import faults
+from benchmarks.load import Answer, Asked
 from benchmarks.recommend import K, active, newest, product
 from core.errors import LlmcfError, UsageError
 from core.progress import say
@@ -31,7 +34,7 @@ from core.settings import Workspace
 from llmcf.feature_store.opening import open_store
 from llmcf.online.reader import USER
 from llmcf.online.views import views
-from llmcf.service import keys, state
+from llmcf.service import keys
 from llmcf.service.asking import CANDIDATES
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
@@ -42,7 +45,7 @@ from llmcf.serving.triton_server import run_triton
 from tests.running_service import Running, run_service
 
 _A_KEY = 4  # clients: so that rates of keys refuse nobody
-_SWITCH_S = 60.0
+_PROMOTION_S = 60.0
 _FLOOR_CALLS = 300
 _NO_OP = """
 import json
@@ -71,6 +74,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64], help="(default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each load (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument("--held", type=int, default=300, help="answers of a load that are compared (%(default)s)")
     parser.add_argument("--starts", type=int, default=3, help="cold ones (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="of the service (default: %(default)s)")
     arguments = parser.parse_args()
@@ -100,7 +104,6 @@ def measure(
     Raises:
         LlmcfError: if the service does not come up.
     """
-    asked: dict[tuple[str, int], list[Asked]] = {}
     secrets = [keys.add(f"load {n}", "read") for n in range(-(-max(arguments.clients) // _A_KEY))]
     admin, users = keys.add("admin", "admin"), active(ws)
     with tempfile.TemporaryDirectory(prefix="llmcf-service-") as name:
@@ -111,29 +114,50 @@ def measure(
         with run_service(ws.dataset, folder / "log", "--workers", str(arguments.workers)) as service:
             service.said("intake of", 120)
             url = service.http.base_url
-            assert url.port
             idle = _floor(lambda: _live(url.host, url.port or 0))
-            for _ in range(arguments.rounds):
-                for framework, release in chosen.items():
-                    _make_live(service, ws, release.number, admin)
-                    for clients in arguments.clients:
-                        plan = load.Plan(
-                            host=url.host,
-                            port=url.port,
-                            users=users,
-                            clients=clients,
-                            seconds=arguments.seconds,
-                            k=K,
-                            keys=secrets,
-                            stages=True,
-                        )
-                        say(f"{framework}: {clients} clients for {arguments.seconds:g} s")
-                        asked.setdefault((framework, clients), []).extend(_loaded(plan, folder))
+            plan = load.Plan(
+                host=url.host, port=url.port or 0, users=users, clients=_A_KEY, seconds=_PROMOTION_S, k=K, keys=secrets
+            )
+            asked, answers = _loads(service, chosen, plan, folder, admin, arguments)
+            promoted = None
+            if len(chosen) > 1:
+                numbers = [release.number for release in chosen.values()]
+                say(f"promotions and rollbacks under {plan.clients} clients for {plan.seconds:g} s")
+                promoted = promotion.measure(service, ws.dataset, numbers, plan, folder, admin, arguments.held)
+        wrong = faults(ws.dataset, answers, K)
         floors = {"an HTTP answer without work": idle, **_floors(ws, first, bare, users, folder)}
     seconds = arguments.seconds * arguments.rounds
-    levels = [service_page.level(framework, clients, rows, seconds) for (framework, clients), rows in asked.items()]
-    stages = {one: service_page.stages(asked[one, min(arguments.clients)]) for one in chosen}
-    return service_page.Found(levels=levels, stages=stages, floors=floors, starts=starts)
+    return service_page.Found(
+        levels=[service_page.level(framework, n, rows, seconds) for (framework, n), rows in asked.items()],
+        stages={one: service_page.stages(asked[one, min(arguments.clients)]) for one in chosen},
+        floors=floors,
+        starts=starts,
+        held=len(answers),
+        wrong=wrong,
+        promotion=promoted,
+    )
+
+
+def _loads(
+    service: Running,
+    chosen: Mapping[str, Release],
+    plan: load.Plan,
+    folder: Path,
+    admin: str,
+    arguments: argparse.Namespace,
+) -> tuple[dict[tuple[str, int], list[Asked]], list[Answer]]:
+    """The requests by framework and clients, and the answers to compare; each release is made live in turn."""
+    asked: dict[tuple[str, int], list[Asked]] = {}
+    answers: list[Answer] = []
+    for _ in range(arguments.rounds):
+        for framework, release in chosen.items():
+            promotion.make_live(service, release.dataset, release.number, admin)
+            for clients in arguments.clients:
+                say(f"{framework}: {clients} clients for {arguments.seconds:g} s")
+                outcome = _loaded(replace(plan, clients=clients, seconds=arguments.seconds, stages=True), folder)
+                asked.setdefault((framework, clients), []).extend(outcome.asked)
+                answers += outcome.answers[: arguments.held]
+    return asked, answers
 
 
 def a_store() -> tuple[str, Callable[[Workspace], AbstractContextManager[online_stores.Bare]]]:
@@ -168,25 +192,11 @@ def _cold_start(ws: Workspace, folder: Path, workers: int) -> float:
         return round(time.perf_counter() - start, 2)
 
 
-def _make_live(service: Running, ws: Workspace, number: int, admin: str) -> None:
-    place = state.folder(ws.dataset)
-    if set(state.workers(place).values()) == {number}:
-        return
-    answer = service.http.post(f"/releases/{number}/promotion", headers={keys.HEADER: admin, "X-Timeout-Ms": "30000"})
-    if answer.status_code != 202:
-        raise LlmcfError(f"release {number} is not made live: {answer.text}")
-    end = time.monotonic() + _SWITCH_S
-    while set(state.workers(place).values()) != {number}:
-        if time.monotonic() > end:
-            raise LlmcfError(f"release {number} did not take over in {_SWITCH_S:.0f} s")
-        time.sleep(0.1)
-
-
-def _loaded(plan: load.Plan, folder: Path) -> Sequence[Asked]:
+def _loaded(plan: load.Plan, folder: Path) -> load.Outcome:
     process = load.start(plan, folder)
     if process.wait():
         raise LlmcfError(f"the load ended with {process.returncode}")
-    return load.read(folder).asked
+    return load.read(folder)
 
 
 def _live(host: str, port: int) -> None:

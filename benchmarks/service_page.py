@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks import measured
 from benchmarks.load import Asked
+from benchmarks.promotion import Found as Promotion
 from core.markdown import table
 from llmcf.serving.manifest import Release
 
@@ -32,12 +33,18 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """`stages` and `floors` hold p50 and p99 in milliseconds by name; `starts` are seconds of cold starts."""
+    """`stages` and `floors` hold p50 and p99 in milliseconds by name; `starts` are seconds of cold starts.
+
+    Of the answers `held` were compared with what their release gives, `wrong` are the faults.
+    """
 
     levels: list[Level]
     stages: dict[str, dict[str, tuple[float, float]]]
     floors: dict[str, tuple[float, float]]
     starts: list[float]
+    held: int = 0
+    wrong: Sequence[str] = ()
+    promotion: Promotion | None = None
 
 
 def level(framework: str, clients: int, asked: Sequence[Asked], seconds: float) -> Level:
@@ -107,6 +114,8 @@ def page(found: Found, chosen: Mapping[str, Release], store: str, workers: int, 
         "",
         *_stages(found),
         "",
+        *_promotion(found.promotion),
+        *(f"- {one}" for one in found.wrong[:10]),
         "## Floors",
         "",
         *table(["", "p50 / p99 ms"], [[name, _pair(pair)] for name, pair in found.floors.items()]),
@@ -149,8 +158,30 @@ def _judged(found: Found) -> list[str]:
     if refused := [one.refused_p99_ms for one in found.levels if one.refused_p99_ms is not None]:
         rows.append(["p99 of refusals, at most", f"{max(refused):.1f} ms", "under 10 ms"])
     starts = ", ".join(f"{one:.1f}" for one in found.starts)
+    if found.held:
+        rows.append(["answers that are wrong", f"{len(found.wrong)} of {found.held:,} compared", "none"])
+    if one := found.promotion:
+        failed = f"{one.failed} of {one.requests:,} requests in {len(one.switches)} switches"
+        rows.append(["promotions and rollbacks under load: failed", failed, "none"])
+        rows.append(["the same: answers that mix releases", f"{one.mixed} of {one.answers:,} compared", "none"])
     rows.append(["cold starts to ready, the first with cold files", f"{starts} s", "at most 5 s"])
     return table(["", "measured", "wanted"], rows)
+
+
+def _promotion(found: Promotion | None) -> list[str]:
+    if found is None:
+        return []
+    rows = [[name, f"{seconds:.2f}"] for name, seconds in found.switches]
+    spent = f"p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms, at most {found.most_ms:.1f} ms"
+    title = "## Promotions and rollbacks under load"
+    return [
+        title,
+        "",
+        *table(["under load", "s until every worker"], rows),
+        "",
+        f"{found.requests:,} requests: {spent}.",
+        "",
+    ]
 
 
 def _stages(found: Found) -> list[str]:

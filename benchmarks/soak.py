@@ -22,7 +22,7 @@ from unittest import mock
 import psutil
 
 from benchmarks import load, measured, online_stores, soak_page
-from benchmarks.expected import Expected
+from benchmarks.expected import faults
 from benchmarks.load import Outcome
 from benchmarks.recommend import active
 from core.contracts import TRITON_MODELS
@@ -172,7 +172,7 @@ def soak(ws: Workspace, store: Store, plan: Plan, folder: Path) -> Account:
     if process.returncode:
         raise LlmcfError(f"the load ended with {process.returncode}")
     account.outcome = load.read(folder)
-    account.faults = faults(ws, account.outcome, plan.k)
+    account.faults = faults(ws.dataset, account.outcome.answers, plan.k)
     return account
 
 
@@ -180,13 +180,6 @@ def due(plan: Plan) -> list[float]:
     """When a part is killed: the parts in turn, whole rounds of them."""
     count = max(0, int((plan.seconds - plan.rest - plan.first) // plan.every) + 1)
     return [plan.first + number * plan.every for number in range(count - count % len(PARTS))]
-
-
-def faults(ws: Workspace, outcome: Outcome, k: int) -> list[str]:
-    """Answers that were another than their rung and release must give, each once, with what is wrong."""
-    right = {number: Expected(releases.require(ws.dataset, number)) for number in {a.release for a in outcome.answers}}
-    told = ((one, right[one.release].fault(one, k)) for one in outcome.answers)
-    return [f"{one.user}, release {one.release}, {one.rung}: {what}" for one, what in told if what]
 
 
 def _unlimited() -> AbstractContextManager[object]:

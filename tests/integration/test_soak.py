@@ -69,7 +69,7 @@ def test_every_part_is_killed_once_and_no_answer_is_wrong(own: Workspace, store:
         soak.load.Answer(one.user, one.release, one.rung, one.items[::-1], one.scores)
         for one in account.outcome.answers[:3]
     ]
-    assert len(soak.faults(own, soak.load.Outcome([], wrong), PLAN.k)) == 3, "a wrong answer is found"
+    assert len(soak.faults(own.dataset, wrong, PLAN.k)) == 3, "a wrong answer is found"
 
 
 def test_too_short_a_time_is_refused(own: Workspace, store: soak.Store, tmp_path: Path) -> None:

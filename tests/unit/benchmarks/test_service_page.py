@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import service_page
 from benchmarks.load import Asked
+from benchmarks.promotion import Found as Promotion
 from benchmarks.service_page import REST, Found
 
 
@@ -32,3 +33,22 @@ def test_what_is_wanted_stands_beside_what_was_measured() -> None:
     for words in ("10.0 ms", "1.00", "40.0 ms", "1.0 and 1.0", "4.0 s"):
         assert words in text
     assert "refusals" not in text
+
+
+def test_what_was_compared_and_what_switches_cost_is_told() -> None:
+    promoted = Promotion(
+        switches=[("promotion of 2", 1.5), ("rollback to 1", 0.25)],
+        requests=1000,
+        failed=3,
+        releases=[1, 2],
+        answers=40,
+        mixed=2,
+        p50_ms=10.0,
+        p99_ms=20.0,
+        most_ms=30.0,
+    )
+    found = Found(levels=[], stages={}, floors={}, starts=[4.0], held=50, wrong=["u, release 1"], promotion=promoted)
+    text = "\n".join([*service_page._judged(found), *service_page._promotion(promoted)])
+    for words in ("1 of 50 compared", "3 of 1,000 requests in 2 switches", "2 of 40 compared", "1.50", "0.25"):
+        assert words in text
+    assert service_page._promotion(None) == []
