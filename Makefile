@@ -62,6 +62,7 @@ bench: env-main env-triton env-redis ## what a release of DATASET serves: models
 	@.venv/bin/python -m benchmarks.latency --dataset $(DATASET)
 	@.venv/bin/python -m benchmarks.online_features $(OF_DATASET)
 	@.venv/bin/python -m benchmarks.recommend --dataset $(DATASET)
+	@.venv/bin/python -m benchmarks.batching --dataset $(DATASET)
 	@.venv/bin/python -m benchmarks.intake $(OF_DATASET)
 	@.venv/bin/python -m benchmarks.service --dataset $(DATASET)
 	@.venv/bin/python -m benchmarks.without_examples $(OF_DATASET)

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="movielens-100k", help="whose live release (default: %(default)s)")
     parser.add_argument("--synthetic", action="store_true", help="time invented weights even where a release is there")
     arguments = parser.parse_args()
-    with _release(arguments.dataset, arguments.synthetic) as release:
+    with a_release(arguments.dataset, arguments.synthetic) as release:
         figures, server_version = measure(release, arguments.seconds)
         command = f"python -m benchmarks.latency --dataset {arguments.dataset} --seconds {arguments.seconds:g}"
         write(RESULTS, figures, release, server_version, command)
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 @contextmanager
-def _release(dataset: str, synthetic: bool) -> Iterator[Release]:
+def a_release(dataset: str, synthetic: bool) -> Iterator[Release]:
     """The live release, else a synthetic one for the length of the block."""
     release = None if synthetic else releases.live(dataset)
     if release:
@@ -83,14 +83,14 @@ def measure(release: Release, seconds: float) -> tuple[list[Figure], str]:
         for model, stage in release.stages.items():
             local = open_locally(release.models / model / str(stage.version) / "model.onnx", model)
             for batch in BATCHES:
-                pool = _questions(release, model, batch)
+                pool = questions(release, model, batch)
                 for what, call in ((TRITON, partial(client.infer, model)), (LOCAL, local)):
                     figures.append(_figure(what, model, batch, [partial(call, arrays) for arrays in pool], seconds))
         figures.append(_figure(EMPTY, "", 0, [client.server_version], seconds))
         return figures, client.server_version()
 
 
-def _questions(release: Release, model: str, batch: int) -> list[dict[str, np.ndarray]]:
+def questions(release: Release, model: str, batch: int) -> list[dict[str, np.ndarray]]:
     """Different requests: one user's row and `batch` items that the release knows, as the service asks."""
     generator = np.random.default_rng(0)
     limits = _limits(release)
