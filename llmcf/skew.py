@@ -55,6 +55,7 @@ def skew(dataset: str) -> Result:
             "rows": checked,
             "left_out": served.num_rows - checked,
             "skewed": {name: wrong[name] for name in names},
+            "values": counted.total(),
             "violations": wrong.total(),
             "text": "\n".join(table(["feature", "rows", "skewed", "most"], lines)),
         },
@@ -84,7 +85,8 @@ def _by_workspace(dataset: str, served: pa.Table) -> Iterator[tuple[Workspace, p
 def _expected(ws: Workspace, served: pa.Table) -> Iterator[tuple[tuple[str, ...], pa.Table, pa.Table]]:
     """Names of features, served rows, and those rows with the features as they are offline.
 
-    Left out are candidates that the prepared data does not have, and users who have taken such an item since.
+    Left out are candidates that the prepared data does not have, and users who have taken such an item since. Of
+    rankers that read no as-of features the history is compared.
     """
     prepared, items = tables.interactions(ws), tables.items(ws)
     known = items["item"].to_numpy()
@@ -94,13 +96,17 @@ def _expected(ws: Workspace, served: pa.Table) -> Iterator[tuple[tuple[str, ...]
     strange = np.unique(pushed["user"].to_numpy()[~np.isin(pushed["item"].to_numpy(), known)])
     user = served["user"].to_numpy()
     quiet, later = ~np.isin(user, since), np.isin(user, since) & ~np.isin(user, strange)
-    for chosen, names, more in ((quiet, ("history", *DENSE), None), (later, ("history", *_OF_PUSHED), pushed)):
+    whole = _with(prepared, pushed.filter(pa.array(~np.isin(pushed["user"].to_numpy(), strange))))
+    dense = served["dense"].is_valid().to_numpy()
+    for chosen, names, taken in (
+        (quiet & dense, DENSE, prepared),
+        (later & dense, _OF_PUSHED, whole),
+        (quiet & ~dense, (), prepared),
+        (later & ~dense, (), whole),
+    ):
         part = served.filter(pa.array(chosen))
         if part.num_rows:
-            taken = (
-                prepared if more is None else _with(prepared, more.filter(pa.array(~np.isin(more["user"], strange))))
-            )
-            yield names, part, _attached(part, taken, items)
+            yield ("history", *names), part, _attached(part, taken, items)
 
 
 def _pushed(ws: Workspace, prepared: pa.Table) -> pa.Table:
@@ -125,7 +131,7 @@ def _with(prepared: pa.Table, pushed: pa.Table) -> pa.Table:
 def _attached(served: pa.Table, taken: pa.Table, items: pa.Table) -> pa.Table:
     """The served rows as the training join would have made them, each after as many interactions as it knew of."""
     user, day = (served[name].to_numpy().astype(np.int64) for name in ("user", "day"))
-    position = _positions(served)
+    position = served["position"].to_numpy()
     names = ["user", "item", "timestamp", "day"]
     here = pa.table(  # a row shares the moment of an interaction: that of somebody's last request comes after all
         {
@@ -151,11 +157,6 @@ def _attached(served: pa.Table, taken: pa.Table, items: pa.Table) -> pa.Table:
         "draw": np.zeros(len(user), dtype=np.int32),
     }
     return asof.attach(pa.table(rows), whole, items)
-
-
-def _positions(served: pa.Table) -> np.ndarray:
-    """How many interactions each request knew of, by its `activity`."""
-    return np.rint(np.expm1(_dense(served)[:, _AT["activity"]])).astype(np.int64)
 
 
 def _dense(served: pa.Table) -> np.ndarray:

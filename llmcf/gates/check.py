@@ -197,9 +197,10 @@ def _skew(dataset: str) -> Found:
     details = skew.skew(dataset).details
     if not details["rows"]:
         return Absent("of the sampled rows none can be compared any more")
-    values = details["rows"] * len(details["skewed"])
     off = [name for name, count in details["skewed"].items() if count]
-    return Figure(value=details["violations"] / values, note=f"{details['rows']:,} served rows" + _listed(off))
+    return Figure(
+        value=details["violations"] / details["values"], note=f"{details['rows']:,} served rows" + _listed(off)
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -43,9 +43,10 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
     with suppress(Unavailable):  # an answer is one, also where it cannot be asked for again
         store.keep(request, kept.told(), kept.texts(loaded, whole=asked.explain))
     # What was asked of a store that did not answer is remembered or zero: no sample of what it serves.
-    if "dense" in loaded.release.stages["ranker"].reads and not loaded.features.degraded:
-        shown = ranked.take(arranged.order[: asked.k])
-        engine.served.offer(request, loaded.release.number, loaded.features.today(), shown)
+    if not loaded.features.degraded:
+        shown, reads_dense = ranked.take(arranged.order[: asked.k]), "dense" in loaded.release.stages["ranker"].reads
+        today = loaded.features.today()
+        engine.served.offer(request, loaded.release.number, today, shown, reads_dense=reads_dense)
     page = kept.page(engine, store, request, explain=asked.explain)
     kept.count(len(page.items))
     return page

@@ -35,8 +35,9 @@ SCHEMA = pa.schema(
         ("day", pa.int64()),  # of the feature store's clock, from 1970-01-01
         ("user", pa.int64()),  # row of the vocabulary
         ("item", pa.int64()),
+        ("position", pa.int64()),  # how many interactions of the user were known
         ("history", pa.list_(pa.int64(), HISTORY)),
-        ("dense", pa.list_(pa.float32(), len(DENSE))),
+        ("dense", pa.list_(pa.float32(), len(DENSE))),  # null where the ranker reads none
     ]
 )
 
@@ -62,12 +63,17 @@ class ServedLog:
         self._thread = Thread(target=self._write_now_and_then, name="writes the sample", daemon=True)
         self._thread.start()
 
-    def offer(self, request: str, release: int, day: int, shown: Ranking) -> None:
-        """Keep what was shown of a ranking, if the request is in the sample and the user known."""
+    def offer(self, request: str, release: int, day: int, shown: Ranking, *, reads_dense: bool) -> None:
+        """Keep what was shown of a ranking, if the request is in the sample and the user known.
+
+        Args:
+            reads_dense: whether its ranker was given the as-of features.
+        """
         person = shown.person
         if person is None or person.row is None or shown.dense_CX is None or not sampled(request, self._share):
             return
         history, now = list(person.state["history"]), time.time()
+        dense = shown.dense_CX.tolist() if reads_dense else [None] * len(shown.item_C)
         rows = [
             {
                 "request": request,
@@ -76,10 +82,11 @@ class ServedLog:
                 "day": day,
                 "user": person.row,
                 "item": item,
+                "position": person.position,
                 "history": history,
-                "dense": dense,
+                "dense": of_item,
             }
-            for item, dense in zip(shown.item_C.tolist(), shown.dense_CX.tolist(), strict=True)
+            for item, of_item in zip(shown.item_C.tolist(), dense, strict=True)
         ]
         with self._lock:
             self._rows += rows[: max(0, 2 * _ROWS - len(self._rows))]  # a disk that takes nothing costs no memory

@@ -35,7 +35,7 @@ def ws(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
         yield own
 
 
-def serve(ws: Workspace, users: list[int], name: str) -> None:
+def serve(ws: Workspace, users: list[int], name: str, *, reads_dense: bool = True) -> None:
     """As a worker would: what the store says of some users and items, into the sample."""
     reader, log = OnlineFeatures(ws), ServedLog(state.folder(ws.dataset), share=1.0)
     items = np.sort(np.random.default_rng(len(name)).choice(tables.items(ws)["item"].to_numpy(), SHOWN, replace=False))
@@ -45,7 +45,7 @@ def serve(ws: Workspace, users: list[int], name: str) -> None:
         person = Person(row=user, user=user, history_L=np.array(found["history"]), state=found)
         dense_CX = reader.dense(found, items.tolist(), reader.today())
         ranked = Ranking(person=person, item_C=items, score_C=np.zeros(SHOWN), dense_CX=dense_CX)
-        log.offer(f"{name}-{user}", 1, reader.today(), ranked)
+        log.offer(f"{name}-{user}", 1, reader.today(), ranked, reads_dense=reads_dense)
     log.close()
 
 
@@ -63,11 +63,18 @@ def test_what_is_served_is_what_it_is_offline_before_and_after_a_push(ws: Worksp
     serve(ws, users, "after")
     found = skew.skew(ws.dataset).details
     assert (found["rows"], found["violations"]) == (16 * SHOWN, 0)
+    values = found["values"]
+    serve(ws, users, "strict", reads_dense=False)
+    found = skew.skew(ws.dataset).details
+    assert (found["rows"], found["values"], found["violations"]) == (24 * SHOWN, values + 8 * SHOWN, 0)
 
 
-@pytest.mark.parametrize("feature", ["history", "popularity_30d", "recency", "cooccurrence"])
-def test_a_planted_skew_is_caught_and_named(ws: Workspace, feature: str) -> None:
-    serve(ws, tables.users(ws)["user"].to_pylist()[4:6], "planted")
+@pytest.mark.parametrize(
+    ("feature", "reads_dense"),
+    [("history", True), ("history", False), ("popularity_30d", True), ("recency", True), ("cooccurrence", True)],
+)
+def test_a_planted_skew_is_caught_and_named(ws: Workspace, feature: str, reads_dense: bool) -> None:
+    serve(ws, tables.users(ws)["user"].to_pylist()[4:6], "planted", reads_dense=reads_dense)
     folder = served_log.folder(state.folder(ws.dataset))
     newest = max(folder.glob("*.parquet"))
     kept = pq.read_table(newest, schema=served_log.SCHEMA).to_pylist()

@@ -21,8 +21,8 @@ def ranking(count: int = 4, *, row: int | None = 5) -> Ranking:
 
 def test_what_was_shown_of_sampled_requests_is_kept(tmp_path: Path) -> None:
     log = ServedLog(tmp_path, share=1.0)
-    log.offer("r1", 3, 9000, ranking(2))
-    log.offer("r2", 3, 9000, ranking(2, row=None))
+    log.offer("r1", 3, 9000, ranking(2), reads_dense=True)
+    log.offer("r2", 3, 9000, ranking(2, row=None), reads_dense=True)
     log.close()
     found = served_log.read(tmp_path).to_pylist()
     assert [(one["request"], one["release"], one["day"], one["user"], one["item"]) for one in found] == [
@@ -31,6 +31,12 @@ def test_what_was_shown_of_sampled_requests_is_kept(tmp_path: Path) -> None:
     ]
     assert found[1]["dense"] == list(range(len(DENSE), 2 * len(DENSE)))
     assert found[0]["history"] == STATE["history"]
+    assert {one["position"] for one in found} == {1}
+    log = ServedLog(tmp_path, share=1.0)
+    log.offer("r3", 4, 9000, ranking(1), reads_dense=False)
+    log.close()
+    (last,) = served_log.read(tmp_path).to_pylist()[2:]
+    assert (last["dense"], last["history"], last["position"]) == (None, STATE["history"], 1)
 
 
 def test_a_share_of_the_requests_is_sampled_the_same_everywhere(tmp_path: Path) -> None:
@@ -39,7 +45,7 @@ def test_a_share_of_the_requests_is_sampled_the_same_everywhere(tmp_path: Path) 
     assert 0.04 < len(chosen) / len(ids) < 0.06
     log = ServedLog(tmp_path, share=0.05)
     for one in ids[:500]:
-        log.offer(one, 1, 1, ranking(1))
+        log.offer(one, 1, 1, ranking(1), reads_dense=True)
     log.close()
     assert served_log.read(tmp_path)["request"].to_pylist() == [one for one in ids[:500] if one in chosen]
 
@@ -48,7 +54,7 @@ def test_the_oldest_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(served_log, "KEPT", 2)
     for number in range(4):
         log = ServedLog(tmp_path, share=1.0)
-        log.offer(f"r{number}", 1, 1, ranking(1))
+        log.offer(f"r{number}", 1, 1, ranking(1), reads_dense=True)
         log.close()
     assert served_log.read(tmp_path)["request"].to_pylist() == ["r2", "r3"]
 
@@ -56,6 +62,6 @@ def test_the_oldest_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "served").write_text("a file")
     log = ServedLog(tmp_path, share=1.0)
-    log.offer("r1", 1, 1, ranking())
+    log.offer("r1", 1, 1, ranking(), reads_dense=True)
     log.close()
     assert "is not written" in capsys.readouterr().err
