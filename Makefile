@@ -6,16 +6,16 @@ ORDER ?= $(if $(filter movielens%,$(DATASET)),shuffled-ties,published)
 OF_DATASET = --dataset $(DATASET) --order $(ORDER)
 PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
-ENVIRONMENTS = env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray-if-any
+ENVIRONMENTS = env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-chromium env-ray-if-any
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 
-.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-ray env-ray-if-any env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-growth bench-refresh bench-index bench-soak bench-daily bench-month gpu clean
+.PHONY: help env env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-chromium env-ray env-ray-if-any env-recbole demo test lint unit bench bench-language bench-ranking bench-retrieval bench-data bench-growth bench-refresh bench-index bench-soak bench-daily bench-month gpu clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 env: ## build all environments (.venv and .envs/{triton,openvino,vllm,spark,milvus,ray}), and find a Redis server
-	@$(MAKE) --no-print-directory -j8 $(ENVIRONMENTS)
+	@$(MAKE) --no-print-directory -j9 $(ENVIRONMENTS)
 
 env-ray-if-any:
 	@$(MAKE) --no-print-directory env-ray || echo "make env: no Ray here, so \`--engine ray\` is missing and its tests are skipped; \`make env-ray\` tries again" >&2
@@ -29,6 +29,7 @@ env-milvus: .envs/milvus/.built ## a Milvus server for tests
 env-ray: .envs/ray/.built ## Ray, for `--engine ray`
 env-recbole: .envs/recbole/.built ## RecBole, for bench-retrieval alone; not part of `make env`
 env-redis: .envs/redis/.built ## a Redis server for tests: the system's, else unpacked from its packages
+env-chromium: .envs/chromium/.built ## a headless browser for tests of the service's page, in the same way
 
 .venv/.built: $(LOCKS)/main.lock.txt pyproject.toml
 	@$(LOCKS)/build.sh main .venv
@@ -36,15 +37,15 @@ env-redis: .envs/redis/.built ## a Redis server for tests: the system's, else un
 .envs/%/.built: $(LOCKS)/%.lock.txt
 	@$(LOCKS)/build.sh $* .envs/$*
 
-.envs/redis/.built: $(LOCKS)/redis.sh
-	@$(LOCKS)/redis.sh .envs/redis
+.envs/redis/.built .envs/chromium/.built: .envs/%/.built: $(LOCKS)/%.sh $(LOCKS)/unpacked.sh
+	@$(LOCKS)/$*.sh .envs/$*
 
 demo: ## LLM-CF on MovieLens-100K, from raw bytes to served recommendations
 	$(TIMED) environments $(MAKE) --no-print-directory -j3 env-main env-triton env-openvino
 	@.venv/bin/llmcf demo --dataset $(DATASET)
 
 test: ## every check: lint, types, imports, unit, contract, golden, data, integration
-	$(TIMED) environments-and-lint $(MAKE) --no-print-directory -j9 $(ENVIRONMENTS) lint
+	$(TIMED) environments-and-lint $(MAKE) --no-print-directory -j10 $(ENVIRONMENTS) lint
 	@$(MAKE) --no-print-directory unit
 
 lint: env-main

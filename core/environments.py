@@ -1,7 +1,8 @@
 """Which Python environment a job needs. Each is built from requirements/<name>.lock.txt, by `make env` all but
 recbole, which only a benchmark reads.
 
-Beside them lies a Redis server for tests and local use, where the system has one or can unpack one.
+Beside them lie a Redis server, for tests and local use, and a Chromium, for tests of the service's page, where the
+system has them or can unpack them.
 """
 
 import sys
@@ -34,10 +35,23 @@ def redis_server() -> Path:
     Raises:
         LlmcfError: if there is none, with what the build said.
     """
-    folder = settings.environments() / "redis"
-    program, missing = folder / "redis-server", folder / "missing"
+    return _unpacked("redis", "redis-server", Missing("no Redis server was looked for", "make env-redis"))
+
+
+def chromium() -> Path:
+    """The headless browser's program.
+
+    Raises:
+        LlmcfError: if there is none, with what the build said.
+    """
+    return _unpacked("chromium", "chromium", Missing("no Chromium was looked for", "make env-chromium"))
+
+
+def _unpacked(name: str, file: str, unbuilt: Missing) -> Path:
+    folder = settings.environments() / name
+    program, missing = folder / file, folder / "missing"
     if program.exists():
         return program
     if missing.exists():
         raise LlmcfError(missing.read_text(encoding="utf-8").strip())
-    raise Missing(f"no Redis server was looked for ({folder} is missing)", "make env-redis")
+    raise unbuilt

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from core import environments
+from core.errors import LlmcfError
+
 _FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -113,7 +116,7 @@ class Chromium:
 
 def find(folder: Path) -> Chromium:
     """The browser of this machine; skips the test where there is none."""
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if binary is None:
-        pytest.skip("no Chromium is installed here (Debian: apt-get install chromium)")
-    return Chromium(binary, folder)
+    try:
+        return Chromium(str(environments.chromium()), folder)
+    except LlmcfError as error:
+        pytest.skip(str(error))
