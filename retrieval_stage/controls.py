@@ -1,7 +1,7 @@
 """Scores that nothing was trained for: what a trained model must beat.
 
-All keep the leak rule (METHOD.md section 1): beside its user's history, a row sees interactions of training rows of
-days before its own. Neither its target nor anybody's held-out row counts.
+All keep the leak rule (METHOD.md section 1): beside its user's history, a row sees interactions of days before its own,
+and of these training rows alone, but for `popular_lately`, which sees what a running service would.
 
 Suffixes: B rows, V items (the first is FIRST_ID), X sources, G steps of the graph, P pairs of a source and what
 followed it, E text-embedding width.
@@ -32,7 +32,7 @@ def popularity(sequences: Sequences, takings: Takings, offered_V: Tensor) -> Sco
 
 def popular_lately(sequences: Sequences, takings: Takings, offered_V: Tensor) -> Score:
     """The same within the last LATELY days; equals by all days. What an online store shows to strangers
-    (`llmcf.online.reader.most_taken_lately`), out of the interactions of training rows alone."""
+    (`llmcf.online.reader.most_taken_lately`), where `takings` are those of all splits."""
 
     def score(index_B: Tensor) -> Tensor:
         day_B = sequences.day_N[index_B]

@@ -25,6 +25,7 @@ from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.inputs import TowerData, load, require_splits
 from retrieval_stage.objective import Objective
 from retrieval_stage.sequences import Sequences
+from retrieval_stage.takings import Takings
 from retrieval_stage.user_tower import UserTower, build
 
 _LIKE = 32  # batches whose windows are sorted by length together
@@ -66,7 +67,8 @@ def fit_and_measure(
         alone = {"tower": evaluation.metrics_of(score, sequences, sequences.of_split("test"))}
         score = blend.scores(score, blended_by)
     if config.cold_start:
-        lately = controls.popular_lately(sequences, evaluator.takings, tower.offered_V)
+        all_takings = Takings(sequences, len(tower.offered_V), held_out=True)
+        lately = controls.popular_lately(sequences, all_takings, tower.offered_V)
         score = controls.to_strangers(lately, score, sequences)
     account = evaluator.account(score)
     with storage.atomic_path(folder / "scores.parquet") as beside:

@@ -16,9 +16,10 @@ from retrieval_stage.account import Evaluator
 from retrieval_stage.evaluation import Score
 from retrieval_stage.inputs import offered, require_splits
 from retrieval_stage.sequences import Sequences
+from retrieval_stage.takings import Takings
 from retrieval_stage.transition_graph import ONE_MORE_STEP, SECOND_LAST
 
-NAMES = ("popularity", "transitions", "text", "graph+text")
+NAMES = ("popularity", "lately", "transitions", "text", "graph+text")
 TEXT_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the cosine, beside transitions
 TUNED_ON = 5000  # validation rows at most, evenly over the users
 
@@ -76,6 +77,9 @@ def _control(name: str, evaluator: Evaluator, vectors_VE: Tensor | None) -> tupl
 
     if name == "popularity":
         return controls.popularity(sequences, takings, offered_V), {}
+    if name == "lately":
+        all_takings = Takings(sequences, len(offered_V), held_out=True)
+        return controls.popular_lately(sequences, all_takings, offered_V), {"days": controls.LATELY}
     of_graph = {"second_last": SECOND_LAST, "one_more_step": ONE_MORE_STEP}
     transitions = controls.Transitions(sequences, len(offered_V))
     if name == "transitions":

@@ -1,4 +1,4 @@
-"""How often training rows took each item before a day.
+"""How often each item was taken before a day.
 
 Suffixes: B rows, V items (the first is FIRST_ID), K items of a row, D distinct days, N training rows.
 """
@@ -13,12 +13,16 @@ SPAN = 1 << 32  # more than any day number: id * SPAN + day sorts by id, then by
 
 
 class Takings:
-    """The items of training rows by day; what rows of other splits took is never counted."""
+    """The items of training rows by day.
 
-    def __init__(self, sequences: Sequences, items: int) -> None:
-        train_N = sequences.of_split("train")
+    Args:
+        held_out: count what rows of other splits took, too, as a running service does.
+    """
+
+    def __init__(self, sequences: Sequences, items: int, *, held_out: bool = False) -> None:
+        counted_N = slice(None) if held_out else sequences.of_split("train")
         self.items = items
-        self._item_N, self._day_N = sequences.item_N[train_N], sequences.day_N[train_N]
+        self._item_N, self._day_N = sequences.item_N[counted_N], sequences.day_N[counted_N]
         self._sorted_N = (self._item_N * SPAN + self._day_N).sort().values
 
     def as_of(self, day_B: Tensor) -> Tensor:

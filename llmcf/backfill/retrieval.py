@@ -81,7 +81,7 @@ def measure_controls(ws: Workspace, *, command: str, again: bool = False) -> dic
         name, settings = line.pop("name"), line.pop("settings")
         config = {"model": name, "framework": "none", "recipe": CONTROL, "variant": "", "seed": 0, **settings}
         made = {**here, "config": config, **line, "metrics": flat(line["metrics"]), "machine": machine.sentence()}
-        measurements.append(file, made | {"command": command}, same=(*here, "config", "metrics"))
+        measurements.append(file, made | {"command": command}, same=(*here, "config", "metrics", "segments"))
     return lacking
 
 

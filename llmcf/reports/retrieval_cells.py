@@ -13,6 +13,7 @@ PAPER = PROJECT / "results" / "paper.csv"
 NAMES = {name: backbone.display for name, backbone in BACKBONES.items()}
 CONTROLS = {  # name -> title
     "popularity": "popularity",
+    "lately": "popularity of 30 days, held-out rows counted",
     "transitions": "transition graph",
     "text": "text cosine",
     "graph+text": "transition graph and text",

@@ -13,11 +13,11 @@ from scipy import stats
 from core.segments import COLD
 from llmcf.backfill.retrieval import CONTROL
 from llmcf.reports.measured import Cells, Key, Line, Table, mean_text
-from llmcf.reports.retrieval_cells import CONTROLS, control, titles
+from llmcf.reports.retrieval_cells import control, titles
 
-BAR = ("popularity", "text")  # the controls that a model must be above
-ABOVE, BELOW, UNDECIDED = "above both", "below", "undecided"
-_NAMED = " and ".join(CONTROLS[name] for name in BAR)
+BAR = ("popularity", "lately", "text")  # the controls that a model must be above
+ABOVE, BELOW, UNDECIDED = "above all", "below", "undecided"
+_NAMED = "popularity and text cosine"
 _LACKING = f"Not held against {_NAMED}: `llmcf backfill retrieval` measures them on these rows, and has not."
 
 
@@ -56,7 +56,7 @@ def _interval(part: Line) -> tuple[float, float]:
 
 
 def verdict(ours: Hits, bar: Sequence[Hits]) -> str:
-    """Above both where our interval lies above theirs, below where it lies below the better one's."""
+    """Above all where our interval lies above theirs, below where it lies below the best one's."""
     if ours.low > max(one.high for one in bar):
         return ABOVE
     return BELOW if ours.high < max(bar, key=lambda one: one.mean).low else UNDECIDED
@@ -81,20 +81,21 @@ def _table(recipe: str, segment: str, hits: Mapping[Key, Hits], absent: str) -> 
     bar = {control(name): hits[control(name)] for name in BAR if control(name) in hits}
     compared = len(bar) == len(BAR)
     verdicts = {key: verdict(one, list(bar.values())) for key, one in hits.items() if compared and key not in bar}
-    better = max((one.mean for one in bar.values()), default=0.0)
+    best = max((one.mean for one in bar.values()), default=0.0)
     rows = [
         [*titles(key), mean_text(one.of_seed), f"[{one.low:.4f}, {one.high:.4f}]"]
-        + ([f"{one.mean - better:+.4f}", verdicts[key]] if key in verdicts else ["", ""] if compared else [])
+        + ([f"{one.mean - best:+.4f}", verdicts[key]] if key in verdicts else ["", ""] if compared else [])
         for key, one in hits.items()
     ]
     note = (
         f"Recipe `{recipe}`. HIT@10 on the {max(one.rows for one in hits.values())} test rows of {segment}, seen items "
         "taken out. 95 %: the wider of a bootstrap over users and the exact binomial interval, bounds' means over "
-        f"seeds. {_told(verdicts, hits) if compared else _LACKING}{absent}"
+        "seeds. Nothing later than training counts but in the popularity of 30 days. "
+        f"{_told(verdicts, hits) if compared else _LACKING}{absent}"
     )
     head = ["backbone", "framework", "HIT@10", "95 %"]
     return Table(
-        f"Cold start, {recipe}: {segment}", note, head + ([f"less the better of {_NAMED}", "verdict"] * compared), rows
+        f"Cold start, {recipe}: {segment}", note, head + ([f"less the best of {_NAMED}", "verdict"] * compared), rows
     )
 
 
@@ -104,7 +105,7 @@ def _told(verdicts: Mapping[Key, str], hits: Mapping[Key, Hits]) -> str:
     counts = ", ".join(f"{sum(verdicts[key] == name for key in models)} {name}" for name in (ABOVE, UNDECIDED, BELOW))
     nothing = sum(hits[key].mean == 0 for key in models)
     return (
-        f"Verdicts compare intervals, as lines hold no ranks to pair: {ABOVE} {_NAMED} is an interval above theirs, "
-        f"{BELOW} one below the better's, {UNDECIDED} one that reaches into it. Of {len(models)} models here {counts}"
+        f"Verdicts compare intervals, as lines hold no ranks to pair: {ABOVE} is an interval above those of {_NAMED}, "
+        f"{BELOW} one below the best's, {UNDECIDED} one that reaches into it. Of {len(models)} models here {counts}"
         f"{f'; {nothing} without any hit' if nothing else ''}."
     )

@@ -70,7 +70,7 @@ def _table_4(cells: Cells, recipe: str, paper: dict[tuple[str, str, str], float]
 
 
 def _controls(axis: Axes, cells: Cells, name: str) -> None:
-    for style, (control, title) in zip((":", "-.", "--", "-"), CONTROLS.items(), strict=True):
+    for style, (control, title) in zip((":", (0, (1, 4)), "-.", "--", "-"), CONTROLS.items(), strict=True):
         for value in values(cells, (CONTROL, control, "none", ""), name).values():
             axis.axhline(value, color=GOOD, linestyle=style, lw=1, label=title)
 

@@ -20,7 +20,7 @@ SEQUENCES = Sequences.of(in_memory.training_rows(users=20, items=30, length=8))
 
 def test_without_text_vectors_the_controls_of_texts_are_left_out_with_their_remedy(own: Workspace) -> None:
     lines, left_out = measured_controls.measure(own)
-    assert [line["name"] for line in lines] == ["popularity", "transitions"]
+    assert [line["name"] for line in lines] == ["popularity", "lately", "transitions"]
     assert set(left_out) == {"text", "graph+text"}
     for why in left_out.values():
         assert "llmcf cot embed --items-only --dataset movielens-100k --order shuffled-ties" in why

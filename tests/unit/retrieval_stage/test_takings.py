@@ -1,4 +1,4 @@
-"""Takings of training rows as of a day, against a count by hand."""
+"""Takings as of a day, against a count by hand."""
 
 import torch
 from hypothesis import given, settings
@@ -13,15 +13,16 @@ taking = st.tuples(st.integers(FIRST_ID, FIRST_ID + ITEMS - 1), st.integers(0, 5
 users = st.lists(st.lists(taking, min_size=1, max_size=6), min_size=1, max_size=4)
 
 
-@given(users, st.lists(st.integers(0, 7), min_size=1, max_size=6))
+@given(users, st.lists(st.integers(0, 7), min_size=1, max_size=6), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_only_training_rows_of_earlier_days_count(taken: list[list[tuple[int, int, str]]], days: list[int]) -> None:
+def test_earlier_days_count_and_of_them_training_rows_alone_unless_asked(
+    taken: list[list[tuple[int, int, str]]], days: list[int], held_out: bool
+) -> None:
     sequences = in_memory.sequences(dict(enumerate(taken, start=FIRST_ID)))
-    takings, day_B = Takings(sequences, ITEMS), torch.tensor(days)
-    every = [one for own in taken for one in own]
+    takings, day_B = Takings(sequences, ITEMS, held_out=held_out), torch.tensor(days)
+    every = [one for own in taken for one in own if held_out or one[2] == "train"]
     expected = [
-        [sum(one == (item, one[1], "train") and one[1] < day for one in every) for item in range(2, FIRST_ID + ITEMS)]
-        for day in days
+        [sum(one[0] == item and one[1] < day for one in every) for item in range(2, FIRST_ID + ITEMS)] for day in days
     ]
     assert takings.as_of(day_B).tolist() == expected
     item_BK = torch.arange(FIRST_ID, FIRST_ID + ITEMS).repeat(len(days), 1)

@@ -31,13 +31,17 @@ def online(taken: Taken, offered: np.ndarray, folder: Path) -> list[int]:
 
 
 def offline(taken: Taken, offered: np.ndarray) -> list[int]:
-    """The same of a row of that day without a history, all before it in training rows; equals by id."""
-    world = {user: [(item, day, "train")] for user, (item, day) in enumerate(taken, start=2)}
+    """The same of a row of that day without a history, some before it held out; equals by id."""
+    world = {
+        user: [(item, day, ("train", "valid", "test")[user % 3])] for user, (item, day) in enumerate(taken, start=2)
+    }
     today = max(day for _, day in taken) + 1
     sequences = in_memory.sequences({**world, STRANGER: [(FIRST_ID, today, "test")]})
     offered_V = torch.zeros(ITEMS, dtype=torch.bool)
     offered_V[offered - FIRST_ID] = True
-    score = popular_lately(sequences, Takings(sequences, ITEMS), offered_V)(sequences.of_split("test"))[0]
+    score = popular_lately(sequences, Takings(sequences, ITEMS, held_out=True), offered_V)(
+        torch.tensor([len(sequences) - 1])
+    )[0]
     order = (score.argsort(descending=True, stable=True) + FIRST_ID).tolist()
     return order[: len(offered)]
 
