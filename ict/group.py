@@ -1,6 +1,7 @@
 """The processes that train one model together: gloo on CPUs, NCCL on GPUs. Suffixes: B rows of a batch, N rows."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Self
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ict.device import device
 
 _CPU = torch.device("cpu")
+_PATIENCE = timedelta(days=1)  # the others wait while the first ranks everything; of a dead one torchrun tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,11 @@ class Group:
         own = device(get_node_local_rank()) if gpus else _CPU
         if own.type == "cuda":
             torch.cuda.set_device(own)
-        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=_PATIENCE)
         return cls(distributed.get_rank(), distributed.get_world_size(), own)
 
     def shard(self, at_B: Tensor) -> Tensor:
-        """This process's rows of a batch. All get as many, so up to size - 1 rows of a last batch are left out."""
+        """This process's rows of a batch. All get as many: where `size` does not divide it, the rest is left out."""
         return at_B[self.rank : len(at_B) // self.size * self.size : self.size]
 
     def broadcast(self, value: Tensor) -> Tensor:

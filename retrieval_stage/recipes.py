@@ -2,8 +2,8 @@
 
 `strict` trains the plain model and LLM-CF alike; w is added to the user vector and the examples' texts are
 reconstructed, as the paper says, and neither reads the user's own embedding, which learns users by heart. `paper`
-repeats what the published code does: sampled softmax, a tenth of w, no reconstruction, and a plain twin with another
-batch size and no user id. `best` is what measured best on Amazon Beauty, knob by knob
+repeats what the published code does: sampled softmax, a tenth of w, no reconstruction but in YoutubeDNN, a plain twin
+with another batch size and no user id. `best` is what measured best on Amazon Beauty, knob by knob
 (benchmarks/results/retrieval_knobs.md).
 """
 
@@ -63,9 +63,11 @@ def whole(config: RetrievalConfig) -> RetrievalConfig:
 
 
 def code(config: RetrievalConfig) -> RetrievalConfig:
-    """Fused as in the authors' code: a tenth of w is added and nothing reconstructed; YoutubeDNN concatenates."""
-    joined = "concatenate" if config.model == "youtubednn" else "add"
-    return replace(config, fusion=joined, scale=0.1, in_context=replace(config.in_context, alpha=0.0))
+    """Fused as in the authors' code: a tenth of w is added and nothing reconstructed; YoutubeDNN concatenates, and
+    reconstructs."""
+    if config.model == "youtubednn":
+        return replace(config, fusion="concatenate", scale=0.1)
+    return replace(config, fusion="add", scale=0.1, in_context=replace(config.in_context, alpha=0.0))
 
 
 def no_cot(config: RetrievalConfig) -> RetrievalConfig:

@@ -1,8 +1,9 @@
 """Items that no training row has, after training (cold start): they stand where their texts are mapped to.
 
 Training leaves such an item where it was drawn, pushed away by every user as a negative; neither says what it is. In
-the catalogue its mapped text takes that place, in a history the UNKNOWN item, which training knows by id dropout: on
-Amazon Beauty, global-time, mapped texts in histories found fewer items. The map reads what training rows took, and
+the catalogue its mapped text takes that place, in a history the UNKNOWN item's id, which training knows by id dropout,
+beside its own text and attributes where the tower reads those: on Amazon Beauty, global-time, mapped texts in histories
+found fewer items. The map reads what training rows took, and
 texts, which do not change with time: nothing leaks. Suffixes: V items, X those that no training row has.
 """
 

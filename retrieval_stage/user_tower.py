@@ -139,8 +139,8 @@ class UserTower(nn.Module):
 
     @torch.no_grad()
     def place(self, item_X: Tensor, vector_XD: Tensor) -> None:
-        """Score these items by the given vectors, and read their ids as UNKNOWN in histories. After training; the
-        vectors are not among the weights."""
+        """Score these items by the given vectors, and read their ids, not their texts, as UNKNOWN in histories. After
+        training; the vectors are not among the weights."""
         self.item.weight[item_X] = self.item.weight[UNKNOWN].clone()
         self._placed = item_X - FIRST_ID, vector_XD
 

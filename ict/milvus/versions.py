@@ -63,7 +63,8 @@ def publish(client: "MilvusClient", ws: Workspace, kind: str, records: Records) 
 def rollback(client: "MilvusClient", ws: Workspace, kind: str, to: int | None = None) -> tuple[str, str]:
     """Make live again what was live before, or the version of that number; return the name that was and that is live.
 
-    What is left is not made live again by publishing the same rows, until others are published.
+    What is left, now and on the way to `live`, is not made live again by publishing the same rows, until others are
+    published.
 
     Raises:
         UsageError: if nothing is published, there is no way back, or no such version.
@@ -78,7 +79,8 @@ def rollback(client: "MilvusClient", ws: Workspace, kind: str, to: int | None = 
         what = f"no version {to} of {alias(ws, kind)}" if to is not None else f"nothing before {live}"
         raise UsageError(f"there is {what} to go back to; other versions that are kept: {others} (--version)")
     told = account_of(client, target)
-    tell(client, target, {**told, "left": sorted({*told.get("left", []), live.rsplit("_", 1)[1]})})
+    left = {*told.get("left", []), *account_of(client, live).get("left", []), live.rsplit("_", 1)[1]}
+    tell(client, target, {**told, "left": sorted(left - {target.rsplit("_", 1)[1]})})
     _flip(client, ws, kind, None, target)
     if _behind(client, _before(ws, kind)):
         client.drop_alias(_before(ws, kind))

@@ -17,7 +17,7 @@ from llmcf.backfill.workers import C, each
 
 Line = dict[str, Any]
 # What makes a line a repetition:
-_SAME = ("order", "as_of", "config", "code", "data", "of_texts", "metrics", "segments")
+_SAME = ("order", "as_of", "config", "code", "data", "of_texts", "encoders", "metrics", "segments")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +92,32 @@ def fill(
 
 
 def kept(stage: Stage[C], ws: Workspace, file: Path, config: C) -> Line | None:
-    """The last line of the same run on the same data, its texts included where the line tells of them."""
-    wanted = {"order": ws.order, "as_of": ws.as_of, "data": data_of(ws)}
-    texts = texts_of(ws, stage.needs(ws, config))
+    """The last line of the same run on the same data, texts and encoders included where the line tells of them."""
+    wanted, facts = {"order": ws.order, "as_of": ws.as_of, "data": data_of(ws)}, facts_of(ws, stage.needs(ws, config))
     alike = [line for line in measurements.read(file) if all(line.get(name) == value for name, value in wanted.items())]
-    alike = [line for line in alike if line.get("of_texts", texts) == texts]
+    alike = [line for line in alike if agrees(line, facts)]
     return next((line for line in reversed(alike) if stage.same(line["config"], config)), None)
+
+
+def facts_of(ws: Workspace, needs: Sequence[tuple[Path, str]]) -> dict[str, dict[str, str]]:
+    """What a line tells of the folders that a run is made from, beside its rows.
+
+    Returns:
+        `of_texts`: what names the values of tables, of items, texts and scores, by place in the workspace; `encoders`:
+        by whom the vectors of a folder are. Vectors themselves follow from texts, and differ in their last bits from
+        processor to processor.
+    """
+    encoders = {}
+    for folder, verb in needs:
+        config = steps.require(folder, remedy(ws, verb))["config"]
+        if isinstance(config, dict) and "encoder" in config:
+            encoders[_place(ws, folder)] = str(config.get("hash", config["encoder"]))[:12]
+    return {"of_texts": _tables(ws, needs), "encoders": encoders}
+
+
+def agrees(line: Line, facts: dict[str, dict[str, str]]) -> bool:
+    """Whether a line says nothing else of what it tells; earlier ones tell less."""
+    return all(facts[kind].get(name) == value for kind in facts for name, value in line.get(kind, {}).items())
 
 
 def data_of(ws: Workspace) -> str:
@@ -106,14 +126,14 @@ def data_of(ws: Workspace) -> str:
     return _values(ws.path("training", "rows.parquet"))
 
 
-def texts_of(ws: Workspace, needs: Sequence[tuple[Path, str]]) -> dict[str, str]:
-    """The same of the tables beside the rows that a run is made from, texts and scores, by place in the workspace.
-
-    Vectors are left out: they follow from texts, and differ in their last bits from processor to processor.
-    """
+def _tables(ws: Workspace, needs: Sequence[tuple[Path, str]]) -> dict[str, str]:
     own = (ws.path("data"), ws.path("training"))
-    tables = (file for folder, _ in needs if folder not in own for file in sorted(folder.glob("*.parquet")))
-    return {str(file.relative_to(ws.path())): _values(file) for file in tables}
+    tables = [file for folder, _ in needs if folder not in own for file in sorted(folder.glob("*.parquet"))]
+    return {_place(ws, file): _values(file) for file in (ws.path("data", "items.parquet"), *tables)}
+
+
+def _place(ws: Workspace, path: Path) -> str:
+    return str(path.relative_to(ws.path()))
 
 
 def _values(file: Path) -> str:

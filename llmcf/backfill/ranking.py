@@ -12,7 +12,7 @@ from core.errors import check_choice
 from core.remedies import maker
 from core.result import Result
 from core.settings import Workspace
-from llmcf.backfill.cells import Line, Stage, data_of, fill, texts_of
+from llmcf.backfill.cells import Line, Stage, data_of, facts_of, fill
 from ranking.configs import RankerConfig
 from ranking.recipes import EVERY_VARIANT, from_json, resolve, variants_of
 from ranking.registry import MODELS
@@ -68,7 +68,7 @@ def run(ws: Workspace, config: RankerConfig, *, command: str) -> Line:
         "as_of": ws.as_of,
         "config": asdict(config),
         "data": data_of(ws),
-        "of_texts": texts_of(ws, _needs(ws, config)),
+        **facts_of(ws, _needs(ws, config)),
         "code": stamp["key"][:12],
         "metrics": made.metrics,
         "segments": segments.measure(ws, folder / "scores.parquet"),

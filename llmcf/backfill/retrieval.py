@@ -13,7 +13,7 @@ from core.remedies import maker
 from core.result import Result
 from core.segments import COLD
 from core.settings import Workspace
-from llmcf.backfill.cells import Line, Stage, data_of, fill, texts_of
+from llmcf.backfill.cells import Line, Stage, agrees, data_of, facts_of, fill
 from retrieval_stage.configs import RetrievalConfig
 from retrieval_stage.recipes import VARIANTS, from_json, resolve
 from retrieval_stage.registry import MODELS
@@ -67,11 +67,13 @@ def measure_controls(ws: Workspace, *, command: str, again: bool = False) -> dic
     from retrieval_stage import measured_controls
 
     file, here = measurements.file(TASK, ws.dataset), {"order": ws.order, "as_of": ws.as_of, "data": data_of(ws)}
+    facts = facts_of(ws, _needs_of_texts(ws))
     measured = {
         line["config"]["model"]
         for line in measurements.read(file)
         if line["config"]["recipe"] == CONTROL
         and all(line[name] == value for name, value in here.items())
+        and agrees(line, facts)
         and set(COLD) <= set(line["segments"])
     }
     if not again and measured >= set(measured_controls.NAMES):
@@ -80,9 +82,16 @@ def measure_controls(ws: Workspace, *, command: str, again: bool = False) -> dic
     for line in lines:
         name, settings = line.pop("name"), line.pop("settings")
         config = {"model": name, "framework": "none", "recipe": CONTROL, "variant": "", "seed": 0, **settings}
-        made = {**here, "config": config, **line, "metrics": flat(line["metrics"]), "machine": machine.sentence()}
-        measurements.append(file, made | {"command": command}, same=(*here, "config", "metrics", "segments"))
+        made = {**here, **facts, "config": config, **line, "metrics": flat(line["metrics"])}
+        made |= {"machine": machine.sentence(), "command": command}
+        measurements.append(file, made, same=(*here, *facts, "config", "metrics", "segments"))
     return lacking
+
+
+def _needs_of_texts(ws: Workspace) -> list[tuple[Path, str]]:
+    """The folder of item vectors, if there is one: what controls of texts read."""
+    vectors = ws.cot("vectors")
+    return [(vectors, "cot embed --items-only")] if (vectors / steps.STAMP).is_file() else []
 
 
 def flat(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Mapping[str, float]]:
@@ -107,7 +116,7 @@ def run(ws: Workspace, config: RetrievalConfig, *, command: str) -> Line:
         "as_of": ws.as_of,
         "config": asdict(config),
         "data": data_of(ws),
-        "of_texts": texts_of(ws, _needs(ws, config)),
+        **facts_of(ws, _needs(ws, config)),
         "code": stamp["key"][:12],
         "metrics": flat(made.metrics),
         **{name: account[name] for name in ("intervals", "segments", "coverage", "mean_popularity", "blend")},

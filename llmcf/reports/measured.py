@@ -11,7 +11,7 @@ from core.contracts import ORDERS
 from core.errors import Missing, check_choice
 from core.settings import Workspace
 from core.uncertainty import mean_interval, over_seeds, paired_test
-from llmcf.backfill.cells import data_of
+from llmcf.backfill.cells import agrees, data_of
 
 Line = dict[str, Any]
 Key = tuple[str, str, str, str]  # recipe, model, framework, variant
@@ -21,7 +21,7 @@ Cells = dict[Key, dict[int, Line]]  # seed -> line
 def of_one_data(ws: Workspace, lines: Sequence[Line], rows: str = "") -> list[Line]:
     """Those that were measured on one state of the data, as unlike rows have no mean.
 
-    Of each table of texts or scores, too, the last line's state counts.
+    Of each table of texts or scores, too, the last line's state counts, and of vectors the last line's encoder.
 
     Args:
         rows: the digest of the state; if empty the workspace's, where it was measured, else the last line's.
@@ -37,10 +37,11 @@ def of_one_data(ws: Workspace, lines: Sequence[Line], rows: str = "") -> list[Li
     else:
         rows = here if (here := _rows_of(ws)) in measured else lines[-1]["data"]
     alike = [line for line in lines if line["data"] == rows]
-    last: dict[str, str] = {}
+    last: dict[str, dict[str, str]] = {"of_texts": {}, "encoders": {}}
     for line in alike:
-        last |= line.get("of_texts", {})
-    return [line for line in alike if all(last[name] == value for name, value in line.get("of_texts", {}).items())]
+        for kind, told in last.items():
+            told |= line.get(kind, {})
+    return [line for line in alike if agrees(line, last)]
 
 
 def in_orders(ws: Workspace, lines: Sequence[Line], today: Callable[[Line], bool]) -> dict[str, list[Line]]:

@@ -54,6 +54,9 @@ from llmcf.reports.section import Section
 from retrieval_stage.recipes import VARIANTS
 from retrieval_stage.registry import MODELS
 
+_PUBLISHED_TEXTS = (
+    " LLM-CF reads the main set of chains of thought, whose prompts state no label; the authors' prompt states it."
+)
 METRICS = ("hit@5", "hit@10", "ndcg@5", "ndcg@10")
 MAIN = "ndcg@10"  # what differences and tests are of
 _BOTH = {  # title -> metric, split
@@ -170,6 +173,7 @@ def _table_4(cells: Cells, recipe: str, keys: Sequence[Key], paper: dict[tuple[s
         "paired by seed, with the 95 % interval of their mean. "
     )
     note += _tested(tests, "a backbone with LLM-CF against without") + " The first rows were trained on nothing."
+    note += _PUBLISHED_TEXTS if recipe == "paper" else ""
     head = ["backbone", "framework", "seeds", *metrics, "NDCG@10 less none's", "p"]
     return Table(f"Table 4, {recipe}", note, head, rows)
 
@@ -211,6 +215,9 @@ def _variants(cells: Cells, recipe: str) -> Table:
         ]
         for key, corrected in zip(keys, holm(tests), strict=True)
     ]
+    for key in (one for one in _controls() if one in cells):
+        figures = [mean_text(values(cells, key, name)) for name in METRICS]
+        rows.append([*titles(key), str(len(cells[key])), *figures, "", ""])
     head = ["backbone", "variant", "seeds", "HIT@5", "HIT@10", "NDCG@5", "NDCG@10", "NDCG@10 less LLM-CF's", "p"]
     note = f"Recipe `{recipe}`, framework LLM-CF. Differences are paired by seed, with the 95 % interval of their mean."
     note += " " + _tested(tests, "a variant against LLM-CF")
@@ -228,6 +235,10 @@ def _blended(cells: Cells, recipe: str, keys: Sequence[Key]) -> Table:
         for key in keys
         if values(cells, key, MAIN, "tower")
     ]
+    for key in (one for one in _controls() if one in cells):
+        rows.append(
+            [*titles(key), *(mean_text(values(cells, key, name)) for name in ("hit@10", "ndcg@10")), "", "", ""]
+        )
     head = ["backbone", "framework", "HIT@10 alone", "NDCG@10 alone", "HIT@10 blended", "NDCG@10 blended", "weights"]
     note = (
         f"Recipe `{recipe}` adds the transition graph's and the texts' evidence to a model's scores, and a constant "

@@ -191,6 +191,10 @@ def test_a_rollback_goes_to_the_version_before_and_stays(each: Workspace, capsys
         with pytest.raises(UsageError, match="no version 9"):
             milvus.rollback(client, each, "items", 9)
         assert milvus.rollback(client, each, "items", 2) == (third, second)
+        assert milvus.rollback(client, each, "items", 1) == (second, first)
+        for rows in (6, 7):
+            milvus.publish(client, each, "items", some_records(rows))
+            assert milvus.live_version(client, each, "items") == first, "left on the way"
         assert milvus.versions(client, each, "items") == [first, second, third]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -227,7 +228,7 @@ def test_a_line_of_other_texts_is_measured_again(own: Workspace, kept: Path) -> 
     ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
     file = measurements.file("ranking", own.dataset)
     first = measurements.read(file)[0]
-    assert list(first["of_texts"]) == ["cot/texts/texts.parquet"]
+    assert set(first["of_texts"]) == {"data/items.parquet", "cot/texts/texts.parquet"}
     texts = own.cot("texts") / "texts.parquet"
     table = pq.read_table(texts)
     pq.write_table(table.set_column(table.column_names.index("text"), "text", pa.array(["other"] * len(table))), texts)
@@ -236,6 +237,24 @@ def test_a_line_of_other_texts_is_measured_again(own: Workspace, kept: Path) -> 
     storage.write_json(texts.with_name("step.json"), stamp)
     ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking", again=False)
     assert len(measurements.read(file)) == 2
+
+
+def test_a_line_of_another_encoder_is_measured_again_and_one_that_tells_of_none_is_not(
+    own: Workspace, kept: Path
+) -> None:
+    examples = in_memory.example_set(tables.training_rows(own), items=len(tables.items(own)))
+    in_memory.write_cot_set(own, examples, encoder="invented")
+    matrix = Matrix(backbones=["deepfm"], frameworks=["llm-cf"])
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
+    file = measurements.file("ranking", own.dataset)
+    (first,) = measurements.read(file)
+    assert first["encoders"] == {"cot/vectors": "invented"}
+    file.write_text(json.dumps({name: value for name, value in first.items() if name != "encoders"}) + "\n")
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
+    assert len(measurements.read(file)) == 1
+    file.write_text(json.dumps(first | {"encoders": {"cot/vectors": "another"}}) + "\n")
+    ranking_matrix.backfill(own, matrix, command="llmcf backfill ranking")
+    assert [line["encoders"] for line in measurements.read(file)][1] == first["encoders"]
 
 
 def test_tables_hold_means_gains_and_the_papers_figures(kept: Path) -> None:
