@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks import index_page, measured
+from core import schemas, storage
 from core.data import tables
 from core.errors import LlmcfError
 from core.progress import say
@@ -30,8 +31,9 @@ from core.settings import Workspace
 from ict import milvus
 from ict.examples import ExampleSet, Requests, keys
 from ict.filters import Filter
-from ict.index import keys_of
+from ict.index import records
 from ict.milvus.indexes import IndexConfig
+from ict.milvus.records import Column
 from ict.replica import Selection, ServingReplica
 from tests import in_memory
 from tests.milvus_server import TOKEN, run_milvus
@@ -107,57 +109,58 @@ def case(arguments: argparse.Namespace, path: Path) -> None:
     if what["server"] == "replica":
         found = replica(examples, asked)
     else:
-        records = jittered(examples, what["size"], IndexConfig(kind=what["kind"]), generator)
+        path_of_texts = ws.cot("texts", arguments.cot_set) / "texts.parquet"
+        texts = storage.read_table(path_of_texts, schemas.COT_TEXTS, "llmcf cot generate")["text"].to_pylist()
+        made = jittered(examples, texts, what["size"], IndexConfig(kind=what["kind"]), generator)
         query_BX = keys(examples.item_vectors_VE, asked.history_BL, asked.item_B).numpy()
         del rows, examples
         with at(what["server"]) as (home, pid):
-            found = index(home, records, query_BX, asked.day_B.tolist())
+            found = index(home, made, query_BX, asked.day_B.tolist())
             found["server_mib"] = resident(pid) if pid else None
     path.write_text(json.dumps({**what, **found}), encoding="utf-8")
 
 
-def jittered(examples: ExampleSet, size: int, config: IndexConfig, generator: np.random.Generator) -> milvus.Records:
-    """`size` examples: the real ones, then copies of them with noise on their keys."""
-    key_MX, keys_M = examples.candidates().key_MX[1:].numpy(), keys_of(examples)
-    copies = -(-size // len(keys_M))
-    of_M = np.sort(generator.permutation(np.tile(np.arange(len(keys_M)), copies))[:size])
-    vectors = key_MX[of_M].copy()
-    again = np.flatnonzero(np.diff(of_M, prepend=-1) == 0)
+def jittered(
+    examples: ExampleSet, texts: Sequence[str], size: int, config: IndexConfig, generator: np.random.Generator
+) -> milvus.Records:
+    """`size` examples as `cot index` writes them: the real ones, then copies of them with noise on their keys."""
+    real = records(examples, list(texts), index=config, until=int(examples.day_M[1:].max()) + 1)
+    copies = -(-size // len(real.ids))
+    of_M = np.sort(generator.permutation(np.tile(np.arange(len(real.ids)), copies))[:size])
+    vectors = {name: values[of_M] for name, values in real.vectors.items()}
+    again, key_MX = np.flatnonzero(np.diff(of_M, prepend=-1) == 0), vectors["key"]
     for at in np.array_split(again, max(1, len(again) // 20_000)):
-        noise = generator.normal(size=(len(at), vectors.shape[1])).astype(np.float32)
-        vectors[at] += JITTER * noise / np.sqrt(vectors.shape[1])
-        vectors[at] /= np.linalg.norm(vectors[at], axis=1, keepdims=True)
-    columns = {name: getattr(examples, f"{name}_M")[1:].numpy()[of_M] for name in ("day", "label")}
-    days = np.quantile(columns["day"], (0.5, 1.0)).astype(int).tolist()
-    return milvus.Records(
-        ids=np.arange(1, size + 1),
-        vectors={"key": vectors},
-        scalars=columns,
-        index=config,
-        checks={"time and label": [Filter(before=day, label=label) for day in days for label in (1, 0)]},
-    )
+        noise = generator.normal(size=(len(at), key_MX.shape[1])).astype(np.float32)
+        key_MX[at] += JITTER * noise / np.sqrt(key_MX.shape[1])
+        key_MX[at] /= np.linalg.norm(key_MX[at], axis=1, keepdims=True)
+    scalars = {name: _taken(values, of_M) for name, values in real.scalars.items()}
+    return replace(real, ids=np.arange(1, size + 1), vectors=vectors, scalars=scalars)
 
 
-def index(home: Path, records: milvus.Records, query_BX: np.ndarray, days: list[int]) -> dict[str, Any]:
+def _taken(column: Column, of_M: np.ndarray) -> Column:
+    return column[of_M] if isinstance(column, np.ndarray) else [str(column[row]) for row in of_M]
+
+
+def index(home: Path, made: milvus.Records, query_BX: np.ndarray, days: list[int]) -> dict[str, Any]:
     """Build a version, refresh it, and search it."""
     ws = Workspace("amazon-beauty", "published")
-    most = int(len(records.ids) * (1 - CHANGED))
+    most = int(len(made.ids) * (1 - CHANGED))
     part = replace(
-        records,
-        ids=records.ids[:most],
-        vectors={"key": records.vectors["key"][:most]},
-        scalars={name: values[:most] for name, values in records.scalars.items()},
+        made,
+        ids=made.ids[:most],
+        vectors={name: values[:most] for name, values in made.vectors.items()},
+        scalars={name: values[:most] for name, values in made.scalars.items()},
     )
     with milvus.connect(ws) as client:
         try:
             built = milvus.account_of(client, milvus.publish(client, ws, KIND, part))
         except LlmcfError as error:
-            return {"milvus": str(milvus.Server.of(client)), "index": records.index.as_json(), "refused": str(error)}
+            return {"milvus": str(milvus.Server.of(client)), "index": made.index.as_json(), "refused": str(error)}
     size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
     with milvus.connect(ws) as client:
-        refreshed = milvus.account_of(client, milvus.publish(client, ws, KIND, records))
+        refreshed = milvus.account_of(client, milvus.publish(client, ws, KIND, made))
         collection = milvus.open_live(client, ws, KIND, "")
-        exact = [wanted(records, query, day) for query, day in zip(query_BX, days, strict=True)]
+        exact = [wanted(made, query, day) for query, day in zip(query_BX, days, strict=True)]
         efforts = [searched(one, query_BX, days, exact) for one in tried(collection)]
     return {
         "milvus": built["server"],
@@ -207,10 +210,10 @@ def searched(
     }
 
 
-def wanted(records: milvus.Records, query_X: np.ndarray, day: int) -> np.ndarray:
+def wanted(made: milvus.Records, query_X: np.ndarray, day: int) -> np.ndarray:
     """The score of the second best example of each label, (2,): what is as near is as good."""
-    score_M = records.vectors["key"] @ query_X
-    columns = {name: np.asarray(records.scalars[name]) for name in ("day", "label")}
+    score_M = made.vectors["key"] @ query_X
+    columns = {name: np.asarray(made.scalars[name]) for name in ("day", "label")}
     return np.array([np.sort(score_M[(columns["day"] < day) & (columns["label"] == label)])[-2] for label in (1, 0)])
 
 

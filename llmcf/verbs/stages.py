@@ -23,6 +23,11 @@ _VARIANT = (
 rank = group("The ranking stage.")
 retrieve = group("The retrieval stage.")
 
+_Precision = Annotated[
+    str,
+    typer.Option(help="Of the in-context module's products in training: auto (float32), float32, bfloat16."),
+]
+
 
 @rank.command("train")
 def rank_train(
@@ -35,7 +40,7 @@ def rank_train(
     seed: opt.Seed = opt.SEED,
     epochs: opt.Epochs = None,
     variant: Annotated[str, typer.Option(help=_VARIANT)] = "",
-    precision: opt.Precision = opt.PRECISION,
+    precision: _Precision = opt.PRECISION,
     processes: opt.Processes = 1,
     nodes: opt.Nodes = 1,
     join: opt.Join = False,
@@ -94,7 +99,7 @@ def retrieve_train(
     seed: opt.Seed = opt.SEED,
     epochs: opt.Epochs = None,
     variant: Annotated[str, typer.Option(help=f"LLM-CF otherwise: {', '.join(filter(None, OF_RETRIEVAL))}.")] = "",
-    precision: opt.Precision = opt.PRECISION,
+    precision: _Precision = opt.PRECISION,
     processes: opt.Processes = 1,
     nodes: opt.Nodes = 1,
     join: opt.Join = False,
