@@ -49,7 +49,11 @@ ALONE: dict[str, Knobs] = {
     "width 256": {"width": 256},
     "constant rate .001 in 60 epochs": {"learning_rate": 1e-3, "decay": False, "epochs": 60, "patience": 15},
     "that in 150 epochs with averaged weights": {
-        **{"learning_rate": 1e-3, "decay": False, "epochs": 150, "patience": 20, "averaging": 0.995}
+        "learning_rate": 1e-3,
+        "decay": False,
+        "epochs": 150,
+        "patience": 20,
+        "averaging": 0.995,
     },
 }
 
@@ -109,9 +113,8 @@ def page(tries: dict[str, dict[str, Any]], about: str) -> str:
         "# SASRec, knob by knob",
         "",
         f"{about}. The start is recipe strict in {EPOCHS} epochs with the user's own "
-        "embedding; each row is that with what it names, the tower alone, seen items taken out. Positions count from the "
-        "newest item in all of them. Rows ran at different "
-        "loads of the machine, so their seconds do not compare.",
+        "embedding; each row is that with what it names, the tower alone, seen items taken out. Positions count from "
+        "the newest item in all of them. Rows ran at different loads of the machine, so their seconds do not compare.",
         "",
         "| change | test HIT@10 | NDCG@10 | HIT@10 against the start | validation HIT@10 | best epoch | seconds |",
         "|---|---|---|---|---|---|---|",
