@@ -60,6 +60,7 @@ unit: env-main
 	    timed again .venv/bin/pytest --last-failed --last-failed-no-failures=none --maxfail=3; }
 
 bench: env-main env-triton env-redis ## what a release of DATASET serves: models, features, requests, the service under load, and half an hour of kills
+	@.venv/bin/python -m benchmarks.one_query
 	@.venv/bin/python -m benchmarks.latency --dataset $(DATASET)
 	@.venv/bin/python -m benchmarks.online_features $(OF_DATASET)
 	@.venv/bin/python -m benchmarks.recommend --dataset $(DATASET)

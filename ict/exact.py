@@ -4,7 +4,8 @@ Suffixes: N rows, B queries, X width of a vector, k results.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -16,11 +17,25 @@ NOTHING = -np.inf  # the score of "no row"
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """Rows in memory: `ids_N` ascending, unit vectors or any, and the columns that filters ask for."""
+    """Rows in memory: `ids_N` ascending, unit vectors or any, and the columns that filters ask for.
+
+    Args:
+        across_XN: the vectors once more, a number of all rows after the other.
+    """
 
     ids_N: np.ndarray
     vectors_NX: np.ndarray
     columns: Columns
+    across_XN: np.ndarray | None = None
+
+    def for_single_queries(self) -> Self:
+        """The same with its vectors once more, for who asks one query at a time.
+
+        OpenBLAS multiplies one vector with many rows as sums of numbers that lie side by side where the rows lie across,
+        and as a product a row where they do not, which takes an AVX2 processor twice as long and more
+        (benchmarks/results/one_query.md).
+        """
+        return replace(self, across_XN=np.ascontiguousarray(self.vectors_NX.T))
 
     def search(
         self, queries_BX: np.ndarray, k: int, filters: Filter | Sequence[Filter] | None = None
@@ -34,7 +49,7 @@ class Exact:
         Raises:
             UsageError: if the rows lack a column that a filter asks for.
         """
-        score_BN = queries_BX @ self.vectors_NX.T
+        score_BN = queries_BX @ (self.vectors_NX.T if self.across_XN is None else self.across_XN)
         if isinstance(filters, Filter):
             score_BN[:, ~self.mask(filters)] = NOTHING
         else:

@@ -118,9 +118,8 @@ class ItemReplica:
     @classmethod
     def of(cls, collection: str, rows: Mapping[str, np.ndarray]) -> "ItemReplica":
         """Of what `columns` reads."""
-        return cls(
-            collection, Exact(rows["id"], rows[_VECTOR], {name: rows[name] for name in _FILTERED if name in rows})
-        )
+        filtered = {name: rows[name] for name in _FILTERED if name in rows}
+        return cls(collection, Exact(rows["id"], rows[_VECTOR], filtered).for_single_queries())
 
     def __contains__(self, item: int) -> bool:
         return bool(np.isin(item, self.exact.ids_N, assume_unique=True))

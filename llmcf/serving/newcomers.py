@@ -88,7 +88,7 @@ def searched(search: CandidateSearch, new: Newcomers) -> CandidateSearch:
     sorted_ = Exact(
         whole.ids_N[order], whole.vectors_NX[order], {name: values[order] for name, values in whole.columns.items()}
     )
-    return replace(search, items=ItemReplica(search.items.collection, sorted_))
+    return replace(search, items=ItemReplica(search.items.collection, sorted_.for_single_queries()))
 
 
 def _below(first: np.ndarray, second: np.ndarray) -> np.ndarray:
