@@ -108,6 +108,7 @@ class ServedLog:
             return
         name = f"{time.time_ns()}-{os.getpid()}.parquet"
         try:
+            storage.private_folder(self._folder)
             storage.write_table(self._folder / name, pa.Table.from_pylist(rows, schema=SCHEMA), SCHEMA)
             for old in sorted(self._folder.glob("*.parquet"))[:-KEPT]:
                 old.unlink(missing_ok=True)
