@@ -6,7 +6,8 @@
     drop_duplicates = true              # of two items of one title only the better
 
     [scenes.home.cap]
-    brand = 2                           # at most two items of one brand in an answer
+    brand = 2                           # at most two items of one brand in an answer, and on each further page of it;
+                                        # where others are too few for that, it is shorter
 
     [[scenes.home.boost]]
     brand = "Acme"                      # or category = "...", or items = ["..."]
@@ -26,7 +27,7 @@ import math
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -177,16 +178,20 @@ def available(scene: Scene, beside: Path) -> list[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
-    """Places of candidates in the order in which they are shown, and what put each there: "" is the ranking."""
+    """Places of candidates in the order in which they are shown, and what put each there: "" is the ranking.
+
+    `ends` says where each page ends, in places from 0; without any, a page is as long as was asked.
+    """
 
     order: list[int]
     placed_by: list[str]
+    ends: list[int] = field(default_factory=list)
 
 
 def arrange(scene: Scene, item_C: np.ndarray, score_C: np.ndarray, k: int, facts: Facts) -> Arranged:
     """Apply a scene's rules to ranked candidates; of what is left, the first `k`, and the rest behind them.
 
-    Caps hold for each page of `k`; pins take the first places of the first page.
+    Caps hold for each page, of `k` or of fewer; pins take the first places of the first page.
     """
     boosted_C = score_C * np.array([_factor(scene, int(item), facts) for item in item_C], dtype=np.float64)
     order = np.argsort(-boosted_C, kind="stable").tolist()
@@ -194,8 +199,8 @@ def arrange(scene: Scene, item_C: np.ndarray, score_C: np.ndarray, k: int, facts
         order = _first_of_each(order, lambda at: facts.title(int(item_C[at])).casefold())
     pinned = _pinned(scene, item_C, k, facts)
     order = [*pinned, *(at for at in order if at not in pinned)]
-    order = _capped(scene.cap, order, item_C, k, facts)
-    return Arranged(order, ["pin" if at in pinned else "" for at in order])
+    order, ends = _capped(scene.cap, order, item_C, k, facts)
+    return Arranged(order, ["pin" if at in pinned else "" for at in order], ends)
 
 
 def _factor(scene: Scene, item: int, facts: Facts) -> float:
@@ -228,18 +233,19 @@ def _first_of_each(order: list[int], key: Callable[[int], str]) -> list[int]:
     return list(kept.values())
 
 
-def _capped(cap: Cap, order: list[int], item_C: np.ndarray, k: int, facts: Facts) -> list[int]:
-    """Fill page after page with the first candidates that a page's caps let in."""
-    left, shown = order, []
-    while left and (cap.brand or cap.category):
+def _capped(cap: Cap, order: list[int], item_C: np.ndarray, k: int, facts: Facts) -> tuple[list[int], list[int]]:
+    """Fill page after page with the first candidates that a page's caps let in; the order, and where each page ends."""
+    if not (cap.brand or cap.category):
+        return order, []
+    left, shown, ends = order, list[int](), list[int]()
+    while left:
         counts: Counter[tuple[str, str]] = Counter()
         page = [at for at in left if _enters(cap, int(item_C[at]), counts, k, facts)]
-        if not page:
-            break
         shown += page
+        ends.append(len(shown))
         taken = set(page)
         left = [at for at in left if at not in taken]
-    return [*shown, *left]
+    return shown, ends
 
 
 def _enters(cap: Cap, item: int, counts: Counter[tuple[str, str]], k: int, facts: Facts) -> bool:

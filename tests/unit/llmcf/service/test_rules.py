@@ -1,5 +1,6 @@
 """Rules: what a file may say, and what a scene does to a ranking."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,32 @@ def test_of_two_titles_that_differ_in_case_the_better_is_shown() -> None:
 def test_a_cap_holds_on_each_page_and_loses_nothing() -> None:
     assert shown(Scene(cap=Cap(brand=1)), 3) == [2, 5, 6, 3, 7, 4]
     assert shown(Scene(cap=Cap(category=1)), 2) == [2, 4, 3, 6, 5, 7]
+
+
+@pytest.mark.parametrize(("brand", "category"), [(2, None), (None, 2), (1, 1)])
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_no_page_holds_more_than_its_caps(brand: int | None, category: int | None, k: int) -> None:
+    arranged = rules.arrange(Scene(cap=Cap(brand=brand, category=category)), ITEMS, SCORES, k, FACTS)
+    items, start = ITEMS[arranged.order].tolist(), 0
+    for end in arranged.ends:
+        page = items[start:end]
+        assert 0 < len(page) <= k
+        groups = (
+            ([BRANDS[one] for one in page if BRANDS[one]], brand),
+            ([n for i in page for n in CATEGORIES[i]], category),
+        )
+        for named, most in groups:
+            assert all(count <= (most or k) for count in Counter(named).values())
+        start = end
+    assert start == len(items)
+
+
+def test_where_there_are_no_others_a_page_is_shorter() -> None:
+    """Twelve items of one brand."""
+    facts = Facts(lambda _: "Acme", lambda _: [], str, lambda _: None)
+    arranged = rules.arrange(Scene(cap=Cap(brand=2)), np.arange(12), np.linspace(1, 0, 12), 5, facts)
+    assert arranged.order == list(range(12))
+    assert arranged.ends == [2, 4, 6, 8, 10, 12]
 
 
 def test_pins_come_first_within_their_share() -> None:
