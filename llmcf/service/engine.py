@@ -5,20 +5,20 @@ A request takes the live release when it begins and keeps it to its end, so that
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread, local
 
 from core import storage
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError
 from core.progress import say
 from core.settings import Workspace
-from llmcf.service import arm_counts, cursors, rules, state, ways
+from llmcf.service import arm_counts, cursors, state, ways
 from llmcf.service.additions import NONE, Additions, Followed
 from llmcf.service.breaker import FAILURES, Breaker
+from llmcf.service.house import House, Rules
 from llmcf.service.remembered import Remembered
-from llmcf.service.rules import Scene
 from llmcf.service.served_log import ServedLog
 from llmcf.service.state import Serving
 from llmcf.service.ways import Way
@@ -102,8 +102,7 @@ class Engine:
         self.served = ServedLog(place)
         self._additions, self._added = Followed(dataset), NONE
         self._sought, self._unable = 0.0, dict[str, str]()  # what cannot be followed now, and why
-        self._rules: storage.Stamp | None = None
-        self._scenes = self._rules_at_start()
+        self._house = House(dataset, place)
         self._follow()
         if not self._held.loaded:
             raise LlmcfError(f"nothing is served of {dataset}; start `llmcf serve --dataset {dataset}`")
@@ -137,13 +136,9 @@ class Engine:
         return ways.way(held.arms.experiment, arm, own, held.loaded)
 
     @property
-    def scenes(self) -> Mapping[str, Scene]:
-        """The rules as their file says; where it has a fault, as it said before."""
-        return self._scenes
-
-    def available(self, scene: Scene) -> list[str] | None:
-        """What the scene's own file lists; None where it names none. UsageError if it cannot be read."""
-        return rules.available(scene, rules.path(self.dataset).parent)
+    def rules(self) -> Rules:
+        """As their files say; where one has a fault, as they said before."""
+        return self._house.taken
 
     def close(self) -> None:
         self._stop.set()
@@ -225,20 +220,7 @@ class Engine:
             say(f"release {one.release.number} has its examples again")
 
     def _follow_rules(self) -> None:
-        stamp = storage.stamp(rules.path(self.dataset))
-        if stamp != self._rules:
-            self._rules = stamp
-            self._scenes = rules.load(rules.path(self.dataset))
-            rules.keep(self._scenes, self.place)
-
-    def _rules_at_start(self) -> dict[str, Scene]:
-        """As the file says; where it has a fault, as the service took them last."""
-        try:
-            return rules.load(rules.path(self.dataset))
-        except UsageError as error:
-            found = rules.kept(self.place)
-            say(f"this worker starts {'without rules' if found is None else 'with the rules as they were'}: {error}")
-            return rules.NONE if found is None else found
+        self._house.follow()
 
     def _follow(self) -> None:
         """Load what is new, then switch in one assignment."""

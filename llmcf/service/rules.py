@@ -18,7 +18,8 @@
     share = 0.2                         # of the places of an answer, at most
 
 The file is TOML, `<home>/<data set>/rules.toml`. A request without a scene gets `default`, which may be left out. A
-file with a fault is refused as a whole, with the place of each fault; a running service goes on with the one it has.
+file with a fault is refused as a whole, with the place of each fault; a running service goes on with the one it has
+(llmcf/service/house.py), as it does with what a list said that is gone.
 
 Suffixes: C candidates, best first.
 """
@@ -34,13 +35,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core import settings, storage
+from core import settings
 from core.errors import UsageError, unknown
 from llmcf.serving.catalogue import Catalogue
 
 DEFAULT = "default"
 FILE = "rules.toml"
-_KEPT = "rules.json"  # in the service's own folder
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
 
@@ -141,19 +141,6 @@ def load(file: Path, facts: Facts | None = None) -> dict[str, Scene]:
     return NONE | scenes
 
 
-def keep(scenes: Mapping[str, Scene], place: Path) -> None:
-    """Write down what was taken, for a worker that starts while the file has a fault."""
-    storage.write_json(place / _KEPT, {"scenes": {name: scene.model_dump() for name, scene in scenes.items()}})
-
-
-def kept(place: Path) -> dict[str, Scene] | None:
-    """What was taken last; None where that is not known."""
-    try:
-        return _File.model_validate(storage.read_json(place / _KEPT)).scenes
-    except (OSError, ValueError):
-        return None
-
-
 def find(scenes: Mapping[str, Scene], name: str) -> Scene:
     """The scene of a request; "" is `default`. Raises UsageError for one that is not there, with the choices."""
     if (name or DEFAULT) not in scenes:
@@ -161,19 +148,16 @@ def find(scenes: Mapping[str, Scene], name: str) -> Scene:
     return scenes[name or DEFAULT]
 
 
-def available(scene: Scene, beside: Path) -> list[str] | None:
-    """The ids of the scene's file, which lies in the folder `beside`; None where the scene names none.
+def listed(file: Path) -> list[str]:
+    """The ids of a file that a scene names as `available`.
 
     Raises:
         UsageError: if it cannot be read.
     """
-    if scene.available is None:
-        return None
-    file = beside / scene.available
     try:
         return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}, which a rule names, cannot be read: {error}") from None
+        raise UsageError(f"{file}, which a rule names, cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def facts(service: Service, *, acts: bool) -> Facts:
         live=engine.live.release.number,
         before=choosing.before(engine.dataset),
         workers=Counter(state.workers(engine.place).values()),
-        scenes=sorted(engine.scenes),
+        scenes=sorted(engine.rules.scenes),
         checks=engine.probe(),
         freshness=_freshness(engine.live.release.workspace),
         traffic=_traffic(service),

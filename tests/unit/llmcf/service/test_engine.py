@@ -1,5 +1,6 @@
 """How a worker starts while something is amiss that running workers put up with; releases are played."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,9 +12,10 @@ import pytest
 
 from core.errors import LlmcfError, Missing, Unavailable
 from core.settings import Workspace
-from llmcf.service import additions, rules, state
+from llmcf.service import additions, house, rules, state
 from llmcf.service.breaker import FAILURES
 from llmcf.service.engine import Engine
+from llmcf.service.house import Rules
 from llmcf.service.rules import Scene
 from llmcf.service.state import Serving
 from llmcf.serving import releases
@@ -80,12 +82,12 @@ def test_only_the_live_release_has_to_load(
 def test_a_worker_starts_with_the_rules_that_were_taken_last(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules.path(DATASET).write_text(FAULTY)
     with started(place) as engine:
-        assert engine.scenes == {"default": Scene()}
+        assert engine.rules.scenes == {"default": Scene()}
     assert "this worker starts without rules: " in capsys.readouterr().err
     taken = {"default": Scene(deny=["p7"]), "home": Scene.model_validate({"pin": [{"items": ["p1"], "share": 0.5}]})}
-    rules.keep(taken, place)
+    house.keep(Rules(taken, {}), place)
     with started(place) as engine:
-        assert engine.scenes == taken
+        assert engine.rules.scenes == taken
     assert "this worker starts with the rules as they were: " in capsys.readouterr().err
 
 
@@ -96,7 +98,52 @@ def test_rules_that_a_worker_takes_are_those_of_the_next_one(place: Path) -> Non
         engine._follow_rules()
     rules.path(DATASET).write_text(FAULTY)
     with started(place) as engine:
-        assert engine.scenes["default"].deny == ["p7"]
+        assert engine.rules.scenes["default"].deny == ["p7"]
+
+
+STOCKED = '[scenes.default]\navailable = "stock.txt"\n'
+
+
+@pytest.mark.usefixtures("loads")
+def test_what_is_available_is_followed_and_stays_where_its_file_is_gone(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stock, said, counted = (
+        rules.path(DATASET).with_name("stock.txt"),
+        "stock.txt, which a rule names",
+        FAILURES.labels("following"),
+    )
+    rules.path(DATASET).write_text(STOCKED)
+    stock.write_text("p1\np2\n")
+
+    def available(engine: Engine) -> list[str] | None:
+        return engine.rules.available(engine.rules.scenes["default"])
+
+    def until(engine: Engine, wanted: list[str]) -> None:
+        end = time.monotonic() + 10
+        while available(engine) != wanted:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    with started(place) as engine:
+        until(engine, ["p1", "p2"])
+        stock.write_text("p3\n")
+        until(engine, ["p3"])
+        before = counted._value.get()
+        stock.unlink()
+        time.sleep(0.5)
+        assert available(engine) == ["p3"]
+        assert counted._value.get() == before + 1
+        assert capsys.readouterr().err.count(said) == 1
+    with started(place) as engine:
+        assert available(engine) == ["p3"], "a worker that starts meanwhile"
+        stock.write_text("p4\n")
+        until(engine, ["p4"])
+        rules.path(DATASET).write_text(STOCKED.replace("stock", "other"))
+        time.sleep(0.3)
+        assert available(engine) == ["p4"], "rules whose list is not there are not taken"
+        rules.path(DATASET).with_name("other.txt").write_text("p5\n")
+        until(engine, ["p5"])
 
 
 @pytest.mark.usefixtures("loads")

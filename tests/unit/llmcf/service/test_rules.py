@@ -150,7 +150,6 @@ def test_a_fault_is_told_with_its_place(tmp_path: Path, text: str, told: str) ->
 
 def test_what_is_available_is_read_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "stock.txt").write_text("p2\n\n p3 \n")
-    assert rules.available(Scene(available="stock.txt"), tmp_path) == ["p2", "p3"]
-    assert rules.available(Scene(), tmp_path) is None
+    assert rules.listed(tmp_path / "stock.txt") == ["p2", "p3"]
     with pytest.raises(UsageError, match=r"gone\.txt, which a rule names, cannot be read"):
-        rules.available(Scene(available="gone.txt"), tmp_path)
+        rules.listed(tmp_path / "gone.txt")
