@@ -115,7 +115,7 @@ def facts(service: Service, *, acts: bool) -> Facts:
         before=choosing.before(engine.dataset),
         workers=Counter(state.workers(engine.place).values()),
         scenes=sorted(engine.rules.scenes),
-        checks=engine.probe(),
+        checks=service.probe.look(),
         freshness=_freshness(engine.live.release.workspace),
         traffic=_traffic(service),
         arms=_arms(service),
