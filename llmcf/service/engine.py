@@ -31,6 +31,7 @@ from llmcf.serving.triton_client import Canary, Client
 
 _LOOK_EVERY_S = 0.1
 _EXAMPLES_EVERY_S = 5.0  # that are looked for again where Milvus had none
+_AGAIN_S = 5.0  # between two tries to load a release that could not be loaded
 _TIMEOUT_S = 0.4  # of one call to Triton: there is time left for what comes next on the ladder
 
 
@@ -98,6 +99,8 @@ class Engine:
         self._clients, self._lock, self._stop = local(), Lock(), Event()
         self._stores: dict[Workspace, Breaker] = {}  # of the feature stores: an arm's may fail alone
         self._stamp: storage.Stamp | None = None
+        self._again, self._failure = 0.0, dict[storage.Stamp, Exception]()  # of what is to be followed
+        self._lacking = dict[int, str]()  # releases beside the live one that could not be loaded, and why
         self._held = Held()
         self.served = ServedLog(place)
         self._additions, self._added = Followed(dataset), NONE
@@ -223,16 +226,29 @@ class Engine:
         self._house.follow()
 
     def _follow(self) -> None:
-        """Load what is new, then switch in one assignment."""
-        stamp = storage.stamp(state.serving_file(self.place))
-        if stamp is None or stamp == self._stamp:
+        """Load what is new, then switch in one assignment; what could not be loaded is tried again in some seconds."""
+        stamp, soon = storage.stamp(state.serving_file(self.place)), time.monotonic() < self._again
+        if stamp is None or (stamp == self._stamp and (soon or not self._lacking)):
             return
+        if soon and stamp in self._failure:
+            raise self._failure[stamp]
+        try:
+            self._switch(stamp)
+            self._failure = {}
+        except Exception as error:
+            self._failure = {stamp: error}
+            raise
+        finally:
+            self._again = time.monotonic() + _AGAIN_S
+
+    def _switch(self, stamp: storage.Stamp) -> None:
         wanted = state.read(self.place)
         assert wanted is not None
         held = {one.release.number: one for one in (*self._held.loaded, *self._held.others)}
         live, *before = wanted.releases
-        loaded = (self._load(live, wanted, held), *self._others(before, wanted, held))
         others = sorted(wanted.arms.releases - set(wanted.releases))
+        self._lacking = {number: why for number, why in self._lacking.items() if number in (*before, *others)}
+        loaded = (self._load(live, wanted, held), *self._others(before, wanted, held))
         self._held = Held(loaded, tuple(self._others(others, wanted, held)), wanted.arms)
         self._forget([held[number] for number in set(held) - {*wanted.releases, *others}])
         self._stamp = stamp
@@ -253,8 +269,11 @@ class Engine:
         for number in numbers:
             try:
                 yield self._load(number, wanted, held)
+                self._lacking.pop(number, None)
             except (LlmcfError, OSError) as error:  # OSError: it is being removed
-                say(f"this worker does without release {number}: {error}")
+                if self._lacking.get(number) != str(error):
+                    say(f"this worker does without release {number}: {error}")
+                self._lacking[number] = str(error)
 
     def _load(self, number: int, wanted: Serving, held: dict[int, Loaded]) -> Loaded:
         if number in held:

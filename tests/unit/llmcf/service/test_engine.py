@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,6 +13,7 @@ import pytest
 from core.errors import LlmcfError, Missing, Unavailable
 from core.settings import Workspace
 from llmcf.service import additions, house, rules, state
+from llmcf.service import engine as engine_module
 from llmcf.service.breaker import FAILURES
 from llmcf.service.engine import Engine
 from llmcf.service.house import Rules
@@ -37,12 +38,24 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "service"
 
 
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """Says which releases cannot be loaded, and with what; and which were asked for."""
+
+    spoil: Callable[..., None]
+    asked: list[int]
+
+    def __call__(self, **found: Exception | None) -> None:
+        self.spoil(**found)
+
+
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Says which releases cannot be loaded, and with what."""
+def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
     spoiled: dict[int, Exception] = {}
+    asked: list[int] = []
 
     def load(_: Engine, number: int, *__: Any) -> Any:
+        asked.append(number)
         if number in spoiled:
             raise spoiled[number]
         played = SimpleNamespace(
@@ -52,7 +65,13 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         return played
 
     monkeypatch.setattr(Engine, "_load", load)
-    return lambda **found: spoiled.update({int(number[1:]): error for number, error in found.items()})
+
+    def spoil(**found: Exception | None) -> None:
+        for number, error in found.items():
+            spoiled.pop(int(number[1:]), None)
+            spoiled.update({int(number[1:]): error} if error else {})
+
+    return Loads(spoil, asked)
 
 
 @contextmanager
@@ -64,9 +83,7 @@ def started(place: Path) -> Iterator[Engine]:
         engine.close()
 
 
-def test_only_the_live_release_has_to_load(
-    place: Path, loads: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_the_live_release_has_to_load(place: Path, loads: Loads, capsys: pytest.CaptureFixture[str]) -> None:
     loads(_4=LlmcfError("there is no release 4"), _5=FileNotFoundError("removed just now"))
     with started(place) as engine:
         assert engine.live.release.number == 3
@@ -76,6 +93,45 @@ def test_only_the_live_release_has_to_load(
     loads(_3=LlmcfError("Milvus does not hold its items"))
     with pytest.raises(LlmcfError, match="its items"):
         Engine(DATASET, place)
+
+
+def test_what_stands_beside_the_live_release_is_tried_again(
+    place: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine_module, "_AGAIN_S", 0.3)
+    loads(_4=Unavailable("Milvus is busy"))
+    with started(place) as engine:
+        time.sleep(1.2)
+        assert engine.find(4) is None
+        assert 3 <= loads.asked.count(4) <= 6, "with a pause in between"
+        loads(_4=None)
+        end = time.monotonic() + 10
+        while engine.find(4) is None:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        time.sleep(0.5)
+        asked = len(loads.asked)
+        time.sleep(0.5)
+        assert len(loads.asked) == asked, "nothing is lacking"
+    assert capsys.readouterr().err.count("this worker does without release 4: Milvus is busy") == 1
+
+
+def test_a_live_release_that_cannot_be_loaded_is_tried_again_with_a_pause(
+    place: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine_module, "_AGAIN_S", 0.4)
+    with started(place) as engine:
+        loads(_6=Missing("Milvus does not hold its items", "llmcf export"))
+        state.write(place, Serving((6, 3), Server(1, 1, 2, 3, Path("log"))))
+        time.sleep(1.2)
+        assert 2 <= loads.asked.count(6) <= 4
+        assert capsys.readouterr().err.count("does not hold its items") == 1
+        assert engine.live.release.number == 3
+        loads(_6=None)
+        end = time.monotonic() + 10
+        while engine.live.release.number != 6:
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
 @pytest.mark.usefixtures("loads")
