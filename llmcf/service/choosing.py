@@ -1,10 +1,14 @@
-"""Administrators choose among releases: the pointer moves, the supervisor follows, and the audit log has a line."""
+"""Administrators choose among releases: the pointer moves, the supervisor follows, and the audit log has a line.
+
+The line is there before the act, which is refused where it cannot be written.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from core import deadlines
 from core.errors import LlmcfError, Unavailable
+from core.progress import say
 from llmcf.feature_store import registry
 from llmcf.service.keys import Key
 from llmcf.service.problems import Problem
@@ -80,12 +84,20 @@ def before(dataset: str) -> int | None:
 
 
 def _noted(service: Service, who: Key, what: str, look: Callable[[], T], act: Callable[[T], None]) -> None:
-    """Act where nobody else moves a pointer, after a look that may take longer; the audit log says what came of it."""
+    """Act where nobody else moves a pointer, after a look that may take longer.
+
+    A line of the audit log is there before and says in the end what came of it; Unavailable where it cannot be written.
+    """
+    line, outcome = service.store.note(who.name, what, "asked"), "accepted"
     try:
         found = look()
         with deadlines.call(_LOCK_S) as seconds, releases.locked(seconds):
             act(found)
     except Exception as error:
-        service.store.note(who.name, what, f"refused: {error.detail if isinstance(error, Problem) else error}")
+        outcome = f"refused: {error.detail if isinstance(error, Problem) else error}"
         raise
-    service.store.note(who.name, what, "accepted")
+    finally:
+        try:
+            service.store.settle(line, outcome)
+        except LlmcfError as error:
+            say(f"{who.name} asked to {what}, {outcome}; the audit log says only that it was asked: {error}")

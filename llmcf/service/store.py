@@ -160,10 +160,17 @@ class Store:
             found = connection.execute(asked, (time.time() - seconds,)).fetchone()
         return (found[0], json.loads(found[1])) if found else None
 
-    def note(self, who: str, act: str, outcome: str) -> None:
-        """A line of the audit log."""
+    def note(self, who: str, act: str, outcome: str) -> int:
+        """A line of the audit log; its number, for `settle`."""
         with self._database.transaction() as connection:
-            connection.execute("INSERT INTO acts VALUES (?, ?, ?, ?)", (time.time(), who, act, outcome))
+            made = connection.execute("INSERT INTO acts VALUES (?, ?, ?, ?)", (time.time(), who, act, outcome))
+        assert made.lastrowid is not None
+        return made.lastrowid
+
+    def settle(self, number: int, outcome: str) -> None:
+        """Say in a line of the audit log what came of the act."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE acts SET outcome = ? WHERE rowid = ?", (outcome, number))
 
     def acts(self, count: int = 100, *, who: str | None = None) -> list[tuple[float, str, str, str]]:
         """The newest lines of the audit log, newest first; those of one name or all."""

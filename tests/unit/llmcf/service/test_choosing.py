@@ -63,6 +63,27 @@ def test_what_cannot_be_is_refused_and_noted(service: Any) -> None:
     assert live() == 1
 
 
+def test_an_act_without_a_line_is_none(
+    service: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_release(WS)
+    write_release(WS, live=False)
+
+    def full(*_: object) -> None:
+        raise Unavailable("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.store, "note", full)
+        with pytest.raises(Unavailable, match="no space left"):
+            choosing.promote(service, ANNA, 2)
+    assert live() == 1
+    monkeypatch.setattr(service.store, "settle", full)
+    choosing.promote(service, ANNA, 2)
+    assert live() == 2
+    assert service.store.acts()[0][1:] == ("anna", "promote release 2", "asked")
+    assert "anna asked to promote release 2, accepted; the audit log says only" in capsys.readouterr().err
+
+
 def test_what_could_not_be_served_is_refused_before_anything_moves(
     service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
