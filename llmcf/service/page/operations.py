@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from core.data import datasets
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError
 from core.settings import Workspace
 from llmcf.feature_store import registry
 from llmcf.service import arm_counts, choosing, state, traffic, trials
@@ -146,7 +146,8 @@ def differences(dataset: str, first: int, second: int) -> list[Difference]:
     """What two releases do not share, the weights' digests left out: they always differ.
 
     Raises:
-        Problem: 404 if one of them is not there, 409 if one cannot be read.
+        UsageError: if one of them is not there.
+        Problem: 409 if one cannot be read.
     """
     one, two = (dict(_told(_read(dataset, number))) for number in (first, second))
     return [
@@ -159,8 +160,6 @@ def differences(dataset: str, first: int, second: int) -> list[Difference]:
 def _read(dataset: str, number: int) -> Release:
     try:
         return releases.read(dataset, number)
-    except UsageError as error:
-        raise Problem(404, "unknown-release", str(error)) from error
     except Unreadable as error:
         raise Problem(409, "unservable", f"release {number} cannot be read: {error.why}") from error
 
