@@ -71,6 +71,7 @@ class Keeper:
 
     def keep(self, stop: Event) -> None:
         """Until told to stop."""
+        self._trials.meanwhile = partial(self._meanwhile, stop)
         steps = {
             "the workers are looked after": self._fleet.fill,
             "the writer is looked after": self._intake.fill,

@@ -21,12 +21,12 @@ from llmcf.serving.triton_server import Hosting, Server, host_triton
 _WITHIN_S = 60.0  # to load or to drop a version: Triton looks every second
 _POLL_S = 0.05
 _CANARY_S = 3.0  # that an answer of all models of a release may take
-_WARM_S = 20.0
+_WARM_S = 20.0  # that the first answers of a release may take
 _SILENT = 3  # looks in a row without an answer
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """Where there is nothing to be done meanwhile."""
 
 
 class Host:
@@ -73,7 +73,7 @@ class Host:
         """Numbers of those that are loaded and have answered their canary."""
         return sorted(self._canaries)
 
-    def add(self, release: Release, meanwhile: Callable[[], object] = _nothing) -> None:
+    def add(self, release: Release, meanwhile: Callable[[], object] = nothing) -> None:
         """Load a release beside the others, try it and warm it; one that fails is taken away again.
 
         Args:
@@ -91,7 +91,7 @@ class Host:
             try:
                 self._wait(release, meanwhile)
                 bird = Canary(release.models, release.stages)
-                _ask(bird, self.server)
+                _ask(bird, self.server, _WARM_S)
                 _warm(self.server, release)
             except BaseException:
                 self._place.hide(release.versions)
@@ -113,7 +113,7 @@ class Host:
         with self._lock:
             self._place.renew(self._canaries[number][0].versions)
 
-    def revive(self, number: int, meanwhile: Callable[[], object] = _nothing) -> None:
+    def revive(self, number: int, meanwhile: Callable[[], object] = nothing) -> None:
         """Ask a release its canary, and where it fails load its models anew, until they answer.
 
         Errors as of `Canary.check`; `meanwhile` as of `add`.
@@ -155,8 +155,8 @@ class Host:
                 time.sleep(_POLL_S)
 
 
-def _ask(bird: Canary, server: Server) -> None:
-    with deadlines.within(_CANARY_S):
+def _ask(bird: Canary, server: Server, seconds: float = _CANARY_S) -> None:
+    with deadlines.within(seconds):
         bird.check(server)
 
 

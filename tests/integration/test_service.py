@@ -467,7 +467,9 @@ def test_the_ladder_when_the_models_die_and_come_back(service: Running, ws: Work
     for stub in psutil.Process(serving.server.pid).children():
         stub.kill()
     assert rung() == "popular"
-    assert service.http.get("/health/ready").status_code == 503
+    end = time.monotonic() + 2  # what is asked within a second is told the same
+    while service.http.get("/health/ready").status_code != 503:
+        assert time.monotonic() < end
     assert service.said("are loaded anew")
     end = time.monotonic() + 60
     while rung() != "full":

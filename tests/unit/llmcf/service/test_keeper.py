@@ -351,6 +351,14 @@ def test_while_a_release_is_loaded_the_workers_are_looked_after_and_the_end_is_s
     assert (kept.filled, found.release) == (21, 2), "that it ends is no fault of the release"
 
 
+def test_while_an_arm_s_release_is_loaded_the_end_is_seen(kept: Kept) -> None:
+    arms.path(WS.dataset).write_text(ARMS)
+    kept.host.loads = False
+    kept.ticks(1, stopped=lambda: kept.filled > 20)
+    assert kept.filled == 21
+    assert trials.note(kept.fleet.place).off == [], "the arm is not switched off for it"
+
+
 @pytest.mark.usefixtures("at_once")
 def test_the_release_before_is_asked_its_canary_too(kept: Kept) -> None:
     releases.promote(releases.read(WS.dataset, 2))
