@@ -28,6 +28,16 @@ def begin(seconds: float) -> None:
     _END.set(time.monotonic() + seconds - min(_ASIDE_S, _ASIDE_SHARE * seconds))
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """What is asked in the block ends within `seconds`, or sooner where less is left."""
+    before = _END.set(min(_END.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _END.reset(before)
+
+
 def left() -> float:
     """Seconds that calls to other parts may still take; none or fewer where it is time to answer, else up to inf."""
     return _END.get() - time.monotonic()

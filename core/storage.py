@@ -99,6 +99,12 @@ def scratch_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder that only this user may look into, and let one that is there be so."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
 def remove(folder: Path) -> None:
     """Delete a folder of ours that nobody needs any more; it is gone at once, or not at all."""
     beside = _beside(folder, "old")

@@ -18,7 +18,7 @@ from llmcf.service.messages import (
 )
 from llmcf.service.problems import At, Problem
 from llmcf.service.remembered import forgotten
-from llmcf.service.store import Store
+from llmcf.service.store import Store, page_end
 from llmcf.serving import tracing
 from llmcf.serving.question import Question
 
@@ -44,7 +44,8 @@ def recommend(engine: Engine, store: Store, asked: RecommendationRequest, reques
         store.keep(request, kept.told(), kept.texts(loaded, whole=asked.explain))
     # What was asked of a store that did not answer is remembered or zero: no sample of what it serves.
     if not loaded.features.degraded:
-        shown, reads_dense = ranked.take(arranged.order[: asked.k]), "dense" in loaded.release.stages["ranker"].reads
+        first = arranged.order[: page_end(0, asked.k, arranged.ends)]
+        shown, reads_dense = ranked.take(first), "dense" in loaded.release.stages["ranker"].reads
         today = loaded.features.today()
         engine.served.offer(request, loaded.release.number, today, shown, reads_dense=reads_dense)
     page = kept.page(engine, store, request, explain=asked.explain)

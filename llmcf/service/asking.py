@@ -18,10 +18,11 @@ CANDIDATES = 200  # that are ranked
 
 def question_of(engine: Engine, recommender: Recommender, asked: RecommendationRequest) -> tuple[Scene, Question]:
     """What a release is asked, and the rules of the scene; Problem for what it does not have."""
-    scene = rules.find(engine.scenes, asked.scene)
+    house = engine.rules
+    scene = rules.find(house.scenes, asked.scene)
     wanted = asked.filters
     allow = [rows_of(recommender, wanted.allow, "/filters/allow")] if wanted.allow is not None else []
-    allow += [known(recommender, names) for names in (scene.allow, engine.available(scene)) if names is not None]
+    allow += [known(recommender, names) for names in (scene.allow, house.available(scene)) if names is not None]
     deny = [*known(recommender, wanted.deny), *known(recommender, scene.deny)]
     allowed = Filter(
         allow=sorted(set.intersection(*map(set, allow))) if allow else None,

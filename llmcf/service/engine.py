@@ -5,20 +5,20 @@ A request takes the live release when it begins and keeps it to its end, so that
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread, local
 
 from core import storage
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError
 from core.progress import say
 from core.settings import Workspace
-from llmcf.service import arm_counts, cursors, rules, state, ways
+from llmcf.service import arm_counts, cursors, state, ways
 from llmcf.service.additions import NONE, Additions, Followed
 from llmcf.service.breaker import FAILURES, Breaker
+from llmcf.service.house import House, Rules
 from llmcf.service.remembered import Remembered
-from llmcf.service.rules import Scene
 from llmcf.service.served_log import ServedLog
 from llmcf.service.state import Serving
 from llmcf.service.ways import Way
@@ -31,6 +31,7 @@ from llmcf.serving.triton_client import Canary, Client
 
 _LOOK_EVERY_S = 0.1
 _EXAMPLES_EVERY_S = 5.0  # that are looked for again where Milvus had none
+_AGAIN_S = 5.0  # between two tries to load a release that could not be loaded
 _TIMEOUT_S = 0.4  # of one call to Triton: there is time left for what comes next on the ladder
 
 
@@ -98,12 +99,13 @@ class Engine:
         self._clients, self._lock, self._stop = local(), Lock(), Event()
         self._stores: dict[Workspace, Breaker] = {}  # of the feature stores: an arm's may fail alone
         self._stamp: storage.Stamp | None = None
+        self._again, self._failure = 0.0, dict[storage.Stamp, Exception]()  # of what is to be followed
+        self._lacking = dict[int, str]()  # releases beside the live one that could not be loaded, and why
         self._held = Held()
         self.served = ServedLog(place)
         self._additions, self._added = Followed(dataset), NONE
         self._sought, self._unable = 0.0, dict[str, str]()  # what cannot be followed now, and why
-        self._rules: storage.Stamp | None = None
-        self._scenes = self._rules_at_start()
+        self._house = House(dataset, place)
         self._follow()
         if not self._held.loaded:
             raise LlmcfError(f"nothing is served of {dataset}; start `llmcf serve --dataset {dataset}`")
@@ -137,13 +139,9 @@ class Engine:
         return ways.way(held.arms.experiment, arm, own, held.loaded)
 
     @property
-    def scenes(self) -> Mapping[str, Scene]:
-        """The rules as their file says; where it has a fault, as it said before."""
-        return self._scenes
-
-    def available(self, scene: Scene) -> list[str] | None:
-        """What the scene's own file lists; None where it names none. UsageError if it cannot be read."""
-        return rules.available(scene, rules.path(self.dataset).parent)
+    def rules(self) -> Rules:
+        """As their files say; where one has a fault, as they said before."""
+        return self._house.taken
 
     def close(self) -> None:
         self._stop.set()
@@ -225,32 +223,32 @@ class Engine:
             say(f"release {one.release.number} has its examples again")
 
     def _follow_rules(self) -> None:
-        stamp = storage.stamp(rules.path(self.dataset))
-        if stamp != self._rules:
-            self._rules = stamp
-            self._scenes = rules.load(rules.path(self.dataset))
-            rules.keep(self._scenes, self.place)
-
-    def _rules_at_start(self) -> dict[str, Scene]:
-        """As the file says; where it has a fault, as the service took them last."""
-        try:
-            return rules.load(rules.path(self.dataset))
-        except UsageError as error:
-            found = rules.kept(self.place)
-            say(f"this worker starts {'without rules' if found is None else 'with the rules as they were'}: {error}")
-            return rules.NONE if found is None else found
+        self._house.follow()
 
     def _follow(self) -> None:
-        """Load what is new, then switch in one assignment."""
-        stamp = storage.stamp(state.serving_file(self.place))
-        if stamp is None or stamp == self._stamp:
+        """Load what is new, then switch in one assignment; what could not be loaded is tried again in some seconds."""
+        stamp, soon = storage.stamp(state.serving_file(self.place)), time.monotonic() < self._again
+        if stamp is None or (stamp == self._stamp and (soon or not self._lacking)):
             return
+        if soon and stamp in self._failure:
+            raise self._failure[stamp]
+        try:
+            self._switch(stamp)
+            self._failure = {}
+        except Exception as error:
+            self._failure = {stamp: error}
+            raise
+        finally:
+            self._again = time.monotonic() + _AGAIN_S
+
+    def _switch(self, stamp: storage.Stamp) -> None:
         wanted = state.read(self.place)
         assert wanted is not None
         held = {one.release.number: one for one in (*self._held.loaded, *self._held.others)}
         live, *before = wanted.releases
-        loaded = (self._load(live, wanted, held), *self._others(before, wanted, held))
         others = sorted(wanted.arms.releases - set(wanted.releases))
+        self._lacking = {number: why for number, why in self._lacking.items() if number in (*before, *others)}
+        loaded = (self._load(live, wanted, held), *self._others(before, wanted, held))
         self._held = Held(loaded, tuple(self._others(others, wanted, held)), wanted.arms)
         self._forget([held[number] for number in set(held) - {*wanted.releases, *others}])
         self._stamp = stamp
@@ -271,8 +269,11 @@ class Engine:
         for number in numbers:
             try:
                 yield self._load(number, wanted, held)
+                self._lacking.pop(number, None)
             except (LlmcfError, OSError) as error:  # OSError: it is being removed
-                say(f"this worker does without release {number}: {error}")
+                if self._lacking.get(number) != str(error):
+                    say(f"this worker does without release {number}: {error}")
+                self._lacking[number] = str(error)
 
     def _load(self, number: int, wanted: Serving, held: dict[int, Loaded]) -> Loaded:
         if number in held:

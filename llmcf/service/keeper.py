@@ -1,10 +1,11 @@
 """Who looks after a running service.
 
-A worker, Triton or a model process that dies is replaced. Where another release is made live, it is loaded beside the
-one that serves, tried, handed to every worker, and only then is the one before the last let go: nothing is dropped on
-the way. One that cannot be loaded, or by one worker not, leaves what serves as it is, and the pointer goes back. So it
-does where a release that took over does worse than the one before (llmcf/service/watching.py). A file that cannot be
-read, or a disk that is full, ends none of that.
+A worker, Triton or a model process that dies is replaced, and so is a Triton that answers no more. Where another
+release is made live, it is loaded beside the one that serves, tried, handed to every worker, and only then is the one
+before the last let go: nothing is dropped on the way. One that cannot be loaded, or by one worker not, leaves what
+serves as it is, and the pointer goes back. So it does where a release that took over does worse than the one before
+(llmcf/service/watching.py). A file that cannot be read, or a disk that is full, ends none of that, and no step waits
+long for Triton without looking after the others.
 """
 
 import time
@@ -14,7 +15,7 @@ from functools import partial
 from math import inf
 from threading import Event
 
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from core.progress import say
 from llmcf.service import state, traffic
 from llmcf.service.fleet import Fleet, Intake, await_workers
@@ -26,14 +27,23 @@ from llmcf.serving import releases
 from llmcf.serving.arms import LIVE
 from llmcf.serving.manifest import Release
 from llmcf.serving.triton_host import Host
+from llmcf.serving.triton_server import complaints
 
 _TICK_S = 0.2
 _CANARY_EVERY_S = 5.0
 _JUDGE_EVERY_S = 1.0
+_SOON_S = 1.0  # to the next canary, where one had no answer
+_SILENT = 3  # canaries in a row without an answer, after which Triton is taken for dead
+_START_S = 120.0  # that Triton may take to start
+_RENEW_S = 30.0  # between two times that a release's models are loaded anew
 _AGAIN_S = 2.0  # between two starts of Triton
 _BEFORE_S = 900.0  # for which the release before a promotion is the control
 _LOCK_S = 5.0  # that somebody who moves a pointer is waited for, while nobody looks after the processes
 _GRACE_S = 5.0  # for workers to turn away from a release
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: somebody wants the service to end
+    pass
 
 
 class Keeper:
@@ -45,6 +55,9 @@ class Keeper:
         self._before: Release | None = None
         self._asked = time.monotonic()
         self._started = -inf  # when Triton was last started anew
+        self._starting = False
+        self._silent = 0  # canaries in a row without an answer
+        self._renewed: dict[int, float] = {}  # when a release's models were last loaded anew
         self._refused: int | None = None
         self._taken_back: int | None = None
         self._unused: dict[int, float] = {}
@@ -58,6 +71,7 @@ class Keeper:
 
     def keep(self, stop: Event) -> None:
         """Until told to stop."""
+        self._trials.meanwhile = partial(self._meanwhile, stop)
         steps = {
             "the workers are looked after": self._fleet.fill,
             "the writer is looked after": self._intake.fill,
@@ -69,9 +83,19 @@ class Keeper:
             "releases are let go": self._let_go,
             "what was counted is kept": self._sampler.look,
         }
-        while not stop.wait(_TICK_S):
-            for what, step in steps.items():
-                self._try(what, step)
+        with suppress(_Stopped):
+            while not stop.wait(_TICK_S):
+                for what, step in steps.items():
+                    if stop.is_set():
+                        return
+                    self._try(what, step)
+
+    def _meanwhile(self, stop: Event) -> None:
+        """Where a step takes long: the processes are looked after, and the end is seen."""
+        if stop.is_set():
+            raise _Stopped
+        self._try("the workers are looked after", self._fleet.fill)
+        self._try("the writer is looked after", self._intake.fill)
 
     def _try(self, what: str, step: Callable[[], object]) -> None:
         """A file that cannot be read, or a full disk, ends no service that answers: it is said once and tried again."""
@@ -85,21 +109,40 @@ class Keeper:
 
     def _follow_arms(self) -> None:
         """Take a changed file of arms; and tell the workers what they could not be told before."""
-        if self._trials.follow() or not self._told:
+        if (self._well and self._trials.follow()) or not self._told:
             self._tell(self._live, self._before)
 
+    @property
+    def _well(self) -> bool:
+        """Whether Triton can be asked, as far as is known."""
+        return not (self._starting or self._host.ended or self._silent)
+
     def _mend(self) -> None:
-        """Start Triton anew where it has died; workers that meet it again find the same releases on the same ports."""
-        if not self._host.ended or time.monotonic() - self._started < _AGAIN_S:
+        """Start Triton anew where it has died or stands still; workers find the same releases on the same ports."""
+        if self._starting:
+            self._await_triton()
             return
-        say(f"Triton ended; it is started anew, and until then nothing is ranked (its log: {self._host.server.log})")
-        try:
-            self._host.restart()
-            self._tell(self._live, self._before)
-            say("Triton answers again")
-        except (LlmcfError, OSError) as error:
-            say(f"Triton does not start: {error}")
+        hangs = self._silent >= _SILENT
+        if not (self._host.ended or hangs) or time.monotonic() - self._started < _AGAIN_S:
+            return
+        what = "Triton ended" if self._host.ended else f"Triton gave no answer {self._silent} times in a row"
+        say(f"{what}; it is started anew, and until then nothing is ranked (its log: {self._host.server.log})")
         self._started = time.monotonic()
+        self._host.restart()
+        self._starting, self._silent = True, 0
+        self._tell(self._live, self._before)
+
+    def _await_triton(self) -> None:
+        """Look whether it has started; the workers are looked after in between."""
+        if self._host.up:
+            self._starting, self._asked = False, time.monotonic()
+            self._renewed.clear()
+            say("Triton answers again")
+            self._host.warm()
+        elif self._host.ended or time.monotonic() - self._started > _START_S:
+            self._starting, self._silent = False, _SILENT
+            say(f"Triton does not start:\n{complaints(self._host.server.log)}")
+            self._started = time.monotonic()
 
     def _follow(self, stop: Event) -> None:
         """Switch to the release that the pointer names, if it is another; what cannot be taken is refused once."""
@@ -107,16 +150,36 @@ class Keeper:
         if found is None or found.release == self._live.number:
             self._refused = None
             return
-        if found.release == self._refused:
+        if found.release == self._refused or not self._well:
             return
         try:
             wanted = releases.require(self._fleet.dataset, found.release)
-            self._host.add(wanted)
+            self._have_answer(wanted, partial(self._meanwhile, stop))
             self._hand_over(wanted, stop)
         except (LlmcfError, OSError) as error:
+            if isinstance(error, Unavailable) and self._triton_is_silent():
+                say(f"release {found.release} has to wait: {error}")
+                return
             self._refused = found.release
             self._point_back(found.release, self._live.number)
             say(f"release {found.release} is not taken: {error}; release {self._live.number} goes on")
+
+    def _have_answer(self, wanted: Release, meanwhile: Callable[[], object]) -> None:
+        """Load a release, or have one that is loaded prove that it answers yet."""
+        if wanted.number in self._host.releases:
+            self._host.revive(wanted.number, meanwhile)
+        else:
+            self._host.add(wanted, meanwhile)
+
+    def _triton_is_silent(self) -> bool:
+        """Whether the live release does not answer either: then it is no release's fault."""
+        try:
+            self._host.check(self._live.number)
+        except Unavailable:
+            self._silent += 1
+        except LlmcfError:
+            return False
+        return self._silent > 0 or self._host.ended
 
     def _hand_over(self, wanted: Release, stop: Event) -> None:
         """Have every worker answer with a release that is loaded; if one cannot, all go back."""
@@ -220,12 +283,15 @@ class Keeper:
             self._store.note(SERVICE, act, told)
 
     def _ask(self) -> None:
-        """The canary: a model process that has died is found by nothing else."""
-        if self._host.ended or time.monotonic() - self._asked < _CANARY_EVERY_S:
+        """The canary: a model process that has died is found by nothing else, nor is a Triton that stands still."""
+        pause = _SOON_S if self._silent else _CANARY_EVERY_S
+        if self._starting or self._host.ended or time.monotonic() - self._asked < pause:
             return
-        for number in (self._live.number, *sorted(self._trials.on.releases - {self._live.number})):
+        silent = False
+        for number in (self._live.number, *sorted(self._needed - {self._live.number})):
             try:
                 self._host.check(number)
+                self._renewed.pop(number, None)
             except LlmcfError as error:
                 watched = self._watcher.of(number)
                 if watched and self._fails_alone(watched):
@@ -233,10 +299,22 @@ class Keeper:
                     why = f"its canary failed twice ({error}), and that of release {watched.control} did not"
                     self._try("what is judged is done", partial(self._decide, Outcome(watched, False, why)))
                     continue
-                say(f"the canary of release {number} failed ({error}); its models are loaded anew")
-                with suppress(LlmcfError, OSError):
-                    self._host.revive(number)
+                if isinstance(error, Unavailable):
+                    say(f"the canary of release {number} had no answer ({error})")
+                    silent = True
+                    break
+                self._renew(number, error)
+        self._silent = self._silent + 1 if silent else 0
         self._asked = time.monotonic()
+
+    def _renew(self, number: int, why: LlmcfError) -> None:
+        """Have a release's models loaded anew; the next canaries tell whether they answer."""
+        if time.monotonic() - self._renewed.get(number, -inf) < _RENEW_S:
+            return
+        self._renewed[number] = time.monotonic()
+        say(f"the canary of release {number} failed ({why}); its models are loaded anew")
+        with suppress(OSError):
+            self._host.renew(number)
 
     def _fails_alone(self, watched: Watched) -> bool:
         """Whether its canary fails once more, while the control's is well."""

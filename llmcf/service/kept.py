@@ -20,7 +20,7 @@ from llmcf.service.messages import (
     ServedBy,
 )
 from llmcf.service.rules import Arranged
-from llmcf.service.store import Examples, Store
+from llmcf.service.store import Examples, Store, page_end
 from llmcf.service.ways import Way
 from llmcf.serving.arms import LIVE
 from llmcf.serving.question import Ranking
@@ -28,6 +28,7 @@ from llmcf.serving.recommender import Recommender
 
 _OWN = 3  # items of the user's history that a reason names
 _NOTHING = "nothing is left to recommend"
+_CAPPED = "the scene lets no more of one brand or category onto one page"
 _LEFT_OUT = (
     "the request's filters, the scene's rules and what the user has taken (include_seen lets that in) leave no more"
 )
@@ -37,7 +38,8 @@ _LEFT_OUT = (
 class Kept:
     """An answer as it is kept: rows of items in the order shown, with what belongs to each.
 
-    Of them it showed `k`, from `start` on. `end` says in words why there are no more of them. Where it was explained,
+    Of them it showed `k` from `start` on, or fewer where one of `ends` comes before, at which the scene's caps end a
+    page. `end` says in words why there are no more of them. Where it was explained,
     `shares` are what the examples added to each score, and `own` the places in `history`, the titles of the user's own
     items, that are most like each. `bound` tells the request by which it was made, see cursors.py.
     """
@@ -63,6 +65,7 @@ class Kept:
     own: list[list[int]] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, found: Found, way: Way, asked: RecommendationRequest, arranged: Arranged) -> "Kept":
@@ -88,6 +91,7 @@ class Kept:
             end=_end(len(rows), asked, loaded),
             bound=cursors.bound(asked),
             degraded=list(found.degraded),
+            ends=arranged.ends,
         )
 
     def count(self, shown: int) -> None:
@@ -118,8 +122,8 @@ class Kept:
         return Examples(self.release, self._numbers(places), partial(_example, loaded.recommender))
 
     def page(self, engine: Engine, store: Store, request: str, *, explain: bool = False) -> Recommendations:
-        """Items `start` to `start` + `k`, each with its reason where `explain` asks for it."""
-        end = self.start + self.k
+        """Those of the page from `start` on, each with its reason where `explain` asks for it."""
+        end = page_end(self.start, self.k, self.ends)
         reasons = self._reasons(engine, store) if explain else [None] * len(self._shown)
         items = [
             RecommendedItem(
@@ -135,7 +139,7 @@ class Kept:
             id=request,
             user=self.user,
             items=items,
-            note=self._told(len(items)),
+            note=self._told(len(items), last=end >= len(self.items)),
             cursor=cursors.make(engine.key, request, end, self.bound, self.items) if end < len(self.items) else None,
             served_by=ServedBy(
                 release=self.release,
@@ -147,16 +151,16 @@ class Kept:
             ),
         )
 
-    def _told(self, shown: int) -> str:
+    def _told(self, shown: int, *, last: bool) -> str:
         """The note of a page: nothing is known of the user, or there are fewer items than were asked for, and why."""
         if shown == self.k:
             return self.note
-        count = f"{shown} of {self.k} items" if self.items else _NOTHING
-        return "; ".join(filter(None, [self.note, f"{count}: {self.end}" if self.end else count]))
+        count, why = f"{shown} of {self.k} items" if self.items else _NOTHING, self.end if last else _CAPPED
+        return "; ".join(filter(None, [self.note, f"{count}: {why}" if why else count]))
 
     @property
     def _shown(self) -> range:
-        return range(self.start, min(self.start + self.k, len(self.items)))
+        return range(self.start, min(page_end(self.start, self.k, self.ends), len(self.items)))
 
     def _numbers(self, places: Sequence[int]) -> set[int]:
         return {number for at in places for number in self.examples[at] if number}

@@ -1,9 +1,10 @@
-"""What every request passes, before any work: its id, the size of its body, and its time.
+"""What every request passes, before any work: its id, the size of its head and body, and its time.
 
 Plain ASGI, as it costs less than Starlette's wrapper. Counters are Prometheus'; with several workers they share a
 folder (PROMETHEUS_MULTIPROC_DIR).
 """
 
+import asyncio
 import re
 import secrets
 import time
@@ -20,6 +21,8 @@ from llmcf.service.messages import LONGEST_MS
 from llmcf.service.problems import Problem
 
 LARGEST = 1 << 20  # bytes of a body
+LARGEST_HEAD = 1 << 16  # bytes of an address and headers
+_BODY_S = 5.0  # from a request's beginning, or until its deadline where that is later, for its body to be here
 MOST = 512  # requests of one worker that have begun, also those whose bodies are still on their way
 LIVE = "/health/live"  # is answered however many there are
 REQUEST_ID = "X-Request-Id"
@@ -60,7 +63,7 @@ class Front:
 
         async def answer(message: Message) -> None:
             nonlocal status
-            if limited.full:  # FastAPI answers 400 to a body that cannot be read; it is not sent
+            if limited.refused:  # FastAPI answers 400 to a body that cannot be read; it is not sent
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -71,14 +74,16 @@ class Front:
         try:
             if self._here > self._most and scope["path"] != LIVE:
                 raise _too_many()
-            scope["state"]["deadline"] = time.monotonic() + _timeout(headers) / 1e3
+            seconds = _timeout(headers) / 1e3
+            scope["state"]["deadline"] = time.monotonic() + seconds
+            _check_head(scope)
             _check_query(scope["query_string"])
-            limited.expect(headers)
+            limited.expect(headers, max(seconds, _BODY_S))
             await self._app(scope, limited, answer)
-            if limited.full:
-                raise _too_large()
+            if limited.refused:
+                raise limited.refused
         except Problem as problem:
-            limited.full = False
+            limited.refused = None
             await respond(problem, request)(scope, receive, answer)
         finally:
             self._here -= 1
@@ -93,23 +98,33 @@ def new_id() -> str:
 
 
 class _Limited:
-    """Receives a body up to LARGEST; `full` says whether it was larger."""
+    """Receives a body up to LARGEST, in some seconds; `refused` says that it was larger or took longer."""
 
     def __init__(self, receive: Receive) -> None:
-        self._receive, self._read, self.full = receive, 0, False
+        self._receive, self._read, self._whole = receive, 0, False
+        self._end = 0.0
+        self.refused: Problem | None = None
 
-    def expect(self, headers: MutableMapping[bytes, str]) -> None:
-        """Raises Problem 413 for a body that is told to be larger."""
+    def expect(self, headers: MutableMapping[bytes, str], seconds: float) -> None:
+        """The body has to be here within `seconds`; Problem 413 for one that is told to be larger."""
+        self._end = time.monotonic() + seconds
         declared = headers.get(b"content-length", "0")
         if declared.isdigit() and int(declared) > LARGEST:
             raise _too_large()
 
     async def __call__(self) -> Message:
-        message = await self._receive()
+        if self._whole:  # what comes yet is that the caller has left
+            return await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, self._end - time.monotonic()))
+        except TimeoutError:
+            self.refused = _too_slow()
+            raise self.refused from None
+        self._whole = not message.get("more_body", False)
         self._read += len(message.get("body", b""))
         if self._read > LARGEST:
-            self.full = True
-            raise _too_large()
+            self.refused = _too_large()
+            raise self.refused
         return message
 
 
@@ -140,6 +155,13 @@ def _timeout(headers: MutableMapping[bytes, str]) -> float:
     return float(named)
 
 
+def _check_head(scope: Scope) -> None:
+    """Raises Problem 431 for a head that is larger than any needs to be."""
+    size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    if size + sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEAD:
+        raise large_head()
+
+
 def _check_query(query: bytes) -> None:
     """Raises Problem 400 for text that is none: whoever reads it would read something else."""
     try:
@@ -152,6 +174,16 @@ def _too_many() -> Problem:
     """The connection ends as well: it is one of too many."""
     what = "more requests than the service can read"
     return Problem(503, "overloaded", what, headers={"Retry-After": "1", "Connection": "close"})
+
+
+def large_head() -> Problem:
+    what = f"address and headers are larger than {LARGEST_HEAD:,} bytes"
+    return Problem(431, "large-head", what, headers={"Connection": "close"})
+
+
+def _too_slow() -> Problem:
+    what = f"the body was not here after {_BODY_S:g} s, or at the request's deadline where that is later"
+    return Problem(408, "slow-body", what, headers={"Connection": "close"})
 
 
 def _too_large() -> Problem:

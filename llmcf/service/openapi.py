@@ -20,10 +20,12 @@ _PROBLEMS = {
     401: "There is no such key.",
     403: "The key's role is too low.",
     404: "There is nothing of this name.",
+    408: "The body was not here in time.",
     409: "Something else is there under this id.",
     413: "The body is too large.",
     422: "The request is not as documented, or names what the release does not have.",
     429: "The key asks too often.",
+    431: "Address and headers are too large.",
     500: "The service could not do it; its log says why, under the request's id.",
     503: "There is too much to do, or a part does not answer now.",
     504: "The request's time was over before its answer.",
@@ -33,15 +35,17 @@ _KINDS = {
     401: "unknown-key",
     403: "forbidden",
     404: "unknown-user",
+    408: "slow-body",
     409: "other-item",
     413: "too-large",
     422: "invalid-request",
     429: "too-many",
+    431: "large-head",
     500: "failed",
     503: "overloaded",
     504: "deadline",
 }  # an example of each
-_ANY, _WITH_KEY = (400, 413, 422, 500, 503), (401, 403, 429)
+_ANY, _WITH_KEY = (400, 408, 413, 422, 431, 500, 503), (401, 403, 429)
 _AGAIN = (429, 503)  # with Retry-After
 _ID = {"description": "The request's id, sent or made.", "schema": {"type": "string"}}
 _RETRY = {"description": "Seconds to wait before another try.", "schema": {"type": "integer"}}

@@ -23,7 +23,7 @@ from llmcf.service import arm_counts, inbox
 from llmcf.service.inbox import Inbox, Offer
 from llmcf.service.intake_messages import EventIn, EventOut, ItemIn, Newcomer, UserIn
 from llmcf.service.problems import At, Problem
-from llmcf.service.store import Store
+from llmcf.service.store import Store, page_end
 
 AHEAD_S = 300  # by which a sender's clock may be ahead
 FULL = 100_000  # entries that wait for the writer
@@ -175,7 +175,7 @@ class Answers:
         if kept["user"] not in (None, user):  # a session has no user
             return inbox.NOT_SHOWN
         start = kept.get("start", 0)
-        shown = kept["items"][start : start + kept["k"]]
+        shown = kept["items"][start : page_end(start, kept["k"], kept.get("ends", []))]
         return start + shown.index(item) if item in shown else inbox.NOT_SHOWN
 
     def arm(self, request: str) -> dict[str, Any]:

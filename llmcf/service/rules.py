@@ -6,7 +6,8 @@
     drop_duplicates = true              # of two items of one title only the better
 
     [scenes.home.cap]
-    brand = 2                           # at most two items of one brand in an answer
+    brand = 2                           # at most two items of one brand in an answer, and on each further page of it;
+                                        # where others are too few for that, it is shorter
 
     [[scenes.home.boost]]
     brand = "Acme"                      # or category = "...", or items = ["..."]
@@ -17,7 +18,8 @@
     share = 0.2                         # of the places of an answer, at most
 
 The file is TOML, `<home>/<data set>/rules.toml`. A request without a scene gets `default`, which may be left out. A
-file with a fault is refused as a whole, with the place of each fault; a running service goes on with the one it has.
+file with a fault is refused as a whole, with the place of each fault; a running service goes on with the one it has
+(llmcf/service/house.py), as it does with what a list said that is gone.
 
 Suffixes: C candidates, best first.
 """
@@ -26,20 +28,19 @@ import math
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core import settings, storage
+from core import settings
 from core.errors import UsageError, unknown
 from llmcf.serving.catalogue import Catalogue
 
 DEFAULT = "default"
 FILE = "rules.toml"
-_KEPT = "rules.json"  # in the service's own folder
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
 
@@ -140,19 +141,6 @@ def load(file: Path, facts: Facts | None = None) -> dict[str, Scene]:
     return NONE | scenes
 
 
-def keep(scenes: Mapping[str, Scene], place: Path) -> None:
-    """Write down what was taken, for a worker that starts while the file has a fault."""
-    storage.write_json(place / _KEPT, {"scenes": {name: scene.model_dump() for name, scene in scenes.items()}})
-
-
-def kept(place: Path) -> dict[str, Scene] | None:
-    """What was taken last; None where that is not known."""
-    try:
-        return _File.model_validate(storage.read_json(place / _KEPT)).scenes
-    except (OSError, ValueError):
-        return None
-
-
 def find(scenes: Mapping[str, Scene], name: str) -> Scene:
     """The scene of a request; "" is `default`. Raises UsageError for one that is not there, with the choices."""
     if (name or DEFAULT) not in scenes:
@@ -160,33 +148,34 @@ def find(scenes: Mapping[str, Scene], name: str) -> Scene:
     return scenes[name or DEFAULT]
 
 
-def available(scene: Scene, beside: Path) -> list[str] | None:
-    """The ids of the scene's file, which lies in the folder `beside`; None where the scene names none.
+def listed(file: Path) -> list[str]:
+    """The ids of a file that a scene names as `available`.
 
     Raises:
         UsageError: if it cannot be read.
     """
-    if scene.available is None:
-        return None
-    file = beside / scene.available
     try:
         return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}, which a rule names, cannot be read: {error}") from None
+        raise UsageError(f"{file}, which a rule names, cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
-    """Places of candidates in the order in which they are shown, and what put each there: "" is the ranking."""
+    """Places of candidates in the order in which they are shown, and what put each there: "" is the ranking.
+
+    `ends` says where each page ends, in places from 0; without any, a page is as long as was asked.
+    """
 
     order: list[int]
     placed_by: list[str]
+    ends: list[int] = field(default_factory=list)
 
 
 def arrange(scene: Scene, item_C: np.ndarray, score_C: np.ndarray, k: int, facts: Facts) -> Arranged:
     """Apply a scene's rules to ranked candidates; of what is left, the first `k`, and the rest behind them.
 
-    Caps hold for each page of `k`; pins take the first places of the first page.
+    Caps hold for each page, of `k` or of fewer; pins take the first places of the first page.
     """
     boosted_C = score_C * np.array([_factor(scene, int(item), facts) for item in item_C], dtype=np.float64)
     order = np.argsort(-boosted_C, kind="stable").tolist()
@@ -194,8 +183,8 @@ def arrange(scene: Scene, item_C: np.ndarray, score_C: np.ndarray, k: int, facts
         order = _first_of_each(order, lambda at: facts.title(int(item_C[at])).casefold())
     pinned = _pinned(scene, item_C, k, facts)
     order = [*pinned, *(at for at in order if at not in pinned)]
-    order = _capped(scene.cap, order, item_C, k, facts)
-    return Arranged(order, ["pin" if at in pinned else "" for at in order])
+    order, ends = _capped(scene.cap, order, item_C, k, facts)
+    return Arranged(order, ["pin" if at in pinned else "" for at in order], ends)
 
 
 def _factor(scene: Scene, item: int, facts: Facts) -> float:
@@ -228,18 +217,19 @@ def _first_of_each(order: list[int], key: Callable[[int], str]) -> list[int]:
     return list(kept.values())
 
 
-def _capped(cap: Cap, order: list[int], item_C: np.ndarray, k: int, facts: Facts) -> list[int]:
-    """Fill page after page with the first candidates that a page's caps let in."""
-    left, shown = order, []
-    while left and (cap.brand or cap.category):
+def _capped(cap: Cap, order: list[int], item_C: np.ndarray, k: int, facts: Facts) -> tuple[list[int], list[int]]:
+    """Fill page after page with the first candidates that a page's caps let in; the order, and where each page ends."""
+    if not (cap.brand or cap.category):
+        return order, []
+    left, shown, ends = order, list[int](), list[int]()
+    while left:
         counts: Counter[tuple[str, str]] = Counter()
         page = [at for at in left if _enters(cap, int(item_C[at]), counts, k, facts)]
-        if not page:
-            break
         shown += page
+        ends.append(len(shown))
         taken = set(page)
         left = [at for at in left if at not in taken]
-    return [*shown, *left]
+    return shown, ends
 
 
 def _enters(cap: Cap, item: int, counts: Counter[tuple[str, str]], k: int, facts: Facts) -> bool:

@@ -1,13 +1,13 @@
 """A sample of what rankers were given, to be held against what the same features are offline (`llmcf audit skew`).
 
 Parquet files in `<home>/<data set>/service/served/`, a row a candidate that was shown; each worker writes its own, and
-of all the newest are kept. Which requests are sampled is decided by their ids, so a request is in it or not whoever
-answers.
+of all the newest are kept. Which requests are sampled is drawn here: their ids are the callers' choice.
 """
 
-import hashlib
 import os
+import random
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
@@ -23,9 +23,9 @@ from llmcf.serving.question import Ranking
 
 SHARE = 0.02  # of the requests
 KEPT = 200  # files
-_ROWS = 5_000  # of a file
-_SECONDS = 10.0  # after which a file is written however few its rows are
-_SCALE = 1 << 32
+_ROWS = 5_000  # with which a file is written
+_SECONDS = 600.0  # after which it is however few they are
+_LOOK_EVERY_S = 5.0
 
 SCHEMA = pa.schema(
     [
@@ -47,30 +47,26 @@ def folder(place: Path) -> Path:
     return place / "served"
 
 
-def sampled(request: str, share: float = SHARE) -> bool:
-    """Whether a request is in the sample."""
-    digest = hashlib.blake2b(request.encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") < share * _SCALE
-
-
 class ServedLog:
     """One worker's part of the sample. Safe for threads."""
 
     def __init__(self, place: Path, *, share: float = SHARE) -> None:
         self._folder, self._share = folder(place), share
+        self._draw = random.Random()  # noqa: S311 - nobody has to be kept from guessing it
         self._rows: list[dict[str, Any]] = []
+        self._since = time.monotonic()  # of the first of the rows
         self._lock, self._stop = Lock(), Event()
         self._thread = Thread(target=self._write_now_and_then, name="writes the sample", daemon=True)
         self._thread.start()
 
     def offer(self, request: str, release: int, day: int, shown: Ranking, *, reads_dense: bool) -> None:
-        """Keep what was shown of a ranking, if the request is in the sample and the user known.
+        """Keep what was shown of a ranking, if it falls into the sample and the user is known.
 
         Args:
             reads_dense: whether its ranker was given the as-of features.
         """
         person = shown.person
-        if person is None or person.row is None or shown.dense_CX is None or not sampled(request, self._share):
+        if person is None or person.row is None or shown.dense_CX is None or self._draw.random() >= self._share:
             return
         history, now = list(person.state["history"]), time.time()
         dense = shown.dense_CX.tolist() if reads_dense else [None] * len(shown.item_C)
@@ -89,6 +85,7 @@ class ServedLog:
             for item, of_item in zip(shown.item_C.tolist(), dense, strict=True)
         ]
         with self._lock:
+            self._since = self._since if self._rows else time.monotonic()
             self._rows += rows[: max(0, 2 * _ROWS - len(self._rows))]  # a disk that takes nothing costs no memory
 
     def close(self) -> None:
@@ -98,8 +95,11 @@ class ServedLog:
         self._write()
 
     def _write_now_and_then(self) -> None:
-        while not self._stop.wait(_SECONDS):
-            self._write()
+        while not self._stop.wait(_LOOK_EVERY_S):
+            with self._lock:
+                due = len(self._rows) >= _ROWS or (self._rows and time.monotonic() - self._since >= _SECONDS)
+            if due:
+                self._write()
 
     def _write(self) -> None:
         with self._lock:
@@ -108,6 +108,7 @@ class ServedLog:
             return
         name = f"{time.time_ns()}-{os.getpid()}.parquet"
         try:
+            storage.private_folder(self._folder)
             storage.write_table(self._folder / name, pa.Table.from_pylist(rows, schema=SCHEMA), SCHEMA)
             for old in sorted(self._folder.glob("*.parquet"))[:-KEPT]:
                 old.unlink(missing_ok=True)
@@ -116,6 +117,9 @@ class ServedLog:
 
 
 def read(place: Path) -> pa.Table:
-    """All rows that are kept, oldest first."""
-    files = sorted(folder(place).glob("*.parquet"))
-    return pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in files]) if files else SCHEMA.empty_table()
+    """All rows that are kept, oldest first; what a worker removes meanwhile is left out."""
+    found = [SCHEMA.empty_table()]
+    for path in sorted(folder(place).glob("*.parquet")):
+        with suppress(FileNotFoundError):
+            found.append(pq.read_table(path, schema=SCHEMA))
+    return pa.concat_tables(found)

@@ -14,6 +14,7 @@ from llmcf.service.access import Door
 from llmcf.service.admission import Admission
 from llmcf.service.engine import Engine
 from llmcf.service.inbox import Inbox
+from llmcf.service.probe import SILENT, Probe
 from llmcf.service.problems import Problem
 from llmcf.service.reception import Reception
 from llmcf.service.shadow import Shadow
@@ -33,9 +34,11 @@ class Service:
     door: Door = field(default_factory=Door)
     admission: Admission = field(default_factory=lambda: Admission(ACTIVE, WAITING))
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(ACTIVE, "work"))
+    probe: Probe = field(init=False)
     shadow: Shadow = field(init=False)
 
     def __post_init__(self) -> None:
+        self.probe = Probe(lambda: self.engine.probe())
         self.shadow = Shadow(self.engine, self.store, lambda: self.admission.load >= ACTIVE)
 
     @classmethod
@@ -47,15 +50,18 @@ class Service:
 
     def close(self) -> None:
         self.shadow.close()
+        self.probe.close()
         self.engine.close()
         self.pool.shutdown(wait=False)
 
-    async def probe(self, seconds: float) -> dict[str, str]:
+    async def checks(self, seconds: float) -> dict[str, str]:
         """Each part that an answer needs: "ok", or what is the matter; within `seconds`."""
+        future = asyncio.wrap_future(self.probe.begin())
+        future.add_done_callback(_unseen)
         try:
-            return await self.aside(self.engine.probe, seconds)
-        except Problem as problem:
-            return {"answer": problem.detail}
+            return await asyncio.wait_for(asyncio.shield(future), seconds)
+        except TimeoutError:
+            return SILENT
 
     async def do(self, work: Callable[[], T], seconds: float) -> T:
         """Run `work` in a thread, when it is its turn; the answer, or the refusal, comes within `seconds`.

@@ -20,7 +20,7 @@ from llmcf.service.engine import Engine, Loaded
 from llmcf.service.kept import Kept
 from llmcf.service.messages import RecommendationRequest
 from llmcf.service.problems import Problem
-from llmcf.service.store import Store
+from llmcf.service.store import Store, page_end
 from llmcf.serving import tracing
 from llmcf.serving.question import Ranking
 
@@ -91,8 +91,8 @@ class Shadow:
             return "unknown"
         SHADOW_SECONDS.labels(number, "shadow").observe(time.perf_counter() - start)
         SHADOW_SECONDS.labels(number, "answer").observe(sum(kept.milliseconds.values()) / 1e3)
-        shown = kept.items[: kept.k]
-        OVERLAP.labels(number).observe(len({*shown} & {*items[: kept.k]}) / len(shown) if shown else 1.0)
+        shown = kept.items[: page_end(0, kept.k, kept.ends)]
+        OVERLAP.labels(number).observe(len({*shown} & {*items[: len(shown)]}) / len(shown) if shown else 1.0)
         if kept.scores is not None and scores is not None:
             before = dict(zip(kept.items, kept.scores, strict=True))
             apart = [abs(before[one] - now) for one, now in zip(items, scores, strict=True) if one in before]

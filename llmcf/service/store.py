@@ -69,6 +69,11 @@ class Shown:
     items: tuple[str, ...]
 
 
+def page_end(start: int, k: int, ends: Collection[int]) -> int:
+    """The place behind the last of a page from `start` on: `k` further, or where a rule of `ends` has ended it."""
+    return min([start + k, *(end for end in ends if end > start)])
+
+
 def shown(path: Path, most: int) -> list[Shown]:
     """What the newest answers showed, newest first; none where there is no such file. Holds no writer up.
 
@@ -79,7 +84,8 @@ def shown(path: Path, most: int) -> list[Shown]:
         return []
     asked = (
         "SELECT time, json_extract(body, '$.release'), json_extract(body, '$.items'), json_extract(body, '$.start'), "
-        "json_extract(body, '$.k') FROM answers WHERE json_type(body, '$.items') = 'array' "
+        "json_extract(body, '$.k'), json_extract(body, '$.ends') FROM answers "
+        "WHERE json_type(body, '$.items') = 'array' "
         "AND json_type(body, '$.k') = 'integer' ORDER BY time DESC LIMIT ?"  # another version's answers had neither
     )
     try:
@@ -88,8 +94,8 @@ def shown(path: Path, most: int) -> list[Shown]:
     except sqlite3.Error as error:
         raise Unavailable(f"{path} cannot be read now: {error}") from error
     return [
-        Shown(then, release, tuple(json.loads(items)[start or 0 : (start or 0) + k]))
-        for then, release, items, start, k in found
+        Shown(then, release, tuple(json.loads(items)[start or 0 : page_end(start or 0, k, json.loads(ends or "[]"))]))
+        for then, release, items, start, k, ends in found
     ]
 
 
@@ -154,10 +160,17 @@ class Store:
             found = connection.execute(asked, (time.time() - seconds,)).fetchone()
         return (found[0], json.loads(found[1])) if found else None
 
-    def note(self, who: str, act: str, outcome: str) -> None:
-        """A line of the audit log."""
+    def note(self, who: str, act: str, outcome: str) -> int:
+        """A line of the audit log; its number, for `settle`."""
         with self._database.transaction() as connection:
-            connection.execute("INSERT INTO acts VALUES (?, ?, ?, ?)", (time.time(), who, act, outcome))
+            made = connection.execute("INSERT INTO acts VALUES (?, ?, ?, ?)", (time.time(), who, act, outcome))
+        assert made.lastrowid is not None
+        return made.lastrowid
+
+    def settle(self, number: int, outcome: str) -> None:
+        """Say in a line of the audit log what came of the act."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE acts SET outcome = ? WHERE rowid = ?", (outcome, number))
 
     def acts(self, count: int = 100, *, who: str | None = None) -> list[tuple[float, str, str, str]]:
         """The newest lines of the audit log, newest first; those of one name or all."""

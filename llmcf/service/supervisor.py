@@ -16,7 +16,7 @@ from core import settings
 from core.errors import LlmcfError, Unavailable, UsageError
 from core.progress import say
 from core.result import Result
-from llmcf.service import keys, rules, state
+from llmcf.service import house, keys, state
 from llmcf.service.fleet import Fleet, Intake, await_workers
 from llmcf.service.keeper import Keeper
 from llmcf.service.state import Serving
@@ -54,11 +54,11 @@ def serve(
     settings.feast_ui()  # a wrong address is found now
     tracing.check(settings.otlp_endpoint())
     settings.requests_per_second()
-    scenes = rules.load(rules.path(release.dataset))
+    taken = house.load(release.dataset)
     start, stop = time.monotonic(), Event()
     with ExitStack() as stack:
         place = stack.enter_context(_apart() if check else _alone(release.dataset))
-        rules.keep(scenes, place)
+        house.keep(taken, place)
         listening = stack.enter_context(_listen(address, port))
         running = stack.enter_context(host(release, http_port=http_port, grpc_port=grpc_port))
         trials = Trials(release.dataset, place, running)

@@ -5,7 +5,7 @@ What is switched off stays off, over restarts too, until its experiment has anot
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from core.progress import say
 from llmcf.service.watching import Watched
 from llmcf.serving import arms, releases
 from llmcf.serving.arms import NONE, SHADOW, Arm, Arms
-from llmcf.serving.triton_host import Host
+from llmcf.serving.triton_host import Host, nothing
 
 FILE = "trials.json"
 _KEPT = 100  # of those switched off
@@ -51,6 +51,7 @@ class Trials:
 
     def __init__(self, dataset: str, place: Path, host: Host) -> None:
         self._dataset, self._place, self._host = dataset, place, host
+        self.meanwhile: Callable[[], object] = nothing  # is called while a release is loaded
         self.on, self._declared, self._fault = NONE, NONE, ""
         self._stamp: storage.Stamp | None = None
         self._off = note(place).off
@@ -103,7 +104,7 @@ class Trials:
         for name, arm in _all(self._declared):
             if not self._is_off(name, arm):
                 try:
-                    self._host.add(releases.require(self._dataset, arm.release))
+                    self._host.add(releases.require(self._dataset, arm.release), self.meanwhile)
                 except (LlmcfError, OSError) as error:
                     self._note_off(name, f"release {arm.release} cannot be served: {error}")
         kept = {name: arm for name, arm in self._declared.arms.items() if not self._is_off(name, arm)}

@@ -1,9 +1,13 @@
 """What workers have read of Milvus, in files beside the service: who starts while Milvus is away goes on with them.
 
-A collection never changes, and its name has a digest of its rows, so a file of that name holds the collection.
+A collection never changes, and its name has a digest of its rows, so a file of that name holds the collection. It is
+Arrow's file format and, behind it, the SHA-256 of that: a file that was damaged is as good as none.
 """
 
+import hashlib
+import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +17,67 @@ from pyarrow import feather
 from core import storage
 
 _KIND = ".arrow"
+_DIGEST = hashlib.sha256().digest_size
+_OLD_S = 3600.0  # a file that is written beside its place, and no younger, is of a worker that was killed
 
 
 def keep(folder: Path, collection: str, columns: Mapping[str, np.ndarray]) -> None:
-    """Write the columns of a collection, (N,) or (N, X), unless they are there."""
+    """Write the columns of a collection, (N,) or (N, X), unless they are there.
+
+    Raises:
+        OSError, ValueError, LlmcfError: if they cannot be written; nothing is lost by it but the copy.
+    """
     path = folder / f"{collection}{_KIND}"
-    if not path.exists():
-        table = pa.table({name: _arrow(values) for name, values in columns.items()})
-        with storage.atomic_path(path) as beside:
-            feather.write_feather(table, str(beside), compression="uncompressed", chunksize=max(1, len(table)))
+    if _whole(path) is not None:
+        return
+    table = pa.table({name: _arrow(values) for name, values in columns.items()})
+    storage.private_folder(folder)
+    with storage.atomic_path(path) as beside:
+        feather.write_feather(table, str(beside), compression="uncompressed", chunksize=max(1, len(table)))
+        digest = bytes.fromhex(storage.sha256(beside))
+        with beside.open("ab") as stream:
+            stream.write(digest)
 
 
 def read(folder: Path, collection: str) -> dict[str, np.ndarray] | None:
     """The columns of a collection, mapped and not to be written to; None if there is no whole file of it."""
+    found = _whole(folder / f"{collection}{_KIND}")
+    if found is None:
+        return None
     try:
-        table = feather.read_table(folder / f"{collection}{_KIND}", memory_map=True)
+        table = feather.read_table(pa.BufferReader(found))
     except (OSError, pa.ArrowInvalid):
         return None
     return {name: _numpy(table[name].combine_chunks()) for name in table.column_names}
 
 
 def prune(folder: Path, collections: Collection[str]) -> None:
-    """Remove the files of all other collections."""
-    for path in folder.glob(f"*{_KIND}"):
-        if path.stem not in collections:
-            path.unlink(missing_ok=True)
+    """Remove the files of all other collections, and what killed workers had begun."""
+    with suppress(OSError):  # another time, then
+        for path in folder.glob(f"*{_KIND}"):
+            if not path.name.startswith(".") and path.stem not in collections:
+                path.unlink(missing_ok=True)
+        for path in folder.glob(f".*{_KIND}.*.tmp"):
+            if time.time() - path.stat().st_mtime > _OLD_S:
+                path.unlink(missing_ok=True)
+
+
+def _whole(path: Path) -> pa.Buffer | None:
+    """What a file holds before its digest, mapped; None if it is not there or the digest is another one's."""
+    try:
+        with pa.memory_map(str(path)) as mapped:
+            found = mapped.read_buffer()
+    except (OSError, pa.ArrowInvalid):
+        return None
+    said, held = found.slice(max(0, found.size - _DIGEST)), found.slice(0, max(0, found.size - _DIGEST))
+    return held if hashlib.sha256(held).digest() == said.to_pybytes() else None
 
 
 def _arrow(values: np.ndarray) -> pa.Array:
     if values.ndim == 1:
         return pa.array(values.tolist() if values.dtype.kind in "OU" else values)
+    if not values.shape[1]:  # as categories are where a data set has none
+        return pa.array([[]] * len(values), type=pa.list_(pa.from_numpy_dtype(values.dtype), 0))
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 

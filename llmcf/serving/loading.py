@@ -95,7 +95,7 @@ def _keep(release: Release, found: dict[str, Columns], kept: Path) -> None:
     try:
         for kind, columns in found.items():
             copies.keep(kept, release.collections[kind], columns)
-    except (OSError, LlmcfError) as error:  # a full disk: who serves now needs no copy
+    except (OSError, ValueError, LlmcfError) as error:  # a full disk, a type that Arrow lacks: no copy is needed now
         say(f"no copy of what Milvus holds is kept: {error}")
 
 

@@ -17,7 +17,7 @@ from llmcf.serving.manifest import Stage
 MAX_BATCH = 1024  # rows a request, and rows a dynamic batch
 _TYPES = {"int64": "TYPE_INT64", "float32": "TYPE_FP32", "string": "TYPE_STRING"}
 _ALL = "all: { }"
-_WARM = {"ranker": 200, "user_vector": 1}  # rows of the request that a version answers before it is ready
+WARM = {"ranker": 200, "user_vector": 1}  # rows of the request that a version answers before the others
 
 _CONFIG = """\
 # Rendered from core/contracts.py by `python -m llmcf.serving.triton_config`.
@@ -54,7 +54,7 @@ def render_stage(name: str, stage: Stage) -> str:
     memory later ones use again."""
     config = _render(name, stage.inputs, stage.outputs, _only(stage.version))
     inputs = "\n".join(f"  {_zeros(tensor)}" for tensor in stage.inputs)
-    return config + _WARM_UP.format(rows=_WARM[name], inputs=inputs)
+    return config + _WARM_UP.format(rows=WARM[name], inputs=inputs)
 
 
 def render_score(version: int) -> str:

@@ -33,6 +33,7 @@ _TRIES = 3
 _LOGS = 20  # kept
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the backend and its stubs exchange tensors
 _COMPLAINT = re.compile(r"E\d{4} |error|Failed")
+_LAST_PORT = "Started Metrics Service"  # in the log, of the three that are opened
 _counter = itertools.count()
 # In either mode no client may load models, which are code.
 _FIXED = ("--model-control-mode=none",)
@@ -96,26 +97,34 @@ class Hosting:
         within_s: float,
     ) -> None:
         self.place = place
-        self._installation, self._prefix, self._within_s = installation, prefix, within_s
-        self.server, self._process = self._launched(wanted)
+        self._installation, self._prefix = installation, prefix
+        self.server, self._process = _launch(installation, place, wanted, prefix, within_s, _POLLING)
 
     @property
     def ended(self) -> bool:
         """Whether the server's process is gone."""
         return self._process.poll() is not None
 
+    @property
+    def up(self) -> bool:
+        """Whether it says that it and all its models are ready."""
+        return not self.ended and _logged(self.server, _LAST_PORT) and is_ready(self.server.http_port)
+
     def again(self) -> None:
-        """Start it on the ports it had; errors as of `run_triton`. It ends with the thread that does this."""
-        self.stop()
+        """Start it on the ports it had, and wait for nothing but its end; `up` says when it is ready.
+
+        It ends with the thread that does this.
+
+        Raises:
+            Unavailable: if another process has taken a port.
+        """
+        _kill(self._process)
         _remove_shared_memory(self._prefix)
-        ports = self.server.http_port, self.server.grpc_port, self.server.metrics_port
-        self.server, self._process = self._launched(ports)
+        ports = _ports((self.server.http_port, self.server.grpc_port, self.server.metrics_port))
+        self.server, self._process = _start(self._installation, self.place, ports, self._prefix, _POLLING)
 
     def stop(self) -> None:
         _stop(self._process)
-
-    def _launched(self, wanted: tuple[int | None, ...]) -> tuple[Server, subprocess.Popen[bytes]]:
-        return _launch(self._installation, self.place, wanted, self._prefix, self._within_s, _POLLING)
 
 
 @contextmanager
@@ -285,7 +294,7 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], within_s
     """False if it ended or did not get ready in time. The log is asked too: a port may be another server's."""
     deadline = time.monotonic() + within_s
     while process.poll() is None and time.monotonic() < deadline:
-        if _logged(server, "Started Metrics Service") and is_ready(server.http_port):  # the last of the three ports
+        if _logged(server, _LAST_PORT) and is_ready(server.http_port):
             return True
         time.sleep(_POLL_S)
     return False
@@ -310,6 +319,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         pass
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """The server and its stubs, at once, also where they stand still."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

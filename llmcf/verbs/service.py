@@ -61,18 +61,15 @@ def key_remove(name: Name, as_json: opt.Json = False) -> None:
 @rules.command("check")
 def rules_check(dataset: opt.Dataset = opt.DATASET, as_json: opt.Json = False) -> None:
     """Read the rules file of a data set against its live release, and tell each fault with its place."""
-    from llmcf.service import rules as house
+    from llmcf.service import house, rules
     from llmcf.serving import releases
     from llmcf.serving.catalogue import Catalogue
 
     def work() -> Result:
         start = time.monotonic()
         release = releases.live(known(dataset))
-        facts = house.facts(Catalogue.load(release)) if release else None
-        scenes = house.load(house.path(dataset), facts)
-        for scene in scenes.values():
-            house.available(scene, house.path(dataset).parent)
-        details = {"file": str(house.path(dataset)), "scenes": sorted(scenes)}
+        rules.load(rules.path(dataset), rules.facts(Catalogue.load(release)) if release else None)
+        details = {"file": str(rules.path(dataset)), "scenes": sorted(house.load(dataset).scenes)}
         return Result(verb="rules check", seconds=time.monotonic() - start, details=details)
 
     run(work, as_json=as_json)

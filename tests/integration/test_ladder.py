@@ -111,6 +111,24 @@ def test_where_triton_hangs_the_next_rung_answers_in_the_caller_s_time(
     until(service, user, "full")
 
 
+def test_a_triton_that_stands_still_is_started_anew(service: Running, online: Workspace, user: str) -> None:
+    """Nobody lets it go on; a worker that dies meanwhile is replaced all the same."""
+    until(service, user, "full")
+    place = state.folder(online.dataset)
+    serving = state.read(place)
+    assert serving is not None
+    triton = psutil.Process(serving.server.pid)
+    for one in [triton, *triton.children(recursive=True)]:
+        one.suspend()
+    replaced(service, online)
+    assert service.said("Triton gave no answer 3 times in a row; it is started anew", seconds=60)
+    assert service.said("Triton answers again", seconds=60)
+    until(service, user, "full")
+    after = state.read(place)
+    assert after is not None
+    assert (after.server.address, after.server.pid == serving.server.pid) == (serving.server.address, False)
+
+
 def test_what_is_over_the_line_is_refused_at_once_and_told_when_to_ask_again(
     service: Running, online: Workspace, user: str
 ) -> None:

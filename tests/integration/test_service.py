@@ -214,13 +214,19 @@ def test_a_scene_s_rules_hold_and_a_faulty_file_changes_nothing(service: Running
         assert shown("stocked") == set(best[2:5])
         assert shown("again") == {*best[2:5], seen}
         stock.write_text(best[4])
-        assert shown("stocked") == {best[4]}, "it is read again"
+        end = time.monotonic() + 10
+        while any(shown("stocked") != {best[4]} for _ in range(10)):  # by either worker
+            assert time.monotonic() < end
+        stock.unlink()
+        time.sleep(0.5)
+        assert shown("stocked") == {best[4]}, "it goes on as it was"
+        assert service.said("stock.txt, which a rule names, cannot be read")
         file.write_text("[scenes.few]\nallo = []\n")
         assert service.said("scenes.few.allo")
         assert shown("few") == set(best[:3])
     finally:
         file.unlink()
-        stock.unlink()
+        stock.unlink(missing_ok=True)
 
 
 def test_a_stranger_gets_what_is_popular_and_is_told(service: Running) -> None:
@@ -461,7 +467,9 @@ def test_the_ladder_when_the_models_die_and_come_back(service: Running, ws: Work
     for stub in psutil.Process(serving.server.pid).children():
         stub.kill()
     assert rung() == "popular"
-    assert service.http.get("/health/ready").status_code == 503
+    end = time.monotonic() + 2  # what is asked within a second is told the same
+    while service.http.get("/health/ready").status_code != 503:
+        assert time.monotonic() < end
     assert service.said("are loaded anew")
     end = time.monotonic() + 60
     while rung() != "full":

@@ -13,9 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from core.settings import Workspace
-from llmcf.serving import releases
+from llmcf.serving import releases, triton_config
 from llmcf.serving.manifest import Release
 from llmcf.serving.triton_client import Client, open_locally
 from llmcf.serving.triton_host import Host, host
@@ -122,14 +122,48 @@ def test_a_dead_server_is_started_on_its_ports_with_what_it_served(made: tuple[H
         sleep(0.01)
     with pytest.raises(LlmcfError):
         running.revive(first.number)
+    start = monotonic()
     running.restart()
-    assert not running.ended
+    assert monotonic() - start < 2, "nobody waits for it"
+    end = monotonic() + 60
+    while not running.up:
+        assert monotonic() < end
+        assert not running.ended
+        sleep(0.05)
     assert running.server.address == before.address
     assert running.server.pid != before.pid
     running.check(first.number)
     assert answers(running, first)
     assert not left & stubs(running)
     assert not any(map(runs, left)), "no model process outlives its server"
+
+
+def test_a_server_that_stands_still_is_told_in_seconds_and_started_anew(made: tuple[Host, Release]) -> None:
+    running, first = made
+    for pid in (running.server.pid, *stubs(running)):
+        os.kill(pid, signal.SIGSTOP)
+    start = monotonic()
+    with pytest.raises(Unavailable):
+        running.check(first.number)
+    assert monotonic() - start < 5
+    running.restart()
+    assert monotonic() - start < 7
+    while not running.up:
+        assert monotonic() - start < 60
+        sleep(0.05)
+    running.warm()
+    assert answers(running, first)
+
+
+def test_a_release_is_warm_before_it_is_taken(made: tuple[Host, Release]) -> None:
+    running, _ = made
+    release = write_release(WS, seed=4, live=False)
+    running.add(release)
+    for name, rows in triton_config.WARM.items():
+        path = f"v2/models/{name}/versions/{release.number}/stats"
+        (found,) = httpx.get(f"http://{running.server.address}/{path}").json()["model_stats"]
+        assert rows in {one["batch_size"] for one in found["batch_stats"]}
+    running.remove(release.number)
 
 
 @pytest.mark.parametrize("act", ["load", "unload"])

@@ -12,6 +12,7 @@ from core.settings import Workspace
 from llmcf.feature_store import registry
 from llmcf.service import arm_counts, choosing, state, traffic, trials
 from llmcf.service.arm_counts import ArmRow, ShadowRow
+from llmcf.service.problems import Problem
 from llmcf.service.service import Service
 from llmcf.service.store import SERVICE, Trace
 from llmcf.service.traffic import Traffic
@@ -114,8 +115,8 @@ def facts(service: Service, *, acts: bool) -> Facts:
         live=engine.live.release.number,
         before=choosing.before(engine.dataset),
         workers=Counter(state.workers(engine.place).values()),
-        scenes=sorted(engine.scenes),
-        checks=engine.probe(),
+        scenes=sorted(engine.rules.scenes),
+        checks=service.probe.look(),
         freshness=_freshness(engine.live.release.workspace),
         traffic=_traffic(service),
         arms=_arms(service),
@@ -145,14 +146,22 @@ def differences(dataset: str, first: int, second: int) -> list[Difference]:
     """What two releases do not share, the weights' digests left out: they always differ.
 
     Raises:
-        LlmcfError: if one of them is not there or cannot be read.
+        UsageError: if one of them is not there.
+        Problem: 409 if one cannot be read.
     """
-    one, two = (dict(_told(releases.read(dataset, number))) for number in (first, second))
+    one, two = (dict(_told(_read(dataset, number))) for number in (first, second))
     return [
         Difference(*key, _text(one.get(key)), _text(two.get(key)), _change(one.get(key), two.get(key)))
         for key in dict.fromkeys([*one, *two])
         if one.get(key) != two.get(key)
     ]
+
+
+def _read(dataset: str, number: int) -> Release:
+    try:
+        return releases.read(dataset, number)
+    except Unreadable as error:
+        raise Problem(409, "unservable", f"release {number} cannot be read: {error.why}") from error
 
 
 def row(service: Service, number: int) -> Row:

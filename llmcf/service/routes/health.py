@@ -23,7 +23,7 @@ async def live() -> Health:
 async def ready(request: Request, response: Response) -> Health:
     """The live release answers a canary: Triton itself says ready while its model process is dead."""
     service: Service = request.app.state.service
-    checks = await service.probe(seconds_left(request.state))
+    checks = await service.checks(seconds_left(request.state))
     failing = any(found != "ok" for found in checks.values())
     response.status_code = 503 if failing else 200
     return Health(status="failing" if failing else "ok", checks=checks)

@@ -38,7 +38,7 @@ async def home(
         "visitor": visitor,
         "dataset": engine.dataset,
         "live": engine.live.release.number,
-        "scenes": sorted(engine.scenes),
+        "scenes": sorted(engine.rules.scenes),
         "asked": {"q": q, "kind": kind, "k": k, "scene": scene, "cursor": cursor},
     }
     if not q.strip():

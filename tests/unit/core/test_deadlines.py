@@ -71,3 +71,13 @@ def test_who_is_to_blame(clock: list[float], seconds: float | None, usual: float
     with pytest.raises(Unavailable, match="it does not answer") as error:
         wanted(seconds, fails) if seconds else fails()
     assert isinstance(error.value, OutOfTime) is not blamed
+
+
+def test_a_block_has_no_more_time_than_is_left_around_it() -> None:
+    with deadlines.within(5.0):
+        assert deadlines.left() == 5.0
+        with deadlines.within(60.0):
+            assert deadlines.left() == 5.0
+        with deadlines.within(0.0), pytest.raises(OutOfTime):
+            deadlines.check()
+    assert deadlines.left() == inf

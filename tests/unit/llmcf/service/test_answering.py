@@ -42,7 +42,7 @@ class Played:
     def __init__(self) -> None:
         self.reader, self.offered = Reader(), []
         self.features = Remembered(cast(Any, self.reader), Breaker("store"))
-        self.served = SimpleNamespace(offer=lambda request, *_: self.offered.append(request))
+        self.served = SimpleNamespace(offer=lambda request, *_, **__: self.offered.append(request))
         self.release = SimpleNamespace(number=1, stages={"ranker": SimpleNamespace(reads=["dense"])})
         self.recommender = SimpleNamespace(
             users=SimpleNamespace(row_of=ROWS.get),

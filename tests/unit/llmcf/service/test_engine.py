@@ -1,8 +1,9 @@
 """How a worker starts while something is amiss that running workers put up with; releases are played."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,9 +12,11 @@ import pytest
 
 from core.errors import LlmcfError, Missing, Unavailable
 from core.settings import Workspace
-from llmcf.service import additions, rules, state
+from llmcf.service import additions, house, rules, state
+from llmcf.service import engine as engine_module
 from llmcf.service.breaker import FAILURES
 from llmcf.service.engine import Engine
+from llmcf.service.house import Rules
 from llmcf.service.rules import Scene
 from llmcf.service.state import Serving
 from llmcf.serving import releases
@@ -35,12 +38,24 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "service"
 
 
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """Says which releases cannot be loaded, and with what; and which were asked for."""
+
+    spoil: Callable[..., None]
+    asked: list[int]
+
+    def __call__(self, **found: Exception | None) -> None:
+        self.spoil(**found)
+
+
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Says which releases cannot be loaded, and with what."""
+def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
     spoiled: dict[int, Exception] = {}
+    asked: list[int] = []
 
     def load(_: Engine, number: int, *__: Any) -> Any:
+        asked.append(number)
         if number in spoiled:
             raise spoiled[number]
         played = SimpleNamespace(
@@ -50,7 +65,13 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         return played
 
     monkeypatch.setattr(Engine, "_load", load)
-    return lambda **found: spoiled.update({int(number[1:]): error for number, error in found.items()})
+
+    def spoil(**found: Exception | None) -> None:
+        for number, error in found.items():
+            spoiled.pop(int(number[1:]), None)
+            spoiled.update({int(number[1:]): error} if error else {})
+
+    return Loads(spoil, asked)
 
 
 @contextmanager
@@ -62,9 +83,7 @@ def started(place: Path) -> Iterator[Engine]:
         engine.close()
 
 
-def test_only_the_live_release_has_to_load(
-    place: Path, loads: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_the_live_release_has_to_load(place: Path, loads: Loads, capsys: pytest.CaptureFixture[str]) -> None:
     loads(_4=LlmcfError("there is no release 4"), _5=FileNotFoundError("removed just now"))
     with started(place) as engine:
         assert engine.live.release.number == 3
@@ -76,16 +95,55 @@ def test_only_the_live_release_has_to_load(
         Engine(DATASET, place)
 
 
+def test_what_stands_beside_the_live_release_is_tried_again(
+    place: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine_module, "_AGAIN_S", 0.3)
+    loads(_4=Unavailable("Milvus is busy"))
+    with started(place) as engine:
+        time.sleep(1.2)
+        assert engine.find(4) is None
+        assert 3 <= loads.asked.count(4) <= 6, "with a pause in between"
+        loads(_4=None)
+        end = time.monotonic() + 10
+        while engine.find(4) is None:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        time.sleep(0.5)
+        asked = len(loads.asked)
+        time.sleep(0.5)
+        assert len(loads.asked) == asked, "nothing is lacking"
+    assert capsys.readouterr().err.count("this worker does without release 4: Milvus is busy") == 1
+
+
+def test_a_live_release_that_cannot_be_loaded_is_tried_again_with_a_pause(
+    place: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine_module, "_AGAIN_S", 0.4)
+    with started(place) as engine:
+        loads(_6=Missing("Milvus does not hold its items", "llmcf export"))
+        state.write(place, Serving((6, 3), Server(1, 1, 2, 3, Path("log"))))
+        time.sleep(1.2)
+        assert 2 <= loads.asked.count(6) <= 4
+        assert capsys.readouterr().err.count("does not hold its items") == 1
+        assert engine.live.release.number == 3
+        loads(_6=None)
+        end = time.monotonic() + 10
+        while engine.live.release.number != 6:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
 @pytest.mark.usefixtures("loads")
 def test_a_worker_starts_with_the_rules_that_were_taken_last(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules.path(DATASET).write_text(FAULTY)
     with started(place) as engine:
-        assert engine.scenes == {"default": Scene()}
+        assert engine.rules.scenes == {"default": Scene()}
     assert "this worker starts without rules: " in capsys.readouterr().err
     taken = {"default": Scene(deny=["p7"]), "home": Scene.model_validate({"pin": [{"items": ["p1"], "share": 0.5}]})}
-    rules.keep(taken, place)
+    house.keep(Rules(taken, {}), place)
     with started(place) as engine:
-        assert engine.scenes == taken
+        assert engine.rules.scenes == taken
     assert "this worker starts with the rules as they were: " in capsys.readouterr().err
 
 
@@ -96,7 +154,52 @@ def test_rules_that_a_worker_takes_are_those_of_the_next_one(place: Path) -> Non
         engine._follow_rules()
     rules.path(DATASET).write_text(FAULTY)
     with started(place) as engine:
-        assert engine.scenes["default"].deny == ["p7"]
+        assert engine.rules.scenes["default"].deny == ["p7"]
+
+
+STOCKED = '[scenes.default]\navailable = "stock.txt"\n'
+
+
+@pytest.mark.usefixtures("loads")
+def test_what_is_available_is_followed_and_stays_where_its_file_is_gone(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stock, said, counted = (
+        rules.path(DATASET).with_name("stock.txt"),
+        "stock.txt, which a rule names",
+        FAILURES.labels("following"),
+    )
+    rules.path(DATASET).write_text(STOCKED)
+    stock.write_text("p1\np2\n")
+
+    def available(engine: Engine) -> list[str] | None:
+        return engine.rules.available(engine.rules.scenes["default"])
+
+    def until(engine: Engine, wanted: list[str]) -> None:
+        end = time.monotonic() + 10
+        while available(engine) != wanted:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    with started(place) as engine:
+        until(engine, ["p1", "p2"])
+        stock.write_text("p3\n")
+        until(engine, ["p3"])
+        before = counted._value.get()
+        stock.unlink()
+        time.sleep(0.5)
+        assert available(engine) == ["p3"]
+        assert counted._value.get() == before + 1
+        assert capsys.readouterr().err.count(said) == 1
+    with started(place) as engine:
+        assert available(engine) == ["p3"], "a worker that starts meanwhile"
+        stock.write_text("p4\n")
+        until(engine, ["p4"])
+        rules.path(DATASET).write_text(STOCKED.replace("stock", "other"))
+        time.sleep(0.3)
+        assert available(engine) == ["p4"], "rules whose list is not there are not taken"
+        rules.path(DATASET).with_name("other.txt").write_text("p5\n")
+        until(engine, ["p5"])
 
 
 @pytest.mark.usefixtures("loads")

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from core import storage
-from core.errors import LlmcfError
+from core.errors import LlmcfError, Unavailable
 from core.settings import Workspace
 from llmcf.service import keeper, state, traffic, trials
 from llmcf.service.keeper import Keeper
@@ -27,22 +27,41 @@ ARMS = 'experiment = "x"\n[arms.a]\nrelease = 2\npercent = 10\n'
 class Host:
     """One that loads whatever it is asked to."""
 
-    def __init__(self) -> None:
-        self.server, self.ended = Server(1, 1, 2, 3, Path("log")), False
-        self.releases, self.revived = [1], list[int]()
+    def __init__(self, log: Path) -> None:
+        self.server, self.ended = Server(1, 1, 2, 3, log), False
+        self.releases, self.renewed = [1], list[int]()
         self.fails: dict[int, int] = {}  # how often the canary of a release fails yet
+        self.silent, self.up, self.started, self.warmed = False, True, 0, 0
+        self.loads = True  # what it is asked to, at once
 
-    def add(self, release: Any) -> None:
-        self.releases.append(release.number)
+    def add(self, release: Any, meanwhile: Callable[[], object] = lambda: None) -> None:
+        while not self.loads:
+            meanwhile()
+        if self.silent:
+            raise Unavailable("no Triton answers")
+        if release.number not in self.releases:
+            self.releases.append(release.number)
 
     def check(self, number: int) -> None:
         assert number in self.releases
+        if self.silent:
+            raise Unavailable("no Triton answers")
         if self.fails.get(number):
             self.fails[number] -= 1
             raise LlmcfError("the graph is gone")
 
-    def revive(self, number: int) -> None:
-        self.revived.append(number)
+    def renew(self, number: int) -> None:
+        self.renewed.append(number)
+
+    def revive(self, number: int, meanwhile: object) -> None:
+        del meanwhile
+        self.check(number)
+
+    def restart(self) -> None:
+        self.started, self.up, self.silent, self.ended = self.started + 1, False, False, False
+
+    def warm(self) -> None:
+        self.warmed += 1
 
     def remove(self, number: int) -> None:
         self.releases.remove(number)
@@ -76,7 +95,7 @@ class Kept:
         self.fleet = SimpleNamespace(
             dataset=WS.dataset, place=place, metrics=place / "metrics", fill=self._fill, count=0, processes=[]
         )
-        self.host, self.filled, self._left, self._stop = Host(), 0, 0, Event()
+        self.host, self.filled, self._left, self._stop = Host(place / "log"), 0, 0, Event()
         self.trials = Trials(WS.dataset, place, cast(Any, self.host))
         live = releases.read(WS.dataset, 1)
         self.keeper = Keeper(cast(Any, self.host), cast(Any, self.fleet), cast(Any, nothing), live, self.trials)
@@ -84,9 +103,9 @@ class Kept:
     def _fill(self) -> None:
         self.filled += 1
 
-    def ticks(self, count: int) -> None:
+    def ticks(self, count: int, *, stopped: Callable[[], bool] = lambda: False) -> None:
         answers = iter([False] * count + [True])
-        self.keeper.keep(cast(Any, SimpleNamespace(wait=lambda _: next(answers), is_set=lambda: False)))
+        self.keeper.keep(cast(Any, SimpleNamespace(wait=lambda _: next(answers), is_set=stopped)))
 
 
 @pytest.fixture
@@ -247,7 +266,7 @@ def test_each_reason_to_take_a_release_back_is_told_by_its_own_words(watched: Wa
     assert watched.said == [(act, why)]
     if watched.arm == "a":
         assert [one.why for one in trials.note(watched.kept.fleet.place).off] == [why]
-    assert watched.kept.host.revived == []
+    assert watched.kept.host.renewed == []
     watched.kept.ticks(3)
     assert len(watched.said) == 1, "it is decided once"
 
@@ -261,7 +280,7 @@ def test_a_canary_that_fails_once_or_everywhere_takes_nothing_back(watched: Watc
     watched.kept.ticks(1)
     assert watched.answers
     assert watched.said == []
-    assert 2 in watched.kept.host.revived
+    assert 2 in watched.kept.host.renewed
 
 
 def test_a_release_that_nobody_watches_is_loaded_anew_where_its_canary_fails(
@@ -270,5 +289,90 @@ def test_a_release_that_nobody_watches_is_loaded_anew_where_its_canary_fails(
     monkeypatch.setattr(keeper, "_CANARY_EVERY_S", 0.0)
     kept.host.fails = {1: 5}
     kept.ticks(2)
-    assert kept.host.revived == [1, 1]
+    assert kept.host.renewed == [1], "and not again before that is done"
     assert told(kept) == set()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_CANARY_EVERY_S", "_SOON_S", "_AGAIN_S"):
+        monkeypatch.setattr(keeper, name, 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_triton_that_stands_still_is_started_anew_and_the_workers_are_looked_after(
+    kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept.host.silent = True
+    kept.ticks(2)
+    assert kept.host.started == 0, "it may only be slow"
+    kept.ticks(2)
+    assert kept.host.started == 1
+    assert "Triton gave no answer 3 times in a row; it is started anew" in capsys.readouterr().err
+    before = kept.filled
+    kept.ticks(5)
+    assert (kept.host.started, kept.filled, kept.host.warmed) == (1, before + 5, 0)
+    kept.host.up = True
+    kept.ticks(3)
+    assert (kept.host.started, kept.host.warmed) == (1, 1)
+    assert "Triton answers again" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_triton_that_ends_as_it_starts_is_started_again(kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+    kept.host.ended = True
+    kept.host.server.log.touch()
+    kept.ticks(1)
+    kept.host.ended = True
+    kept.ticks(2)
+    assert kept.host.started == 2
+    assert "Triton does not start:" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_release_that_goes_live_while_triton_stands_still_waits(kept: Kept) -> None:
+    releases.promote(releases.read(WS.dataset, 2))
+    kept.host.silent = True
+    kept.ticks(4)
+    found = releases.pointer(WS.dataset)
+    assert found is not None
+    assert (found.release, kept.keeper._live.number, kept.host.started) == (2, 1, 1)
+    kept.host.up = True
+    kept.ticks(2)
+    assert kept.keeper._live.number == 2
+
+
+def test_while_a_release_is_loaded_the_workers_are_looked_after_and_the_end_is_seen(kept: Kept) -> None:
+    releases.promote(releases.read(WS.dataset, 2))
+    kept.host.loads = False
+    kept.ticks(1, stopped=lambda: kept.filled > 20)
+    found = releases.pointer(WS.dataset)
+    assert found is not None
+    assert (kept.filled, found.release) == (21, 2), "that it ends is no fault of the release"
+
+
+def test_while_an_arm_s_release_is_loaded_the_end_is_seen(kept: Kept) -> None:
+    arms.path(WS.dataset).write_text(ARMS)
+    kept.host.loads = False
+    kept.ticks(1, stopped=lambda: kept.filled > 20)
+    assert kept.filled == 21
+    assert trials.note(kept.fleet.place).off == [], "the arm is not switched off for it"
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_release_before_is_asked_its_canary_too(kept: Kept) -> None:
+    releases.promote(releases.read(WS.dataset, 2))
+    kept.ticks(1)
+    kept.host.fails = {1: 1}
+    kept.ticks(1)
+    assert kept.host.renewed == [1]
+
+
+def test_a_way_back_that_does_not_answer_is_not_taken(kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.promote(releases.read(WS.dataset, 2))
+    kept.ticks(1)
+    kept.host.fails = {1: 1}
+    releases.rollback(WS.dataset)
+    kept.ticks(2)
+    assert kept.keeper._live.number == 2
+    assert "release 1 is not taken: the graph is gone; release 2 goes on" in capsys.readouterr().err

@@ -30,7 +30,8 @@ class Release:
         self.items = SimpleNamespace(exact=SimpleNamespace(ids_N=np.arange(3)))
         self.catalogue = SimpleNamespace(item_ids=ITEMS, names=ITEMS)
         self.examples: object = "some"
-        self.features = SimpleNamespace(degraded=False)
+        self.features = SimpleNamespace(degraded=False, today=lambda: 0)
+        self.served = SimpleNamespace(offer=lambda *_, **__: None)
         self.key = b"secret"
         self.told = 0
 

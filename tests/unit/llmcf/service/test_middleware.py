@@ -2,17 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from threading import Thread
 from typing import Any, cast
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from llmcf.service.middleware import LARGEST, LIVE, Front
+from llmcf.service import middleware
+from llmcf.service.middleware import LARGEST, LARGEST_HEAD, LIVE, Front
 from llmcf.service.protocol import Protocol
 
 
@@ -52,6 +58,83 @@ def test_a_query_that_is_no_text_is_refused(http: TestClient, query: str) -> Non
     answer = http.post(f"/raw?{query}", content=b"x")
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:llmcf:problem:wrong-request")
     assert http.post("/raw?a=%c3%bc+%25&b=%00", content=b"x").json() == 1
+
+
+def test_a_body_that_does_not_come_in_time_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And frees the place it had."""
+    monkeypatch.setattr(middleware, "_BODY_S", 0.2)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            while (await receive()).get("more_body"):
+                pass
+            status = 200
+        except Exception:  # as FastAPI does
+            status = 400
+        await PlainTextResponse("done", status)(scope, receive, send)
+
+    async def drip() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    async def asked(timeout_ms: int, body: Any) -> tuple[float, int, list[dict[str, Any]]]:
+        body, told, start = aiter(body), [], time.monotonic()
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": await anext(body, b""), "more_body": True}
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        headers = [(b"x-timeout-ms", str(timeout_ms).encode())]
+        scope = {"type": "http", "path": "/", "query_string": b"", "headers": headers, "method": "POST"}
+        front = Front(app)
+        await front(scope, receive, send)
+        return time.monotonic() - start, front._here, told
+
+    for timeout_ms, least in ((50, 0.2), (500, 0.5)):
+        took, here, (begun, body) = asyncio.run(asked(timeout_ms, drip()))
+        assert least <= took < least + 0.3
+        assert (begun["status"], here) == (408, 0)
+        assert json.loads(body["body"])["type"] == "urn:llmcf:problem:slow-body"
+        assert (b"connection", b"close") in begun["headers"]
+
+
+def test_a_head_that_is_too_large_is_431(http: TestClient) -> None:
+    half = "x" * (LARGEST_HEAD // 2)
+    for path, headers in (("/raw", {"x-large": 2 * half}), (f"/raw?{half}", {"x-large": half})):
+        answer = http.post(path, content=b"x", headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (431, "urn:llmcf:problem:large-head")
+    assert http.post("/raw", content=b"x", headers={"x-large": half}).json() == 1
+
+
+def test_a_head_without_end_is_refused_and_not_kept() -> None:
+    """By a worker as it runs, over a socket."""
+    app = Front(PlainTextResponse("done"))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        server = uvicorn.Server(uvicorn.Config(app, http=Protocol, log_level="error", lifespan="off"))
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        address = listening.getsockname()
+        with socket.create_connection(address, timeout=10) as sent:
+            sent.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nx-long: ")
+            for _ in range(LARGEST_HEAD // 4096 + 2):
+                time.sleep(0.005)
+                with suppress(OSError):  # the connection has ended
+                    sent.sendall(b"x" * 4096)
+            assert sent.recv(12) == b"HTTP/1.1 431"
+        large = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 200000\r\n\r\n" + b"x" * 200_000
+        with socket.create_connection(address, timeout=10) as sent:
+            for _ in range(2):
+                sent.sendall(large)
+                assert sent.recv(4096).startswith(b"HTTP/1.1 200"), "of a body any size may come at once"
+        server.should_exit = True
+        thread.join(10)
 
 
 def test_more_requests_than_a_worker_reads_are_a_problem_like_any_other() -> None:

@@ -216,6 +216,7 @@ def test_clicks_and_views_are_joined_to_what_was_shown(http: TestClient, service
     service.store.keep("page1", {**answer, "k": 3})
     service.store.keep("page2", {**answer, "k": 2, "start": 3})
     service.store.keep("session", {**answer, "user": None, "k": 3})
+    service.store.keep("capped", {**answer, "k": 3, "ends": [1, 4, 5]})
 
     def click(id: str, item: str, request: str | None, user: str = "p0") -> dict[str, Any]:
         return {"id": id, "kind": "click", "user": user, "item": item, "request_id": request}
@@ -229,9 +230,10 @@ def test_clicks_and_views_are_joined_to_what_was_shown(http: TestClient, service
         click("e", "g5", "session", user="p1"),
         click("f", "g6", "forgotten"),
         click("g", "g6", None),
+        click("h", "g6", "capped"),  # a cap has it on the next page
     )
-    assert [one["shown"] for one in told] == [True, False, True, False, True, None, None]
-    assert [one["place"] for one in box.feedback()] == [1, -1, 3, -1, 0, None, None]
+    assert [one["shown"] for one in told] == [True, False, True, False, True, None, None, False]
+    assert [one["place"] for one in box.feedback()] == [1, -1, 3, -1, 0, None, None, -1]
     assert box.backlog(10) == 0, "clicks and views change no history"
 
 

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from core.settings import Workspace
+from llmcf.feature_store import registry
 from llmcf.service import keys
 from llmcf.service.access import Door
 from llmcf.service.admission import Admission
@@ -49,6 +50,7 @@ class Titles(dict[int, str]):
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr(registry, "materialized", lambda _: {})
     monkeypatch.setattr("llmcf.service.routes.releases._info", lambda _, number: {"release": number, "state": ""})
     write_release(WS)
     write_release(WS, live=False)

@@ -1,5 +1,6 @@
 """Rules: what a file may say, and what a scene does to a ranking."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,32 @@ def test_a_cap_holds_on_each_page_and_loses_nothing() -> None:
     assert shown(Scene(cap=Cap(category=1)), 2) == [2, 4, 3, 6, 5, 7]
 
 
+@pytest.mark.parametrize(("brand", "category"), [(2, None), (None, 2), (1, 1)])
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_no_page_holds_more_than_its_caps(brand: int | None, category: int | None, k: int) -> None:
+    arranged = rules.arrange(Scene(cap=Cap(brand=brand, category=category)), ITEMS, SCORES, k, FACTS)
+    items, start = ITEMS[arranged.order].tolist(), 0
+    for end in arranged.ends:
+        page = items[start:end]
+        assert 0 < len(page) <= k
+        groups = (
+            ([BRANDS[one] for one in page if BRANDS[one]], brand),
+            ([n for i in page for n in CATEGORIES[i]], category),
+        )
+        for named, most in groups:
+            assert all(count <= (most or k) for count in Counter(named).values())
+        start = end
+    assert start == len(items)
+
+
+def test_where_there_are_no_others_a_page_is_shorter() -> None:
+    """Twelve items of one brand."""
+    facts = Facts(lambda _: "Acme", lambda _: [], str, lambda _: None)
+    arranged = rules.arrange(Scene(cap=Cap(brand=2)), np.arange(12), np.linspace(1, 0, 12), 5, facts)
+    assert arranged.order == list(range(12))
+    assert arranged.ends == [2, 4, 6, 8, 10, 12]
+
+
 def test_pins_come_first_within_their_share() -> None:
     scene = Scene(pin=[Pin(items=["p7", "p6", "p5"], share=0.5)])
     arranged = rules.arrange(scene, ITEMS, SCORES, 4, FACTS)
@@ -123,7 +150,6 @@ def test_a_fault_is_told_with_its_place(tmp_path: Path, text: str, told: str) ->
 
 def test_what_is_available_is_read_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "stock.txt").write_text("p2\n\n p3 \n")
-    assert rules.available(Scene(available="stock.txt"), tmp_path) == ["p2", "p3"]
-    assert rules.available(Scene(), tmp_path) is None
+    assert rules.listed(tmp_path / "stock.txt") == ["p2", "p3"]
     with pytest.raises(UsageError, match=r"gone\.txt, which a rule names, cannot be read"):
-        rules.available(Scene(available="gone.txt"), tmp_path)
+        rules.listed(tmp_path / "gone.txt")

@@ -1,13 +1,16 @@
 """The sample of served features: by request, bounded, of known users only, written whatever happens."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from core.contracts import DENSE, HISTORY
 from llmcf.service import served_log
-from llmcf.service.served_log import ServedLog, sampled
+from llmcf.service.served_log import ServedLog
 from llmcf.serving.question import Person, Ranking
 
 STATE = {"history": [0] * (HISTORY - 1) + [7], "activity": float(np.log1p(1))}
@@ -39,15 +42,51 @@ def test_what_was_shown_of_sampled_requests_is_kept(tmp_path: Path) -> None:
     assert (last["dense"], last["history"], last["position"]) == (None, STATE["history"], 1)
 
 
-def test_a_share_of_the_requests_is_sampled_the_same_everywhere(tmp_path: Path) -> None:
-    ids = [f"request-{number}" for number in range(20_000)]
-    chosen = [one for one in ids if sampled(one, 0.05)]
-    assert 0.04 < len(chosen) / len(ids) < 0.06
-    log = ServedLog(tmp_path, share=0.05)
-    for one in ids[:500]:
-        log.offer(one, 1, 1, ranking(1), reads_dense=True)
+def test_a_share_of_the_requests_is_sampled_whatever_they_are_called(tmp_path: Path) -> None:
+    log = ServedLog(tmp_path, share=0.2)
+    for _ in range(1000):
+        log.offer("always the same", 1, 1, ranking(1), reads_dense=True)
     log.close()
-    assert served_log.read(tmp_path)["request"].to_pylist() == [one for one in ids[:500] if one in chosen]
+    assert 130 < served_log.read(tmp_path).num_rows < 270
+
+
+def test_a_file_is_written_when_it_has_enough_rows_or_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served_log, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(served_log, "_ROWS", 4)
+
+    def files(within_s: float) -> int:
+        end = time.monotonic() + within_s
+        while not (found := list((tmp_path / "served").glob("*.parquet"))) and time.monotonic() < end:
+            time.sleep(0.01)
+        return len(found)
+
+    log = ServedLog(tmp_path, share=1.0)
+    log.offer("r1", 1, 1, ranking(3), reads_dense=True)
+    assert files(0.3) == 0, "of a few rows no file of their own"
+    log.offer("r2", 1, 1, ranking(1), reads_dense=True)
+    assert files(10) == 1
+    for path in (tmp_path / "served").iterdir():
+        path.unlink()
+    monkeypatch.setattr(served_log, "_SECONDS", 0.1)
+    log.offer("r3", 1, 1, ranking(1), reads_dense=True)
+    assert files(10) == 1
+    log.close()
+
+
+def test_a_file_that_goes_while_it_is_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2):
+        log = ServedLog(tmp_path, share=1.0)
+        log.offer(f"r{number}", 1, 1, ranking(1), reads_dense=True)
+        log.close()
+    first, _ = sorted((tmp_path / "served").iterdir())
+    read = pq.read_table
+
+    def removed(path: Path, **options: Any) -> Any:
+        first.unlink(missing_ok=True)
+        return read(path, **options)
+
+    monkeypatch.setattr(served_log.pq, "read_table", removed)
+    assert served_log.read(tmp_path)["request"].to_pylist() == ["r1"]
 
 
 def test_the_oldest_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """An answer with fewer items than were asked for says so, and why."""
 
 import re
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -28,7 +29,9 @@ class Named(dict[int, str]):
         return f"p{item}"
 
 
-def page(found: int, of: int, k: int, rung: str = FULL, start: int = 0, **asked: Any) -> Recommendations:
+def page(
+    found: int, of: int, k: int, rung: str = FULL, start: int = 0, ends: Sequence[int] = (), **asked: Any
+) -> Recommendations:
     """The first page, or the one from `start` on, of an answer of `found` items of a release that has `of`."""
     items = SimpleNamespace(exact=SimpleNamespace(ids_N=np.arange(of)))
     recommender = SimpleNamespace(items=items, catalogue=SimpleNamespace(item_ids=Named(), names=Named()))
@@ -37,7 +40,7 @@ def page(found: int, of: int, k: int, rung: str = FULL, start: int = 0, **asked:
     request = RecommendationRequest(user="c0", k=k, **asked)
     note = "these are the most popular items" if rung == POPULAR else ""
     answered = Found(loaded, cast(Any, None), ranked, rung, note)
-    kept = Kept.of(answered, WAY, request, Arranged(list(range(found)), [""] * found))
+    kept = Kept.of(answered, WAY, request, Arranged(list(range(found)), [""] * found, list(ends)))
     told = Kept(**{**kept.told(), "start": start})
     return told.page(ENGINE, STORE, "r-1")
 
@@ -76,6 +79,15 @@ def test_only_the_last_page_is_short() -> None:
     assert first.cursor is not None
     assert (len(last.items), last.cursor) == (20, None)
     assert last.note == "20 of 30 items: 200 are ranked for a request, and these are the last"
+
+
+def test_a_page_that_caps_have_ended_says_so_and_leads_on() -> None:
+    first, last = (page(5, 5, 4, start=start, ends=[2, 5]) for start in (0, 2))
+    assert [one.item for one in first.items] == ["p0", "p1"]
+    assert first.note == "2 of 4 items: the scene lets no more of one brand or category onto one page"
+    assert first.cursor is not None
+    assert ([one.item for one in last.items], last.cursor) == (["p2", "p3", "p4"], None)
+    assert last.note == "3 of 4 items: release 7 has no more"
 
 
 def test_an_answer_that_was_kept_without_a_reason_tells_the_count() -> None:

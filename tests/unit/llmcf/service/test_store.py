@@ -122,19 +122,21 @@ def test_the_audit_log_is_newest_first(store: Store, clock: list[float]) -> None
 
 def test_what_answers_showed_is_read_beside_a_writer(store: Store, clock: list[float], tmp_path: Path) -> None:
     path = tmp_path / "service.db"
-    for number, (start, k) in enumerate(((0, 2), (2, 2), (0, 9))):
+    for number, (start, k, ends) in enumerate(((0, 2, []), (2, 2, []), (0, 9, []), (0, 2, [1, 3]))):
         clock[0] += 1
-        store.keep(f"r{number}", {"release": 3, "items": ["a", "b", "c"], "start": start, "k": k})
+        capped = {"ends": ends} if ends else {}  # those of an earlier version have none
+        store.keep(f"r{number}", {"release": 3, "items": ["a", "b", "c"], "start": start, "k": k, **capped})
     store.keep("of another version", body("a"))
     writing = sqlite3.connect(path)
     writing.execute("BEGIN IMMEDIATE")
-    found = shown(path, 3)
+    found = shown(path, 4)
     assert found == [
+        Shown(1004.0, 3, ("a",)),
         Shown(1003.0, 3, ("a", "b", "c")),
         Shown(1002.0, 3, ("c",)),
         Shown(1001.0, 3, ("a", "b")),
     ]
-    assert [one.time for one in shown(path, 1)] == [1003.0]
+    assert [one.time for one in shown(path, 1)] == [1004.0]
     writing.rollback()
     writing.close()
 

@@ -25,6 +25,13 @@ def test_rules_with_a_fault_start_no_service() -> None:
         serve(RELEASE)
 
 
+def test_rules_that_name_no_file_start_no_service() -> None:
+    rules.path("shop").parent.mkdir(parents=True)
+    rules.path("shop").write_text('[scenes.home]\navailable = "stock.txt"\n')
+    with pytest.raises(UsageError, match=r"stock\.txt, which a rule names, cannot be read"):
+        serve(RELEASE)
+
+
 @pytest.mark.parametrize(
     ("asked", "told"), [({"address": "0.0.0.0"}, "there are no keys"), ({"workers": 0}, "--workers 0")]
 )

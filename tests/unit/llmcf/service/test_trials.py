@@ -25,7 +25,7 @@ class Loads:
         self.added: list[int] = []
         self._spoiled = spoiled
 
-    def add(self, release: Release) -> None:
+    def add(self, release: Release, _: object) -> None:
         if release.number == self._spoiled:
             raise LlmcfError("the canary got a score that is not finite")
         self.added.append(release.number)

@@ -1,9 +1,13 @@
 """What was read of Milvus, kept in files: the same columns, and no file of another collection or of half of one."""
 
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from core.errors import LlmcfError, Missing
@@ -45,12 +49,42 @@ def test_columns_come_back_as_they_were(tmp_path: Path) -> None:
             assert found[key].tolist() == values.tolist()
 
 
-def test_a_file_that_is_not_whole_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_a_column_of_no_width_comes_back(tmp_path: Path, dtype: type) -> None:
+    """As categories are where a data set has none."""
+    columns = {"id": ITEMS["id"], "categories": np.zeros((3, 0), dtype=dtype)}
+    copies.keep(tmp_path, "items_v1", columns)
+    found = copies.read(tmp_path, "items_v1")
+    assert found is not None
+    assert (found["categories"].shape, found["categories"].dtype) == ((3, 0), dtype)
+
+
+@pytest.mark.parametrize("damage", [lambda held: held[:-20], lambda held: b"", lambda held: held[:-2] + b"xx"])
+def test_a_file_that_is_not_whole_is_none(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     assert copies.read(tmp_path, "items_v1") is None
     copies.keep(tmp_path, "items_v1", ITEMS)
     (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(damage(path.read_bytes()))
     assert copies.read(tmp_path, "items_v1") is None
+
+
+def test_a_file_with_another_number_in_it_is_none_and_is_written_anew(tmp_path: Path) -> None:
+    copies.keep(tmp_path, "items_v1", ITEMS)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    at = whole.index(np.float32(1.0).tobytes())
+    path.write_bytes(whole[:at] + np.float32(2.0).tobytes() + whole[at + 4 :])
+    assert copies.read(tmp_path, "items_v1") is None
+    copies.keep(tmp_path, "items_v1", ITEMS)
+    assert path.read_bytes() == whole
+    assert copies.read(tmp_path, "items_v1") is not None
+
+
+def test_the_folder_is_this_user_s_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "of-milvus"
+    folder.mkdir(mode=0o755)
+    copies.keep(folder, "items_v1", ITEMS)
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_files_of_other_collections_go(tmp_path: Path) -> None:
@@ -59,6 +93,16 @@ def test_files_of_other_collections_go(tmp_path: Path) -> None:
     copies.prune(tmp_path, {"items_v2", "cot_v1"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cot_v1.arrow", "items_v2.arrow"]
     copies.prune(tmp_path / "none", set())
+
+
+def test_what_killed_workers_had_begun_goes_when_nobody_can_write_it_any_more(tmp_path: Path) -> None:
+    begun, left = (tmp_path / f".cot_v1.arrow.{pid}-0.tmp" for pid in (1, 2))
+    for path in (begun, left):
+        path.touch()
+    os.utime(left, (0, time.time() - 7200))
+    copies.prune(tmp_path, {"cot_v1"})
+    assert begun.exists()
+    assert not left.exists()
 
 
 @pytest.mark.usefixtures("repository")
@@ -97,13 +141,16 @@ def test_what_does_not_go_with_the_release_is_not_passed_over(tmp_path: Path, mo
 
 
 @pytest.mark.usefixtures("repository")
+@pytest.mark.parametrize(
+    "error", [LlmcfError("no space left"), pa.ArrowInvalid("no space left"), OSError("no space left")]
+)
 def test_a_full_disk_keeps_no_copy_and_stops_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     release = write_release(WS, collections={"items": "items_v1"})
 
     def full(*_: object, **__: object) -> None:
-        raise LlmcfError("no space left on the disk")
+        raise error
 
     monkeypatch.setattr(loading, "_of_milvus", lambda *_: {"items": ITEMS})
     monkeypatch.setattr(copies, "keep", full)
