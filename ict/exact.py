@@ -31,8 +31,8 @@ class Exact:
     def for_single_queries(self) -> Self:
         """The same with its vectors once more, for who asks one query at a time.
 
-        OpenBLAS multiplies one vector with many rows as sums of numbers that lie side by side where the rows lie across,
-        and as a product a row where they do not, which takes an AVX2 processor twice as long and more
+        OpenBLAS multiplies one vector with many rows as sums of numbers that lie side by side where the rows lie
+        across, and as a product a row where they do not, which takes an AVX2 processor twice as long and more
         (benchmarks/results/one_query.md).
         """
         return replace(self, across_XN=np.ascontiguousarray(self.vectors_NX.T))

@@ -20,7 +20,7 @@ from llmcf.serving.triton_server import Hosting, Server, host_triton
 
 _WITHIN_S = 60.0  # to load or to drop a version: Triton looks every second
 _POLL_S = 0.05
-_CANARY_S = 3.0  # that an answer of all models of a release may take
+_CANARY_S = 5.0  # that an answer of all models of a release may take
 _WARM_S = 20.0  # that the first answers of a release may take
 _SILENT = 3  # looks in a row without an answer
 
