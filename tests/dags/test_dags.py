@@ -170,7 +170,8 @@ def test_every_parameter_is_in_the_environment_of_every_verb(probe: dict, params
         for task, environment in one["environment"].items():
             own = {
                 "release_check": {"LLMCF_DAG_RELEASE", "LLMCF_ALERT_WEBHOOK"},
-                "serve": {"LLMCF_DAG_LIVE"},
+                "promote": {"LLMCF_DAG_RELEASE"},
+                "serve": {"LLMCF_DAG_RELEASE", "LLMCF_DAG_LIVE"},
                 "roll_back": {"LLMCF_DAG_RELEASE", "LLMCF_DAG_LIVE", "LLMCF_DAG_LOOKED"},
                 "llm_check": {"LLMCF_ALERT_WEBHOOK"},
             }.get(task, set())
@@ -311,7 +312,7 @@ def chain_of(probe: dict) -> list[str]:
     found = []
     for name in dag_test.CHAIN:
         one = probe["dags"][name]
-        lines = [verb for task, line in one["commands"].items() if task != "promote" for verb in verbs_of(line)]
+        lines = [verb for line in one["commands"].values() for verb in verbs_of(line)]
         found += [line.split(" --dataset")[0].removeprefix("llmcf ") for line in lines]
         found += [task.replace("_", " ") for task in one["mapped"]]
     return found
@@ -325,6 +326,7 @@ def test_a_day_runs_the_verbs_of_the_demo(probe: dict) -> None:
 
 def test_the_demo_order_is_one_the_dags_allow(probe: dict) -> None:
     place: dict[str, float] = {verb.title: number for number, verb in enumerate(PIPELINE)}
+    "release promote",
     place |= {f"{stage} train": place[f"{stage} train llm-cf"] for stage in ("rank", "retrieve")}
     place["cot workers"] = place["cot generate"] - 0.5  # says how many, no verb of its own
     place |= {"recgen score": place["recgen train"] + 0.2, "llm check": place["recgen train"] + 0.3}
@@ -338,14 +340,17 @@ def test_the_demo_order_is_one_the_dags_allow(probe: dict) -> None:
 
 
 def test_what_is_promoted_is_what_was_checked(probe: dict) -> None:
-    """A check that fails ends the run before the release is live; the number is of the very export."""
+    """A check that fails ends the run before the release is live; a number goes along, so that nothing is made anew."""
     one = probe["dags"]["release"]
     for task, before in (("release_check", "export"), ("promote", "release_check"), ("serve", "promote")):
         assert one["after"][task] == [before]
     (made,), (promoted,) = (verbs_of(one["commands"][task]) for task in ("export", "promote"))
-    assert made.split() == [*promoted.removesuffix("--json").split(), "--no-promote", "--json"]
-    assert one["commands"]["release_check"].endswith('--release "$LLMCF_DAG_RELEASE"')
-    assert one["environment"]["release_check"]["LLMCF_DAG_RELEASE"] == "{{ ti.xcom_pull(task_ids='export') }}"
+    assert made.endswith(" --no-promote --json")
+    assert promoted.startswith("llmcf release promote --dataset ")
+    assert "--onwards" in promoted.split(), "not over a later day, nor back over a rollback"
+    for task in ("release_check", "promote", "serve", "roll_back"):
+        assert '"$LLMCF_DAG_RELEASE"' in one["commands"][task], task
+        assert one["environment"][task]["LLMCF_DAG_RELEASE"] == "{{ ti.xcom_pull(task_ids='export') }}"
     assert "promote" in one["trigger"], "also where the check is left out"
 
 
