@@ -210,6 +210,7 @@ def verb(
     placed: bool = True,
     task: str | None = None,
     only_if: str = "",
+    asks: str = "",
     told: bool = False,
     given: Mapping[str, str] | None = None,
     quiet: bool = False,
@@ -221,6 +222,7 @@ def verb(
 
     Args:
         only_if: a shell condition, without which the task is skipped.
+        asks: a shell condition that ends with a verb: by its exit code the task is skipped, or fails.
         told: what the verb prints as JSON is the task's last line, which `output` reads, whatever else ends on stderr.
         given: further values by the name that an option gives as its parameter; templates.
         quiet: an alert of the verb's own is in the log alone: the run that fails with it tells one.
@@ -230,6 +232,7 @@ def verb(
     """
     line = command(name, options, fixed=f"{fixed} --json".strip() if told else fixed, placed=placed)
     line = f'told=$(\n{line}\n) || exit\necho "$told"' if told else line
+    line = f"{asks} || exit\n{line}" if asks else line
     alone = {"LLMCF_ALERT_WEBHOOK": ""} if quiet else {}
     return Verb(
         task_id=task or name.replace(" ", "_"),

@@ -15,6 +15,12 @@ from llmcf.monitoring import history, limits
 _DAYS = 7
 
 
+class NotDue(LlmcfError):  # noqa: N818 - it is an answer
+    """No tuning is due. Its exit code is no other error's, so that a task is skipped by it alone."""
+
+    exit_code = 99
+
+
 def due(ws: Workspace) -> Result:
     """Whether one of the last days, up to this one, raised an alert upon which the model is tuned, and none of those
     before it has tuned.
@@ -38,9 +44,9 @@ def due(ws: Workspace) -> Result:
 
 
 def require_due(result: Result) -> None:
-    """Raises LlmcfError if it is not."""
+    """Raises NotDue if it is not."""
     if not result.details["due"]:
-        raise LlmcfError(f"no tuning is due: {result.details['why']}")
+        raise NotDue(f"no tuning is due: {result.details['why']}")
 
 
 def _tuned(ws: Workspace) -> bool:

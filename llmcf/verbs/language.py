@@ -97,7 +97,7 @@ def llm_due(
     as_of: opt.AsOf = opt.AS_OF,
     as_json: opt.Json = False,
 ) -> None:
-    """Say whether drift asks for a tuning before its weekday, as `llmcf monitor` found it; exit code 1 if not."""
+    """Say whether drift asks for a tuning before its weekday, as `llmcf monitor` found it; exit code 99 if not."""
     from llmcf.monitoring import tuning
 
     place = workspace(dataset, order, as_of)

@@ -33,8 +33,9 @@ def test_an_alert_of_the_last_week_asks_for_it_and_says_why() -> None:
     assert tuning.due(at("2026-02-09")).details["why"] == "2026-02-03: distant-examples"
     with pytest.raises(
         LlmcfError, match="no tuning is due: no day of the last 7 raised distant-examples or new-values"
-    ):
+    ) as refused:
         tuning.require_due(tuning.due(at("2026-02-10")))
+    assert refused.value.exit_code == 99, "which no error has"
     tuning.require_due(tuning.due(at("2026-02-09")))
 
 
