@@ -1,15 +1,34 @@
-"""Making a release live where whoever asks may not know what happened meanwhile: a repeated verb, a day made up for."""
+"""Making a release live: its store has what was pushed meanwhile; and where whoever asks may not know what happened,
+as one who repeats a verb or makes up for a day, nothing later or chosen since is replaced."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from core.errors import LlmcfError
 from core.progress import say
 from core.settings import LATEST
+from llmcf.feature_store import jobs
 from llmcf.serving import releases, thresholds, verdicts
 from llmcf.serving.manifest import Release
 
 
+@contextmanager
+def moving(release: Release) -> Iterator[None]:
+    """Hold the lock under which a release goes live. Before and after, its store gets what was pushed to another day's
+    since it was filled: pushes go to the live one alone.
+
+    Raises:
+        Missing: if its workspace has no feature store that fits.
+    """
+    jobs.catch_up(release.workspace)
+    with releases.locked():
+        yield
+    jobs.catch_up(release.workspace)
+
+
 def promote(release: Release) -> bool:
     """Make it live unless `why_not`, which is said; whether it is live now."""
-    with releases.locked():
+    with moving(release):
         return promote_locked(release)
 
 

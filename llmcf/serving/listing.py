@@ -78,7 +78,7 @@ def promote(dataset: str, number: int, *, checked: bool | None = None, onwards: 
     say(f"trying release {number} on a Triton server")
     with run_triton(release.models) as server:
         canary(server, release.models, release.stages)
-    with releases.locked():
+    with forward.moving(release):
         if demanded:  # another may have gone live meanwhile
             verdicts.require_passed(release)
         (forward.promote_locked if onwards else releases.promote)(release)
