@@ -1,5 +1,5 @@
 """Once a week, on the day that `train_recgen` names, or upon drift: tune the language model on the day's rows, check
-it, pin it.
+it, pin it. Where the event of that day was lost, the next one's run does it.
 
 The pinned model writes every day's texts until the next one is pinned; a model of each day would have all texts
 written anew each day. One that is worse than the pinned one by more than `gates.toml` allows is not pinned: the run
@@ -32,7 +32,7 @@ def train_recgen() -> None:
         tuning,
         pool="llm",
         only_if=EVER,
-        asks=f"{ON_ITS_DAY} || {command('llm due')}",
+        asks=f"{ON_ITS_DAY} || {command('llm due', {'--weekday': 'train_recgen'})}",
         reads=[*rows, BASE_LLM, INSTRUCTIONS],
         writes=[TUNED_LLM],
     )

@@ -277,7 +277,8 @@ def test_tuning_is_on_its_day_or_when_it_is_due(
 ) -> None:
     """Airflow takes exit code 99 for skipped; whatever else is wrong with the question fails the task."""
     line = probe["dags"]["train_recgen"]["commands"]["recgen_train"]
-    assert "llmcf llm due --dataset " in line and '--as-of "$LLMCF_DAG_AS_OF" || exit\n' in line
+    assert "llmcf llm due --dataset " in line
+    assert '--as-of "$LLMCF_DAG_AS_OF" --weekday "$LLMCF_DAG_TRAIN_RECGEN" || exit\n' in line
     called = tmp_path / "called"
     called.touch()
     (tmp_path / "llmcf").write_text(f'#!/bin/sh\necho "$1 $2" >> {called}\n[ "$2" != due ] || exit {due}\n')
