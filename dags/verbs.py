@@ -106,7 +106,8 @@ def usual(doc: str | None, *, late_after: timedelta) -> dict[str, Any]:
     """Arguments that all DAGs have.
 
     Args:
-        late_after: a run that takes so much longer than the last ones that succeeded took is told, once.
+        late_after: a run that has not ended so much later after its creation than the last ones that succeeded took is
+            told, once.
     """
     return {
         "catchup": False,
