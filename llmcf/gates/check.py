@@ -113,7 +113,7 @@ def _verdict(release: Release, limits: Thresholds) -> Verdict:
     found |= {name: _guarded(measure) for name, measure in others.items() if name not in limits.off}
     gates = tuple(decide(name, found.get(name, Absent("")), limits) for name in GATES)
     if not isinstance(asked, Fault) and asked.live is None and against is not None and not limits.uncompared:
-        gates = tuple(_uncompared(gate, asked.compared) for gate in gates)
+        gates = tuple(_uncompared(gate, against) for gate in gates)
     rows = {} if isinstance(asked, Fault) else _rows(asked)
     return Verdict(
         release=release.number,
@@ -167,13 +167,12 @@ def _asked(release: Release, against: int | None, limits: Thresholds) -> _Asked:
     return _Asked(release=ours, live=other, moments=moments, told=told, live_told=live_told, compared=why)
 
 
-def _uncompared(gate: Gate, why: str) -> Gate:
-    """The gate, which fails where it should have been held against the live release."""
+def _uncompared(gate: Gate, live: int) -> Gate:
+    """The gate, which fails where it should have been held against the live release; `compared` says why not."""
     if gate.name not in figures.METRICS or gate.state != verdicts.PASSED or gate.margin in (None, inf):
         return gate
-    return replace(
-        gate, state=verdicts.FAILED, reason=f"{gate.reason}; {why}; `uncompared = true` in gates.toml allows it"
-    )
+    told = f"{gate.reason}; release {live} cannot be asked, which `uncompared = true` in {thresholds.FILE} allows"
+    return replace(gate, state=verdicts.FAILED, reason=told)
 
 
 def _rows(asked: _Asked) -> dict[str, int]:

@@ -361,7 +361,8 @@ def test_a_live_release_that_cannot_be_asked_is_told_and_not_compared(two: tuple
     finally:
         path.write_bytes(kept)
         file.write_text(before)
-    assert (refused["state"], refused["against"]) == ("failed: auc, gauc, logloss, ece, hit, ndcg", 1)
-    assert why in refused["gates"][0]["reason"]
+    assert (refused["state"], refused["against"]) == ("failed: auc, gauc, logloss, hit, ndcg", 1)
+    assert "release 1 cannot be asked, which `uncompared" in refused["gates"][0]["reason"]
+    assert why in refused["not_compared"]
     assert (allowed["state"], allowed["against"]) == ("passed", 1)
     assert why in allowed["not_compared"]
