@@ -13,7 +13,12 @@ from verbs import days, usual, verb
 
 @dag(schedule=days("0 2 * * *"), **usual(__doc__, late_after=timedelta(hours=3)))
 def materialize_features() -> None:
-    options = {"--seed": "seed", "--negative-draws": "negative_draws", "--engine": "data_engine"}
+    options = {
+        "--seed": "seed",
+        "--negative-draws": "negative_draws",
+        "--engine": "data_engine",
+        "--quiet-days": "quiet_days",
+    }
     prepare = verb("data prepare", options, reads=[RAW, PUSHED], writes=[TABLES])
     report = verb("data report", reads=[TABLES])
     build = verb("features build", reads=[TABLES], writes=[FEATURE_TABLES])

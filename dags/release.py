@@ -4,8 +4,9 @@
 whose rows break the leak rule, that is worse than the live release by more than `gates.toml` allows, or whose canary
 does not answer; what is live stays then. A day that is made up for does not replace a later one: its release stays
 aside, the last look is skipped. Where the last look fails, what was live before is live again and the run fails; a
-service under load goes back by itself. **Again**: what was released already is not released twice, and what was gone
-back from goes live by `llmcf release promote` alone.
+service under load goes back by itself. **Again**: what was released already is not released twice; what is checked,
+made live, looked at and gone back from is the release that `export` made, by its number; and what was gone back from
+goes live by a person's `llmcf release promote` alone.
 """
 
 import json
@@ -54,10 +55,13 @@ def release() -> None:
         pool="milvus",
         reads=[FROZEN, TABLES],
     )
-    promote = verb(  # only promotes now
-        "export",
-        MADE_OF,
+    promote = verb(  # the very one that was made and checked, whatever has been trained since
+        "release promote",
+        {"--dataset": "dataset", "--release": "release"},
+        fixed="--onwards",
+        placed=False,
         task="promote",
+        given={"release": MADE},
         told=True,
         output_processor=_live,
         trigger_rule="none_failed",
@@ -66,9 +70,10 @@ def release() -> None:
     )
     canary = verb(
         "serve",
+        {"--release": "release"},
         fixed="--check",
         only_if='[ "$LLMCF_DAG_LIVE" = True ]',
-        given={"live": LIVE},
+        given={"release": MADE, "live": LIVE},
         reads=[FROZEN],
         writes=[RELEASE],
     )

@@ -1,5 +1,5 @@
 """Once a week, on the day that `train_recgen` names, or upon drift: tune the language model on the day's rows, check
-it, pin it.
+it, pin it. Where the event of that day was lost, the next one's run does it.
 
 The pinned model writes every day's texts until the next one is pinned; a model of each day would have all texts
 written anew each day. One that is worse than the pinned one by more than `gates.toml` allows is not pinned: the run
@@ -15,8 +15,10 @@ from airflow.sdk import PartitionedAssetTimetable, chain, dag
 from assets import BASE_LLM, FEATURES, INSTRUCTIONS, SCORES, TABLES, TRAINING, TUNED_LLM, WRITER
 from verbs import command, usual, verb
 
-ON_ITS_DAY = '[ "$LLMCF_DAG_TRAIN_RECGEN" = always ] || [ "$LLMCF_DAG_TRAIN_RECGEN" = "$LLMCF_DAG_WEEKDAY" ]'
-UPON_DRIFT = f'{{ [ "$LLMCF_DAG_TRAIN_RECGEN" != never ] && {command("llm due")}; }}'
+ALWAYS = '[ "$LLMCF_DAG_TRAIN_RECGEN" = always ]'
+A_DAY = '[ -n "$LLMCF_DAG_WEEKDAY" ]'  # `latest` is none
+EVER = f'[ "$LLMCF_DAG_TRAIN_RECGEN" != never ] && {{ {ALWAYS} || {A_DAY}; }}'
+ON_ITS_DAY = f'{ALWAYS} || [ "$LLMCF_DAG_TRAIN_RECGEN" = "$LLMCF_DAG_WEEKDAY" ]'
 PINNED = '[ "$LLMCF_DAG_LLM" = pinned ]'
 SOME_ROWS = '[ "$LLMCF_DAG_RECGEN_ROWS" != 0 ]'  # of all that there are, none is left to be scored out of fold
 
@@ -29,7 +31,8 @@ def train_recgen() -> None:
         "recgen train",
         tuning,
         pool="llm",
-        only_if=f"{ON_ITS_DAY} || {UPON_DRIFT}",
+        only_if=EVER,
+        asks=f"{ON_ITS_DAY} || {command('llm due', {'--weekday': 'train_recgen'})}",
         reads=[*rows, BASE_LLM, INSTRUCTIONS],
         writes=[TUNED_LLM],
     )

@@ -45,6 +45,7 @@ PARAMETERS = {
     "seed": Param(2023, type="integer", minimum=0),
     "events": Param("", type="string", description="Folder of hourly files, 2026-01-31T05.jsonl; empty: none come."),
     "data_engine": Param("duckdb", enum=["duckdb", "spark"], description="What `data prepare` runs on."),
+    "quiet_days": Param(-1, type="integer", minimum=-1, description="Last days without data that pass; -1: warn."),
     "negative_draws": Param(1, type="integer", minimum=1, description="Negatives that a training row has."),
     "train_recgen": Param(
         "1", enum=["never", "always", *map(str, range(1, 8))], description="On which day, beside drift; 1: Monday."
@@ -106,7 +107,8 @@ def usual(doc: str | None, *, late_after: timedelta) -> dict[str, Any]:
     """Arguments that all DAGs have.
 
     Args:
-        late_after: a run that takes so much longer than the last ones that succeeded took is told, once.
+        late_after: a run that has not ended so much later after its creation than the last ones that succeeded took is
+            told, once.
     """
     return {
         "catchup": False,
@@ -210,6 +212,7 @@ def verb(
     placed: bool = True,
     task: str | None = None,
     only_if: str = "",
+    asks: str = "",
     told: bool = False,
     given: Mapping[str, str] | None = None,
     quiet: bool = False,
@@ -221,6 +224,7 @@ def verb(
 
     Args:
         only_if: a shell condition, without which the task is skipped.
+        asks: a shell condition that ends with a verb: by its exit code the task is skipped, or fails.
         told: what the verb prints as JSON is the task's last line, which `output` reads, whatever else ends on stderr.
         given: further values by the name that an option gives as its parameter; templates.
         quiet: an alert of the verb's own is in the log alone: the run that fails with it tells one.
@@ -230,6 +234,7 @@ def verb(
     """
     line = command(name, options, fixed=f"{fixed} --json".strip() if told else fixed, placed=placed)
     line = f'told=$(\n{line}\n) || exit\necho "$told"' if told else line
+    line = f"{asks} || exit\n{line}" if asks else line
     alone = {"LLMCF_ALERT_WEBHOOK": ""} if quiet else {}
     return Verb(
         task_id=task or name.replace(" ", "_"),

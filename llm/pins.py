@@ -13,6 +13,10 @@ from core.settings import LATEST, Workspace
 from llm.defaults import PINNED
 
 
+class KnowsLater(UsageError):  # noqa: N818 - reads better where it is raised
+    """The pinned model knows days that a workspace must not know."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
     """The note.
@@ -46,12 +50,16 @@ class Pin:
         """Whether the model knows nothing that the workspace must not know.
 
         Raises:
-            UsageError: if it was tuned on rows of another order, or of days that this workspace does not have yet.
+            UsageError: if it was tuned on rows of another order.
+            KnowsLater: if it was tuned on rows of days that this workspace does not have yet.
         """
         if not self.fits(ws):
             raise UsageError(f"the pinned {self.name} was tuned on rows in the order {self.order}, not {ws.order}")
         if self.until and ws.as_of != LATEST and self.until >= ws.as_of:
-            raise UsageError(f"the pinned {self.name} knows interactions of {self.until}, --as-of is {ws.as_of}")
+            raise KnowsLater(
+                f"the pinned {self.name} knows interactions of {self.until}, --as-of is {ws.as_of}; what is to be "
+                "written for a day before it takes another model, such as --model base"
+            )
 
 
 def file(ws: Workspace) -> Path:

@@ -85,8 +85,9 @@ def _by_workspace(dataset: str, served: pa.Table) -> Iterator[tuple[Workspace, p
 def _expected(ws: Workspace, served: pa.Table) -> Iterator[tuple[tuple[str, ...], pa.Table, pa.Table]]:
     """Names of features, served rows, and those rows with the features as they are offline.
 
-    Left out are candidates that the prepared data does not have, and users who have taken such an item since. Of
-    rankers that read no as-of features the history is compared.
+    Left out are candidates that the prepared data does not have, users who have taken such an item since, and rows
+    whose history an event has overtaken that came later. Of rankers that read no as-of features the history is
+    compared.
     """
     prepared, items = tables.interactions(ws), tables.items(ws)
     known = items["item"].to_numpy()
@@ -96,6 +97,7 @@ def _expected(ws: Workspace, served: pa.Table) -> Iterator[tuple[tuple[str, ...]
     strange = np.unique(pushed["user"].to_numpy()[~np.isin(pushed["item"].to_numpy(), known)])
     user = served["user"].to_numpy()
     quiet, later = ~np.isin(user, since), np.isin(user, since) & ~np.isin(user, strange)
+    later &= ~_overtaken(served, prepared, pushed)
     whole = _with(prepared, pushed.filter(pa.array(~np.isin(pushed["user"].to_numpy(), strange))))
     dense = served["dense"].is_valid().to_numpy()
     for chosen, names, taken in (
@@ -107,6 +109,30 @@ def _expected(ws: Workspace, served: pa.Table) -> Iterator[tuple[tuple[str, ...]
         part = served.filter(pa.array(chosen))
         if part.num_rows:
             yield ("history", *names), part, _attached(part, taken, items)
+
+
+def _overtaken(served: pa.Table, prepared: pa.Table, pushed: pa.Table) -> np.ndarray:
+    """Of each served row, whether an event came after it that belongs before one that it knew.
+
+    A row knew of `position` interactions: the prepared ones, and of the pushed ones as many as had come, in the
+    ledger's order.
+    """
+    arrived = defaultdict[int, list[int]](list)
+    for user, timestamp in zip(pushed["user"].to_pylist(), pushed["timestamp"].to_pylist(), strict=True):
+        arrived[user].append(timestamp)
+    mine = prepared.filter(pa.array(np.isin(prepared["user"].to_numpy(), list(arrived))))
+    of_user = mine.group_by("user").aggregate([("timestamp", "count"), ("timestamp", "max")])
+    columns = (of_user[name].to_pylist() for name in ("user", "timestamp_count", "timestamp_max"))
+    held = {user: (count, newest) for user, count, newest in zip(*columns, strict=True)}
+
+    def overtaken(user: int, position: int) -> bool:
+        count, newest = held.get(user, (0, 0))
+        come = max(0, position - count)
+        known = max([newest, *arrived[user][:come]])
+        return any(timestamp < known for timestamp in arrived[user][come:])
+
+    pairs = zip(served["user"].to_pylist(), served["position"].to_pylist(), strict=True)
+    return np.array([user in arrived and overtaken(user, position) for user, position in pairs], dtype=bool)
 
 
 def _pushed(ws: Workspace, prepared: pa.Table) -> pa.Table:

@@ -1,7 +1,8 @@
 """`llmcf workspace list` and `prune`: the days that are kept, and removing those that nobody reads any more.
 
 A day is removed from the outside in: its collections in Milvus, its project in the online store, then its folder, by
-one rename. Whatever is left of a killed run goes with the next one. What a kept release names is never touched.
+one rename. Whatever is left of a killed run goes with the next one. What a kept release names is never touched, and
+neither is a day that somebody makes something of.
 """
 
 import shutil
@@ -26,31 +27,38 @@ _CACHES = ("cot-cache", "vector-cache")
 _DIGITS = 16  # of a digest, in the name of a folder of vectors
 _SCORES = "recgen score"  # keeps its numbers as vectors too, under a digest of its own name and the model's
 _FRESH_S = 7 * 86_400.0  # a cache that was written to since may belong to a run that has not ended
+_AT_WORK_S = 86_400.0  # a day of which a step was made or begun since then may be one that is made up for
 _MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What pruning would remove, with the bytes each takes, and how many of the days that it looked at would stay."""
+    """What pruning would remove, with the bytes each takes, and how many of the days that it looked at would stay.
+
+    Args:
+        busy: old days that stay, as something was made of them lately.
+    """
 
     days: dict[Workspace, int]
     caches: dict[Path, int]
     kept: int
+    busy: list[Workspace]
 
     def still(self, now: "Plan") -> "Plan":
         """What of this plan also stands now."""
         days = {ws: size for ws, size in self.days.items() if ws in now.days}
         caches = {folder: size for folder, size in self.caches.items() if folder in now.caches}
-        return Plan(days, caches, now.kept + len(now.days) - len(days))
+        return Plan(days, caches, now.kept + len(now.days) - len(days), now.busy)
 
     @property
     def freed(self) -> int:
         return sum(self.days.values()) + sum(self.caches.values())
 
     def lines(self) -> list[str]:
-        named = [(f"{ws.dataset} {ws.order} {ws.as_of}", size) for ws, size in self.days.items()]
+        named = [(_named(ws), size) for ws, size in self.days.items()]
         named += [(f"cache {path.parent.name}/{path.name}", size) for path, size in self.caches.items()]
-        return [f"  {size / _MIB:>9,.1f} MiB  {name}" for name, size in named]
+        lines = [f"  {size / _MIB:>9,.1f} MiB  {name}" for name, size in named]
+        return [*lines, *(f"  {_named(ws)} stays: something was made of it within the last day" for ws in self.busy)]
 
 
 def listing(dataset: str | None) -> Result:
@@ -108,6 +116,7 @@ def prune(
             "days": days,
             "caches": [str(path) for path in plan.caches],
             "kept_days": plan.kept,
+            "busy_days": [{"dataset": ws.dataset, "order": ws.order, "as_of": ws.as_of} for ws in plan.busy],
             "mib": round(plan.freed / _MIB, 1),
             "text": "\n".join(plan.lines()) or "  there is nothing to remove",
         },
@@ -129,9 +138,21 @@ def _plan(keep: int, dataset: str | None, order: str | None) -> Plan:
     for place in sorted(days):
         by_day = sorted(days[place], key=lambda ws: date.fromisoformat(ws.as_of))
         old += [ws for ws in by_day[:-keep] if ws not in pinned]
+    busy = [ws for ws in old if _touched(ws) > time.time() - _AT_WORK_S]
+    old = [ws for ws in old if ws not in busy]
     kept = everything - set(old)
     caches = {folder: _size(folder) for folder in _unread(kept)}
-    return Plan({ws: _size(ws.root) for ws in old}, caches, sum(map(len, days.values())) - len(old))
+    return Plan({ws: _size(ws.root) for ws in old}, caches, sum(map(len, days.values())) - len(old), busy)
+
+
+def _touched(ws: Workspace) -> float:
+    """When a step was last made of it or begun, in Unix seconds: by manifests, locks, leases and half-made folders."""
+    found = [*ws.root.rglob(STAMP), *ws.root.rglob(".*")]
+    return max((path.lstat().st_mtime for path in found), default=0.0)
+
+
+def _named(ws: Workspace) -> str:
+    return f"{ws.dataset} {ws.order} {ws.as_of}"
 
 
 def _workspaces(dataset: str | None) -> Iterator[Workspace]:
@@ -190,7 +211,7 @@ def _remove(ws: Workspace) -> None:
                 milvus.forget(client, ws, kind, keep=named)
     registry.forget(ws)
     storage.remove(ws.root)
-    say(f"removed {ws.dataset} {ws.order} {ws.as_of}")
+    say(f"removed {_named(ws)}")
 
 
 def _sweep() -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from core import environments, schemas, settings, steps, storage
 from core.contracts import CATEGORIES, FIRST_ID, ON_SALE, PAD, SPLITS
-from core.data import added, datasets, intake, rejects, texts, vocabulary
+from core.data import added, datasets, intake, quiet, rejects, texts, vocabulary
 from core.data.adding import adopt
 from core.data.dataset import Dataset, RawTables
 from core.data.protocol import Protocol
@@ -26,7 +26,7 @@ from core.settings import LATEST, Workspace
 ENGINES = ("duckdb", "spark")
 TABLES = ("interactions", "comments", "items", "users", "rows")
 _INTAKE = ("dataset", "described", "events", "intake", "people", "rejects", "sources", "times")
-_OWN = ("added", "adding", "prepare", "protocol", "relational", "engines", "vocabulary", "texts")
+_OWN = ("added", "adding", "prepare", "protocol", "quiet", "relational", "engines", "vocabulary", "texts")
 CODE = (
     "core/data/files",
     *(f"core/data/{name}.py" for name in (*_INTAKE, *_OWN)),
@@ -41,6 +41,7 @@ def prepare(
     engine: str = "duckdb",
     negative_draws: int = 1,
     max_rejects: float = 0.01,
+    quiet_days: int = quiet.ANY,
 ) -> Result:
     """Fill `data/`.
 
@@ -49,18 +50,23 @@ def prepare(
             name, and needs no source from then on.
         negative_draws: negatives that a training row has; an epoch uses one of them.
         max_rejects: share of the lines of interactions that may be unusable.
+        quiet_days: of a live data set, days before `as_of` on which nothing was taken that are allowed; `quiet.ANY`
+            warns of them alone.
 
     Raises:
-        UsageError: for an unknown data set, a malformed source, too many rejects, or no data before `as_of`.
+        UsageError: for an unknown data set, a malformed source, too many rejects or quiet days, or no data before
+            `as_of`.
     """
     adopt(ws.dataset, source)
     dataset = datasets.find(ws.dataset)
     check_choice("engine", engine, ENGINES)
     files = dataset.files(source)
     rules = Protocol(order=ws.order, seed=seed, end=_end(ws), draws=negative_draws)
+    limits = max_rejects, quiet_days
     done = steps.run(
-        _step(ws, dataset, files, rules), lambda folder: _fill(ws, dataset, files, rules, engine, max_rejects, folder)
+        _step(ws, dataset, files, rules), lambda folder: _fill(ws, dataset, files, rules, engine, limits, folder)
     )
+    quiet.judge(done.summary["quiet_days"], ws.as_of, quiet_days)  # where it was made with other limits
     for line in intake.lines(done.summary["intake"]):
         say(f"{ws.dataset}: {line}")
     return Result(
@@ -95,10 +101,15 @@ def _fill(
     files: Sequence[Path],
     rules: Protocol,
     engine: str,
-    max_rejects: float,
+    limits: tuple[float, int],
     folder: Path,
 ) -> dict[str, Any]:
-    """Write all tables into `folder`; the summary tells what the intake met."""
+    """Write all tables into `folder`; the summary tells what the intake met.
+
+    Args:
+        limits: of rejects, and of quiet days.
+    """
+    max_rejects, quiet_days = limits
     tables = dataset.read(files)
     rejects.judge(tables.rejects, max_rejects, folder / "rejects.jsonl", ws.path("rejects.jsonl"))
     intake.check_span(tables.interactions)
@@ -106,6 +117,10 @@ def _fill(
     found = intake.account(tables.interactions, known, tables.rejects, tables.notes)
     tables = replace(tables, items=added.beside(ws, tables.items))
     made = interactions(tables.interactions, ws, folder, engine, rules)
+    lacking = quiet.days(folder / "interactions.parquet", ws.as_of) if dataset.live and ws.as_of != LATEST else 0
+    quiet.judge(lacking, ws.as_of, quiet_days)
+    if lacking:
+        found["warnings"].append(quiet.told(lacking, ws.as_of))
     prepared = {
         "comments": _comments(ws, folder, tables.comments),
         "items": _items(ws, folder, tables),
@@ -117,7 +132,8 @@ def _fill(
     summary = _summary(folder)
     if dataset.published and ws.as_of == LATEST:
         summary["table2"] = _table2(ws.dataset, summary, dataset.counts)
-    return summary | {"rejects": tables.rejects.counts(), "intake": found, **_without_negative(made, found)}
+    told = {"rejects": tables.rejects.counts(), "intake": found, "quiet_days": lacking}
+    return summary | told | _without_negative(made, found)
 
 
 def _in_short(summary: dict[str, Any]) -> str:

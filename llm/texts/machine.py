@@ -20,7 +20,7 @@ from core import steps, storage
 from core.errors import LlmcfError
 from core.result import Result
 from core.settings import Workspace
-from llm import models, quality
+from llm import models, pins, quality
 from llm.texts.cache import Entry, TextCache
 from llm.texts.job import Question, TextJob
 from llm.texts.queue import Part
@@ -46,19 +46,39 @@ def generate(
         ray: let a Ray cluster run the engine.
 
     Raises:
-        UsageError: for an unknown model.
+        UsageError: for an unknown model, or a pinned one that knows later days than the workspace, where there is no
+            current table by an earlier one.
         LlmcfError: if an input is missing or the engine dies; finished texts are kept for the next run.
     """
     limits = limits or Budget()
-    name, path = models.find_model(ws, job.config.model, seed=job.config.seed)
+    try:
+        name, path = models.find_model(ws, job.config.model, seed=job.config.seed)
+    except pins.KnowsLater:
+        if made := _written(job, limits):
+            return result(ws, job, job.verb, made)
+        raise
     key = models.model_hash(path)
     cache = TextCache(job.config.manner.cache_key(key))
     machine = TextMachine(job, cache, author=author(name, key), model=path, ray=ray)
-    step = job.step({**asdict(job.config), "model": key, "prompt": job.wording, "limits": asdict(limits)})
+    step = _step(job, key, limits)
     if part:
         return _part(ws, job, machine, cache, limits, part, skipped=step.current() is not None)
     done = steps.run(step, machine.assemble, together=lambda: machine.write(cache, limits))
     return result(ws, job, job.verb, done)
+
+
+def _step(job: TextJob, key: str, limits: Budget) -> steps.Step:
+    """The step that makes the table by the model of that hash."""
+    return job.step({**asdict(job.config), "model": key, "prompt": job.wording, "limits": asdict(limits)})
+
+
+def _written(job: TextJob, limits: Budget) -> steps.Outcome | None:
+    """The table by whichever model has written it, if that is all that would be another now."""
+    before = steps.Step(folder=job.folder, config=None).stamp() or {}
+    config = before.get("config")
+    step = _step(job, config["model"], limits) if isinstance(config, dict) and "model" in config else None
+    made = step.current() if step else None
+    return steps.Outcome(job.folder, True, made["seconds"], made["summary"]) if made else None
 
 
 def _part(

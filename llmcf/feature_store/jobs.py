@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from core import schemas, steps, storage
 from core.data import asof, dated, features, tables
 from core.errors import Missing
+from core.progress import say
 from core.result import Result
 from core.settings import Workspace
 from llmcf.feature_store import filled, newer, pushes, registry
@@ -120,6 +121,17 @@ def push(ws: Workspace, lines: Iterable[str | bytes], *, now: float | None = Non
         "left_out": dict(account.left_out),
     }
     return _result(ws, "features push", start, skipped=False, details=details)
+
+
+def catch_up(ws: Workspace) -> None:
+    """Bring online what was pushed to another day's workspace since this one's store was filled, as where its release
+    goes live hours after; at once where there is nothing.
+
+    Raises:
+        Missing: if no feature store is there that fits.
+    """
+    if Taker(ws, partial(_write, ws)).catch_up():
+        say(f"what was pushed since {ws} was materialized is online")
 
 
 def _result(ws: Workspace, verb: str, start: float, *, skipped: bool, details: dict[str, Any]) -> Result:

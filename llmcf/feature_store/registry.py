@@ -160,6 +160,11 @@ def take_pushes(ws: Workspace) -> list[Path]:
     return found
 
 
+def online(ws: Workspace) -> dict[str, Any] | None:
+    """materialized.json of the folder that serves, None if the online store was never filled."""
+    return _read(serving(ws) / MATERIALIZED)
+
+
 def materialized(ws: Workspace, folder: Path | None = None) -> dict[str, Any]:
     """What is online, by materialized.json of the folder that serves, or of another of the workspace.
 
@@ -167,7 +172,7 @@ def materialized(ws: Workspace, folder: Path | None = None) -> dict[str, Any]:
         Missing: if the online store was never filled, or by another version.
     """
     remedy = tables.remedy(ws, "features materialize")
-    found = _read((folder or serving(ws)) / MATERIALIZED)
+    found = _read(folder / MATERIALIZED) if folder else online(ws)
     if found is None:
         raise Missing("the online store is empty", remedy)
     if UNTIL not in found:

@@ -129,6 +129,34 @@ class Taker:
         with self._changing() as (known, _):
             known.grow(self._ws, "users", users)
 
+    def catch_up(self) -> bool:
+        """Bring online what other workspaces took since this one's store was filled and counts here, too: newest states
+        of users, and added items. Safe to repeat; whether there was any.
+
+        Raises:
+            Missing: as of `take`.
+        """
+        if not filled.behind(self._ws):
+            return False
+        with self._changing() as (known, folders):
+            online = registry.online(self._ws) or {}
+            counting = ledger.events(self._ws)
+            held = counting[: online.get("events", 0)]
+            missed = counting[len(held) :] if ledger.Tally(held).digest == online.get("ledger") else counting
+            self._bring(folders, known.timelines.states(known.timelines.ids(missed)))
+            new = newer.items(self._ws, known.offered)
+            if new and known.added != online.get("added"):
+                table = newer.attributes(self._ws, new, known.rows["items"])
+                for folder in folders:
+                    self._write(folder, ITEM_STATES, table)
+            own = registry.marker(self._ws, registry.MATERIALIZED)
+            wanted = known.contents(self._ws)
+            if (
+                own and registry.UNTIL in own and own["release"] == wanted["release"]
+            ):  # else it is what feast/ replaces that answers
+                filled.mark(self._ws, wanted, known.tally, until=own[registry.UNTIL])
+        return True
+
     @contextmanager
     def _changing(self) -> Iterator[tuple[Known, list[Path]]]:
         """What is known and where rows go, alone; afterwards what was online before is noted as online again."""

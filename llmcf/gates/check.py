@@ -5,8 +5,9 @@ Nothing goes live here: `llmcf release promote --checked` rests on what is writt
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 from core import alerts
@@ -23,7 +24,7 @@ from llmcf.service import served_log, state
 from llmcf.serving import releases, thresholds, verdicts
 from llmcf.serving.manifest import Release
 from llmcf.serving.thresholds import GATES, Thresholds
-from llmcf.serving.verdicts import Verdict
+from llmcf.serving.verdicts import Gate, Verdict
 
 ALERT = "release-check"
 TIMED = ("canary", "p50", "p99")
@@ -111,6 +112,8 @@ def _verdict(release: Release, limits: Thresholds) -> Verdict:
     }
     found |= {name: _guarded(measure) for name, measure in others.items() if name not in limits.off}
     gates = tuple(decide(name, found.get(name, Absent("")), limits) for name in GATES)
+    if not isinstance(asked, Fault) and asked.live is None and against is not None and not limits.uncompared:
+        gates = tuple(_uncompared(gate, against) for gate in gates)
     rows = {} if isinstance(asked, Fault) else _rows(asked)
     return Verdict(
         release=release.number,
@@ -133,7 +136,8 @@ def _guarded(measure: Callable[[], Any]) -> Any:
 
 
 def _asked(release: Release, against: int | None, limits: Thresholds) -> _Asked:
-    """Both releases asked; the live one alone may fail to answer, which is then told and compared with nothing.
+    """Both releases asked; the live one alone may fail to answer, which is then told and compared with nothing;
+    whether it may pass so is the thresholds' matter.
 
     Raises:
         LlmcfError: if the release cannot be asked, or there are no held-out rows.
@@ -161,6 +165,14 @@ def _asked(release: Release, against: int | None, limits: Thresholds) -> _Asked:
     if why and against is not None:
         say(why)
     return _Asked(release=ours, live=other, moments=moments, told=told, live_told=live_told, compared=why)
+
+
+def _uncompared(gate: Gate, live: int) -> Gate:
+    """The gate, which fails where it should have been held against the live release; `compared` says why not."""
+    if gate.name not in figures.METRICS or gate.state != verdicts.PASSED or gate.margin in (None, inf):
+        return gate
+    told = f"{gate.reason}; release {live} cannot be asked, which `uncompared = true` in {thresholds.FILE} allows"
+    return replace(gate, state=verdicts.FAILED, reason=told)
 
 
 def _rows(asked: _Asked) -> dict[str, int]:

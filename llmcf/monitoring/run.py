@@ -1,7 +1,7 @@
 """`llmcf monitor`: what has changed in a day's workspace since a reference day, as a page, as figures and as alerts."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from llmcf.monitoring import (
     limits,
     online,
     page,
+    past,
     places,
     profile,
     prometheus,
@@ -41,6 +42,9 @@ def monitor(
 ) -> Result:
     """Measure a day, keep its figures, send its alerts, then write its file for Prometheus and its page.
 
+    Of a day before one that was monitored already, what only its own time could tell stays as it was found then, is no
+    alert, and Prometheus keeps the newest day.
+
     Args:
         against: the reference's as-of day; else as of `reference.choose`.
         textfile: where else the text for Prometheus is put, for a node_exporter to read.
@@ -58,7 +62,12 @@ def monitor(
     held, why = reference.choose(ws, release, against)
     lines = history.read(ws)
     earlier = _earlier(history.of(lines, held.as_of)) if held else None
-    end, parts, kept = _measured(ws, held, release, earlier, settings, now)
+    first, is_past = history.of(lines, ws.as_of), past.is_past(ws, lines)
+    if is_past:
+        now = moment = float(first["time"]) if first else moment
+    then = {name: past.part(name, first) for name in past.OF_ITS_TIME} if is_past else {}
+    end, parts, kept = _measured(ws, held, release, earlier, settings, now, then)
+    kept = _earlier(first) if is_past else kept
     if held is None:
         parts[0].missing.append(f"drift of features and vectors: {why}; `--reference` names a day")
     if release is None:
@@ -67,9 +76,11 @@ def monitor(
     raised = judging.alerts(ws, held, found)
     line = _line(ws, held, end, moment, parts, list(found), kept)
     history.keep(ws, line)
+    of_today = judging.judge([one for one in parts if one.name not in then], settings)
     for alert in raised:
-        alerts.send(alert)
-    for path in filter(None, (places.prometheus(ws), textfile)):
+        if alert.kind in of_today:
+            alerts.send(alert)
+    for path in filter(None, () if is_past else (places.prometheus(ws), textfile)):
         prometheus.write(path, ws, parts, found, settings, end=end, now=moment)
     _write_page(ws, held, why, parts, raised, found, settings)
     _write_made_of(ws, held, release)
@@ -91,9 +102,19 @@ def _checked(ws: Workspace, textfile: Path | None) -> Settings:
 
 
 def _measured(
-    ws: Workspace, held: Workspace | None, release: Any, earlier: Earlier | None, settings: Settings, now: float | None
+    ws: Workspace,
+    held: Workspace | None,
+    release: Any,
+    earlier: Earlier | None,
+    settings: Settings,
+    now: float | None,
+    then: Mapping[str, Part],
 ) -> tuple[int, list[Part], Earlier | None]:
-    """The end of the workspace, the parts, and what to keep of what was recommended."""
+    """The end of the workspace, the parts, and what to keep of what was recommended.
+
+    Args:
+        then: parts by name that are not measured again.
+    """
     bounds, kept = settings.limits, []
     before = profile.of_reference(held, days=bounds.days) if held else None
     end, found, keys = profile.of_samples(ws, days=bounds.days)
@@ -114,7 +135,11 @@ def _measured(
         shown.NAME: recommended,
         online.NAME: lambda: online.compare(ws, held, now=now),
     }
-    return end, [of_features, *(_part(name, work) for name, work in others.items())], kept[0] if kept else None
+    return (
+        end,
+        [of_features, *(then.get(name) or _part(name, work) for name, work in others.items())],
+        kept[0] if kept else None,
+    )
 
 
 def _part(name: str, work: Callable[[], Part]) -> Part:

@@ -73,6 +73,7 @@ class Writer:
         self._follow(releases.require(dataset))
         for folder in registry.take_pushes(self._ws):
             self._stores.open(folder)
+        self._try("what was pushed meanwhile", self._catch_up)
         self._try("the encoder", self._follow_encoder, _ENCODER_S)
 
     def run(self, stop: Flag) -> None:
@@ -84,6 +85,7 @@ class Writer:
     def step(self) -> int:
         """Apply what waits, at most BATCH of each kind; how many were applied. What fails is tried again later."""
         self._try("the live release", self._follow_live)
+        self._try("what was pushed meanwhile", self._catch_up)
         self._try("the encoder", self._follow_encoder, _ENCODER_S)
         work = {inbox.ITEM: self._items, inbox.USER: self._users, inbox.EVENT: self._events}
         if self._texts.name != self._release.encoder:
@@ -145,7 +147,14 @@ class Writer:
         taker = Taker(release.workspace, self._stores.write)
         taker.enrol([])
         self._release, self._ws, self._taker, self._known = release, release.workspace, taker, known
-        self._written = False
+        self._written, self._caught_up = False, False
+
+    def _catch_up(self) -> int:
+        """Bring online what was pushed to the day before since this one's store was filled."""
+        if not self._caught_up:
+            self._taker.catch_up()
+            self._caught_up = True
+        return 0
 
     def _follow_encoder(self) -> int:
         """Have the one that the release names, and the additions in its terms."""

@@ -154,6 +154,10 @@ class Keeper:
             return
         try:
             wanted = releases.require(self._fleet.dataset, found.release)
+            if (
+                wanted.workspace != self._live.workspace and self._live.number not in found.left
+            ):  # who goes back hurries
+                _bring_up_to_date(wanted)
             self._have_answer(wanted, partial(self._meanwhile, stop))
             self._hand_over(wanted, stop)
         except (LlmcfError, OSError) as error:
@@ -325,3 +329,13 @@ class Keeper:
             self._host.check(watched.control)
             return True
         return False
+
+
+def _bring_up_to_date(wanted: Release) -> None:
+    """Have its store hold what was pushed to the one before; the writer tries again where that cannot be done."""
+    from llmcf.feature_store import jobs
+
+    try:
+        jobs.catch_up(wanted.workspace)
+    except LlmcfError as error:
+        say(f"what was pushed since {wanted.workspace} was materialized is not online yet: {error}")

@@ -7,12 +7,11 @@ from pathlib import Path
 from core import steps
 from core.contracts import FRAMEWORKS, RECIPES, RETRIEVAL_FRAMEWORKS
 from core.data.tables import remedy
-from core.errors import LlmcfError, check_choice
-from core.progress import say
+from core.errors import check_choice
 from core.result import Result
-from core.settings import LATEST, Workspace
+from core.settings import Workspace
 from llmcf.feature_store import registry
-from llmcf.serving import assemble, releases, thresholds, verdicts
+from llmcf.serving import assemble, forward, releases, thresholds
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.manifest import Release
 from llmcf.serving.pruning import prune
@@ -57,45 +56,9 @@ def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
         thresholds.load(plan.ws.dataset)  # whether they can be read shows before minutes of work
     found = assemble.current(plan)
     release = found or assemble.make(plan)
-    if promote and _promote(release):
+    if promote and forward.promote(release):
         prune(release.dataset)
     return _result(verb, release, skipped=found is not None, seconds=time.monotonic() - start)
-
-
-def _promote(release: Release) -> bool:
-    """Not in place of one that knows later days, nor one that must pass a check first, nor one that people have left
-    for another: whoever repeats the verb, or makes up for a day, may not know that. Whether it is live now."""
-    dataset, number = release.dataset, release.number
-    with releases.locked():
-        if later := _later_live(release):
-            say(
-                f"release {number} is of {release.as_of}, and the live release {later.number} of {later.as_of}, which "
-                f"stays live; `llmcf release promote --dataset {dataset} --release {number}` goes back to it"
-            )
-            return False
-        if thresholds.load(dataset).required:
-            try:
-                verdicts.require_passed(release)
-            except LlmcfError as error:
-                say(f"{error}, then `llmcf release promote --dataset {dataset} --release {number}`")
-                return False
-        if releases.was_left(release):
-            say(
-                f"release {release.number} is just that, and another was chosen since it was live; "
-                f"`llmcf release promote --dataset {dataset} --release {number}` makes it live again"
-            )
-            return False
-        releases.promote(release)
-        return True
-
-
-def _later_live(release: Release) -> Release | None:
-    """The live release, if it is of the same order and a later day; `latest` is no day."""
-    found = releases.pointer(release.dataset)
-    live = next((one for one in releases.of(release.dataset) if found and one.number == found.release), None)
-    if live is None or live.order != release.order or LATEST in (live.as_of, release.as_of):
-        return None
-    return live if live.as_of > release.as_of else None
 
 
 def _result(verb: str, release: Release, *, skipped: bool, seconds: float) -> Result:

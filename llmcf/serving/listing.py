@@ -6,7 +6,7 @@ from core.markdown import table
 from core.progress import say
 from core.result import Result
 from llmcf.feature_store import registry
-from llmcf.serving import held, manifest, pruning, releases, thresholds, verdicts
+from llmcf.serving import forward, held, manifest, pruning, releases, thresholds, verdicts
 from llmcf.serving.manifest import Release, Unreadable
 from llmcf.serving.triton_client import canary
 from llmcf.serving.triton_server import run_triton
@@ -51,11 +51,13 @@ def _row(dataset: str, number: int, state: str) -> list[str]:
     return [state, verdicts.state(dataset, number), one.created, one.order, one.as_of, *stages, origin]
 
 
-def promote(dataset: str, number: int, *, checked: bool | None = None) -> Result:
+def promote(dataset: str, number: int, *, checked: bool | None = None, onwards: bool = False) -> Result:
     """Make a release live after a canary on a server of its own; what serves goes on meanwhile.
 
     Args:
         checked: whether it must have passed its check; None is what the data set's thresholds say.
+        onwards: as an export does it, not in place of a later day's, nor if people have left it for another: then
+            nothing is done, which is said. One that is live already is not tried again.
 
     Raises:
         UsageError: if there is no such release.
@@ -64,6 +66,9 @@ def promote(dataset: str, number: int, *, checked: bool | None = None) -> Result
     """
     start = time.monotonic()
     release = releases.require(dataset, number)
+    if onwards and (_is_live(release) or forward.why_not(release)):
+        forward.promote(release)
+        return _told("release promote", release, start)
     demanded = thresholds.load(dataset).required if checked is None else checked
     if demanded:
         verdicts.require_passed(release)
@@ -73,10 +78,10 @@ def promote(dataset: str, number: int, *, checked: bool | None = None) -> Result
     say(f"trying release {number} on a Triton server")
     with run_triton(release.models) as server:
         canary(server, release.models, release.stages)
-    with releases.locked():
+    with forward.moving(release):
         if demanded:  # another may have gone live meanwhile
             verdicts.require_passed(release)
-        releases.promote(release)
+        (forward.promote_locked if onwards else releases.promote)(release)
     return _told("release promote", release, start)
 
 
@@ -104,13 +109,22 @@ def prune(dataset: str, keep: int) -> Result:
     )
 
 
+def _is_live(release: Release) -> bool:
+    found = releases.pointer(release.dataset)
+    return found is not None and found.release == release.number
+
+
 def _told(verb: str, release: Release, start: float) -> Result:
-    pointer = releases.pointer(release.dataset)
-    assert pointer is not None
+    pointer = releases.pointer(release.dataset)  # None where the first one stays aside
     return Result(
         verb=verb,
         workspace=release.workspace,
         seconds=time.monotonic() - start,
         artifacts={"release": str(release.folder)},
-        details={"release": release.number, "versions": pointer.versions, "before": pointer.before},
+        details={
+            "release": release.number,
+            "live": _is_live(release),
+            "versions": pointer.versions if pointer else {},
+            "before": pointer.before if pointer else [],
+        },
     )

@@ -5,6 +5,7 @@ set's own in a file.
     decide_by = "estimate"      # the figure itself must keep to it; "interval" (default): the worse end of its interval
     off = ["skew"]              # gates that are left out
     users = 2000                # of the day's held-out users, at most so many are asked for
+    uncompared = true           # passes by the bounds alone where the live release cannot be asked
 
     [auc]
     bound = 0.7                 # never worse than this
@@ -68,6 +69,7 @@ class Thresholds:
         required: whether nothing goes live, or is pinned, whose check has not passed.
         decide_by: what must keep to the limits, the worse end of a figure's `interval` or the `estimate` itself.
         off: gates that are left out.
+        uncompared: whether a release may pass by the bounds alone where the live release cannot be asked.
         users: of the day's held-out users, at most so many are asked for.
         draws: of the bootstrap over users.
         level: of the intervals.
@@ -90,6 +92,7 @@ class Thresholds:
     required: Annotated[bool, _EXACTLY] = False
     decide_by: Literal["interval", "estimate"] = "interval"
     off: tuple[str, ...] = ()
+    uncompared: Annotated[bool, _EXACTLY] = False
     users: Annotated[int, _EXACTLY, Field(ge=2)] = 10_000
     draws: Annotated[int, _EXACTLY, Field(ge=20)] = 1000
     level: Annotated[float, _EXACTLY, Field(gt=0.5, lt=1)] = 0.95
@@ -131,7 +134,7 @@ class Thresholds:
     @property
     def llm_digest(self) -> str:
         """Of what decides on a language model."""
-        return self._digest(LLM_GATES, but=("required", "users", "requests"))
+        return self._digest(LLM_GATES, but=("required", "uncompared", "users", "requests"))
 
     def _digest(self, gates: Sequence[str], *, but: Sequence[str]) -> str:
         others = {*LIMITED, *but} - {*gates}

@@ -39,6 +39,9 @@ def data_prepare(
     max_rejects: Annotated[float, typer.Option(help="Share of the lines that may be unusable.", min=0, max=1)] = 0.01,
     negative_draws: Annotated[int, typer.Option(help="Negatives a training row has; each epoch takes one.", min=1)] = 1,
     engine: Annotated[str, typer.Option(help="duckdb (this machine), or spark (LLMCF_SPARK_MASTER).")] = "duckdb",
+    quiet_days: Annotated[
+        int, typer.Option(help="Days before --as-of without any interaction that are allowed; -1 warns.", min=-1)
+    ] = -1,
     as_json: opt.Json = False,
     dry_run: opt.DryRun = False,
 ) -> None:
@@ -49,7 +52,13 @@ def data_prepare(
     place = workspace(dataset, order, as_of)
     run(
         lambda: prepare.prepare(
-            place, source=source, seed=seed, engine=engine, negative_draws=negative_draws, max_rejects=max_rejects
+            place,
+            source=source,
+            seed=seed,
+            engine=engine,
+            negative_draws=negative_draws,
+            max_rejects=max_rejects,
+            quiet_days=quiet_days,
         ),
         as_json=as_json,
         estimate=(lambda: prepare.estimate_prepare(place)) if dry_run else None,

@@ -95,13 +95,17 @@ def llm_due(
     dataset: opt.Dataset = opt.DATASET,
     order: opt.Order = opt.ORDER,
     as_of: opt.AsOf = opt.AS_OF,
+    weekday: Annotated[
+        int | None,
+        typer.Option(help="On which it is tuned anyway, 1 is Monday; due where it went by without.", min=1, max=7),
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Say whether drift asks for a tuning before its weekday, as `llmcf monitor` found it; exit code 1 if not."""
+    """Say whether drift asks for a tuning before its weekday, as `llmcf monitor` found it; exit code 99 if not."""
     from llmcf.monitoring import tuning
 
     place = workspace(dataset, order, as_of)
-    run(lambda: tuning.due(place), as_json=as_json, verify=tuning.require_due)
+    run(lambda: tuning.due(place, weekday), as_json=as_json, verify=tuning.require_due)
 
 
 @llm.command("pin")

@@ -82,12 +82,19 @@ def release_promote(
             help="Whether it must have passed its check; what the data set's gates.toml says if not given.",
         ),
     ] = None,
+    onwards: Annotated[
+        bool,
+        typer.Option(
+            "--onwards",
+            help="Leave it aside, and say so, where a later day's is live, or another was chosen since it was live.",
+        ),
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Make a release live, once its canary has answered."""
     from llmcf.serving import listing
 
-    run(lambda: listing.promote(known(dataset), number, checked=checked), as_json=as_json)
+    run(lambda: listing.promote(known(dataset), number, checked=checked, onwards=onwards), as_json=as_json)
 
 
 @release.command("rollback")

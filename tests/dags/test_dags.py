@@ -105,6 +105,7 @@ def commands(probe: dict) -> list[str]:
 
 
 def verbs_of(line: str) -> list[str]:
+    """Those that do a task's work, a line each; what it asks before stands behind conditions."""
     return [one for one in line.splitlines() if one.startswith("llmcf ")]
 
 
@@ -170,7 +171,8 @@ def test_every_parameter_is_in_the_environment_of_every_verb(probe: dict, params
         for task, environment in one["environment"].items():
             own = {
                 "release_check": {"LLMCF_DAG_RELEASE", "LLMCF_ALERT_WEBHOOK"},
-                "serve": {"LLMCF_DAG_LIVE"},
+                "promote": {"LLMCF_DAG_RELEASE"},
+                "serve": {"LLMCF_DAG_RELEASE", "LLMCF_DAG_LIVE"},
                 "roll_back": {"LLMCF_DAG_RELEASE", "LLMCF_DAG_LIVE", "LLMCF_DAG_LOOKED"},
                 "llm_check": {"LLMCF_ALERT_WEBHOOK"},
             }.get(task, set())
@@ -256,11 +258,34 @@ def test_the_demo_names_parameters_there_are(params: dict) -> None:
     assert set(dag_test.SMALL) < set(params)
 
 
-def test_tuning_is_on_its_day_and_needs_no_other_dag(probe: dict) -> None:
+@pytest.mark.parametrize(
+    ("when", "weekday", "due", "code", "verbs"),
+    [
+        ("1", "1", 99, 0, ["recgen train"]),
+        ("1", "2", 0, 0, ["llm due", "recgen train"]),
+        ("1", "2", 99, 99, ["llm due"]),
+        ("1", "2", 2, 2, ["llm due"]),
+        ("1", "2", 1, 1, ["llm due"]),
+        ("1", "", 2, 99, []),
+        ("always", "", 99, 0, ["recgen train"]),
+        ("never", "2", 0, 99, []),
+    ],
+    ids=["its day", "drift", "no drift", "asked wrongly", "it fails", "latest", "always", "never"],
+)
+def test_tuning_is_on_its_day_or_when_it_is_due(
+    probe: dict, tmp_path: Path, when: str, weekday: str, due: int, code: int, verbs: list[str]
+) -> None:
+    """Airflow takes exit code 99 for skipped; whatever else is wrong with the question fails the task."""
     line = probe["dags"]["train_recgen"]["commands"]["recgen_train"]
-    assert line.startswith('[ "$LLMCF_DAG_TRAIN_RECGEN" = always ] || ')
-    assert '"$LLMCF_DAG_WEEKDAY" ] || { [ "$LLMCF_DAG_TRAIN_RECGEN" != never ] && llmcf llm due --dataset ' in line
-    assert '--as-of "$LLMCF_DAG_AS_OF"; } || exit 99\n' in line
+    assert "llmcf llm due --dataset " in line
+    assert '--as-of "$LLMCF_DAG_AS_OF" --weekday "$LLMCF_DAG_TRAIN_RECGEN" || exit\n' in line
+    called = tmp_path / "called"
+    called.touch()
+    (tmp_path / "llmcf").write_text(f'#!/bin/sh\necho "$1 $2" >> {called}\n[ "$2" != due ] || exit {due}\n')
+    (tmp_path / "llmcf").chmod(0o755)
+    given = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LLMCF_DAG_TRAIN_RECGEN": when, "LLMCF_DAG_WEEKDAY": weekday}
+    assert subprocess.run(["bash", "-c", line], env=given, check=False).returncode == code
+    assert called.read_text().splitlines() == verbs
 
 
 @pytest.mark.parametrize(
@@ -302,8 +327,9 @@ ONLY_SCHEDULED = {
     "llm check",
     "llm pin",
     "release check",
+    "release promote",
     "release rollback",
-}  # where the pinned model writes; beside what is live
+}  # where the pinned model writes; beside what is live, which the demo's export does by itself
 
 
 def chain_of(probe: dict) -> list[str]:
@@ -311,7 +337,7 @@ def chain_of(probe: dict) -> list[str]:
     found = []
     for name in dag_test.CHAIN:
         one = probe["dags"][name]
-        lines = [verb for task, line in one["commands"].items() if task != "promote" for verb in verbs_of(line)]
+        lines = [verb for line in one["commands"].values() for verb in verbs_of(line)]
         found += [line.split(" --dataset")[0].removeprefix("llmcf ") for line in lines]
         found += [task.replace("_", " ") for task in one["mapped"]]
     return found
@@ -338,14 +364,17 @@ def test_the_demo_order_is_one_the_dags_allow(probe: dict) -> None:
 
 
 def test_what_is_promoted_is_what_was_checked(probe: dict) -> None:
-    """A check that fails ends the run before the release is live; the number is of the very export."""
+    """A check that fails ends the run before the release is live; a number goes along, so that nothing is made anew."""
     one = probe["dags"]["release"]
     for task, before in (("release_check", "export"), ("promote", "release_check"), ("serve", "promote")):
         assert one["after"][task] == [before]
     (made,), (promoted,) = (verbs_of(one["commands"][task]) for task in ("export", "promote"))
-    assert made.split() == [*promoted.removesuffix("--json").split(), "--no-promote", "--json"]
-    assert one["commands"]["release_check"].endswith('--release "$LLMCF_DAG_RELEASE"')
-    assert one["environment"]["release_check"]["LLMCF_DAG_RELEASE"] == "{{ ti.xcom_pull(task_ids='export') }}"
+    assert made.endswith(" --no-promote --json")
+    assert promoted.startswith("llmcf release promote --dataset ")
+    assert "--onwards" in promoted.split(), "not over a later day, nor back over a rollback"
+    for task in ("release_check", "promote", "serve", "roll_back"):
+        assert '"$LLMCF_DAG_RELEASE"' in one["commands"][task], task
+        assert one["environment"][task]["LLMCF_DAG_RELEASE"] == "{{ ti.xcom_pull(task_ids='export') }}"
     assert "promote" in one["trigger"], "also where the check is left out"
 
 

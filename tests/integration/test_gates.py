@@ -351,9 +351,18 @@ def test_a_live_release_that_cannot_be_asked_is_told_and_not_compared(two: tuple
     kept = path.read_bytes()
     releases.promote(two[0])
     dataclasses.replace(two[0], collections={**two[0].collections, "items": "gone"}).write(two[0].folder)
+    why = "release 1 cannot be asked: Milvus does not hold gone"
+    file = thresholds.path(DATASET)
+    before = file.read_text() if file.exists() else ""
     try:
-        found = check.check(DATASET, 2).details
+        refused = check.check(DATASET, 2).details
+        file.write_text("uncompared = true\n" + before)
+        allowed = check.check(DATASET, 2).details
     finally:
         path.write_bytes(kept)
-    assert (found["state"], found["against"]) == ("passed", 1)
-    assert "release 1 cannot be asked: Milvus does not hold gone" in found["not_compared"]
+        file.write_text(before)
+    assert (refused["state"], refused["against"]) == ("failed: auc, gauc, logloss, hit, ndcg", 1)
+    assert "release 1 cannot be asked, which `uncompared" in refused["gates"][0]["reason"]
+    assert why in refused["not_compared"]
+    assert (allowed["state"], allowed["against"]) == ("passed", 1)
+    assert why in allowed["not_compared"]

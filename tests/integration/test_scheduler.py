@@ -27,7 +27,7 @@ OTHERS = {  # DAGs that nobody's assets start, with a partition as their timetab
 NOBODY_WAITS = {"details": {"after": {"features": [], "cot_index": [], "ranker": [], "retriever": []}}}
 VERB = f"""#!/bin/sh
 echo "$1 $2 $LLMCF_DAG_PARTITION" >> "$CALLED"
-if [ "$1" = export ]; then echo '{{"details": {{"release": 7, "live": true}}}}'; fi
+if [ "$1" = export ] || [ "$2" = promote ]; then echo '{{"details": {{"release": 7, "live": true}}}}'; fi
 if [ "$1 $2" = "workspace pending" ]; then echo '{json.dumps(NOBODY_WAITS)}'; fi
 if [ "$1 $2" = "$(cat "$FAIL" 2>/dev/null)" ]; then echo "llmcf: it does not pass" >&2; exit 1; fi
 if [ "$1 $2" = "$(cat "$HOLD" 2>/dev/null)" ]; then echo $$ > "$HOLD.pid"; exec sleep 600; fi
@@ -113,7 +113,7 @@ def test_a_day_runs_to_its_release_by_its_assets(world: World) -> None:
     world.airflow.trigger("materialize_features", day)
     chain_ended(world, day)
     calls = world.calls(day)
-    assert calls["export --dataset"] == 2, "made, and once checked promoted"
+    assert (calls["export --dataset"], calls["release promote"]) == (1, 1), "made, and once checked promoted"
     assert calls["release check"] == 1
     assert calls["serve --dataset"] == 1, "what went live"
     assert calls["recgen train"] == 0, "not its day"
@@ -142,13 +142,15 @@ def test_a_gate_that_fails_is_one_alert_and_nothing_goes_live_until_it_passes(wo
     assert world.airflow.runs("release")[day]["state"] == "failed"
     world.airflow.wait("it is not told", lambda: bool(world.alerts("release", day)), seconds=60)
     calls = world.calls(day)
-    assert (calls["export --dataset"], calls["serve --dataset"]) == (1, 0), "made, not promoted, not looked at"
+    assert calls["export --dataset"] == 1
+    assert calls["release promote"] == calls["serve --dataset"] == 0, "made, not promoted, not looked at"
     world.fail.unlink()
     world.airflow.clear("release", day)
     chain_ended(world, day)
     (told,) = world.alerts("release", day)
     assert told["kind"] == "run-failed"
-    assert world.calls(day)["export --dataset"] == 2, "promoted, once it has passed"
+    calls = world.calls(day)
+    assert (calls["export --dataset"], calls["release promote"]) == (1, 1), "promoted, once it has passed"
 
 
 def test_a_verb_that_is_killed_stops_the_day_until_it_is_cleared(world: World) -> None:

@@ -69,6 +69,20 @@ def test_what_is_served_is_what_it_is_offline_before_and_after_a_push(ws: Worksp
     assert (found["rows"], found["values"], found["violations"]) == (24 * SHOWN, values + 8 * SHOWN, 0)
 
 
+def test_an_event_that_comes_after_a_newer_one_that_was_served_is_no_skew(ws: Workspace) -> None:
+    (user, raw), items = (tables.users(ws)[name][3].as_py() for name in ("user", "raw_id")), tables.items(ws)
+    newest = int(tables.interactions(ws)["timestamp"].to_numpy().max())
+    push = '{"user": "%s", "item": "%s", "timestamp": %d}'
+    before = skew.skew(ws.dataset).details
+    for after, at in ((200, "newer"), (100, "older")):
+        line = push % (raw, items["raw_id"][after % 7].as_py(), newest + after)
+        assert jobs.push(ws, [line], now=newest + 1000).details["accepted"] == 1
+        serve(ws, [user], at)
+    found = skew.skew(ws.dataset).details
+    assert found["violations"] == 0
+    assert (found["rows"], found["left_out"]) == (before["rows"] + SHOWN, before["left_out"] + SHOWN)
+
+
 @pytest.mark.parametrize(
     ("feature", "reads_dense"),
     [("history", True), ("history", False), ("popularity_30d", True), ("recency", True), ("cooccurrence", True)],

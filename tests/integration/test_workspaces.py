@@ -61,18 +61,39 @@ def prune(keep: int, *, dry_run: bool = False) -> dict:
     return dict(done.details)
 
 
+def left_alone(ws: Workspace) -> None:
+    """As if nobody had made anything of it for days."""
+    for path in (ws.root, *ws.root.rglob("*")):
+        os.utime(path, (LONG_AGO, LONG_AGO))
+
+
 def there() -> list[str]:
     return sorted(path.name for path in settings.home().glob("movielens-100k/published/*"))
 
 
 def test_the_newest_days_stay_and_latest_is_no_day(days: list[Workspace]) -> None:
     publish(days[0])
+    left_alone(days[0])
     day("2026-01-01", "global-time").path("data").mkdir(parents=True)  # the only day of its order
     found = prune(2)
     assert [each["as_of"] for each in found["days"]] == ["2026-01-01", "2026-01-02"]
     assert there() == ["2026-01-03", "2026-01-04", "latest"]
     assert day("2026-01-01", "global-time").root.is_dir()
     assert prune(2)["days"] == []
+
+
+@pytest.mark.parametrize("what", ["data/step.json", ".data.lock", "ranking/.run.1-ab.new/weights"])
+def test_a_day_that_something_is_made_of_stays_a_day_longer(days: list[Workspace], what: str) -> None:
+    """As where days are made up for, which are old from the start."""
+    path = days[0].root / what
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"config": {}}')
+    found = prune(2)
+    assert [each["as_of"] for each in found["days"]] == ["2026-01-02"]
+    assert ([each["as_of"] for each in found["busy_days"]], found["kept_days"]) == (["2026-01-01"], 3)
+    assert "movielens-100k published 2026-01-01 stays: something was made of it within the last day" in found["text"]
+    left_alone(days[0])
+    assert [each["as_of"] for each in prune(2)["days"]] == ["2026-01-01"]
 
 
 def test_a_dry_run_says_what_it_would_free_and_leaves_it(
@@ -194,6 +215,7 @@ def test_caches_that_no_kept_day_reads_go(days: list[Workspace]) -> None:
         cache("vector-cache", "b" * 16, None, LONG_AGO),
     ]
     fresh = cache("cot-cache", "3", "c" * 64, 4_000_000_000)
+    left_alone(days[0])
     assert prune(4)["caches"] == [], "as long as a day reads them"
     assert set(prune(1)["caches"]) == set(map(str, old))
     assert not any(path.exists() for path in old)
@@ -212,6 +234,7 @@ def test_redis_forgets_the_day(redis_server: RedisServer, tmp_path: Path, monkey
             features.build(ws)
             jobs.apply(ws)
             jobs.materialize(ws)
+        left_alone(days[0])
         both = len(client.keys())  # pyright: ignore[reportArgumentType]
         prune(1)
         assert client.get(b"foreign") == b"stays"

@@ -1,6 +1,7 @@
 """A pinned model stays what it was, whatever becomes of its day, and never knows more than its workspace."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +12,13 @@ from core import schemas, settings, steps, storage
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llm import models, pins
+from llm.cot.recipes import GenerateConfig
 from llm.pin import pin
 from llm.recgen import score
+from llm.texts import machine
+from llm.texts.job import TextJob
+from llm.texts.queue import Part
+from llm.texts.recipes import Budget
 from tests import tiny_llama
 
 DAY = Workspace("movielens-100k", "published", "1998-01-10")
@@ -108,6 +114,43 @@ def test_a_pinned_model_knows_no_day_that_its_workspace_has_not(tuned: Path) -> 
         models.find_model(Workspace("movielens-100k", "published", "1998-01-08"), "pinned", seed=1)
     with pytest.raises(UsageError, match="was tuned on rows in the order published, not global-time"):
         models.find_model(Workspace("movielens-100k", "global-time", "1998-01-13"), "pinned", seed=1)
+
+
+def test_texts_of_a_day_before_the_pin_are_left_as_they_are_while_they_are_current(tuned: Path) -> None:
+    """As where a task of a day that is done is cleared: an earlier model wrote it."""
+    pin(DAY, model="recgen", seed=1)
+    past = Workspace("movielens-100k", "published", "1998-01-08")
+    rows = past.path("rows")
+    rows.parent.mkdir(parents=True)
+    rows.write_text("rows")
+    job = TextJob(
+        verb="cot generate",
+        config=GenerateConfig(model="pinned"),
+        wording="1",
+        folder=past.cot("texts"),
+        inputs=[rows],
+        code=[],
+        schema=schemas.COT_TEXTS,
+        ask=lambda _: pytest.fail("asked"),
+        summarise=lambda _: {},
+        strip_decision=False,
+    )
+
+    def refused(job: TextJob, limits: Budget | None = None) -> None:
+        with pytest.raises(UsageError, match=r"of 1998-01-08, --as-of .* another model, such as --model base"):
+            machine.generate(past, job, limits)
+
+    refused(job)
+    made = machine._step(job, "the hash of an earlier one", Budget())
+    steps.run(made, lambda _: {"texts": 3})
+    for part in (None, Part(0, 2)):
+        done = machine.generate(past, job, part=part)
+        assert (done.skipped, done.details["texts"]) == (True, 3)
+    refused(job, Budget(rows=1))
+    refused(replace(job, wording="2"))
+    refused(replace(job, config=GenerateConfig(model="pinned", style="led")))
+    rows.write_text("others")
+    refused(job)
 
 
 def test_a_dated_day_writes_with_the_pinned_model_unless_another_is_named(tuned: Path) -> None:

@@ -9,6 +9,7 @@ from core.data import relational, tables
 from core.data.prepare import prepare
 from core.errors import LlmcfError, Missing, Unavailable, UsageError
 from core.settings import Workspace
+from tests.shop import Shop
 
 
 @pytest.fixture
@@ -110,3 +111,22 @@ def test_an_error_on_spark_is_told_as_the_same_error(fresh, source, monkeypatch,
     with pytest.raises(LlmcfError) as caught:
         prepare(fresh, source=source, seed=1, engine="spark")
     assert (type(caught.value), str(caught.value)) == (type(error), str(error))
+
+
+def test_a_last_day_without_data_is_told_and_refused_where_that_is_asked_for(tmp_path, monkeypatch, capsys):
+    """The shop's data end on 5 March."""
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    source = Shop().write(tmp_path / "export")
+    whole, late = (Workspace("shop", "published", day) for day in ("2025-03-06", "2025-03-08"))
+    assert prepare(whole, source=source, seed=1, quiet_days=0).details["quiet_days"] == 0
+    said = "nothing was taken on 2025-03-07, the last day before 2025-03-08; the newest interaction is of 2025-03-05"
+    with pytest.raises(UsageError, match=f"{said}, and --quiet-days allows 1: .* allow it by --quiet-days 2"):
+        prepare(late, source=source, seed=1, quiet_days=1)
+    assert not late.path("data").exists()
+    assert said not in capsys.readouterr().err
+    done = prepare(late, source=source, seed=1)
+    assert (done.details["quiet_days"], said in capsys.readouterr().err) == (2, True)
+    assert prepare(late, source=source, seed=1, quiet_days=2).skipped
+    with pytest.raises(UsageError, match=said):
+        prepare(late, source=source, seed=1, quiet_days=0)
+    assert prepare(Workspace("shop", "published"), source=source, seed=1, quiet_days=0).details["quiet_days"] == 0

@@ -1,6 +1,7 @@
 """What a check says where the live release cannot be timed beside the checked one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +11,7 @@ from llmcf.gates import check, deciding, page
 from llmcf.gates.answering import Answering, Answers
 from llmcf.gates.served import Timed
 from llmcf.serving.manifest import Release
-from llmcf.serving.thresholds import Thresholds
+from llmcf.serving.thresholds import Limit, Thresholds
 from llmcf.serving.verdicts import Gate, Verdict
 
 LIMITS = Thresholds(draws=50)
@@ -47,6 +48,30 @@ def test_where_nothing_else_is_live_there_is_nothing_to_say(monkeypatch: pytest.
     found, alone = timed(monkeypatch, "")
     assert alone == ""
     assert deciding.decide("p50", found["p50"], LIMITS).reason.endswith("21 requests")
+
+
+@pytest.mark.parametrize(
+    ("against", "allowed", "failed"),
+    [(1, False, ["auc", "gauc", "logloss", "ece", "ndcg"]), (1, True, []), (None, False, [])],
+    ids=["it cannot be asked", "which is allowed", "nothing is live"],
+)
+def test_without_the_live_release_the_bounds_alone_pass_nothing_unless_that_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, against: int | None, allowed: bool, failed: list[str]
+) -> None:
+    """What has no margin, and what is not of the live release, decides as ever."""
+    monkeypatch.setattr(check.verdicts, "against", lambda release: against)
+    monkeypatch.setattr(check.verdicts, "digest", lambda release: "")
+    monkeypatch.setattr(check, "_asked", lambda *_: replace(ASKED, compared=WHY))
+    monkeypatch.setattr(check, "_rows", lambda asked: {})
+    good = {"logloss": 0.5, "ece": 0.0}
+    monkeypatch.setattr(check.figures, "measure", lambda name, *_: deciding.Figure(value=good.get(name, 0.99)))
+    off = ("leaks", "skew", "recall", "canary", "p50", "p99")
+    limits = replace(LIMITS, off=off, uncompared=allowed, hit=Limit(bound=0.0))
+    verdict = check._verdict(cast(Release, SimpleNamespace(number=2, dataset="shop")), limits)
+    assert verdict.failed == failed
+    assert verdict.compared == WHY
+    for gate in verdict.gates:
+        assert gate.state != "failed" or "; release 1 cannot be asked" in gate.reason
 
 
 def test_the_page_says_what_was_compared() -> None:

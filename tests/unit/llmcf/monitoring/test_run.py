@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -309,6 +309,73 @@ def test_no_live_release_is_said(days: tuple[Workspace, Workspace], tmp_path: Pa
     assert found["why"] == "it is the newest earlier workspace"
     assert found["reference"] == reference.as_of
     assert any("no release of movielens-100k is live" in what for what in found["missing"])
+
+
+@pytest.fixture
+def later(days: tuple[Workspace, Workspace]) -> Callable[[], None]:
+    """Has the day after the reference's be monitored."""
+    _, reference = days
+    after = (date.fromisoformat(reference.as_of) + timedelta(days=1)).isoformat()
+    line = {"as_of": after, "end": 10**6, "time": 0, "alerts": [], "figures": [], "missing": []}
+
+    def monitored_too() -> None:
+        history.keep(reference, line)
+        places.prometheus(reference).write_text("of the later day")
+
+    return monitored_too
+
+
+def test_a_past_day_keeps_what_only_its_time_could_tell(
+    days: tuple[Workspace, Workspace],
+    later: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    ws, reference = days
+    first = monitored(reference)
+    line = history.of(history.read(reference), reference.as_of)
+    later()
+    monkeypatch.setattr(online, "look", lambda one, now: pytest.fail("it is another moment"))
+    answered(ws, by_popularity(ws)[:10] * 50)
+    again = run.monitor(reference, now=NOW + 90 * 86_400).details
+    assert figures(again) == figures(first)
+    assert again["alerts"] == []
+    assert "ALERT" not in capsys.readouterr().err
+    kept = history.of(history.read(reference), reference.as_of)
+    assert kept and line and {**kept, "missing": line["missing"]} == line
+    assert places.prometheus(reference).read_text() == "of the later day"
+    assert "As it was found at 2026-01-31 00:00 UTC" in places.page(reference).read_text()
+
+
+def test_what_its_time_alone_could_tell_of_a_past_day_is_missing_where_it_was_not_measured_then(
+    days: tuple[Workspace, Workspace], later: Callable[[], None]
+):
+    _, reference = days
+    later_page = places.prometheus(reference)
+    later_page.parent.mkdir(parents=True)
+    later()
+    found = monitored(reference)
+    assert not {"online_hours", "coverage"} & {name for name, _ in figures(found)}
+    assert ("auc", "") in figures(found)
+    for what in ("the online store", "what is recommended"):
+        assert f"{what}: not measured any more, as a later day has been monitored" in found["missing"]
+    assert later_page.read_text() == "of the later day"
+
+
+def test_an_alert_of_its_time_is_told_once(
+    days: tuple[Workspace, Workspace],
+    later: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Also where nobody remembers that it was sent."""
+    _, reference = days
+    monkeypatch.setattr(online, "look", lambda one, now: stores(one, 40 * AGE_S))
+    assert [one["kind"] for one in monitored(reference)["alerts"]] == ["stale-features"]
+    later()
+    monkeypatch.setattr(run.alerts, "send", lambda alert: pytest.fail(alert.kind))
+    monitored(reference)
+    assert history.read(reference)[0]["alerts"] == ["stale-features"]
 
 
 def test_a_line_a_day(days: tuple[Workspace, Workspace]):

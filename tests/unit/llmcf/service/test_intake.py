@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from core.contracts import PAD
 from core.data import added, features, vocabulary
+from core.data.events import Event
 from core.data.prepare import prepare
 from core.errors import Missing, Unavailable
 from core.settings import Workspace
@@ -280,3 +282,27 @@ def test_a_push_by_the_verb_in_between_is_seen(shop: Stores, box: Inbox):
     box.offer([event(2, "p0", "g9", 19)])
     writer.step()
     assert history(shop, "p0")[-3:] == ["g7", "g8", "g9"]
+
+
+def test_a_day_that_goes_live_has_what_the_day_before_took(
+    shop: Stores, box: Inbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its store was filled hours before; a writer that starts or turns to it brings the rest."""
+    own = replace(WS, as_of="2025-03-20")
+    prepare(own, source=tmp_path / "export", seed=1)
+    features.build(own)
+    jobs.apply(own)
+    jobs.materialize(own)
+    day_before = replace(WS, as_of="2025-03-19")
+    ledger.add(day_before, [Event("p0", "g8", FIRST + 17 * DAY)])
+    release = SimpleNamespace(number=1, workspace=own, encoder="model@01")
+    monkeypatch.setattr(intake.releases, "require", lambda dataset, number=None: release)
+    shop.broken = True
+    writer = Writer("shop", box)
+    assert shop.rows == {}
+    shop.broken = False
+    writer.step()
+    assert history(shop, "p0")[-1] == "g8"
+    shop.rows.clear()
+    writer.step()
+    assert shop.rows == {}, "once"

@@ -12,6 +12,7 @@ import pytest
 from core import storage
 from core.errors import LlmcfError, Unavailable
 from core.settings import Workspace
+from llmcf.feature_store import jobs
 from llmcf.service import keeper, state, traffic, trials
 from llmcf.service.keeper import Keeper
 from llmcf.service.store import SERVICE, Store
@@ -189,6 +190,29 @@ def test_a_release_that_is_not_handed_over_for_want_of_room_leaves_the_one_that_
     found = state.read(kept.fleet.place)
     assert found is not None
     assert found.releases == (1,)
+
+
+def test_another_day_that_goes_live_gets_what_was_pushed_meanwhile_and_a_way_back_waits_for_nothing(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by the service's own route, which has no time for it."""
+    asked: list[tuple[Workspace, list[int]]] = []
+
+    def catch_up(ws: Workspace) -> None:
+        asked.append((ws, list(kept.host.releases)))
+        raise LlmcfError("the store does not answer")
+
+    monkeypatch.setattr(jobs, "catch_up", catch_up)
+    other = Workspace(WS.dataset, WS.order, "1998-01-01")
+    write_release(other)
+    kept.ticks(1)
+    assert asked == [(other, [1])], "before it is loaded"
+    assert kept.keeper._live.number == 3
+    assert "is not online yet: the store does not answer" in capsys.readouterr().err
+    releases.rollback(WS.dataset)
+    kept.ticks(1)
+    assert kept.keeper._live.number == 1
+    assert len(asked) == 1
 
 
 def counted(*rows: tuple[str, int, int, int, float]) -> dict[str, float]:

@@ -7,8 +7,7 @@ import pytest
 
 from core.errors import UsageError
 from core.settings import Workspace
-from llmcf.serving import export as exporting
-from llmcf.serving import releases
+from llmcf.serving import forward, releases
 from llmcf.serving.assemble import Choice
 from llmcf.serving.export import export
 from tests.synthetic_release import write_release
@@ -47,16 +46,14 @@ def test_a_name_that_no_training_knows_is_refused_with_the_choices(ranker: dict,
 )
 def test_an_earlier_day_does_not_replace_a_later_one(
     repository: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     first: tuple[str, str],
     second: tuple[str, str],
     live: int,
 ) -> None:
     """A day that is made up for. Another order is other data, and `latest` is no day."""
-    monkeypatch.setattr(exporting, "prune", lambda dataset: [])
     for place in (first, second):
-        exporting._promote(write_release(Workspace(WS.dataset, *place), live=False))
+        forward.promote(write_release(Workspace(WS.dataset, *place), live=False))
     assert releases.require(WS.dataset).number == live
     told = "release 2 is of 2026-01-30, and the live release 1 of 2026-01-31, which stays live"
     assert (told in capsys.readouterr().err) == (live == 1)
