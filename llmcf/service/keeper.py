@@ -154,9 +154,8 @@ class Keeper:
             return
         try:
             wanted = releases.require(self._fleet.dataset, found.release)
-            if (
-                wanted.workspace != self._live.workspace and self._live.number not in found.left
-            ):  # who goes back hurries
+            back = self._live.number in found.left  # who goes back does not wait
+            if wanted.workspace != self._live.workspace and not back:
                 _bring_up_to_date(wanted)
             self._have_answer(wanted, partial(self._meanwhile, stop))
             self._hand_over(wanted, stop)
