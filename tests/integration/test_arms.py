@@ -60,13 +60,17 @@ def users(ws: Workspace) -> list[str]:
 
 
 def spoiled(ws: Workspace, seed: int, line: str) -> Release:
-    """A release that answers its canary, and does `line` in the ranker where a request has more rows than that."""
+    """A release that answers its canary, and padding, and does `line` in the ranker where a request has more rows."""
     made = make_release(ws, seed, live=False)
     code = made.models / "ranker" / str(made.versions["ranker"]) / "model.py"
-    rows = "max(len(pb_utils.get_input_tensor_by_name(one, self.inputs[0]).as_numpy()) for one in requests)"
+    asked = "[pb_utils.get_input_tensor_by_name(one, self.inputs[0]).as_numpy() for one in requests]"
     text = code.read_text()
     assert _EXECUTE in text
-    code.write_text(text.replace(_EXECUTE, f"{_EXECUTE}        if {rows} > 3:\n            {line}\n"))
+    code.write_text(
+        text.replace(
+            _EXECUTE, f"{_EXECUTE}        if any(len(one) > 3 and one.any() for one in {asked}):\n            {line}\n"
+        )
+    )
     return made
 
 
