@@ -46,8 +46,6 @@ class Made:
         key: of all of it; equal keys are of equal figures.
         rows: digest of the day's rows.
         source: the release's own, for lineage; "" in files of before it was kept. `key` covers it.
-        read: the prepared data that the rows were read from, as stamps name inputs; "" in files of before it was kept.
-            Other days' data give the same figures where the day's rows are the same.
     """
 
     release: int
@@ -55,7 +53,6 @@ class Made:
     key: str
     rows: str
     source: str = field(default="", compare=False)
-    read: str = field(default="", compare=False)
 
     @property
     def known(self) -> Known:

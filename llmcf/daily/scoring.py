@@ -76,8 +76,8 @@ class Keys:
         told = None if texts is None else storage.digest(texts.tolist())
         config = [digest, verdicts.digest(self._release), facts, told, figures.DRAWS, figures.LEVEL]
         step = steps.Step(folder=self.ws.root, config=config, code=CODE)
-        known, source, read = self.known, self._release.source, steps.name_of(self.ws.path("data"))
-        return Made(release=known.number, until=known.until, rows=digest, key=step.key, source=source, read=read)
+        known, source = self.known, self._release.source
+        return Made(release=known.number, until=known.until, rows=digest, key=step.key, source=source)
 
 
 def score(job: Job, workers: int = 1) -> Iterator[int]:

@@ -94,11 +94,9 @@ def _metrics(path: Path) -> Node:
     dataset, order, *_ = name.partition(":")[2].split("/")
     try:
         told: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[_KEPT])
-        links = [Link(to=f"release:{dataset}/{told['release']}", recorded=told.get("source", ""))]
+        link = Link(to=f"release:{dataset}/{told['release']}", recorded=told.get("source", ""))
     except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
         return Node(id=name, kind="metrics", path=path, place=(dataset, order), known=False, told="it cannot be read")
-    if read := told.get("read"):  # no digest goes along: what counts is the day's own rows, which backfill compares
-        links.append(Link(to=read))
     day = name.split("/")[2]
     return Node(
         id=name,
@@ -107,5 +105,5 @@ def _metrics(path: Path) -> Node:
         digests={CONTENT: storage.sha256(path)},
         verb=f"llmcf backfill metrics --from {day} --to {day} --dataset {dataset} --order {order}",
         place=(dataset, order) if order in ORDERS else (dataset,),
-        links=tuple(links),
+        links=(link,),
     )
