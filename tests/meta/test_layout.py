@@ -2,12 +2,14 @@
 
 import ast
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
+LARGEST = 2 << 20  # bytes of a tracked file
 PACKAGES = ("core", "ict", "llm", "ranking", "retrieval_stage", "llmcf")
 PLAIN = {
     "dags": {"airflow", "openlineage", "pendulum"},
@@ -85,3 +87,13 @@ def test_locks_name_packages_never_where_they_come_from() -> None:
     for lock in (PROJECT / "requirements").glob("*.txt"):
         text = lock.read_text(encoding="utf-8")
         assert not re.search(r"://|--index|--find-links|--trusted", text), lock
+
+
+def test_nothing_large_is_tracked() -> None:
+    """Data, models and profiles of a run do not belong here; a pack of texts is the largest thing that does."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no git, or no repository: nothing says what is tracked")
+    tracked = [PROJECT / name for name in listed.stdout.split("\0") if name]
+    assert [path.name for path in tracked if path.is_file() and path.stat().st_size > LARGEST] == []
+    assert not [path.name for path in tracked if path.parent == PROJECT and path.suffix in {".json", ".log", ".svg"}]

@@ -14,10 +14,12 @@ from core.result import Result
 from core.segments import COLD, SEGMENTS
 from core.settings import Workspace
 from core.uncertainty import paired_test
+from llmcf.backfill import retrieval
 from llmcf.backfill.retrieval import CONTROL, STAGE, Matrix
 from llmcf.reports import retrieval as retrieval_report
 from llmcf.reports import retrieval_cells
-from llmcf.reports.retrieval_cells import VARIANT_NAMES
+from llmcf.reports.retrieval_cells import CONTROLS, VARIANT_NAMES
+from retrieval_stage import measured_controls
 from retrieval_stage.recipes import resolve
 from retrieval_stage.registry import BACKBONES, MODELS
 
@@ -86,6 +88,34 @@ def test_a_plain_cell_is_the_same_whatever_llm_cf_would_read() -> None:
     assert not STAGE.same(control("graph+text", 0.1)["config"], plain), "a line of what was not trained"
     enhanced = resolve(model="sasrec", framework="llm-cf", recipe="strict", seed=1)
     assert not STAGE.same(asdict(replace(enhanced, scale=0.7)), enhanced)
+
+
+def test_controls_of_before_cold_segments_are_measured_once_more_and_no_more_often(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {"masked": {"ndcg@10": 0.1}}
+    asked: list[Workspace] = []
+
+    def measure(ws: Workspace) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        asked.append(ws)
+        found = {"settings": {}, "metrics": {"test": figures}, "segments": dict.fromkeys(COLD, figures)}
+        return [{"name": name, **found} for name in measured_controls.NAMES], {}
+
+    monkeypatch.setattr(measured_controls, "measure", measure)
+    monkeypatch.setattr(retrieval, "data_of", lambda _: "d")
+    facts = {"of_texts": {}, "encoders": {"cot/vectors": "e"}}
+    monkeypatch.setattr(retrieval, "facts_of", lambda *_: facts)
+    before = facts | {"metrics": {"test": {"ndcg@10": 0.1}}, "segments": {}}
+    keep(kept, *(control(name, 0.1) | before for name in CONTROLS))
+    for _ in range(2):
+        retrieval.measure_controls(BEAUTY, command="llmcf backfill retrieval")
+    lines = measurements.read(kept)
+    assert len(asked) == 1
+    assert [line["config"]["model"] for line in lines[len(CONTROLS) :]] == list(measured_controls.NAMES)
+    assert all(set(COLD) <= set(line["segments"]) for line in lines[len(CONTROLS) :])
+    monkeypatch.setattr(retrieval, "facts_of", lambda *_: {"of_texts": {}, "encoders": {"cot/vectors": "another"}})
+    retrieval.measure_controls(BEAUTY, command="llmcf backfill retrieval")
+    assert len(asked) == 2, "vectors of another encoder"
 
 
 def test_the_page_has_the_papers_figures_the_gain_and_what_needs_no_training(kept: Path) -> None:
