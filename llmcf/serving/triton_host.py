@@ -20,7 +20,7 @@ from llmcf.serving.triton_server import Hosting, Server, host_triton
 
 _WITHIN_S = 60.0  # to load or to drop a version: Triton looks every second
 _POLL_S = 0.05
-_CANARY_S = 5.0  # that an answer of all models of a release may take
+CANARY_S = 5.0  # that an answer of all models of a release may take
 _WARM_S = 20.0  # that the first answers of a release may take
 _SILENT = 3  # looks in a row without an answer
 
@@ -139,7 +139,7 @@ class Host:
         with Client(self.server, release.stages) as client:
             while True:
                 try:
-                    with deadlines.within(_CANARY_S):
+                    with deadlines.within(CANARY_S):
                         loaded = client.loaded()
                     silent = 0
                 except Unavailable:
@@ -155,7 +155,7 @@ class Host:
                 time.sleep(_POLL_S)
 
 
-def _ask(bird: Canary, server: Server, seconds: float = _CANARY_S) -> None:
+def _ask(bird: Canary, server: Server, seconds: float = CANARY_S) -> None:
     with deadlines.within(seconds):
         bird.check(server)
 
