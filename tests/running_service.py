@@ -24,6 +24,14 @@ class Running:
     process: subprocess.Popen[bytes]
     log: Path
 
+    @property
+    def admin(self) -> str:
+        """The address at which it is looked after, where it has one of its own (`--admin-port 0`)."""
+        assert self.said("it is looked after at ")
+        found = re.search(r"looked after at (http://\S+) alone", self.log.read_text(encoding="utf-8"))
+        assert found
+        return found[1]
+
     def said(self, words: str, seconds: float = 30.0) -> bool:
         """Whether it says so within some seconds."""
         end = time.monotonic() + seconds

@@ -108,6 +108,18 @@ def needs(role: str) -> Callable[..., Key]:
     return check
 
 
+def here(request: Request) -> bool:
+    """Whether a request came to where the service is looked after: its own port, where it has one."""
+    own = request.app.state.admin_port
+    return own is None or request.scope["server"][1] == own
+
+
+def _apart(request: Request) -> None:
+    if not here(request):
+        raise Problem(404, "unknown-route", "Not Found")
+
+
+Apart = Depends(_apart)  # of routes that are for who looks after the service, and answer on their own port alone
 Reader = Annotated[Key, Depends(needs("read"))]
 Writer = Annotated[Key, Depends(needs("write"))]
 Admin = Annotated[Key, Depends(needs("admin"))]

@@ -22,11 +22,12 @@ from llmcf.service.traced import Traced
 from llmcf.serving import tracing
 
 
-def create_app(dataset: str, place: Path, *, loopback: bool = True) -> FastAPI:
+def create_app(dataset: str, place: Path, *, loopback: bool = True, admin_port: int | None = None) -> FastAPI:
     """The application; when it starts it opens what the supervisor, who writes into the folder `place`, serves.
 
     Args:
         loopback: it listens on this machine's own address; on another nobody gets in without a key.
+        admin_port: where alone releases are chosen and counters read; None for wherever it listens.
     """
 
     @asynccontextmanager
@@ -46,6 +47,7 @@ def create_app(dataset: str, place: Path, *, loopback: bool = True) -> FastAPI:
         docs_url=None,  # FastAPI's own loads scripts from elsewhere; the page has one
         redoc_url=None,
     )
+    app.state.admin_port = admin_port
     app.add_middleware(Front)
     app.add_middleware(Traced)
     app.add_exception_handler(Problem, _problem)

@@ -44,11 +44,11 @@ class Pause:
 
 @dataclass(slots=True)
 class Fleet:
-    """The workers of a service: processes that share a listening socket."""
+    """The workers of a service: processes that share what it listens on (its port, and that of who looks after it)."""
 
     dataset: str
     place: Path
-    listening: socket.socket
+    listening: Sequence[socket.socket]
     count: int
     metrics: Path
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -68,9 +68,9 @@ class Fleet:
             self.started[made.pid] = time.monotonic()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        descriptor = self.listening.fileno()
-        told = self.dataset, str(self.place), str(descriptor)
-        return _start("worker", *told, metrics=self.metrics, descriptors=[descriptor])
+        descriptors = [one.fileno() for one in self.listening]
+        told = self.dataset, str(self.place), *map(str, descriptors)
+        return _start("worker", *told, metrics=self.metrics, descriptors=descriptors)
 
     def stop(self) -> None:
         _end(self.processes)

@@ -33,12 +33,16 @@ def serve(
     *,
     address: str = "127.0.0.1",
     port: int = 0,
+    admin_port: int | None = None,
     workers: int = 2,
     check: bool = False,
     http_port: int | None = None,
     grpc_port: int | None = None,
 ) -> Result:
     """Serve until SIGINT or SIGTERM, or with `check` until every worker is ready.
+
+    Args:
+        admin_port: of loopback, where alone releases are chosen and counters read; None for no port of its own.
 
     Raises:
         UsageError: for an address that is not loopback while there are no keys, no workers, or faulty rules.
@@ -59,7 +63,9 @@ def serve(
     with ExitStack() as stack:
         place = stack.enter_context(_apart() if check else _alone(release.dataset))
         house.keep(taken, place)
-        listening = stack.enter_context(_listen(address, port))
+        listening = [stack.enter_context(_listen(address, port))]
+        if admin_port is not None:
+            listening.append(stack.enter_context(_listen(LOOPBACK[0], admin_port, "--admin-port")))
         running = stack.enter_context(host(release, http_port=http_port, grpc_port=grpc_port))
         trials = Trials(release.dataset, place, running)
         trials.follow()
@@ -72,10 +78,13 @@ def serve(
         stack.callback(fleet.stop)
         stack.enter_context(_signals(stop))
         fleet.fill()
-        url = f"http://{address}:{listening.getsockname()[1]}"
+        url = f"http://{address}:{listening[0].getsockname()[1]}"
+        admin = f"http://{LOOPBACK[0]}:{listening[1].getsockname()[1]}" if admin_port is not None else ""
         await_workers(fleet, release.number, stop)
         ready = round(time.monotonic() - start, 2)
         say(f"release {release.number} of {release.dataset} at {url} ({ready} s); Ctrl-C stops it")
+        if admin:
+            say(f"it is looked after at {admin} alone")
         if not check:
             Keeper(running, fleet, intake, release, trials).keep(stop)
     return Result(
@@ -86,6 +95,7 @@ def serve(
         details={
             "release": release.number,
             "address": url,
+            **({"admin": admin} if admin else {}),
             "workers": workers,
             "ready_seconds": ready,
             "triton": running.server.address,
@@ -117,7 +127,7 @@ def _alone(dataset: str) -> Iterator[Path]:
         lock.release()
 
 
-def _listen(address: str, port: int) -> socket.socket:
+def _listen(address: str, port: int, option: str = "--port") -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = socket.socket(family)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -126,7 +136,7 @@ def _listen(address: str, port: int) -> socket.socket:
     except OSError as error:
         made.close()
         raise Unavailable(
-            f"port {port} on {address} cannot be used ({error.strerror}); choose another --port"
+            f"port {port} on {address} cannot be used ({error.strerror}); choose another {option}"
         ) from None
     made.listen(1024)
     return made

@@ -1,4 +1,7 @@
-"""One worker process: `python -m llmcf.service.worker DATASET FOLDER DESCRIPTOR`; the socket is already listening."""
+"""One worker process: `python -m llmcf.service.worker DATASET FOLDER DESCRIPTOR [ADMIN_DESCRIPTOR]`.
+
+The sockets are already listening; the second is where the service is looked after.
+"""
 
 import socket
 import sys
@@ -12,11 +15,12 @@ def main() -> None:
     from llmcf.service.app import create_app
     from llmcf.service.protocol import Protocol
 
-    dataset, place, descriptor = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    listening = socket.socket(fileno=descriptor)
+    dataset, place = sys.argv[1], Path(sys.argv[2])
+    listening, *admin = (socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[3:])
     loopback = ip_address(listening.getsockname()[0]).is_loopback
+    admin_port = admin[0].getsockname()[1] if admin else None
     config = uvicorn.Config(
-        create_app(dataset, place, loopback=loopback),
+        create_app(dataset, place, loopback=loopback, admin_port=admin_port),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -24,7 +28,7 @@ def main() -> None:
         http=Protocol,
         h11_max_incomplete_event_size=16_384,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    uvicorn.Server(config).run(sockets=[listening, *admin])
 
 
 if __name__ == "__main__":

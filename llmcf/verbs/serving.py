@@ -27,6 +27,10 @@ def serve(
     as_of: AsOf = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The service's port; 0 for a free one.", min=0, max=65535)] = 8080,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(help="A port of loopback where alone releases are chosen and counters read.", min=0, max=65535),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that answer.", min=1)] = 2,
     models_only: Annotated[bool, typer.Option("--models-only", help="Triton alone, without the service.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Start, run the canary inference, stop.")] = False,
@@ -47,6 +51,7 @@ def serve(
             release,
             address=host,
             port=0 if check else port,  # beside a service that runs
+            admin_port=None if check else admin_port,
             workers=workers,
             check=check,
             http_port=http_port,

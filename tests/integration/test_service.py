@@ -49,7 +49,9 @@ def second(ws: Workspace, first: Release) -> Release:
 def service(
     ws: Workspace, first: Release, second: Release, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    with run_service(ws.dataset, tmp_path_factory.mktemp("service") / "log", "--workers", "2") as running:
+    with run_service(
+        ws.dataset, tmp_path_factory.mktemp("service") / "log", "--workers", "2", "--admin-port", "0"
+    ) as running:
         yield running
 
 
@@ -325,11 +327,25 @@ def test_a_deadline_is_kept(service: Running, user: str) -> None:
 
 def test_health_and_metrics(service: Running) -> None:
     assert service.http.get("/health/ready").json() == {"status": "ok", "checks": {"triton": "ok", "features": "ok"}}
-    assert 'llmcf_service_answers_total{route="/recommendations",status="200"}' in service.http.get("/metrics").text
+    assert (
+        'llmcf_service_answers_total{route="/recommendations",status="200"}'
+        in httpx.get(f"{service.admin}/metrics").text
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/metrics"), ("GET", "/operations"), ("POST", "/releases/1/promotion")]
+)
+def test_what_is_looked_after_elsewhere_is_not_there_for_callers(service: Running, method: str, path: str) -> None:
+    refused = service.http.request(method, path)
+    assert refused.status_code == 404
+    assert "/operations" not in service.http.get("/").text
+    assert httpx.request(method, f"{service.admin}{path}").status_code in {200, 403}
+    assert httpx.get(f"{service.admin}/health/live").is_success
 
 
 def test_without_keys_nobody_promotes(service: Running, second: Release) -> None:
-    assert service.http.post(f"/releases/{second.number}/promotion").status_code == 403
+    assert httpx.post(f"{service.admin}/releases/{second.number}/promotion").status_code == 403
 
 
 def test_a_second_service_of_the_data_set_is_refused(service: Running, ws: Workspace) -> None:
@@ -390,7 +406,7 @@ def test_what_comes_in_counts_at_once_and_outlives_its_writer(service: Running, 
     post(1)
     within(120.0, 1)
     end = time.monotonic() + 10  # the writer counts what it has applied, and only then
-    while "llmcf_intake_applied_total" not in service.http.get("/metrics").text:
+    while "llmcf_intake_applied_total" not in httpx.get(f"{service.admin}/metrics").text:
         assert time.monotonic() < end
         time.sleep(0.05)
 
@@ -417,7 +433,7 @@ def test_promotion_and_rollback_lose_no_request_and_mix_no_releases(
         return service.http.get("/releases", headers=asking).json()["live"]
 
     def promoted(number: int) -> None:
-        assert service.http.post(f"/releases/{number}/promotion", headers=admin).status_code == 202
+        assert httpx.post(f"{service.admin}/releases/{number}/promotion", headers=admin).status_code == 202
         end = time.monotonic() + 60
         while set(state.workers(state.folder(ws.dataset)).values()) != {number}:
             assert time.monotonic() < end
@@ -435,7 +451,7 @@ def test_promotion_and_rollback_lose_no_request_and_mix_no_releases(
                 assert time.monotonic() < end
                 time.sleep(0.05)
             spoiled = make_release(ws, 2, bias=float("nan"), live=False)
-            assert service.http.post(f"/releases/{spoiled.number}/promotion", headers=admin).status_code == 202
+            assert httpx.post(f"{service.admin}/releases/{spoiled.number}/promotion", headers=admin).is_success
             assert service.said(f"release {spoiled.number} is not taken", 60)
             pointer = releases.pointer(ws.dataset)
             assert pointer is not None

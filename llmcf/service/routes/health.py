@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
 
+from llmcf.service.access import Apart
 from llmcf.service.messages import Health
 from llmcf.service.middleware import seconds_left
 from llmcf.service.openapi import problems_of
@@ -29,7 +30,12 @@ async def ready(request: Request, response: Response) -> Health:
     return Health(status="failing" if failing else "ok", checks=checks)
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": _TEXT}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": _TEXT}, **problems_of(404)},
+    dependencies=[Apart],
+)
 def metrics() -> Response:
     """Prometheus' text format, of all workers together."""
     registry = CollectorRegistry()

@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from core import settings
 from llmcf.service import choosing
+from llmcf.service.access import Apart
 from llmcf.service.page import operations, rendering
 from llmcf.service.page.visitors import Administering, Form, Reading
 from llmcf.service.problems import Problem
@@ -15,7 +16,7 @@ from llmcf.service.routes.page import TAG
 from llmcf.service.service import Service
 from llmcf.serving import releases
 
-router = APIRouter(tags=[TAG], include_in_schema=False)
+router = APIRouter(tags=[TAG], include_in_schema=False, dependencies=[Apart])
 Act = Literal["promotion", "rollback"]
 Number = Annotated[int, Query(ge=0)]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 
 from llmcf.service import choosing
-from llmcf.service.access import Admin, Reader
+from llmcf.service.access import Admin, Apart, Reader
 from llmcf.service.messages import ReleaseInfo, Releases
 from llmcf.service.middleware import seconds_left
 from llmcf.service.openapi import problems_of
@@ -23,7 +23,12 @@ async def listed(request: Request, _: Reader) -> Releases:
     return await service.aside(lambda: _listed(service), seconds_left(request.state))
 
 
-@router.post("/releases/{number}/promotion", status_code=202, responses=problems_of(404, 409, 503, 504))
+@router.post(
+    "/releases/{number}/promotion",
+    status_code=202,
+    responses=problems_of(404, 409, 503, 504),
+    dependencies=[Apart],
+)
 async def promote(number: Annotated[int, Path(examples=[2])], request: Request, who: Admin) -> Releases:
     """Make a release live: it is loaded beside the one that answers, tried, and then takes over in every worker.
 

@@ -50,7 +50,7 @@ def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     numbers = iter(range(1, 1000))
     monkeypatch.setattr(fleet, "_start", lambda *_, **__: Process(next(numbers)))
     monkeypatch.setattr(fleet.traffic, "forget", lambda *_: None)
-    return Fleet("shop", tmp_path, cast(Any, SimpleNamespace(fileno=lambda: 3)), 2, tmp_path)
+    return Fleet("shop", tmp_path, [cast(Any, SimpleNamespace(fileno=lambda: 3))], 2, tmp_path)
 
 
 def pids(workers: Fleet) -> list[int]:

@@ -34,7 +34,7 @@ def request(body: bytes = b"", scheme: str = "http", **headers: str) -> Request:
         "path": "/sign-in",
         "query_string": b"",
         "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
-        "app": SimpleNamespace(state=SimpleNamespace(service=SimpleNamespace(door=Door()))),
+        "app": SimpleNamespace(state=SimpleNamespace(admin_port=None, service=SimpleNamespace(door=Door()))),
     }
     return Request(scope, receive)
 
