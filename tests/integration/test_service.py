@@ -325,12 +325,11 @@ def test_a_deadline_is_kept(service: Running, user: str) -> None:
     assert wrong.status_code == 400
 
 
-def test_health_and_metrics(service: Running) -> None:
+def test_health_and_metrics(service: Running, user: str) -> None:
+    assert service.http.post("/recommendations", json={"user": user}).is_success
     assert service.http.get("/health/ready").json() == {"status": "ok", "checks": {"triton": "ok", "features": "ok"}}
-    assert (
-        'llmcf_service_answers_total{route="/recommendations",status="200"}'
-        in httpx.get(f"{service.admin}/metrics").text
-    )
+    counted = httpx.get(f"{service.admin}/metrics").text
+    assert 'llmcf_service_answers_total{route="/recommendations",status="200"}' in counted
 
 
 @pytest.mark.parametrize(
@@ -497,7 +496,8 @@ def test_the_ladder_when_the_feature_store_goes_away(service: Running, ws: Works
     key = {"X-API-Key": keys.add("store", "read"), "X-Timeout-Ms": "20000"}
 
     def found(who: str) -> tuple[int, str]:
-        answer = service.http.post("/recommendations", json={"user": who, "k": 3}, headers=key)
+        address = service.http.base_url.join("/recommendations")  # each on a connection of its own: to any worker
+        answer = httpx.post(address, json={"user": who, "k": 3}, headers=key, timeout=30)
         return answer.status_code, answer.json()["served_by"]["rung"]
 
     for _ in range(20):  # until every worker has read this user
