@@ -22,6 +22,7 @@ from llmcf.service.problems import Problem
 
 LARGEST = 1 << 20  # bytes of a body
 LARGEST_HEAD = 1 << 16  # bytes of an address and headers
+HEAD_S = 5.0  # from its beginning, for a request's address and headers to be here
 _BODY_S = 5.0  # from a request's beginning, or until its deadline where that is later, for its body to be here
 MOST = 512  # requests of one worker that have begun, also those whose bodies are still on their way
 LIVE = "/health/live"  # is answered however many there are
@@ -179,6 +180,10 @@ def _too_many() -> Problem:
 def large_head() -> Problem:
     what = f"address and headers are larger than {LARGEST_HEAD:,} bytes"
     return Problem(431, "large-head", what, headers={"Connection": "close"})
+
+
+def slow_head() -> Problem:
+    return Problem(408, "slow-head", f"address and headers were not here after {HEAD_S:g} s")
 
 
 def _too_slow() -> Problem:

@@ -1,5 +1,5 @@
 """HTTP as uvicorn reads it; but what it cannot read is answered as a problem, too, with a request's id, and of a head
-without end no more is kept than a request may have."""
+without end no more is kept than a request may have, nor is one waited for without end."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from llmcf.service import problems
-from llmcf.service.middleware import LARGEST_HEAD, REQUEST_ID, large_head, new_id
+from llmcf.service.middleware import HEAD_S, LARGEST_HEAD, REQUEST_ID, large_head, new_id, slow_head
 from llmcf.service.problems import Problem
 
 if TYPE_CHECKING:
@@ -21,13 +21,24 @@ class Protocol(Base):
 
     transport: asyncio.Transport
     _head: int | None = None  # bytes since a head began; None where none has, or it is whole
+    _timer: asyncio.TimerHandle | None = None  # of a head that is waited for
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         self._head = 0
+        self._wait()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._head = None
+        self._wait_no_more()
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
@@ -38,6 +49,25 @@ class Protocol(Base):
         if self._head is not None and self._head > LARGEST_HEAD:
             self._head = None
             self._refuse(large_head())
+
+    def _wait(self) -> None:
+        """For the end of a head, some seconds from its beginning, or that of the connection, on."""
+        self._wait_no_more()
+        self._timer = self.loop.call_later(HEAD_S, self._over)
+
+    def _wait_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _over(self) -> None:
+        """The head is not here. Of one that came before the answer to another, nothing is read until that is there."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._wait()
+        elif self._head is None:  # nothing was ever sent: nobody waits for an answer
+            self.transport.close()
+        else:
+            self._refuse(slow_head())
 
     def send_400_response(self, msg: str) -> None:
         """In place of uvicorn's plain text."""

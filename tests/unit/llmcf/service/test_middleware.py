@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Any, cast
 
@@ -15,9 +15,9 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from llmcf.service import middleware
+from llmcf.service import middleware, protocol
 from llmcf.service.middleware import LARGEST, LARGEST_HEAD, LIVE, Front
 from llmcf.service.protocol import Protocol
 
@@ -109,9 +109,9 @@ def test_a_head_that_is_too_large_is_431(http: TestClient) -> None:
     assert http.post("/raw", content=b"x", headers={"x-large": half}).json() == 1
 
 
-def test_a_head_without_end_is_refused_and_not_kept() -> None:
-    """By a worker as it runs, over a socket."""
-    app = Front(PlainTextResponse("done"))
+@contextmanager
+def listening_worker(app: ASGIApp) -> Iterator[tuple[str, int]]:
+    """A worker as it runs, and its address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -120,7 +120,45 @@ def test_a_head_without_end_is_refused_and_not_kept() -> None:
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        address = listening.getsockname()
+        yield listening.getsockname()
+        server.should_exit = True
+        thread.join(10)
+
+
+def all_of(sent: socket.socket) -> bytes:
+    """What comes until the other side ends the connection."""
+    return b"".join(iter(lambda: sent.recv(4096), b""))
+
+
+def test_a_head_that_is_not_here_in_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
+
+    async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.8)
+        await PlainTextResponse("done")(scope, receive, send)
+
+    with listening_worker(Front(slowly)) as address:
+        with socket.create_connection(address, timeout=10) as sent:
+            start = time.monotonic()
+            for sign in b"GET / H":
+                sent.sendall(bytes([sign]))
+                time.sleep(0.03)
+            answer = all_of(sent)
+            assert 0.3 <= time.monotonic() - start < 3
+            assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "urn:llmcf:problem:slow-head"
+        with socket.create_connection(address, timeout=10) as sent:
+            assert all_of(sent) == b"", "it never asked for anything"
+        with socket.create_connection(address, timeout=10) as sent:
+            sent.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" + b"GET / HT")
+            done, told, _ = all_of(sent).partition(b"HTTP/1.1 408")
+            assert done.startswith(b"HTTP/1.1 200"), "whose answer takes long is answered before"
+            assert told, "and the half request after it is not waited for"
+
+
+def test_a_head_without_end_is_refused_and_not_kept() -> None:
+    """By a worker as it runs, over a socket."""
+    with listening_worker(Front(PlainTextResponse("done"))) as address:
         with socket.create_connection(address, timeout=10) as sent:
             sent.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nx-long: ")
             for _ in range(LARGEST_HEAD // 4096 + 2):
@@ -133,8 +171,6 @@ def test_a_head_without_end_is_refused_and_not_kept() -> None:
             for _ in range(2):
                 sent.sendall(large)
                 assert sent.recv(4096).startswith(b"HTTP/1.1 200"), "of a body any size may come at once"
-        server.should_exit = True
-        thread.join(10)
 
 
 def test_more_requests_than_a_worker_reads_are_a_problem_like_any_other() -> None:
@@ -172,9 +208,9 @@ def test_what_is_no_http_is_told_so_in_a_problem() -> None:
         def close(self) -> None:
             self.closed = True
 
-    protocol = cast(Any, Protocol.__new__(Protocol))
-    protocol.transport = written = Written()
-    protocol.send_400_response("Invalid HTTP request received.")
+    made = cast(Any, Protocol.__new__(Protocol))
+    made.transport = written = Written()
+    made.send_400_response("Invalid HTTP request received.")
     head, _, body = written.told.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n")
     told = json.loads(body)
