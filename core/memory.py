@@ -1,12 +1,29 @@
 """How the process gets its memory from the system."""
 
+import atexit
 import ctypes
+import gc
 import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
 WITHOUT_CACHE = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 """Variables of a process that holds no small pieces back."""
+
+_NEW, _TIMES = 10_000, 20
+
+
+def collect_rarely() -> None:
+    """Look for cycles of garbage after 10,000 new objects, not after Python's 700: libraries make half a million that
+    stay as they are imported, and each look passes over a good part of them. Call this before they are."""
+    gc.set_threshold(_NEW, _TIMES, _TIMES)
+
+
+def keep_made() -> None:
+    """Take what there is by now for what stays: no later look for garbage stops the process to pass over it."""
+    gc.freeze()
+    atexit.unregister(gc.unfreeze)
+    atexit.register(gc.unfreeze)  # libraries clear up at the end, and some complain of what they do not find
 
 
 def keep_freed() -> bool:

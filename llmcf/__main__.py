@@ -11,6 +11,7 @@ def main() -> None:
     """Run the command line; what trains is started anew with an allocator that suits it, before anything is loaded."""
     if sys.argv[1:2] and sys.argv[1] in _TRAIN:
         memory.start_anew_without_cache()
+    memory.collect_rarely()
     from llmcf.cli import main as run
 
     run()

@@ -8,6 +8,7 @@ A page's walk is dozens of commands, and each would import torch anew, or Feast.
 """
 
 import array
+import gc
 import json
 import os
 import runpy
@@ -69,8 +70,11 @@ def warm_llmcf(folder: Path) -> Iterator[Path]:
 
 
 def _serve(place: str) -> None:
+    gc.disable()
     for name in _IMPORTED:
         __import__(name)
+    gc.freeze()  # a look for garbage in a fork would write to, and so copy, all that it shares
+    gc.enable()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(place)
         listening.listen()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread, local
 
-from core import storage
+from core import memory, storage
 from core.errors import LlmcfError
 from core.progress import say
 from core.settings import Workspace
@@ -252,6 +252,7 @@ class Engine:
         self._held = Held(loaded, tuple(self._others(others, wanted, held)), wanted.arms)
         self._forget([held[number] for number in set(held) - {*wanted.releases, *others}])
         self._stamp = stamp
+        memory.keep_made()
         state.switched(self.place, os.getpid(), wanted.live)
 
     def _forget(self, gone: Sequence[Loaded]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from prometheus_client import Counter, Histogram
 
-from core import storage
+from core import memory, storage
 from core.data import added, vocabulary
 from core.data.added import Item
 from core.data.events import Event
@@ -235,6 +235,7 @@ def alone(dataset: str) -> Iterator[None]:
 def main() -> None:
     """Exit code 1 where there is another writer, or nothing is live."""
     dataset, stop, start = sys.argv[1], Flag(), time.monotonic()
+    memory.keep_made()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:

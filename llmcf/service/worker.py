@@ -10,6 +10,9 @@ from pathlib import Path
 
 
 def main() -> None:
+    from core import memory
+
+    memory.collect_rarely()
     import uvicorn
 
     from llmcf.service.app import create_app

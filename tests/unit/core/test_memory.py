@@ -24,6 +24,23 @@ for _ in range(5):
     np.ones(64 * 2**20 // 8)
 print(faults() - before)
 """
+_LOOKS = """
+import gc, sys
+from core import memory
+if sys.argv[1] == "yes":
+    memory.collect_rarely()
+before = sum(one["collections"] for one in gc.get_stats())
+kept = [[] for _ in range(100_000)]
+looks = sum(one["collections"] for one in gc.get_stats()) - before
+memory.keep_made()
+print(looks, gc.get_freeze_count())
+"""
+_AT_THE_END = """
+atexit.register(lambda: print("at the end:", gc.get_freeze_count()))
+from core import memory
+memory.keep_made()
+memory.keep_made()
+"""
 
 
 def _faults(how: str) -> int:
@@ -85,3 +102,20 @@ def test_what_the_user_has_told_the_allocator_stays() -> None:
     if found == ["-1"]:
         pytest.skip("no glibc here: nothing is kept")
     assert int(found[0]) > 25, "each of 50 pieces can be held back, so its block fits no more"
+
+
+@pytest.mark.parametrize(("rarely", "most"), [("no", 200), ("yes", 12)])
+def test_looks_for_garbage_are_rare(rarely: str, most: int) -> None:
+    """100,000 new objects that stay; Python's own looks at 700 of them each."""
+    looks, frozen = _said(_LOOKS, rarely).split()
+    assert most / 2 < int(looks) <= most
+    assert int(frozen) >= 100_000, "what is kept is passed over no more"
+
+
+def test_what_is_kept_is_cleared_up_at_the_end() -> None:
+    assert "at the end: 0" in _said("import atexit, gc\n" + _AT_THE_END, "")
+
+
+def _said(code: str, told: str) -> str:
+    command = [sys.executable, "-c", code, told]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60).stdout
