@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from llmcf import dag_test
 
 PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+TOGETHER = ("standalone",)  # all of them, as one machine has them
 _AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 _READY_S = 120.0
 
@@ -49,6 +50,11 @@ class Airflow:
         done = subprocess.run([_AIRFLOW, *words], env=self.environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         return done.stdout
+
+    def health(self) -> dict[str, str | None]:
+        """The state of each part that Airflow knows of."""
+        with urllib.request.urlopen(f"{self.address}/api/v2/monitor/health", timeout=30) as answer:
+            return {part: told["status"] for part, told in json.loads(answer.read()).items()}
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer of the public API."""
@@ -102,8 +108,8 @@ class Airflow:
 
 
 @contextmanager
-def run_airflow(home: Path, **variables: str) -> Iterator[Airflow]:
-    """Start all parts in a home of their own and end them; `variables` are of their environment."""
+def run_airflow(home: Path, parts: Sequence[str] = PARTS, **variables: str) -> Iterator[Airflow]:
+    """Start all parts, or `TOGETHER`, in a home of their own and end them; `variables` are of their environment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -130,7 +136,7 @@ def run_airflow(home: Path, **variables: str) -> Iterator[Airflow]:
     made.command("db", "migrate")
     made.command("pools", "import", str(Path(environment["AIRFLOW__CORE__DAGS_FOLDER"]) / "pools.json"))
     try:
-        for part in PARTS:
+        for part in parts:
             made.start(part)
         made.wait("Airflow does not answer", lambda: _answers(made), seconds=_READY_S)
         yield made

@@ -1,4 +1,4 @@
-"""`airflow backfill create` of the DAG `backfill_metrics` by a real scheduler: a day fails, a backfill is cancelled."""
+"""`airflow standalone`, and `airflow backfill create` of the DAG `backfill_metrics`: a day fails, one is cancelled."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import pytest
 from core.settings import PROJECT, Workspace
 from llmcf.daily import backfill, partitions
 from llmcf.daily.choosing import date_of
-from tests.airflow_server import Airflow, run_airflow
+from tests.airflow_server import TOGETHER, Airflow, run_airflow
 from tests.official_files import START, prepared
 from tests.online_release import make_release
 
@@ -52,7 +52,12 @@ def airflow(world: Workspace, hold: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("airflow")
     (folder / "llmcf").write_text(VERB.format(hold=hold, project=PROJECT, python=sys.executable))
     (folder / "llmcf").chmod(0o755)
-    with run_airflow(folder / "home", PATH=f"{folder}{os.pathsep}{os.environ['PATH']}") as made:
+    places = (
+        str(folder),
+        str(Path(sys.executable).parent),
+        os.environ["PATH"],
+    )  # standalone starts `airflow` by its name
+    with run_airflow(folder / "home", TOGETHER, PATH=os.pathsep.join(places)) as made:
         made.command("dags", "unpause", DAG)
         yield made
 
@@ -87,6 +92,11 @@ def ended(airflow: Airflow, first: int, last: int) -> bool:
 def files() -> dict[str, bytes]:
     root = partitions.root(DATASET, ORDER)
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_standalone_is_all_four_parts(airflow: Airflow) -> None:
+    parts = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+    airflow.wait("not all is healthy", lambda: all(airflow.health()[part] == "healthy" for part in parts), seconds=60)
 
 
 def test_days_of_a_backfill_are_the_files_of_the_verb(airflow: Airflow, world: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -34,6 +35,20 @@ if [ "$1 $2" = "$(cat "$HOLD" 2>/dev/null)" ]; then echo $$ > "$HOLD.pid"; exec 
 """
 
 
+LATE = """
+from datetime import timedelta
+
+from airflow.sdk import dag
+from verbs import days, usual, verb
+
+@dag(schedule=days("0 0 1 1 *"), **usual("Late.", late_after=timedelta(seconds=3)))
+def late():
+    verb("slow verb")
+
+late()
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """A running Airflow, and the verbs that its tasks call."""
@@ -47,7 +62,7 @@ class World:
     def alerts(self, dag: str, day: str) -> list[dict]:
         """What was told of a run."""
         run = self.airflow.runs(dag)[day]["dag_run_id"]
-        return [one for one in self.posted.messages if f":{dag}:{run}:" in one["id"]]
+        return [one for one in self.posted.messages if f":{dag}:{run}" in one["id"]]
 
     def calls(self, partition: str) -> Counter[str]:
         """How often each verb was called for a day."""
@@ -75,6 +90,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("scheduled")
     own = folder / "own.json"
     own.write_text(json.dumps({"dataset": "shop", "train_recgen": "never", "events": str(folder)}))
+    shutil.copytree(PROJECT / "dags", folder / "dags")
+    (folder / "dags" / "late.py").write_text(LATE)
     (folder / "bin").mkdir()
     (folder / "bin" / "llmcf").write_text(VERB)
     (folder / "bin" / "llmcf").chmod(0o755)
@@ -82,6 +99,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     called.touch()
     variables = {
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         "CALLED": str(called),
         "HOLD": str(hold),
         "FAIL": str(fail),
@@ -169,6 +187,24 @@ def test_a_verb_that_is_killed_stops_the_day_until_it_is_cleared(world: World) -
     calls = world.calls(day)
     assert calls["features join"] == 2
     assert calls["features build"] == calls["features apply"] == calls["features materialize"] == 1
+
+
+def test_a_run_that_is_late_is_told_once_while_it_goes_on(world: World) -> None:
+    """By the triggerer, from the second run on: that a run is late, those before it tell."""
+    first, second = "2025-01-01", "2026-01-01"
+    world.airflow.wait("late is not there", lambda: world.airflow.unpaused("late"), seconds=60)
+    world.airflow.trigger("late", first)
+    world.airflow.wait("it has not ended", lambda: ended(world, "late", first), seconds=120)
+    world.holding("slow verb")
+    world.airflow.trigger("late", second)
+    verb = world.held()
+    world.airflow.wait("it is not told", lambda: bool(world.alerts("late", second)), seconds=120)
+    assert world.airflow.runs("late")[second]["state"] == "running"
+    os.kill(verb, signal.SIGKILL)
+    world.airflow.wait("it has not ended", lambda: ended(world, "late", second), seconds=120)
+    world.airflow.wait("it is not told", lambda: len(world.alerts("late", second)) == 2, seconds=60)
+    assert [one["kind"] for one in world.alerts("late", second)] == ["run-late", "run-failed"]
+    assert not world.alerts("late", first)
 
 
 def test_a_scheduler_that_is_killed_goes_on_where_it_was(world: World) -> None:
