@@ -5,7 +5,7 @@ DATASET ?= movielens-100k
 ORDER ?= $(if $(filter movielens%,$(DATASET)),shuffled-ties,published)
 OF_DATASET = --dataset $(DATASET) --order $(ORDER)
 PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
-TEST_WORKERS ?= 2# tests wait for servers and processes half of their time
+TEST_WORKERS ?= 3# tests wait for servers and processes half of their time
 ENVIRONMENTS = env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-chromium env-ray-if-any
 TIMED = @timed() { local s=$$SECONDS; "$${@:2}"; local c=$$?; echo "== $$1: $$((SECONDS - s)) s$$( [ $$c -eq 0 ] || echo " (failed)" )"; return $$c; }; timed
 

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,14 @@ from tests.official_files import prepared, write
 REAL_HOME = settings.home()
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line sets it, before a thread pool is there
 gc.set_threshold(50_000, 20, 50)  # a worker holds what every test imports: passing over it took a fourth of its time
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How several workers share the tests."""
+    from tests.distribution import ByFile
+
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session", autouse=True)
