@@ -71,7 +71,7 @@ class Keeper:
 
     def keep(self, stop: Event) -> None:
         """Until told to stop."""
-        self._trials.meanwhile = partial(self._meanwhile, stop)
+        self._trials.meanwhile, self._trials.silent = partial(self._meanwhile, stop), self._triton_is_silent
         steps = {
             "the workers are looked after": self._fleet.fill,
             "the writer is looked after": self._intake.fill,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core import storage
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Unavailable, UsageError
 from core.progress import say
 from llmcf.service.watching import Watched
 from llmcf.serving import arms, releases
@@ -52,6 +52,7 @@ class Trials:
     def __init__(self, dataset: str, place: Path, host: Host) -> None:
         self._dataset, self._place, self._host = dataset, place, host
         self.meanwhile: Callable[[], object] = nothing  # is called while a release is loaded
+        self.silent: Callable[[], bool] = lambda: False  # whether Triton answers nobody
         self.on, self._declared, self._fault = NONE, NONE, ""
         self._stamp: storage.Stamp | None = None
         self._off = note(place).off
@@ -99,17 +100,21 @@ class Trials:
             self._write()
 
     def _turn(self) -> bool:
-        """Load what is to be on; whether that has changed."""
-        before = self.on
+        """Load what is to be on; whether that has changed. Where Triton answers nobody, what is not loaded waits."""
+        before, waits = self.on, set[str]()
         for name, arm in _all(self._declared):
             if not self._is_off(name, arm):
                 try:
                     self._host.add(releases.require(self._dataset, arm.release), self.meanwhile)
                 except (LlmcfError, OSError) as error:
+                    if isinstance(error, Unavailable) and self.silent():
+                        say(f"arm {name} has to wait: {error}")
+                        waits.add(name)
+                        self._stamp = _UNREAD
+                        continue
                     self._note_off(name, f"release {arm.release} cannot be served: {error}")
-        kept = {name: arm for name, arm in self._declared.arms.items() if not self._is_off(name, arm)}
-        shadow = self._declared.shadow
-        shadow = None if shadow is None or self._is_off(SHADOW, shadow) else shadow
+        kept = {name: arm for name, arm in _all(self._declared) if name not in waits and not self._is_off(name, arm)}
+        shadow = kept.pop(SHADOW, None)
         self.on = self._declared.model_copy(update={"arms": kept, "shadow": shadow})
         self._write()
         if self.on == before:

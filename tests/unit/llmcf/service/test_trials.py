@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Unavailable, UsageError
 from core.settings import Workspace
 from llmcf.service import trials
 from llmcf.service.trials import Trials
@@ -78,6 +78,35 @@ def test_what_cannot_be_loaded_is_off_and_the_rest_is_on(tmp_path: Path) -> None
     (off,) = trials.note(tmp_path).off
     assert (off.arm, off.release) == ("a", 2)
     assert "not finite" in off.why
+
+
+def test_a_triton_that_answers_nobody_switches_no_arm_off(tmp_path: Path) -> None:
+    """The fault is not the release's: the arm waits, and another is none the worse. Where it is, the arm is off."""
+
+    class Silent(Loads):
+        silent = True
+
+        def add(self, release: Release, _: object) -> None:
+            if self.silent and release.number == 3:
+                raise Unavailable("no Triton answers")
+            super().add(release, _)
+
+    write(TWO)
+    host = Silent()
+    found = make(tmp_path, host)
+    found.silent = lambda: host.silent
+    assert found.follow()
+    assert not found.follow(), "it is tried again and again"
+    assert set(found.on.arms) == {"a"}
+    assert trials.note(tmp_path).off == []
+    host.silent = False
+    assert found.follow()
+    assert set(found.on.arms) == {"a", "b"}
+    assert not found.follow()
+    host.silent, found.silent = True, lambda: False
+    write(TWO.replace('"x"', '"y"'))
+    assert found.follow()
+    assert [one.arm for one in trials.note(tmp_path).off] == ["b"], "the live release answers"
 
 
 def test_what_is_off_stays_off_over_a_restart_until_the_experiment_is_another(tmp_path: Path) -> None:
