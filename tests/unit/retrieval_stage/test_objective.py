@@ -117,6 +117,7 @@ def test_a_target_that_is_planted_into_the_query_is_seen_by_the_test_above(
         sequences: Sequences,
         shown: Neighbours,
         row_P: Tensor,
+        _: Tensor,
         user_PD: Tensor,
         state_PD: Tensor,
         items: Items,
