@@ -86,7 +86,7 @@ def test_accumulated_micro_batches_are_one_batch(model: Path, tmp_path: Path, un
     assert losses == pytest.approx(unbroken[0], rel=1e-4)
 
 
-@pytest.mark.parametrize(("stage", "precision"), [(2, "float32"), (3, "float32"), (2, "bfloat16")])
+@pytest.mark.parametrize(("stage", "precision"), [(3, "float32"), (2, "bfloat16")])
 def test_a_killed_run_goes_on_with_the_very_losses_it_would_have_had(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int, precision: str
 ) -> None:
