@@ -117,7 +117,7 @@ def run_airflow(home: Path, parts: Sequence[str] = PARTS, **variables: str) -> I
     environment = {
         **dag_test.environment(),
         "AIRFLOW_HOME": str(home),
-        "PYTHONPATH": dag_test.environment()["AIRFLOW__CORE__DAGS_FOLDER"],
+        "PYTHONPATH": os.pathsep.join([dag_test.environment()["AIRFLOW__CORE__DAGS_FOLDER"], *_own_path()]),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__PARALLELISM": "4",
@@ -143,6 +143,10 @@ def run_airflow(home: Path, parts: Sequence[str] = PARTS, **variables: str) -> I
     finally:
         for process in made.parts.values():
             _end(process)
+
+
+def _own_path() -> list[str]:
+    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 
 
 def _answers(made: Airflow) -> bool:

@@ -20,6 +20,8 @@ from tests.official_files import prepared, write
 
 REAL_HOME = settings.home()
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line sets it, before a thread pool is there
+_STARTS = str(Path(__file__).with_name("starts"))
+os.environ["PYTHONPATH"] = os.pathsep.join([_STARTS, *filter(None, [os.environ.get("PYTHONPATH")])])
 gc.set_threshold(50_000, 20, 50)  # a worker holds what every test imports: passing over it took a fourth of its time
 
 

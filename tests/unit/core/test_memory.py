@@ -117,5 +117,7 @@ def test_what_is_kept_is_cleared_up_at_the_end() -> None:
 
 
 def _said(code: str, told: str) -> str:
-    command = [sys.executable, "-c", code, told]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60).stdout
+    command, alone = [sys.executable, "-c", code, told], {**os.environ, "PYTHONPATH": ""}
+    return subprocess.run(
+        command, cwd=PROJECT, env=alone, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
