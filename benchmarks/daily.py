@@ -131,13 +131,13 @@ def run(asked: Asked) -> Account:
     account = Account()
     with tempfile.TemporaryDirectory(prefix="llmcf-daily-") as place:
         folder = Path(place)
-        with _airflow(asked, folder / "silent", silent=True) as airflow:
-            account.own = _day(airflow, asked).seconds
+        with airflow_on(asked, folder / "silent", silent=True) as airflow:
+            account.own = take_day(airflow, asked).seconds
         say(f"Airflow's own: {account.own:.0f} s")
-        with _airflow(asked, folder / "whole") as airflow:
-            first = _day(airflow, asked, folder / "whole")
+        with airflow_on(asked, folder / "whole") as airflow:
+            first = take_day(airflow, asked, folder / "whole")
             say(f"a day: {first.seconds:.0f} s, {len(first.tasks)} tasks")
-            again = _day(airflow, asked, folder / "whole")
+            again = take_day(airflow, asked, folder / "whole")
         account.first, account.again = first.seconds, again.seconds
         account.verbs, account.steps = len(first.tasks), len(first.content)
         account.odd["run again"] = _odd(first.content, again.content)
@@ -145,7 +145,7 @@ def run(asked: Asked) -> Account:
         account.by_hand = _by_hand(asked, folder / "hand", first.tasks)
         account.odd["by hand"] = _odd(first.content, content(folder / "hand" / "home"))
         say(f"by hand: {sum(account.by_hand.values()):.0f} s")
-        with _airflow(asked, folder / "killed") as airflow:
+        with airflow_on(asked, folder / "killed") as airflow:
             through = _through_kills(airflow, asked, folder / "killed", account)
         account.through_kills = through.seconds
         account.odd["through kills"] = _odd(first.content, through.content)
@@ -169,7 +169,7 @@ def _odd(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     return {
         "LLMCF_HOME": str(folder / "home"),
         "LLMCF_TRITON_MODELS": str(folder / "models"),
@@ -181,7 +181,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 def _prepared(asked: Asked, folder: Path) -> dict[str, str]:
     """A home that knows the data set and has a pinned model; returns the environment that names it."""
-    home, variables = folder / "home", _environment(folder)
+    home, variables = folder / "home", environment(folder)
     home.mkdir(parents=True)
     (home / "models").symlink_to(settings.home() / "models")
     storage.write_json(folder / "own.json", dict(asked.parameters))
@@ -195,7 +195,7 @@ def _prepared(asked: Asked, folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _airflow(asked: Asked, folder: Path, *, silent: bool = False) -> Iterator[Airflow]:
+def airflow_on(asked: Asked, folder: Path, *, silent: bool = False) -> Iterator[Airflow]:
     """One that runs on a home of its own, its DAGs on; with verbs that do nothing where it is `silent`."""
     variables = _prepared(asked, folder)
     if silent:
@@ -209,7 +209,7 @@ def _airflow(asked: Asked, folder: Path, *, silent: bool = False) -> Iterator[Ai
         yield running
 
 
-def _day(airflow: Airflow, asked: Asked, folder: Path | None = None) -> Day:
+def take_day(airflow: Airflow, asked: Asked, folder: Path | None = None) -> Day:
     """Have the chain take the day once, to its end."""
     before = {name: _last(airflow, name, asked.day) for name in CHAIN}
     start = time.monotonic()
