@@ -35,7 +35,9 @@ from tests.airflow_server import Airflow, run_airflow
 
 TARGETS = ("scheduler", "task", "verb")
 _LLMCF = str(Path(sys.executable).with_name("llmcf"))
-_SILENT = '#!/bin/sh\nif [ "$1" = export ] || [ "$2" = promote ]; then echo \'{"details": {"release": 1, "live": true}}\'; fi\n'
+_SILENT = """#!/bin/sh
+if [ "$1" = export ] || [ "$2" = promote ]; then echo '{"details": {"release": 1, "live": true}}'; fi
+"""
 _GATES = 'off = ["auc", "gauc", "logloss", "ece", "p50", "p99"]\n'  # a shop is small, and a machine under test slow
 _WITHIN_S = 3600.0
 

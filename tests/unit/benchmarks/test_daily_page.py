@@ -1,7 +1,10 @@
 """What a day by the real scheduler amounts to."""
 
 import json
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from benchmarks import daily, daily_page
 from benchmarks.daily import Account, Asked
@@ -34,6 +37,9 @@ def test_the_content_of_a_home_is_that_of_its_finished_steps_and_releases(tmp_pa
     assert daily._odd(first, daily.content(home)) == ["release 3"]
 
 
-def test_verbs_that_do_nothing_say_what_the_dags_read_of_them() -> None:
-    printed = json.loads(daily._SILENT.split("'")[1])
-    assert printed == {"details": {"release": 1, "live": True}}
+@pytest.mark.parametrize("words", [("export", "--dataset"), ("release", "promote")])
+def test_verbs_that_do_nothing_say_what_the_dags_read_of_them(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "llmcf").write_text(daily._SILENT)
+    (tmp_path / "llmcf").chmod(0o755)
+    printed = subprocess.run([tmp_path / "llmcf", *words], capture_output=True, text=True, check=True).stdout
+    assert json.loads(printed) == {"details": {"release": 1, "live": True}}
