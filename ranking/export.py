@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core import steps, storage
+from core import steps, storage, tensors
 from core.contracts import CATEGORIES, RANKER_INPUTS, RANKER_OUTPUTS, UNKNOWN
 from core.data import tables
 from core.data.tables import remedy
@@ -53,6 +53,7 @@ def export_graph(ws: Workspace, named: RankerConfig, folder: Path, kept: Path) -
     run = run_folder(ws, config)
     stated = {"config": json.dumps(asdict(config)), "shape": json.dumps(asdict(shape))}
     save_file(load_file(run / weights.FILE), kept, metadata=stated)
+    tensors.order_metadata(kept)
     return {
         "run": storage.sha256(run / weights.FILE),
         "metrics": steps.require(run, run_remedy(ws, config))["summary"]["metrics"],

@@ -19,7 +19,7 @@ from core import memory, metrics, processor, storage
 from core.contracts import ON_SALE
 from core.progress import say, track
 from core.settings import Workspace
-from ict.resume import Checkpoint, Progress, put
+from ict.resume import Checkpoint, Progress, put, untimed
 from ict.seeding import seed_everything
 from ict.update import update
 from ranking import big_tables, weights
@@ -54,7 +54,7 @@ def fit_and_measure(
     losses = account.pop("losses")
     if group.rank == 0:
         weights.save(folder / weights.FILE, state, weights.manifest(ws, config, shape))
-        storage.write_json(folder / "losses.json", {"steps": losses, "epochs": account["epochs"]})
+        storage.write_json(folder / "losses.json", {"steps": losses, "epochs": untimed(account["epochs"])})
         pq.write_table(scores, folder / "scores.parquet", compression="zstd")
     texts = batches.context.examples.count if batches.context else 0
     return {"metrics": measured, "training": account | {"coverage": coverage(batches), "texts": texts}}

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core import steps
+from core import steps, tensors
 from core.data.tables import remedy
 from core.errors import UsageError
 from core.settings import Workspace
@@ -45,6 +45,7 @@ def origin(ws: Workspace, config: RankerConfig) -> dict[str, str]:
 def save(path: Path, weights: dict[str, Tensor], made: dict[str, str]) -> None:
     """Write the weights with their manifest."""
     save_file(weights, path, metadata=made)
+    tensors.order_metadata(path)
 
 
 def check(path: Path, expected: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core import steps, storage
+from core import steps, storage, tensors
 from core.contracts import FIRST_ID, USER_VECTOR_INPUTS, USER_VECTOR_OUTPUTS
 from core.data import tables
 from core.settings import Workspace
@@ -105,6 +105,7 @@ def export_graph(ws: Workspace, named: RetrievalConfig, folder: Path, kept: Path
     plain, state = tower.plain()
     about = {"config": json.dumps(asdict(plain)), "blend": json.dumps(run.blend)}
     save_file({name: values.contiguous() for name, values in state.items()}, kept, metadata=about)
+    tensors.order_metadata(kept)
     facts = {"run": storage.sha256(path), "metrics": summary["metrics"], "users": len(tower.known_U)}
     return _searched(ws, run, facts, data.sequences)
 

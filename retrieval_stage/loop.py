@@ -15,7 +15,7 @@ from core.settings import Workspace
 from ict.averaging import Averages
 from ict.group import ALONE, Group
 from ict.neighbours import Neighbours
-from ict.resume import Checkpoint, Progress, put
+from ict.resume import Checkpoint, Progress, put, untimed
 from ict.seeding import seed_everything
 from ict.update import update
 from retrieval_stage import controls, evaluation, text_map, unseen_items, weights
@@ -57,7 +57,7 @@ def fit_and_measure(
     if placed_by is not None:
         placed_by.save(folder / text_map.FILE)
     weights.save(folder / weights.FILE, tower)
-    storage.write_json(folder / "losses.json", log)
+    storage.write_json(folder / "losses.json", untimed(log))
     evaluator = Evaluator.of(data.rows, sequences, tower.offered_V)
     score, alone, blended_by = _scores(tower, sequences, shown), {}, {}
     if config.blended:
