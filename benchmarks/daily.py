@@ -6,12 +6,15 @@ Four homes of one data set take the same day, from raw files to a live release, 
 verbs that do nothing (Airflow's own time), once as it is and then once more, where nothing has changed; once by hand,
 the very commands that Airflow ran, one after the other; and once while, at random moments, the scheduler, a task's
 process or its verb is killed, the scheduler is started again and what failed is cleared. The contents of all steps and
-of the release must be the same each time. Writes benchmarks/results/daily.{json,md}.
+of the release must then be those of the first home. The last one is given the first's texts: an engine that writes
+several at once rounds otherwise from run to run. (A writer that is killed: tests/integration/test_generate.py.)
+Writes benchmarks/results/daily.{json,md}.
 """
 
 import argparse
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -30,9 +33,11 @@ from core import settings, storage
 from core.progress import say
 from core.settings import PROJECT
 from core.steps import STAMP
+from llm.texts import cache
 from llmcf.dag_test import CHAIN
 from tests.airflow_server import Airflow, run_airflow
 
+_HOLDS = ("count", "encoder", "index", "k", "recall", "rows", "until", "widths")
 TARGETS = ("scheduler", "task", "verb")
 _LLMCF = str(Path(sys.executable).with_name("llmcf"))
 _SILENT = """#!/bin/sh
@@ -145,9 +150,8 @@ def run(asked: Asked) -> Account:
         account.odd["run again"] = _odd(first.content, again.content)
         say(f"once more: {again.seconds:.0f} s")
         account.by_hand = _by_hand(asked, folder / "hand", first.tasks)
-        account.odd["by hand"] = _odd(first.content, content(folder / "hand" / "home"))
         say(f"by hand: {sum(account.by_hand.values()):.0f} s")
-        with airflow_on(asked, folder / "killed") as airflow:
+        with airflow_on(asked, folder / "killed", texts=folder / "whole" / "home" / cache.FOLDER) as airflow:
             through = _through_kills(airflow, asked, folder / "killed", account)
         account.through_kills = through.seconds
         account.odd["through kills"] = _odd(first.content, through.content)
@@ -155,11 +159,18 @@ def run(asked: Asked) -> Account:
 
 
 def content(home: Path) -> dict[str, str]:
-    """Digest by name of every finished step under a home, and of each release's files."""
+    """Digest by name of every finished step under a home, and of each release's files.
+
+    Of an index, whose account names a collection of this home and how long it took, by what it holds and finds.
+    """
     found = {}
     for path in sorted(home.rglob(STAMP)):
         if not any(part.startswith(".") for part in path.relative_to(home).parts):
-            found[str(path.parent.relative_to(home))] = storage.read_json(path)["content"]
+            told = storage.read_json(path)["content"]
+            with suppress(FileNotFoundError):
+                account = storage.read_json(path.with_name("index.json"))
+                told = storage.digest({name: account[name] for name in _HOLDS})
+            found[str(path.parent.relative_to(home))] = told
     for path in sorted((home.parent / "models").rglob("release.json")):
         told = storage.read_json(path)
         digests = {model: stage["sha256"] for model, stage in told["stages"].items()}
@@ -181,11 +192,14 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _prepared(asked: Asked, folder: Path) -> dict[str, str]:
-    """A home that knows the data set and has a pinned model; returns the environment that names it."""
+def _prepared(asked: Asked, folder: Path, texts: Path | None = None) -> dict[str, str]:
+    """A home that knows the data set and has a pinned model, and the `texts` that another home's wrote; returns the
+    environment that names it."""
     home, variables = folder / "home", environment(folder)
     home.mkdir(parents=True)
     (home / "models").symlink_to(settings.home() / "models")
+    if texts:
+        shutil.copytree(texts, home / texts.name)
     storage.write_json(folder / "own.json", dict(asked.parameters))
     for words in (
         ("data", "add", asked.dataset, "--source", asked.source),
@@ -197,9 +211,9 @@ def _prepared(asked: Asked, folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def airflow_on(asked: Asked, folder: Path, *, silent: bool = False) -> Iterator[Airflow]:
+def airflow_on(asked: Asked, folder: Path, *, silent: bool = False, texts: Path | None = None) -> Iterator[Airflow]:
     """One that runs on a home of its own, its DAGs on; with verbs that do nothing where it is `silent`."""
-    variables = _prepared(asked, folder)
+    variables = _prepared(asked, folder, texts)
     if silent:
         (folder / "bin").mkdir()
         (folder / "bin" / "llmcf").write_text(_SILENT, encoding="utf-8")
