@@ -58,6 +58,11 @@ def test_a_run_leaves_weights_losses_scores_and_metrics(ws: Workspace, framework
     again = train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=2)
     assert again.skipped
     assert again.metrics == result.metrics
+    content = steps.content_of(folder)
+    storage.write_json(folder / "losses.json", [])  # a changed output: the step is not whole any more
+    anew = train(ws, model="deepfm", framework=framework, recipe=recipe, seed=1, epochs=2)
+    assert not anew.skipped
+    assert steps.content_of(folder) == content, "every byte, as downstream steps are told by them"
 
 
 def test_rel_impr_is_against_the_same_run_without_a_framework(ws: Workspace) -> None:
