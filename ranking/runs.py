@@ -18,7 +18,7 @@ SOURCES = [
     "ranking/models",
     "ranking/frameworks",
     *(f"ict/{name}.py" for name in _SHARED),
-    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories")),
+    *(f"core/{name}.py" for name in ("metrics", "tensors", "data/dated", "data/histories")),
 ]
 IN_CONTEXT_SOURCES = ["ict/decoder.py", "ict/module.py", "ict/neighbours.py"]
 

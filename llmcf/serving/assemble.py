@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _MODEL_CODE = PROJECT / "triton_models" / "onnx_model.py"
 # What writes a release; the runs have stamps of their own.
 CODE = (
-    *(f"core/{name}.py" for name in ("metrics", "data/dated", "data/histories", "data/texts", "data/vocabulary")),
+    *(f"core/{name}.py" for name in ("metrics", "tensors")),
+    *(f"core/data/{name}.py" for name in ("dated", "histories", "texts", "vocabulary")),
     *("ict", "ranking", "retrieval_stage", "triton_models/onnx_model.py", "triton_models/score_model.py"),
     *(f"llmcf/serving/{name}.py" for name in ("assemble", "catalogue", "manifest", "refresh", "scorer")),
     "llmcf/serving/triton_config.py",
