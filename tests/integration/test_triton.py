@@ -350,8 +350,11 @@ def test_of_two_that_start_at_once_one_is_refused_and_the_other_stays_known(
     assert look(WS.dataset) is not None
 
 
-def test_the_note_of_another_server_stays(release: Release, server: Server) -> None:
+def test_the_note_of_another_server_stays(
+    release: Release, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Machines that share a home have one note; who ends strikes out its own."""
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))  # a server of a test before may not have ended yet
     mine, other = (serve.Running(replace(server, pid=pid), release.models, 1) for pid in (1, 2))
     serve._write_down(mine, WS.dataset)
     serve._write_down(other, WS.dataset)
