@@ -183,6 +183,7 @@ def _odd(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
+    """What names a home in `folder`, and what is made there."""
     return {
         "LLMCF_HOME": str(folder / "home"),
         "LLMCF_TRITON_MODELS": str(folder / "models"),

@@ -26,9 +26,9 @@ SMALL = {  # the demo's sizes, which a CPU makes in minutes; the DAGs' own defau
 }
 _AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 _EACH = """
-import gc
 import sys
-gc.set_threshold(50_000, 20, 20)  # all that Airflow imports stays
+from core import memory
+memory.collect_rarely()
 from airflow.cli.cli_parser import get_parser
 from airflow.utils.cli import get_bagged_dag
 conf, *dags = sys.argv[1:]
