@@ -7,7 +7,7 @@ own date is another one when it is repeated. A run by hand names a partition, or
 
 `LLMCF_DAG_PARAMETERS` may name a JSON file with a deployment's own values in place of the defaults below. It has to be
 the same for every process of Airflow; runs that assets start have no other way to be told. `LLMCF_DAG_RETRIES` is how
-often a task that failed is tried again; every task is safe to repeat.
+often a task that failed is tried again; every task is safe to repeat. A request that is wrong fails at once.
 """
 
 import json
@@ -26,6 +26,7 @@ from airflow.sdk import (
     DeadlineReference,  # pyright: ignore[reportAttributeAccessIssue]
     Param,
 )
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from alerts import failed
 from assets import TABLES, TEXTS, TRAINING, VECTORS, datasets
 
@@ -96,6 +97,7 @@ WEEKDAY = f"{{{{ macros.ds_format({_DAY}, '%Y-%m-%d', '%u') if ({_DAY}) | length
 _USUAL = DeadlineReference.AVERAGE_RUNTIME(10, 1)  # where DAGRUN_QUEUED_AT is, nothing can be cleared: airflow #70368
 _LONGEST = timedelta(days=2)  # a run that never gets its turn, as where a pool is missing, fails and is told
 _SKIP = 99  # the exit code that BashOperator takes for "skipped"
+_WRONG = 2  # that of verbs whose request is wrong
 
 
 def days(cron: str, *, before: int = 0) -> CronPartitionTimetable:
@@ -159,7 +161,9 @@ def command(name: str, options: Mapping[str, str] | None = None, *, fixed: str =
 
 
 class Verb(BashOperator):
-    """A command that tells OpenLineage, where that is switched on, what its inlets and outlets are.
+    """A command that fails for good where its request is wrong, which no other try would mend.
+
+    It tells OpenLineage, where that is switched on, what its inlets and outlets are.
 
     Args:
         also_writes: what it writes and is no outlet: Airflow loses the events of a mapped task's outlets
@@ -169,6 +173,20 @@ class Verb(BashOperator):
     def __init__(self, *, also_writes: Sequence[Asset] = (), **arguments: Any) -> None:
         super().__init__(**arguments)
         self.also_writes = list(also_writes)
+
+    def execute(self, context: Any) -> Any:
+        """Run it.
+
+        Raises:
+            AirflowFailException: for exit code 2; the scheduler does not try again.
+            AirflowException: for others; it does, as often as `retries` says.
+        """
+        try:
+            return super().execute(context)
+        except AirflowException as failure:
+            if str(failure).endswith(f" exit code {_WRONG}."):  # BashOperator has no other word for it
+                raise AirflowFailException(f"a wrong request, no other try would mend it: {failure}") from failure
+            raise
 
     def get_openlineage_facets_on_start(self) -> Any:
         """What is read. What is written is told when it is there: a task may be skipped, or fail."""

@@ -68,11 +68,16 @@ print("PROBE" + json.dumps({
 
 
 def parsed(home: Path, **environment: str) -> dict:
-    """What Airflow itself makes of the folder, read in a process of its own."""
+    """What Airflow itself makes of the folder."""
+    return probed(home, PROBE, str(DAGS), PACKAGES, **environment)
+
+
+def probed(home: Path, code: str, *arguments: str, **environment: str) -> dict:
+    """What some code finds in a process of its own."""
     env = {**dag_test.environment(), "AIRFLOW_HOME": str(home), "PYTHONPATH": "", **environment}
     env.pop("LLMCF_DAG_RETRIES")
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, str(DAGS), PACKAGES], env=env, capture_output=True, text=True, cwd=home
+        [sys.executable, "-c", code, *arguments], env=env, capture_output=True, text=True, cwd=home, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     line = next(line for line in done.stdout.splitlines() if line.startswith("PROBE"))
@@ -91,6 +96,26 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def probe(home: Path) -> dict:
     return parsed(home)
+
+
+@pytest.fixture(scope="module")
+def ended(home: Path) -> dict:
+    """How Airflow takes the exit codes of a verb."""
+    code = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+from verbs import Verb
+ended = {}
+for code in (0, 1, 2, 12, 99, 137):
+    task = Verb(task_id=f"t{code}", bash_command=f"exit {code}", env={"PATH": os.environ["PATH"]})
+    try:
+        task.execute({})
+        ended[code] = "done"
+    except Exception as failure:
+        ended[code] = type(failure).__name__
+print("PROBE" + json.dumps(ended))
+"""
+    return probed(home, code, str(DAGS))
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +261,21 @@ def test_a_failed_task_is_tried_again_and_none_runs_for_ever(probe: dict) -> Non
     for one in probe["dags"].values():
         for task, (retries, backoff, bounded) in one["retries"].items():
             assert retries >= 2 and backoff and bounded, task
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (0, "done"),
+        (1, "AirflowException"),
+        (2, "AirflowFailException"),
+        (12, "AirflowException"),
+        (99, "AirflowSkipException"),
+        (137, "AirflowException"),
+    ],
+)
+def test_a_wrong_request_is_not_tried_again(ended: dict, code: int, outcome: str) -> None:
+    assert ended[str(code)] == outcome
 
 
 def test_events_of_every_stage_are_sent_again(probe: dict) -> None:

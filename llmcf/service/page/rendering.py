@@ -31,13 +31,21 @@ HEADERS = {
 }
 
 
-def render(name: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any) -> HTMLResponse:
+def render(
+    name: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    looks_after: bool = True,
+    **values: Any,
+) -> HTMLResponse:
     """The page of a template.
 
     Args:
+        looks_after: the page is read where the service is looked after, and leads to the pages for that.
         values: what the template reads; `visitor` and `dataset` by every one, None where they are not known.
     """
-    text = _environment().get_template(name).render(**values)
+    text = _environment().get_template(name).render(looks_after=looks_after, **values)
     return HTMLResponse(text, status, headers={**HEADERS, **(headers or {})})
 
 

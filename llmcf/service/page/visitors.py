@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from fastapi import Cookie, Depends, Header, Request, Response
 
 from llmcf.service import keys
-from llmcf.service.access import Door, here
+from llmcf.service.access import Door
 from llmcf.service.keys import Key
 from llmcf.service.problems import Problem
 
@@ -31,7 +31,6 @@ class Visitor:
 
     key: Key
     secret: str
-    looks_after: bool = True  # this is where the service is looked after
 
     @property
     def administers(self) -> bool:
@@ -104,7 +103,7 @@ def local(address: str) -> str:
 def _visitor(request: Request, cooked: str | None, headed: str | None, role: str) -> Visitor:
     door: Door = request.app.state.service.door
     found = door.admit(headed or cooked, role)
-    return Visitor(found, (headed or cooked or "") if found.digest else "", here(request))
+    return Visitor(found, (headed or cooked or "") if found.digest else "")
 
 
 def _require_own(request: Request) -> None:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, Response
 
 from llmcf.service import answering
+from llmcf.service.access import here
 from llmcf.service.page import documented, looking, rendering
 from llmcf.service.page.visitors import Reading
 from llmcf.service.problems import Problem
@@ -36,6 +37,7 @@ async def home(
     identity, engine = request.state.request_id, service.engine
     shown = {
         "visitor": visitor,
+        "looks_after": here(request),
         "dataset": engine.dataset,
         "live": engine.live.release.number,
         "scenes": sorted(engine.rules.scenes),
@@ -59,7 +61,9 @@ async def answered(identity: str, request: Request, visitor: Reading) -> Respons
     service: Service = request.app.state.service
     work = lambda: answering.again(service.engine, service.store, identity)  # noqa: E731
     answer = await service.do(work, WITHIN_S)
-    return rendering.render("answer.html", visitor=visitor, dataset=service.engine.dataset, answer=answer)
+    return rendering.render(
+        "answer.html", visitor=visitor, looks_after=here(request), dataset=service.engine.dataset, answer=answer
+    )
 
 
 @router.get("/docs")
@@ -69,6 +73,7 @@ def documentation(request: Request) -> Response:
     return rendering.render(
         "documentation.html",
         visitor=None,
+        looks_after=here(request),
         dataset=request.app.state.service.engine.dataset,
         address=str(request.base_url).rstrip("/"),
         title=document["info"]["title"],
@@ -98,7 +103,12 @@ def is_page(request: Request) -> bool:
 def problem_page(request: Request, problem: Problem) -> Response:
     """A problem for people; for somebody who has not signed in, the form to do so."""
     service: Service = request.app.state.service
-    shown = {"visitor": None, "dataset": service.engine.dataset, "status": problem.status}
+    shown = {
+        "visitor": None,
+        "looks_after": here(request),
+        "dataset": service.engine.dataset,
+        "status": problem.status,
+    }
     if problem.kind == "unknown-key":
         address = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
         return rendering.render("sign_in.html", **shown, address=address if request.method == "GET" else "/", fault="")

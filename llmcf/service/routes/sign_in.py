@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from llmcf.service.access import here
 from llmcf.service.page import rendering, visitors
 from llmcf.service.page.visitors import Form, Reading
 from llmcf.service.problems import Problem
@@ -48,6 +49,7 @@ def _form(request: Request, address: str, status: int, fault: str) -> Response:
         "sign_in.html",
         status=status,
         visitor=None,
+        looks_after=here(request),
         dataset=service.engine.dataset,
         address=visitors.local(address),
         fault=fault,

@@ -1,6 +1,7 @@
 """Routes over a release and a store that are played: what they wait for, and how they find what they are asked."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -184,3 +185,14 @@ def test_a_key_that_asks_too_often_is_told_when_to_ask_again(app: FastAPI, monke
     assert found[2].headers["content-type"] == "application/problem+json"
     assert found[2].json()["type"] == "urn:llmcf:problem:too-many"
     assert found[2].headers["x-request-id"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/sign-in", "/nowhere"])
+def test_pages_lead_to_operations_only_where_they_are(app: FastAPI, path: str) -> None:
+    header, app.state.admin_port = {"accept": "text/html"}, 7071
+
+    def at(port: int) -> Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]:
+        return lambda client: client.get(f"http://service:{port}{path}", headers=header)
+
+    found = asked(app, at(7070), at(7071))
+    assert [bool(re.search('href="/operations"', page.text)) for page in found] == [False, True]
