@@ -2,6 +2,7 @@
 
     LlmcfError      work that failed although the request was right; exit code 1
       UsageError    the request itself is wrong; exit code 2
+      NotPassed     what was checked does not pass; exit code 3
       Missing       a step has not run, or what it made is out of date; carries the command that makes it
       Unavailable   a server, or a file that another process holds, does not answer; later it may
 
@@ -22,6 +23,12 @@ class UsageError(LlmcfError):
     """The request itself is wrong: an unknown name, a value out of range, options that exclude each other."""
 
     exit_code = 2
+
+
+class NotPassed(LlmcfError):  # noqa: N818 - it is an answer
+    """What was asked to be checked does not pass. To check it again would be to look for luck."""
+
+    exit_code = 3
 
 
 class Missing(LlmcfError):  # noqa: N818 - reads better where it is raised

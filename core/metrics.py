@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+EDGE = float(np.finfo(np.float32).eps)  # of probabilities
 Numbers = NDArray[np.floating | np.integer]
 
 
@@ -19,8 +20,8 @@ def logloss(labels_N: Numbers, scores_N: Numbers) -> float:
     """Mean negative log likelihood in nats; `scores_N` are probabilities, clipped to float32's reach."""
     from sklearn.metrics import log_loss
 
-    edge = float(np.finfo(np.float32).eps)
-    return float(log_loss(labels_N, np.clip(np.asarray(scores_N, dtype=np.float64), edge, 1 - edge), labels=[0, 1]))
+    likely_N = np.clip(np.asarray(scores_N, dtype=np.float64), EDGE, 1 - EDGE)
+    return float(log_loss(labels_N, likely_N, labels=[0, 1]))
 
 
 def gauc(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> float:

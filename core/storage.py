@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from core.errors import LlmcfError, Missing
 
 _GROUP = 1 << 20  # rows of a group, as pq.write_table makes them
+_FULL = re.compile(r"no space left on|os error (?:28|122)\b|disk is full|disk quota exceeded", re.IGNORECASE)
 _EXCHANGE, _AT_WORKING_FOLDER = 2, -100  # of Linux's renameat2
 
 
@@ -34,8 +36,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield beside
         beside.replace(path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except Exception as error:
+        if says_full(error):
             raise LlmcfError(f"no space left on the disk while writing {path}; free some and run again") from error
         raise
     finally:
@@ -61,12 +63,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             beside.replace(path)
         elif not _exchange(beside, path):
             _replace(beside, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except Exception as error:
+        if says_full(error):
             raise LlmcfError(f"no space left on the disk while writing {path}; free some and run again") from error
         raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def says_full(error: BaseException) -> bool:
+    """Whether an error, or what it came of, says that the disk is full: each library has an error of its own for it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cause = error.__cause__ or error.__context__
+    return bool(_FULL.search(str(error))) or (cause is not None and says_full(cause))
 
 
 def _exchange(one: Path, other: Path) -> bool:

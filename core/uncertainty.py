@@ -81,6 +81,12 @@ def auc_of(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> tuple[Stat
     return statistic, len(users)
 
 
+def logloss_of(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> tuple[Statistic, int]:
+    """`metrics.logloss` and the number of users."""
+    likely_N = np.clip(np.asarray(scores_N, dtype=np.float64), metrics.EDGE, 1 - metrics.EDGE)
+    return mean_of(-np.log(np.where(np.asarray(labels_N) > 0, likely_N, 1 - likely_N)), users_N)
+
+
 def gauc_of(labels_N: Numbers, scores_N: Numbers, users_N: Numbers) -> tuple[Statistic, int]:
     """`metrics.gauc` and the number of users. What is drawn is how often each user's own AUC counts."""
     users, user_N = np.unique(users_N, return_inverse=True)

@@ -17,9 +17,19 @@ import urllib.request
 from typing import Any
 
 log = logging.getLogger("llmcf.alerts")
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would arrive as a GET without its message: an alert goes where it is addressed, or is lost."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """None: the redirection is an error."""
+
+
 KINDS = ("run-failed", "run-late")
 _SECONDS = 5
 _WAITS_S = (0.5, 1.0)  # before another attempt; as core/alerts.py, which is not there where DAGs are read
+_OPENER = urllib.request.build_opener(_Stay)
 _PASSING = {408, 425, 429}
 
 
@@ -72,7 +82,7 @@ def _post(request: urllib.request.Request) -> None:
     """Send it, again where the receiver may take it later; raises what urllib does."""
     for wait in (*_WAITS_S, None):
         try:
-            urllib.request.urlopen(request, timeout=_SECONDS).close()  # noqa: S310 - the operator's own address
+            _OPENER.open(request, timeout=_SECONDS).close()
             return
         except urllib.error.HTTPError as error:
             if wait is None or not (error.code >= 500 or error.code in _PASSING):

@@ -1,4 +1,4 @@
-"""Every day: hold the day's data, texts, scores and recommendations against those of the live release's day.
+"""Every day: hold the day's data, texts, scores and recommendations against those of an earlier day.
 
 **In**: the day's workspace, as far as its DAGs have come. **Out**: its page, figures and text for Prometheus in
 `<home>/<data set>/monitoring/`; an alert for each limit that is exceeded, with which the run ends well all the same.

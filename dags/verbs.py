@@ -7,7 +7,8 @@ own date is another one when it is repeated. A run by hand names a partition, or
 
 `LLMCF_DAG_PARAMETERS` may name a JSON file with a deployment's own values in place of the defaults below. It has to be
 the same for every process of Airflow; runs that assets start have no other way to be told. `LLMCF_DAG_RETRIES` is how
-often a task that failed is tried again; every task is safe to repeat. A request that is wrong fails at once.
+often a task that failed is tried again; every task is safe to repeat. A request that is wrong, and a
+check that is not passed, fail at once.
 """
 
 import json
@@ -97,7 +98,7 @@ WEEKDAY = f"{{{{ macros.ds_format({_DAY}, '%Y-%m-%d', '%u') if ({_DAY}) | length
 _USUAL = DeadlineReference.AVERAGE_RUNTIME(10, 1)  # where DAGRUN_QUEUED_AT is, nothing can be cleared: airflow #70368
 _LONGEST = timedelta(days=2)  # a run that never gets its turn, as where a pool is missing, fails and is told
 _SKIP = 99  # the exit code that BashOperator takes for "skipped"
-_WRONG = 2  # that of verbs whose request is wrong
+_FINAL = {"2": "the request is wrong", "3": "it does not pass"}  # exit codes of verbs that another try would not mend
 
 
 def days(cron: str, *, before: int = 0) -> CronPartitionTimetable:
@@ -161,7 +162,7 @@ def command(name: str, options: Mapping[str, str] | None = None, *, fixed: str =
 
 
 class Verb(BashOperator):
-    """A command that fails for good where its request is wrong, which no other try would mend.
+    """A command that fails for good where another try would not mend it: a wrong request, a check that is not passed.
 
     It tells OpenLineage, where that is switched on, what its inlets and outlets are.
 
@@ -178,14 +179,15 @@ class Verb(BashOperator):
         """Run it.
 
         Raises:
-            AirflowFailException: for exit code 2; the scheduler does not try again.
+            AirflowFailException: for exit codes 2 and 3; the scheduler does not try again.
             AirflowException: for others; it does, as often as `retries` says.
         """
         try:
             return super().execute(context)
         except AirflowException as failure:
-            if str(failure).endswith(f" exit code {_WRONG}."):  # BashOperator has no other word for it
-                raise AirflowFailException(f"a wrong request, no other try would mend it: {failure}") from failure
+            code = str(failure).removesuffix(".").rpartition(" exit code ")[2]  # BashOperator tells it nowhere else
+            if code in _FINAL:
+                raise AirflowFailException(f"{_FINAL[code]}, another try would not mend it: {failure}") from failure
             raise
 
     def get_openlineage_facets_on_start(self) -> Any:

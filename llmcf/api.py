@@ -77,18 +77,41 @@ def workspace(dataset: str, order: str | None = None, as_of: str = LATEST) -> Wo
     return Workspace(kept.check(dataset), order or kept.default_order(dataset), as_of)
 
 
-def prepare(ws: Workspace, *, source: Path | None = None, seed: int = SEED, engine: str = "duckdb") -> Result:
+def prepare(
+    ws: Workspace,
+    *,
+    source: Path | None = None,
+    seed: int = SEED,
+    engine: str = "duckdb",
+    negative_draws: int = 1,
+    max_rejects: float = 0.01,
+    quiet_days: int = -1,
+) -> Result:
     """`llmcf data prepare`: raw tables to interactions, items, users and rows with frozen negatives.
 
     >>> api.prepare(ws).details["users"]
     >>> api.prepare(api.workspace("shop"), source=Path("examples/shop"))
 
+    Args:
+        negative_draws: negatives that a training row has; an epoch uses one of them.
+        max_rejects: share of the lines of interactions that may be unusable.
+        quiet_days: days without data before the end that pass; -1 warns of them alone.
+
     Raises:
         UsageError: for a malformed source, too many rejects, or no data before the day.
+        Unavailable: for too many quiet days.
     """
     from core.data import prepare as verb
 
-    return verb.prepare(ws, source=source, seed=seed, engine=engine)
+    return verb.prepare(
+        ws,
+        source=source,
+        seed=seed,
+        engine=engine,
+        negative_draws=negative_draws,
+        max_rejects=max_rejects,
+        quiet_days=quiet_days,
+    )
 
 
 def features(ws: Workspace, *, online: bool = False) -> list[Result]:
@@ -301,6 +324,7 @@ def backfill_metrics(
     release: int | None = None,
     rebuild: bool = False,
     workers: int = 1,
+    again: bool = False,
     seed: int = SEED,
 ) -> Result:
     """`llmcf backfill metrics`: each day by the newest release that was trained on earlier days, a Parquet file a day.
@@ -313,6 +337,7 @@ def backfill_metrics(
         first, last: both counted.
         release: asks this one alone.
         rebuild: makes a removed release anew where a day was its own.
+        again: also scores days whose figures are there.
 
     Raises:
         UsageError: for what is no day, is not over yet, or `release` was trained on.
@@ -329,6 +354,7 @@ def backfill_metrics(
         release=release,
         rebuild=rebuild,
         workers=workers,
+        again=again,
         seed=seed,
     )
 

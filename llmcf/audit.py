@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from core import schemas, steps, storage
 from core.contracts import DENSE, SEQUENCE
 from core.data import asof, audit, tables
-from core.errors import LlmcfError, Missing
+from core.errors import Missing, NotPassed
 from core.remedies import cot_verbs, maker
 from core.result import Result
 from core.settings import Workspace
@@ -64,9 +64,9 @@ def leaks(ws: Workspace) -> Result:
 
 
 def require_none(result: Result) -> None:
-    """Raises LlmcfError if the audit found a violation."""
+    """Raises NotPassed if the audit found a violation."""
     if found := result.details["violations"]:
-        raise LlmcfError(f"the leak rule is broken {found:,} times; what to believe must be built again")
+        raise NotPassed(f"the leak rule is broken {found:,} times; what to believe must be built again")
 
 
 def _checks(ws: Workspace) -> Iterator[Check]:

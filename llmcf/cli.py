@@ -72,22 +72,27 @@ def main() -> None:
     except LlmcfError as error:
         print(f"llmcf: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except OSError as error:
-        if (said := _of_the_disk(error)) is None:
-            raise
-        print(f"llmcf: {said}", file=sys.stderr)
-        sys.exit(UsageError.exit_code if error.errno == errno.ENAMETOOLONG else LlmcfError.exit_code)
     except KeyboardInterrupt:
         print("llmcf: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if (said := _of_the_disk(error)) is None:
+            raise
+        print(f"llmcf: {said}", file=sys.stderr)
+        long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        sys.exit(UsageError.exit_code if long else LlmcfError.exit_code)
 
 
-def _of_the_disk(error: OSError) -> str | None:
+def _of_the_disk(error: Exception) -> str | None:
     """What to say of a full disk, a name that no disk takes, a file of ours that may not be used; None of any other."""
+    from core.storage import says_full  # it imports Arrow
+
+    if says_full(error):
+        return f"the disk is full ({getattr(error, 'filename', None) or 'a scratch file'}); make room and run again"
+    if not isinstance(error, OSError):
+        return None
     if error.errno == errno.ENAMETOOLONG:
         return f"{str(error.filename)[:80]!r}... is longer than the name of a file may be; give a shorter one"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or 'a scratch file'}); make room and run again"
     if error.errno not in _REFUSED or not isinstance(error.filename, str):
         return None
     for variable, folder in settings.places().items():

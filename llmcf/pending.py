@@ -1,7 +1,7 @@
 """`llmcf workspace pending`: days that something upstream was made of and nothing downstream, by their manifests.
 
 Airflow may merge or lose the event by which one DAG starts the next. The manifests in the workspaces do not lie, so the
-DAG `catch_up` asks here and sends such events again.
+DAG `catch_up` asks here and sends such events again. A stage counts as made where it is there, also of older inputs.
 """
 
 import time

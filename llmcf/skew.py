@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from core.contracts import DENSE, ITEM_DENSE
 from core.data import asof, tables, vocabulary
-from core.errors import LlmcfError
+from core.errors import LlmcfError, NotPassed
 from core.markdown import table
 from core.result import Result
 from core.settings import Workspace
@@ -63,10 +63,10 @@ def skew(dataset: str) -> Result:
 
 
 def require_none(result: Result) -> None:
-    """Raises LlmcfError if a feature was served otherwise than it is offline."""
+    """Raises NotPassed if a feature was served otherwise than it is offline."""
     if found := result.details["violations"]:
         named = [name for name, count in result.details["skewed"].items() if count]
-        raise LlmcfError(f"{found:,} served values are not what they are offline, of {', '.join(named)}")
+        raise NotPassed(f"{found:,} served values are not what they are offline, of {', '.join(named)}")
 
 
 def _by_workspace(dataset: str, served: pa.Table) -> Iterator[tuple[Workspace, pa.Table]]:

@@ -32,7 +32,14 @@ def receiving() -> Iterator[Posted]:
             code = found.answers.pop(0) if found.answers else 204
             if code:
                 self.send_response(code)
+                if code in range(300, 400):
+                    self.send_header("location", "/elsewhere")
                 self.end_headers()
+
+        def do_GET(self) -> None:
+            """Where a redirection led: all is well there."""
+            self.send_response(204)
+            self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None: ...
 

@@ -54,8 +54,8 @@ def prepare(
             warns of them alone.
 
     Raises:
-        UsageError: for an unknown data set, a malformed source, too many rejects or quiet days, or no data before
-            `as_of`.
+        UsageError: for an unknown data set, a malformed source, too many rejects, or no data before `as_of`.
+        Unavailable: for too many quiet days.
     """
     adopt(ws.dataset, source)
     dataset = datasets.find(ws.dataset)

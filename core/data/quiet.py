@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from core.contracts import DAY
-from core.errors import UsageError
+from core.errors import Unavailable
 
 ANY = -1  # as many days as there are
 
@@ -24,9 +24,9 @@ def told(count: int, as_of: str) -> str:
 
 
 def judge(count: int, as_of: str, allowed: int) -> None:
-    """Raises UsageError if there are more such days than are allowed."""
+    """Raises Unavailable if there are more such days than are allowed: they may come later."""
     if allowed != ANY and count > allowed:
-        raise UsageError(
+        raise Unavailable(
             f"{told(count, as_of)}, and --quiet-days allows {allowed}: bring the days that lack and repeat this, or "
             f"allow it by --quiet-days {count}"
         )

@@ -17,7 +17,7 @@ from core.data import tables
 from core.errors import Missing, UsageError
 from core.progress import track
 from core.segments import COLD, SEGMENTS
-from core.uncertainty import Statistic, auc_of, bootstrap, difference, mean_of
+from core.uncertainty import Statistic, auc_of, bootstrap, difference, gauc_of, logloss_of, mean_of
 from llmcf.compare.sides import Run
 from llmcf.lineage.folders import verb_of
 
@@ -27,7 +27,6 @@ SCORES = "scores.parquet"
 HEADLINE = {"ranking": "auc", "retrieval": "ndcg@10 masked"}  # what segments are measured by
 BETTER_BELOW = {"logloss", "ece"}
 _KEY = ["user", "item", "position", "label"]  # what a row is, whatever its number in a workspace
-_FLOOR = float(np.finfo(np.float32).eps)
 Numbers = NDArray[Any]
 
 
@@ -199,8 +198,8 @@ def _of_clicks(both: pa.Table) -> dict[str, _Measure]:
 
     return {
         "auc": measure(lambda label, score, _: metrics.auc(label, score), auc_of),
-        "gauc": measure(metrics.gauc, _gauc_of),
-        "logloss": measure(lambda label, score, _: metrics.logloss(label, score), _logloss_of),
+        "gauc": measure(metrics.gauc, gauc_of),
+        "logloss": measure(lambda label, score, _: metrics.logloss(label, score), logloss_of),
         "ece": measure(lambda label, score, _: metrics.ece(label, score), None),
     }
 
@@ -226,30 +225,6 @@ _GAINS = {
     **{f"hit@{k}": _gain(k, discounted=False) for k in (5, 10)},
     **{f"ndcg@{k}": _gain(k, discounted=True) for k in (5, 10)},
 }
-
-
-def _logloss_of(label_N: Numbers, score_N: Numbers, user_N: Numbers) -> tuple[Statistic, int]:
-    likely_N = np.clip(np.asarray(score_N, dtype=np.float64), _FLOOR, 1 - _FLOOR)
-    return mean_of(-np.log(np.where(label_N > 0, likely_N, 1 - likely_N)), user_N)
-
-
-def _gauc_of(label_N: Numbers, score_N: Numbers, user_N: Numbers) -> tuple[Statistic, int]:
-    """A row's value is its user's own AUC; rows of users with one class only are left out."""
-    from scipy.stats import rankdata
-
-    _, user_N = np.unique(user_N, return_inverse=True)
-    dense_N = rankdata(score_N, method="dense")
-    rows_U = np.bincount(user_N)
-    before_U = np.cumsum(rows_U) - rows_U
-    rank_N = rankdata(user_N * (dense_N.max() + 1) + dense_N) - before_U[user_N]  # among the user's own rows
-    positives_U = np.bincount(user_N, label_N > 0)
-    pairs_U = positives_U * (rows_U - positives_U)
-    above_U = np.bincount(user_N, rank_N * (label_N > 0)) - positives_U * (positives_U + 1) / 2
-    own_U = np.divide(above_U, pairs_U, out=np.zeros(len(rows_U)), where=pairs_U > 0)
-    known_N = pairs_U[user_N] > 0
-    if not known_N.any():
-        return (lambda _: float("nan")), 1
-    return mean_of(own_U[user_N][known_N], user_N[known_N])
 
 
 def _scored(run: Run) -> pa.Table:

@@ -17,7 +17,6 @@ from llmcf.serving import releases
 from llmcf.serving.manifest import WEIGHTS, Stage
 
 STAGES = {"ranker": "ranking", "retrieval model": "retrieval"}  # by the kind of a node
-_OF_RELEASE = {"ranker": "ranking", "user_vector": "retrieval"}  # by the name of its graph
 _TABLES = {"data": ("data",), "training rows": ("training",)}
 _DAY = re.compile(rf"\d{{4}}-\d\d-\d\d|{LATEST}")
 
@@ -182,8 +181,7 @@ def _release(graph: Graph, node: Node) -> Side:
 
 def _with_weights(graph: Graph, stage: Stage) -> Node | None:
     """The run that a graph's weights are of, wherever it is."""
-    name = f"{stage.backbone}-{stage.framework}-{stage.recipe}-s{stage.seed}"
-    runs = [one for one in graph.nodes.values() if one.kind in STAGES and one.id.endswith(f"/{name}")]
+    runs = [one for one in graph.nodes.values() if one.kind in STAGES and one.id.endswith(f"/{stage.run_name}")]
     return next((one for one in runs if graph.digest(one.id, part=WEIGHTS) == stage.run), None)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from core import alerts
 from core.alerts import Alert
-from core.errors import LlmcfError, Missing
+from core.errors import LlmcfError, Missing, NotPassed
 from core.progress import say
 from core.result import Result
 from llmcf import audit, skew
@@ -66,9 +66,9 @@ def check(dataset: str, number: int | None = None) -> Result:
 
 
 def require_passed(result: Result) -> None:
-    """Raises LlmcfError if the check found that a gate fails."""
+    """Raises NotPassed if the check found that a gate fails."""
     if result.details["state"] != verdicts.PASSED:
-        raise LlmcfError(
+        raise NotPassed(
             f"release {result.details['release']} of {result.workspace and result.workspace.dataset} does not pass: "
             f"{result.details['state']}; what is live stays"
         )

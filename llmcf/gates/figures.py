@@ -13,7 +13,6 @@ from llmcf.gates.answering import TOP, Answers
 from llmcf.gates.deciding import LIVE, Figure
 from llmcf.serving.thresholds import Thresholds
 
-_EDGE = float(np.finfo(np.float32).eps)  # as core.metrics.logloss clips
 Drawn = tuple[Statistic, int]
 
 
@@ -30,8 +29,7 @@ def _ece(told: Answers) -> Drawn:
 
 
 def _logloss(told: Answers) -> Drawn:
-    score_N = np.clip(told.score_N.astype(np.float64), _EDGE, 1 - _EDGE)
-    return uncertainty.mean_of(-np.log(np.where(told.label_N == 1, score_N, 1 - score_N)), told.user_N)
+    return uncertainty.logloss_of(told.label_N, told.score_N, told.user_N)
 
 
 def _hit(told: Answers) -> Drawn:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from core import alerts, steps, storage
 from core.alerts import Alert
 from core.contracts import SEED
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, NotPassed, UsageError
 from core.progress import say
 from core.result import Result
 from core.settings import Workspace
@@ -112,11 +112,11 @@ def check(ws: Workspace, *, model: str, seed: int, size: Size = SIZE) -> Result:
 
 
 def require_passed(result: Result) -> None:
-    """Raises LlmcfError if the check found that a gate fails."""
+    """Raises NotPassed if the check found that a gate fails."""
     failed = [gate for gate in result.details["gates"] if gate["state"] == FAILED]
     if failed:
         why = "; ".join(f"{gate['name']}: {gate['reason']}" for gate in failed)
-        raise LlmcfError(f"{result.details['model']} does not pass, what is pinned stays: {why}")
+        raise NotPassed(f"{result.details['model']} does not pass, what is pinned stays: {why}")
 
 
 def _verdict(ws: Workspace, one: Model, size: Size, limits: Thresholds) -> Verdict:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from core import settings, storage
 from core.contracts import ORDERS
+from core.errors import UsageError
 from core.settings import Workspace
 from llmcf.lineage.graph import CONTENT, Link, Node
 from llmcf.reports import made_of
@@ -59,7 +61,8 @@ def _manifests() -> Iterator[tuple[str, Path]]:
                 yield f"report:check/{dataset}/{number}", path
     for path in sorted(settings.home().glob(f"[!.]*/monitoring/*/*.{made_of.FILE}")):
         dataset, _, order, file = path.relative_to(settings.home()).parts
-        yield monitor_id(Workspace(dataset, order, file.removesuffix(f".{made_of.FILE}"))), path
+        with suppress(UsageError):  # a copy under a name that is no day
+            yield monitor_id(Workspace(dataset, order, file.removesuffix(f".{made_of.FILE}"))), path
 
 
 def _report(name: str, path: Path) -> Node:

@@ -84,8 +84,7 @@ def _release(one: Release, live: bool) -> Node:
 def run_link(one: Release, model: str) -> Link:
     """The run whose weights a graph of a release, which is no refreshed one, was made of."""
     stage = one.stages[model]
-    name = f"{stage.backbone}-{stage.framework}-{stage.recipe}-s{stage.seed}"
-    folder = one.workspace.path(_STAGES[model], name)
+    folder = one.workspace.path(_STAGES[model], stage.run_name)
     return Link(to=steps.name_of(folder), recorded=stage.run, part=manifest.WEIGHTS)
 
 

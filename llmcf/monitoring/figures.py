@@ -1,5 +1,6 @@
 """What a part of the monitoring found: figures, what could not be measured and why, and what its picture shows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,11 @@ class Figure:
     value: float
     before: float | None = None
     chance: float = 0.0
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Figure":
+        """A figure of `as_json` as a day's line has it, where NaN is null."""
+        return cls(**{**told, "value": float("nan") if told.get("value") is None else told["value"]})
 
     def as_json(self) -> dict[str, Any]:
         told = {"name": self.name, "of": self.of, "value": self.value, "before": self.before, "chance": self.chance}

@@ -26,5 +26,5 @@ def part(name: str, first: Line | None) -> Part:
     if first is None or not found:
         return Part(name=name, missing=[f"{what}: not measured any more, as a later day has been monitored"])
     moment = f"{datetime.fromtimestamp(first['time'], UTC):%Y-%m-%d %H:%M} UTC"
-    figures = [Figure(**{"value": float("nan"), **one}) for one in found]
+    figures = [Figure.from_json(one) for one in found]
     return Part(name=name, figures=figures, facts=[f"As it was found at {moment}: a later day has been monitored."])

@@ -1,12 +1,15 @@
 """Which day a day is held against."""
 
 from contextlib import suppress
+from datetime import date, timedelta
 
 from core.errors import LlmcfError, UsageError
 from core.settings import LATEST, Workspace
 from core.steps import STAMP
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
+
+_WEEK = timedelta(days=7)
 
 
 def live(dataset: str) -> tuple[Release | None, str]:
@@ -33,7 +36,8 @@ def choose(ws: Workspace, release: Release | None, asked: str | None) -> tuple[W
     """The reference of a workspace, or None, and why it is that.
 
     Args:
-        asked: an as-of day by name; else it is the live release's, and without that the newest earlier one.
+        asked: an as-of day by name; else it is the live release's if that is earlier. Where a day's own release is
+            live, a week ago: from one day to the next a slow drift is never seen. Of a longer gap the newest earlier.
 
     Raises:
         UsageError: if there is no workspace of the day that is asked for.
@@ -50,6 +54,10 @@ def choose(ws: Workspace, release: Release | None, asked: str | None) -> tuple[W
     earlier = [one for one in known if one != ws and _before(one, ws)]
     if release and release.workspace in earlier:
         return release.workspace, f"release {release.number}, which is live, was made of it"
+    if ws.as_of != LATEST:
+        week = (date.fromisoformat(ws.as_of) - _WEEK).isoformat()
+        if of_week := [one for one in earlier if one.as_of >= week]:
+            return of_week[0], f"it is the first workspace of the {_WEEK.days} days before"
     if earlier:
         return earlier[-1], "it is the newest earlier workspace"
     return None, "there is no earlier workspace with features"

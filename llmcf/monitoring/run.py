@@ -8,7 +8,7 @@ from typing import Any
 from core import alerts, steps
 from core import settings as environment
 from core.data import tables
-from core.errors import LlmcfError
+from core.errors import LlmcfError, NotPassed
 from core.result import Result
 from core.settings import Workspace
 from core.steps import STAMP
@@ -88,9 +88,9 @@ def monitor(
 
 
 def require_none(result: Result) -> None:
-    """Raises LlmcfError if there is an alert."""
+    """Raises NotPassed if there is an alert."""
     if kinds := [one["kind"] for one in result.details["alerts"]]:
-        raise LlmcfError(f"{len(kinds)} alerts: {', '.join(kinds)}; docs/runbook.md says what to do")
+        raise NotPassed(f"{len(kinds)} alerts: {', '.join(kinds)}; docs/runbook.md says what to do")
 
 
 def _checked(ws: Workspace, textfile: Path | None) -> Settings:

@@ -47,14 +47,9 @@ def compare(ws: Workspace, reference: Workspace | None, release: Release | None)
         before = None
     _judged(part, now, before)
     of = "the live release's run" if ws == release.workspace else "this day's run of the live configuration"
-    part.facts.append(f"{len(now.label_N):,} test rows, scored by {of}, {folder_name(stage)}.")
+    part.facts.append(f"{len(now.label_N):,} test rows, scored by {of}, {stage.run_name}.")
     part.drawn["reliability"] = metrics.reliability(now.label_N, now.score_N)
     return part
-
-
-def folder_name(stage: Stage) -> str:
-    """Of the run that a stage was made of."""
-    return f"{stage.backbone}-{stage.framework}-{stage.recipe}-s{stage.seed}"
 
 
 def _judged(part: Part, now: Scored, before: Scored | None) -> None:
@@ -73,7 +68,7 @@ def _judged(part: Part, now: Scored, before: Scored | None) -> None:
 
 def _scored(ws: Workspace, stage: Stage) -> Scored | str:
     """The test rows of the run of that configuration in a workspace; or why there are none."""
-    folder = ws.path("ranking", folder_name(stage))
+    folder = ws.path("ranking", stage.run_name)
     if not (folder / STAMP).exists() or not (folder / _FILE).exists():
         return f"{ws.as_of} has no run {folder.name}; `{tables.remedy(ws, _verb(stage))}` trains it"
     try:

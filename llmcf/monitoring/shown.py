@@ -18,7 +18,6 @@ from core.errors import LlmcfError
 from core.settings import Workspace
 from llmcf.monitoring import samples
 from llmcf.monitoring.figures import Part
-from llmcf.monitoring.scores import folder_name
 from llmcf.service import served_log, state, store
 from llmcf.serving.manifest import Release
 
@@ -99,7 +98,7 @@ def _figures(
     return {
         "coverage": float((exposure_V > 0).mean()),
         "gini": drift.gini(exposure_V),
-        "popularity_lift": float(takings[shown_N].mean() / takings[taken_M].mean() - 1),
+        "popularity_lift": _lift(float(takings[shown_N].mean()), float(takings[taken_M].mean())),
     }
 
 
@@ -110,7 +109,7 @@ def _of_account(
     if release is None:
         part.missing.append("what is recommended: no release that can be read is live")
         return None
-    name = folder_name(release.stages["user_vector"])
+    name = release.stages["user_vector"].run_name
     found = _account(ws, name)
     if found is None:
         part.missing.append(f"what is recommended: the workspace has no account of a retrieval run {name}")
@@ -127,8 +126,14 @@ def _account(ws: Workspace, name: str) -> Earlier | None:
         return None
     summary, tested = stamp["summary"], pq.read_table(folder / "scores.parquet", filters=[("split", "=", "test")])
     taken = _popularity_of_tested(ws, tested["row"].to_numpy())
-    figures = {"coverage": float(summary["coverage"]), "popularity_lift": float(summary["mean_popularity"]) / taken - 1}
+    lift = _lift(float(summary["mean_popularity"]), taken)
+    figures = {"coverage": float(summary["coverage"]), "popularity_lift": lift}
     return Earlier(ACCOUNT, _TOP * tested.num_rows, figures)
+
+
+def _lift(shown: float, taken: float) -> float:
+    """How much more popular is what is shown than what is taken; NaN where nothing of that was ever taken before."""
+    return shown / taken - 1 if taken else float("nan")
 
 
 def _popularity_of_tested(ws: Workspace, number_N: NDArray[np.int64]) -> float:

@@ -1,9 +1,7 @@
 """The part of the page about monitoring: the days that were looked at, their alerts, the figures of the last."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from core import steps, storage
 from core.data.tables import remedy
@@ -70,20 +68,9 @@ def _days(lines: list[history.Line]) -> Table:
 
 
 def _figures(line: history.Line, bounds: limits.Limits) -> Table:
-    rows = [list(page.cells(_figure(one), bounds)) for one in line["figures"]]
+    rows = [list(page.cells(Figure.from_json(one), bounds)) for one in line["figures"]]
     note = (
         "An alert is beyond its limit and beyond what two samples of the same would show by chance; figures without a "
         "limit are for the eye."
     )
     return Table(f"Figures as of {line['as_of']}", note, page.HEAD, rows)
-
-
-def _figure(told: dict[str, Any]) -> Figure:
-    value = told.get("value")
-    return Figure(
-        name=told["name"],
-        of=told.get("of", ""),
-        value=math.nan if value is None else value,
-        before=told.get("before"),
-        chance=told.get("chance") or 0.0,
-    )

@@ -64,6 +64,11 @@ class Stage:
     sha256: dict[str, str] = field(default_factory=dict)
 
     @property
+    def run_name(self) -> str:
+        """The folder's of the trained run."""
+        return f"{self.backbone}-{self.framework}-{self.recipe}-s{self.seed}"
+
+    @property
     def reads(self) -> frozenset[str]:
         """Names of the inputs."""
         return frozenset(tensor.name for tensor in self.inputs)

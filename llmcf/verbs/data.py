@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from core.errors import UsageError
+from core.errors import Unavailable, UsageError
 from core.settings import LATEST, Workspace
 from llmcf.show import run
 from llmcf.verbs import options as opt
@@ -153,8 +153,10 @@ def features_push(
         return
     try:
         lines = file.open("rb")
+    except FileNotFoundError as error:
+        raise Unavailable(f"there is no {file}; it may come later") from error
     except OSError as error:
-        raise typer.BadParameter(f"cannot read {file}: {error.strerror}") from error
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
     with lines:
         run(lambda: jobs.push(place, lines), as_json=as_json)
 
@@ -184,7 +186,7 @@ def audit_leaks(
     as_of: opt.AsOf = opt.AS_OF,
     as_json: opt.Json = False,
 ) -> None:
-    """Prove the leak rule on histories, features, examples, negatives and scores; exit code 1 if it is broken."""
+    """Prove the leak rule on histories, features, examples, negatives and scores; exit code 3 if it is broken."""
     from llmcf import audit as proofs
 
     place = workspace(dataset, order, as_of)

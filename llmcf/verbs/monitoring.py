@@ -16,7 +16,7 @@ def monitor(
     as_of: opt.AsOf = opt.AS_OF,
     reference: Annotated[
         str | None,
-        typer.Option(help="The day to hold it against; the live release's, else the newest earlier one."),
+        typer.Option(help="The day to hold it against; an earlier live release's, else a week ago's."),
     ] = None,
     textfile: Annotated[
         Path | None, typer.Option(help="Also write the text for Prometheus here, for a node_exporter; ends in .prom.")

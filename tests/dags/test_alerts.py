@@ -84,6 +84,7 @@ def test_a_run_by_hand_is_told_of_its_own_data_set(alerts: ModuleType, posted: P
         ([429], 2, ""),
         ([500] * 3, 3, "it answered 500"),
         ([403], 1, "it answered 403"),
+        ([302], 1, "it answered 302"),
     ],
 )
 def test_a_receiver_that_may_take_it_later_is_asked_again(

@@ -106,7 +106,7 @@ import json, os, sys
 sys.path.insert(0, sys.argv[1])
 from verbs import Verb
 ended = {}
-for code in (0, 1, 2, 12, 99, 137):
+for code in (0, 1, 2, 3, 12, 99, 137):
     task = Verb(task_id=f"t{code}", bash_command=f"exit {code}", env={"PATH": os.environ["PATH"]})
     try:
         task.execute({})
@@ -269,12 +269,13 @@ def test_a_failed_task_is_tried_again_and_none_runs_for_ever(probe: dict) -> Non
         (0, "done"),
         (1, "AirflowException"),
         (2, "AirflowFailException"),
+        (3, "AirflowFailException"),
         (12, "AirflowException"),
         (99, "AirflowSkipException"),
         (137, "AirflowException"),
     ],
 )
-def test_a_wrong_request_is_not_tried_again(ended: dict, code: int, outcome: str) -> None:
+def test_what_another_try_would_not_mend_is_not_tried_again(ended: dict, code: int, outcome: str) -> None:
     assert ended[str(code)] == outcome
 
 

@@ -62,7 +62,7 @@ def test_a_day_by_the_command_line(days: tuple[Workspace, Workspace], tmp_path: 
     kinds = [one["kind"] for one in details["alerts"]]
     assert "feature-drift" in kinds, "the popularity of sixty days is not that of all"
     failing = llmcf("monitor", "--fail-on-alert")
-    assert failing.returncode == 1
+    assert failing.returncode == 3
     assert "docs/runbook.md" in failing.stderr
     assert "ALERT" not in failing.stderr, "they were sent before"
     same = llmcf("monitor", "--reference", "latest", "--fail-on-alert")

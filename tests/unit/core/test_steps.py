@@ -1,8 +1,11 @@
 """Steps: skipped when nothing changed, whole or absent, stale when an input or the configuration changes."""
 
+import errno
+import sqlite3
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from core import steps, storage
 from core.errors import LlmcfError, Missing
@@ -93,16 +96,38 @@ def test_a_missing_input_names_the_verb_that_makes_it(tmp_path: Path, monkeypatc
     assert caught.value.remedy == "llmcf features join --dataset custom --order global-time --as-of 2026-01-31"
 
 
-def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path: Path) -> None:
-    import errno
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(LlmcfError, match="no space left"), storage.atomic_path(path) as beside:
-        beside.write_text("new")
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        sqlite3.OperationalError("database or disk is full"),
+        _caused(ValueError("the table cannot be written"), OSError(errno.ENOSPC, "No space left on device")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_full_disk_is_named_and_the_old_stays_whichever_library_says_it(tmp_path: Path, error: Exception) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("old")
+    folder.mkdir()
+    for made, path in ((storage.atomic_path, file), (storage.atomic_folder, folder)):
+        with pytest.raises(LlmcfError, match=f"no space left on the disk while writing {path}"), made(path):
+            raise error
+    assert file.read_text() == "old"
+    assert sorted(tmp_path.iterdir()) == [file, folder]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("error 28 of 30")])
+def test_another_failure_of_writing_is_no_full_disk(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error), match="rror"), storage.atomic_path(tmp_path / "file"):
+        raise error
 
 
 def test_a_stamp_names_its_inputs_and_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,16 @@ def test_an_error_of_the_disk_names_the_file_and_the_variable(tmp_path: Path, mo
     assert said == f"{tmp_path}/x cannot be used (Permission denied); mend it, or name another folder by LLMCF_HOME"
     assert cli._of_the_disk(PermissionError(errno.EACCES, "Permission denied", "/elsewhere")) is None
     assert "disk is full" in str(cli._of_the_disk(OSError(errno.ENOSPC, "No space left")))
+    assert "disk is full" in str(cli._of_the_disk(sqlite3.OperationalError("database or disk is full")))
+    assert cli._of_the_disk(sqlite3.OperationalError("database is locked")) is None
+
+
+@pytest.mark.parametrize(("name", "code", "said"), [("05.jsonl", 1, "it may come later"), (".", 2, "cannot read")])
+def test_a_file_of_events_that_is_not_there_may_come(tmp_path: Path, name: str, code: int, said: str) -> None:
+    """The DAG that pushes them tries again, unless the request is wrong."""
+    done = llmcf("features", "push", "--file", str(tmp_path / name), LLMCF_HOME=str(tmp_path / "home"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -42,3 +42,24 @@ def test_a_home_that_airflow_cannot_use_is_refused_at_once(tmp_path: Path, monke
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "50%"))
     with pytest.raises(UsageError, match="no folder with %"):
         dag_test.test(Workspace("movielens-100k", "published"), seed=1)
+
+
+def test_a_database_that_was_not_migrated_to_its_end_is_migrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite makes its file at the start; a home of another Airflow has one, too."""
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    (tmp_path / "airflow").mkdir()
+    (tmp_path / "airflow" / "airflow.db").touch()
+    called: list[str] = []
+
+    def played(name: str, command: list[str], *, log: Path) -> None:
+        called.append(name)
+        log.write_text("", encoding="utf-8")
+
+    monkeypatch.setattr(dag_test, "_airflow", played)
+    for _ in range(2):
+        dag_test.test(Workspace("movielens-100k", "published"), seed=1)
+    (tmp_path / "airflow" / "migrated").write_text("3.0.0", encoding="utf-8")
+    dag_test.test(Workspace("movielens-100k", "published"), seed=1)
+    assert called == ["db migrate", "dags test", "dags test", "db migrate", "dags test"]

@@ -120,13 +120,13 @@ def test_a_last_day_without_data_is_told_and_refused_where_that_is_asked_for(tmp
     whole, late = (Workspace("shop", "published", day) for day in ("2025-03-06", "2025-03-08"))
     assert prepare(whole, source=source, seed=1, quiet_days=0).details["quiet_days"] == 0
     said = "nothing was taken on 2025-03-07, the last day before 2025-03-08; the newest interaction is of 2025-03-05"
-    with pytest.raises(UsageError, match=f"{said}, and --quiet-days allows 1: .* allow it by --quiet-days 2"):
+    with pytest.raises(Unavailable, match=f"{said}, and --quiet-days allows 1: .* allow it by --quiet-days 2"):
         prepare(late, source=source, seed=1, quiet_days=1)
     assert not late.path("data").exists()
     assert said not in capsys.readouterr().err
     done = prepare(late, source=source, seed=1)
     assert (done.details["quiet_days"], said in capsys.readouterr().err) == (2, True)
     assert prepare(late, source=source, seed=1, quiet_days=2).skipped
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(Unavailable, match=said):
         prepare(late, source=source, seed=1, quiet_days=0)
     assert prepare(Workspace("shop", "published"), source=source, seed=1, quiet_days=0).details["quiet_days"] == 0

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core import metrics, steps, storage
+from core import steps, storage
 from core.errors import Missing, UsageError
 from core.settings import Workspace
 from llmcf.compare import paired
@@ -64,18 +64,6 @@ def test_retrieval_models_by_their_ranks(made: Made) -> None:
         assert one.first == pytest.approx(first.metrics["test"][which][metric]), name
     assert found.whole["hit@10 masked"].gap < 0
     assert "items without training rows" not in found.segments or found.segments["items without training rows"].rows
-
-
-def test_a_users_own_auc_is_that_of_the_metric() -> None:
-    random = np.random.default_rng(0)
-    user, label = random.integers(0, 30, 400), random.integers(0, 2, 400)
-    label[user == 3] = 1  # one class only: left out
-    score = random.integers(0, 5, 400) / 5  # ties
-    statistic, users = paired._gauc_of(label, score, user)
-    assert statistic(np.ones(users)) == pytest.approx(metrics.gauc(label, score, user))
-    assert users == 29
-    nothing, count = paired._gauc_of(np.ones(4), np.ones(4), np.arange(4))
-    assert np.isnan(nothing(np.ones(count)))
 
 
 def with_scores(folder: Path, to: Path, keep: np.ndarray) -> Path:

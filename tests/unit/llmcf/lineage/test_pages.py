@@ -137,6 +137,8 @@ def test_checks_dashboards_and_reports_of_data_are_reports(ws: Workspace, made: 
     page.write_text("a dashboard", encoding="utf-8")
     inputs = made_of.paths(ws.path("features"), places.reference(ws))
     made_of.write(places.made_of(ws), verb="llmcf monitor", ws=ws, inputs=inputs, outputs=[page])
+    copy = places.made_of(ws).name.replace("latest", "latest (copy)")
+    places.made_of(ws).with_name(copy).write_text("{}", encoding="utf-8")
     reports = {
         "report:data-movielens-100k-shuffled-ties-latest",
         "report:check/movielens-100k/1",

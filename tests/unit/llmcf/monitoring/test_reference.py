@@ -22,7 +22,7 @@ def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three days and `latest`, and one whose features are not built."""
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     monkeypatch.setenv("LLMCF_TRITON_MODELS", str(tmp_path / "models"))
-    for day in ("2026-01-01", "2026-01-08", "2026-01-20", "latest"):
+    for day in ("2026-01-01", "2026-01-03", "2026-01-08", "2026-01-20", "latest"):
         for part in ("data", "features"):
             storage.write_json(at(day).path(part, STAMP), {})
     storage.write_json(at("2026-01-19").path("data", STAMP), {})
@@ -36,6 +36,7 @@ def release(day: str, order: str = "global-time") -> Any:
 def test_days_in_their_order():
     assert [ws.as_of for ws in reference.days("shop", "global-time")] == [
         "2026-01-01",
+        "2026-01-03",
         "2026-01-08",
         "2026-01-20",
         "latest",
@@ -48,10 +49,12 @@ def test_days_in_their_order():
         ("2026-01-20", release("2026-01-01"), None, "2026-01-01", "release 4, which is live"),
         ("2026-01-20", None, None, "2026-01-08", "newest earlier"),
         ("2026-01-20", release("2026-01-20"), None, "2026-01-08", "newest earlier"),  # not itself
-        ("2026-01-08", release("2026-01-20"), None, "2026-01-01", "newest earlier"),  # not a later one
+        ("2026-01-08", release("2026-01-20"), None, "2026-01-01", "first workspace"),  # not a later one
         ("2026-01-20", release("2026-01-01", "published"), None, "2026-01-08", "newest earlier"),
         ("latest", None, None, "2026-01-20", "newest earlier"),
         ("2026-01-20", release("latest"), None, "2026-01-08", "newest earlier"),
+        ("2026-01-08", release("2026-01-08"), None, "2026-01-01", "first workspace of the 7 days before"),
+        ("2026-01-08", release("2026-01-03"), None, "2026-01-03", "release 4, which is live"),
         ("2026-01-01", None, None, None, "there is no earlier workspace"),
         ("2026-01-01", release("2026-01-08"), "2026-01-20", "2026-01-20", "it was asked for"),
         ("2026-01-20", None, "20260108", "2026-01-08", "it was asked for"),
@@ -64,7 +67,7 @@ def test_the_live_one_else_the_newest_earlier(day: str, live: Any, asked: str | 
 
 
 def test_a_day_without_features_is_refused():
-    with pytest.raises(UsageError, match="there are: 2026-01-01, 2026-01-08, 2026-01-20, latest"):
+    with pytest.raises(UsageError, match="there are: 2026-01-01, 2026-01-03, 2026-01-08, 2026-01-20, latest"):
         reference.choose(at("latest"), None, "2026-01-19")
 
 

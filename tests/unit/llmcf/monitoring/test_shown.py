@@ -1,10 +1,13 @@
 """Coverage, concentration and popularity of what is recommended, by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
+from core.result import plain
 from llmcf.monitoring import shown
-from llmcf.monitoring.figures import Part
+from llmcf.monitoring.figures import Figure, Part
 from llmcf.monitoring.shown import Earlier
 
 OFFERED = np.array([2, 3, 4, 5])
@@ -16,6 +19,13 @@ def test_figures_by_hand():
     assert found["coverage"] == 0.5
     assert found["gini"] == pytest.approx(((-3) * 0 + (-1) * 0 + 1 * 1 + 3 * 3) / (4 * 4))
     assert found["popularity_lift"] == pytest.approx((14 / 4) / (22 / 8) - 1)
+
+
+def test_beside_items_that_nobody_ever_took_there_is_no_lift():
+    found = shown._figures(np.array([5, 5]), OFFERED, TAKINGS, np.array([0, 1]))
+    assert np.isnan(found["popularity_lift"])
+    line = Figure(name="popularity_lift", value=found["popularity_lift"]).as_json()
+    assert np.isnan(Figure.from_json(json.loads(json.dumps(plain(line)))).value), "as a day's line has it"
 
 
 def test_the_lorenz_curve():
