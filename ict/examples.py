@@ -94,9 +94,11 @@ class ExampleSet:
             rows: the workspace's training rows, where they are at hand.
 
         Raises:
-            Missing: if a step that makes it has not run, there are no texts, or others since; names the verb.
+            Missing: if a step that makes it has not run, or not since the rows have changed, which its texts belong to
+                by number; or there are no texts. Names the verb.
         """
         make, embed = (tables.remedy(ws, verb) for verb in cot_verbs(cot_set))
+        steps.require_current(ws.cot("texts", cot_set), make)
         vectors = text_vectors(ws, embed, cot_set)
         path = ws.cot("texts", cot_set) / "texts.parquet"
         texts = storage.read_table(path, schemas.COT_TEXTS, make)
@@ -136,10 +138,10 @@ def text_vectors(ws: Workspace, remedy: str, cot_set: str = "") -> dict[str, Ten
     """A set's vectors: `items`, a row for every item there is, and `cot` unless items alone were embedded.
 
     Raises:
-        Missing: if the step has not run, or the catalogue has changed since; `remedy` is the command that runs it.
+        Missing: if the step has not run, or what it read has changed since; `remedy` is the command that runs it.
     """
     folder = ws.cot("vectors", cot_set)
-    steps.require(folder, remedy)
+    steps.require_current(folder, remedy)
     vectors, items = load_file(folder / "vectors.safetensors"), tables.items(ws).num_rows + FIRST_ID
     if len(vectors["items"]) != items:
         known = len(vectors["items"]) - FIRST_ID

@@ -78,7 +78,7 @@ class Filter:
 
     def reads(self) -> set[str]:
         """The columns that it looks at."""
-        asked = (one.name for one in fields(self) if getattr(self, one.name) not in (None, ()))
+        asked = (one.name for one in fields(self) if getattr(self, one.name) != one.default)
         return set().union(*(_READS[name] for name in asked))
 
     def _terms(self) -> Iterator[str]:

@@ -17,12 +17,12 @@ def whole_vectors(ws: Workspace, rows: np.ndarray) -> Tensor | None:
     """The unit vectors of the texts of training rows numbered `rows`, (M, E); None where there are none.
 
     Raises:
-        Missing: if they are of other rows; names the verb that makes them.
+        Missing: if they are of other rows, or of what these were before; names the verb that makes them.
     """
     folder = ws.cot("whole")
     if not folder.exists():
         return None
-    steps.require(folder, remedy(ws, VERB))
+    steps.require_current(folder, remedy(ws, VERB))
     stored = load_file(folder / FILE)
     if not np.array_equal(stored["rows"].numpy(), rows):
         raise Missing(f"the whole texts of {folder} are of other rows than the chains of thought", remedy(ws, VERB))

@@ -22,8 +22,6 @@ WEIGHTS = {
     "text": (0.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0),
     UNSEEN: (0.0, 1.0, 2.0, 3.0, 4.0, 6.0),
 }
-TUNED_ON = 5000  # validation rows at most, evenly over the users
-_CHUNK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,7 @@ class Blend:
 
         That of unseen items is chosen after the others: it only moves all of them against the items that were learnt.
         """
-        index_N = sequences.of_split("valid")
-        index_N = index_N[:: -(-len(index_N) // TUNED_ON)]
-        index_N = index_N[sequences.day_N[index_N].argsort(stable=True)]
+        index_N = evaluation.tuning_rows(sequences)
         found = self._best(self._grid([name for name in self.evidence if name != UNSEEN]), score, sequences, index_N)
         if UNSEEN not in self.evidence:
             return found
@@ -61,7 +57,7 @@ class Blend:
         self, choices: list[dict[str, float]], score: Score, sequences: Sequences, index_N: Tensor
     ) -> dict[str, float]:
         gains = torch.zeros(len(choices), dtype=torch.float64)
-        for index_B in index_N.split(_CHUNK):
+        for index_B in index_N.split(evaluation.CHUNK):
             parts = {"": score(index_B)} | {name: of(index_B) for name, of in self.evidence.items()}
             for place, weights in enumerate(choices):
                 gains[place] += _gain(parts, weights, sequences, index_B)

@@ -184,7 +184,8 @@ def _work(ws: Workspace, config: RetrievalConfig, blocks: int, folder: Path) -> 
     data = load(ws, config)
     days = first_days(data.sequences.day_N, blocks)
     made: list[Block] = []
-    for first_day, end_day in zip(days, [*days[1:], int(data.sequences.day_N.max()) + 1], strict=True):
+    ends = [*days, int(data.sequences.day_N.max()) + 1][1:]
+    for first_day, end_day in zip(days, ends, strict=True):
         block = scored(data, config, first_day, end_day)
         if block is not None:
             say(f"a model of days before {first_day}: {block.account}")

@@ -15,7 +15,8 @@ from ict.neighbours import Neighbours
 from retrieval_stage.sequences import Sequences
 from retrieval_stage.user_tower import UserTower
 
-_CHUNK = 512
+CHUNK = 512  # rows that are scored at a time
+_TUNED_ON = 5000  # validation rows at most, evenly over the users
 
 Score = Callable[[Tensor], Tensor]  # indices (B,) -> scores of all items (B, V - FIRST_ID), -inf of those not offered
 
@@ -38,6 +39,13 @@ class Ranked:
         return Ranked(self.masked_B[order_B], self.unmasked_B[order_B], self.top_BK[order_B])
 
 
+def tuning_rows(sequences: Sequences) -> Tensor:
+    """The validation rows that a weight is chosen by, from day to day."""
+    index_N = sequences.of_split("valid")
+    index_B = index_N[:: -(-len(index_N) // _TUNED_ON)]
+    return index_B[sequences.day_N[index_B].argsort(stable=True)]
+
+
 def catalogue_ranks(score: Score, sequences: Sequences, index_B: Tensor) -> tuple[Tensor, Tensor]:
     """1-based ranks of the rows' items, (B,) twice: with the user's earlier items taken out, and among all.
 
@@ -51,7 +59,7 @@ def catalogue_ranks(score: Score, sequences: Sequences, index_B: Tensor) -> tupl
 def ranked_catalogue(score: Score, sequences: Sequences, index_B: Tensor, *, top: int) -> Ranked:
     """The same ranks and, out of the same pass, the `top` items of each row; no more than a chunk of rows is scored
     at a time."""
-    parts = [_ranked(score(part_B), sequences, part_B, top) for part_B in index_B.split(_CHUNK)]
+    parts = [_ranked(score(part_B), sequences, part_B, top) for part_B in index_B.split(CHUNK)]
     return Ranked(
         torch.cat([part.masked_B for part in parts]),
         torch.cat([part.unmasked_B for part in parts]),

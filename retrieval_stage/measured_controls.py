@@ -21,7 +21,6 @@ from retrieval_stage.transition_graph import ONE_MORE_STEP, SECOND_LAST
 
 NAMES = ("popularity", "lately", "transitions", "text", "graph+text")
 TEXT_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the cosine, beside transitions
-TUNED_ON = 5000  # validation rows at most, evenly over the users
 
 Line = dict[str, Any]
 
@@ -52,7 +51,7 @@ def measure(ws: Workspace) -> tuple[list[Line], dict[str, str]]:
 
 
 def _evaluator(ws: Workspace) -> Evaluator:
-    steps.require(ws.path("training"), tables.remedy(ws, "features join"))
+    steps.require_current(ws.path("training"), tables.remedy(ws, "features join"))
     rows = tables.training_rows(ws)
     sequences = Sequences.of(rows)
     require_splits(ws, sequences)
@@ -95,9 +94,7 @@ def _control(name: str, evaluator: Evaluator, vectors_VE: Tensor | None) -> tupl
 
 def tuned(scores: dict[float, Score], sequences: Sequences) -> float:
     """The weight whose scores have the best NDCG@10 on validation rows, seen items masked; the smaller of equals."""
-    index_N = sequences.of_split("valid")
-    index_B = index_N[:: -(-len(index_N) // TUNED_ON)]
-    index_B = index_B[sequences.day_N[index_B].argsort(stable=True)]
+    index_B = evaluation.tuning_rows(sequences)
     found = {
         weight: evaluation.metrics_of(score, sequences, index_B)["masked"]["ndcg@10"]
         for weight, score in sorted(scores.items())

@@ -152,7 +152,8 @@ class Collection:
 def _column(values: list[Any], width: int) -> np.ndarray:
     """Vectors of `width` numbers, lists of numbers padded with PAD, whole numbers or texts."""
     if width or not values or not isinstance(values[0], Sequence) or isinstance(values[0], str):
-        return np.array(values, dtype=np.float32 if width else None)
+        kind = object if values and isinstance(values[0], str) else np.float32 if width else None
+        return np.array(values, dtype=kind)  # a text of its own length each, not all of the longest's
     longest = max(len(one) for one in values)
     return np.array([[*one, *[PAD] * (longest - len(one))] for one in values], dtype=np.int64)
 

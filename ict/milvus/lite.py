@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +31,8 @@ _WRITING_S = 10.0  # at most, for a file that another thread writes
 _HALF_WRITTEN = re.compile("No data left in file|EOF: reading|cannot reshape|Failed to read all data")  # NumPy's words
 _HOST = "127.0.0.1"
 _LOCK, _COLLECTIONS = "LOCK", "collections"
-_OPEN: dict[str, "MilvusLite"] = {}  # what this process serves, by address
-_OWN: "WeakKeyDictionary[MilvusClient, MilvusLite]" = WeakKeyDictionary()
+_OPEN: dict[str, tuple["MilvusLite", Path]] = {}  # what this process serves and of which folder, by address
+_OWN: "WeakKeyDictionary[MilvusClient, tuple[MilvusLite, Path]]" = WeakKeyDictionary()
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def opened(path: Path, remedy: str) -> Iterator[str]:
     except (MilvusLiteError, NotADirectoryError, FileExistsError, ValueError) as error:
         raise _foreign(path, str(error), remedy) from error
     address = f"http://{_HOST}:{port}"
-    _OPEN[address] = database
+    _OPEN[address] = database, path
     try:
         yield address
     finally:
@@ -87,8 +88,14 @@ def can_copy(client: "MilvusClient") -> bool:
 
 
 def copy(client: "MilvusClient", source: str, target: str) -> None:
-    """Make `target`, which must not exist, as a copy of the collection `source`, indexes included."""
-    database = _OWN[client]
+    """Make `target`, which must not exist, as a copy of the collection `source`, indexes included.
+
+    What a copy that was killed has left is removed first: its snapshot of `source`, and a folder that is no collection.
+    """
+    database, path = _OWN[client]
+    if any(one["name"] == target for one in database.list_snapshots(source)):
+        database.drop_snapshot(source, target)
+    shutil.rmtree(path / _COLLECTIONS / target, ignore_errors=True)
     database.create_snapshot(source, target)
     try:
         database.restore_snapshot(source, target, target)

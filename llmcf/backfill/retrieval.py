@@ -8,7 +8,7 @@ from typing import Any
 
 from core import machine, measurements, steps
 from core.contracts import RECIPES, RETRIEVAL_FRAMEWORKS, SEED
-from core.errors import check_choice
+from core.errors import UsageError, check_choice
 from core.remedies import maker
 from core.result import Result
 from core.segments import COLD
@@ -141,7 +141,10 @@ def _told(line: Line) -> str:
 
 
 def _same(stored: dict[str, Any], config: RetrievalConfig) -> bool:
-    return stored["model"] in MODELS and from_json(stored).decisive == config.decisive
+    try:
+        return stored["model"] in MODELS and from_json(stored).decisive == config.decisive
+    except UsageError:  # of a name that is no more
+        return False
 
 
 STAGE = Stage(task=TASK, run=run, needs=_needs, same=_same, told=_told)

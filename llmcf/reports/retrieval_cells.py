@@ -3,6 +3,7 @@
 import csv
 from typing import Any
 
+from core.errors import UsageError
 from core.settings import PROJECT
 from llmcf.backfill.retrieval import CONTROL
 from llmcf.reports.measured import Cells, Key
@@ -48,14 +49,18 @@ def of_today(stored: dict[str, Any]) -> bool:
         return stored["model"] in CONTROLS
     if stored["model"] not in MODELS:
         return False
-    config = from_json(stored)
-    today = resolve(
-        model=config.model,
-        framework=config.framework,
-        recipe=config.recipe,
-        seed=config.seed,
-        variant=config.variant,
-    )
+    try:
+        config = from_json(stored)
+        today = resolve(
+            model=config.model,
+            framework=config.framework,
+            recipe=config.recipe,
+            seed=config.seed,
+            variant=config.variant,
+            precision=config.precision,
+        )
+    except UsageError:  # of a name that is no more
+        return False
     return today.decisive == config.decisive
 
 

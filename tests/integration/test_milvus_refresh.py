@@ -121,6 +121,35 @@ def test_a_copy_that_is_not_what_it_should_be_does_not_go_live(ws: Workspace, mo
         assert milvus.names(client) == {first}
 
 
+@pytest.mark.parametrize("left", [True, False], ids=["some files", "a folder"])
+def test_a_copy_that_was_killed_is_begun_anew(ws: Workspace, monkeypatch: pytest.MonkeyPatch, left: bool) -> None:
+    """A kill runs no `finally`: its snapshot stays, and the folder as far as it came."""
+    with milvus.connect(ws) as client:
+        milvus.publish(client, ws, "cot", day(0))
+        database, path = lite._OWN[client]
+
+        def killed(source: str, snapshot: str, target: str) -> None:
+            folder = path / lite._COLLECTIONS / target
+            if left:
+                whole(source, snapshot, target)
+            else:
+                folder.mkdir()
+            raise SystemExit(137)
+
+        whole = database.restore_snapshot
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(database, "restore_snapshot", killed)
+            patch.setattr(database, "drop_snapshot", lambda *_: None)
+            milvus.publish(client, ws, "cot", day(1))
+        assert len(database.list_snapshots(milvus.live_version(client, ws, "cot"))) == 1
+    with milvus.connect(ws) as client:
+        second = milvus.publish(client, ws, "cot", day(1))
+        assert milvus.account_of(client, second)["changes"]["copied"]
+        assert milvus.Collection.open(client, second).read(["text"])["text"].tolist() == day(1).scalars["text"]
+        database, _ = lite._OWN[client]
+        assert [database.list_snapshots(name) for name in database.list_collections()] == [[], []]
+
+
 def test_a_server_writes_a_version_whole_and_says_what_was_the_same(ws: Workspace, each_milvus: str) -> None:
     with milvus.connect(ws) as client:
         assert lite.can_copy(client) is (each_milvus == "lite")

@@ -1,14 +1,14 @@
 """The eligibility rule: planted leaks must be refused, and the vectors must be what METHOD says."""
 
+import shutil
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from core import schemas, storage
+from core import schemas, steps, storage
 from core.data import tables
-from core.errors import LlmcfError, UsageError
+from core.errors import LlmcfError, Missing, UsageError
 from core.settings import Workspace
 from ict.examples import (
     NEVER,
@@ -124,10 +124,30 @@ def test_vectors_of_other_texts_are_refused(tiny: Workspace, tmp_path: Path, mon
     storage.write_table(tiny.path("data", "items.parquet"), in_memory.items_table(), schemas.ITEMS)
     in_memory.write_cot_set(tiny, in_memory.example_set(rows, count=5))
     assert ExampleSet.load(tiny).count == 5
-    path = tiny.path("cot", "texts", "texts.parquet")
-    storage.write_table(path, pq.read_table(path).slice(1), schemas.COT_TEXTS)
+    vectors = tiny.path("cot", "vectors").rename(tmp_path / "vectors")
+    in_memory.write_cot_set(tiny, in_memory.example_set(rows, count=4), seed=1)
+    shutil.rmtree(tiny.path("cot", "vectors"))
+    vectors.rename(tiny.path("cot", "vectors"))
     with pytest.raises(LlmcfError, match="changed since it was embedded; run `llmcf cot embed"):
         ExampleSet.load(tiny)
     storage.write_table(tiny.path("data", "items.parquet"), in_memory.items_table(31), schemas.ITEMS)
     with pytest.raises(LlmcfError, match="are of 30 items, and there are 31; run `llmcf cot embed"):
         ExampleSet.load(tiny)
+
+
+def test_texts_of_other_rows_are_refused(tiny: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are numbered anew by every preparation; the index and a refreshed release read them, too."""
+    rows = tables.training_rows(tiny)
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
+    storage.write_table(tiny.path("training", "rows.parquet"), rows, schemas.TRAINING_ROWS)
+    storage.write_table(tiny.path("data", "items.parquet"), in_memory.items_table(), schemas.ITEMS)
+    storage.write_json(tiny.path("training", steps.STAMP), {"content": "today's"})
+    in_memory.write_cot_set(tiny, in_memory.example_set(rows, count=5))
+    for part, verb in (("texts", "generate"), ("vectors", "embed")):
+        stamp = tiny.cot(part) / steps.STAMP
+        told = storage.read_json(stamp)
+        storage.write_json(stamp, told | {"inputs": {steps.name_of(tiny.path("training")): "as they were"}})
+        with pytest.raises(Missing, match=rf"{part} was made before .*training changed; run `llmcf cot {verb}"):
+            ExampleSet.load(tiny)
+        storage.write_json(stamp, told)
+    assert ExampleSet.load(tiny).count == 5

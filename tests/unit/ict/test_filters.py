@@ -28,6 +28,7 @@ COLUMNS = {
         (Filter(deny=np.array([2, 3])), [1, 0, 0, 1], "id not in [2, 3]"),
         (Filter(categories=[3, 4]), [0, 1, 0, 1], "array_contains_any(categories, [3, 4])"),
         (Filter(categories=[0]), [0, 0, 0, 0], "array_contains_any(categories, [0])"),
+        (Filter(categories=()), [0, 0, 0, 0], "array_contains_any(categories, [])"),
         (Filter(on_sale=15), [1, 0, 0, 0], "first_day < 15"),
         (Filter(before=7), [1, 1, 0, 0], "day < 7"),
         (Filter(label=0), [0, 1, 0, 1], "label == 0"),
@@ -67,6 +68,8 @@ def test_only_whole_numbers_reach_an_expression(name: str, value: Any) -> None:
 def test_a_column_that_the_rows_do_not_have_is_named() -> None:
     with pytest.raises(UsageError, match=r"no categories, first_day, which the filter \(array_contains_any.* asks for"):
         Filter(categories=[1], on_sale=3).mask({"id": np.array([1])})
+    with pytest.raises(UsageError, match="no categories"):
+        Filter(categories=()).mask({"id": np.array([1])})
 
 
 def test_equal_filters_are_equal_whatever_their_numbers_came_in() -> None:

@@ -103,6 +103,12 @@ def test_days_without_anything_before_them_are_said(own: Workspace, monkeypatch:
         date_scores(own, seed=3, blocks=1)
 
 
+def test_data_of_one_day_are_said(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dated_scores, "first_days", lambda *_: [])
+    with pytest.raises(LlmcfError, match="has training and validation rows before it"):
+        date_scores(own, seed=4, blocks=2)
+
+
 def leaks(ws: Workspace) -> list[int]:
     """How many scored rows break each of the two rules of scores."""
     checks = audit.leaks(ws).details["checks"]

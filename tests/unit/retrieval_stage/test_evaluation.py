@@ -95,7 +95,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int) -> N
     table = torch.randint(0, 4, (len(SEQUENCES), ITEMS), generator=torch.Generator().manual_seed(1)).float()
     everything = torch.arange(len(SEQUENCES))
     whole = evaluation.ranked_catalogue(lambda index: table[index], SEQUENCES, everything, top=3)
-    monkeypatch.setattr(evaluation, "_CHUNK", chunk)
+    monkeypatch.setattr(evaluation, "CHUNK", chunk)
     parts = evaluation.ranked_catalogue(lambda index: table[index], SEQUENCES, everything, top=3)
     for name in ("masked_B", "unmasked_B", "top_BK"):
         assert torch.equal(getattr(parts, name), getattr(whole, name))

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from core import steps, storage
 from core.contracts import FIRST_ID
 from core.data import tables
 from core.errors import LlmcfError, Missing
 from core.settings import Workspace
-from retrieval_stage import measured_controls
+from retrieval_stage import evaluation, measured_controls
 from retrieval_stage.sequences import Sequences
 from tests import in_memory
 
@@ -49,6 +50,17 @@ def test_the_remedy_keeps_the_vectors_of_chains_of_thought(own: Workspace) -> No
     assert "llmcf cot embed --dataset" in why
 
 
+def test_vectors_of_earlier_texts_are_no_measure_of_todays(own: Workspace) -> None:
+    """A line names the texts that it is of: one measured on others would count as done."""
+    in_memory.write_cot_set(own, in_memory.example_set(tables.training_rows(own), items=len(tables.items(own))), seed=2)
+    stamp = own.cot("vectors") / steps.STAMP
+    items = own.path("data", "items.parquet")
+    storage.write_json(stamp, storage.read_json(stamp) | {"inputs": {steps.name_of(items): "as they were"}})
+    vectors, why = measured_controls._item_vectors(own)
+    assert vectors is None
+    assert "was made before" in why
+
+
 def test_missing_rows_name_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path))
     with pytest.raises(Missing, match="llmcf features join"):
@@ -76,7 +88,7 @@ def test_the_weight_is_that_of_the_best_validation_rows_and_the_smaller_of_equal
 
 
 def test_the_weight_is_tuned_on_no_more_rows_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured_controls, "TUNED_ON", 7)
+    monkeypatch.setattr(evaluation, "_TUNED_ON", 7)
     asked: list[torch.Tensor] = []
 
     def score(index_B: torch.Tensor) -> torch.Tensor:

@@ -40,3 +40,13 @@ def test_the_legend_names_what_is_drawn_once(tmp_path: Path) -> None:
     assert [drawn.count(f">{name}<") for name in ("text cosine", "none", "llm-cf", "the paper\'s", "popularity")] == [
         1, 1, 1, 1, 0,
     ]  # fmt: skip
+
+
+def test_a_backbone_of_ones_own_is_drawn_as_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = [f"own-{number}" for number in range(8)]
+    monkeypatch.setattr(retrieval_plots, "MODELS", own)
+    monkeypatch.setattr(retrieval_plots, "NAMES", dict(zip(own, own, strict=True)))
+    runs: Cells = {("strict", one, framework, ""): {1: line(0.1)} for one in own for framework in ("none", "llm-cf")}
+    made = retrieval_plots.draw(runs, {}, tmp_path)
+    drawn = (tmp_path / made["What LLM-CF adds by segment, strict"]).read_text()
+    assert all(f">{one}<" in drawn for one in own)
