@@ -10,11 +10,12 @@ Answers are the messages of llmcf/service/messages.py. What the service refuses 
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from llmcf.service.intake_messages import EventIn, EventsIn, EventsOut, ItemIn, ItemsIn, ItemsOut, UsersIn, UsersOut
 from llmcf.service.messages import (
@@ -35,6 +36,7 @@ from llmcf.service.messages import (
 
 M = TypeVar("M", bound=BaseModel)
 _LONGEST_WAIT_S = 2.0
+_NOT_TAKEN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError)  # to ask again makes no double work
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ class Client:
         key: sent as X-API-Key.
         timeout_s: of one request; the service is told, and keeps to it, or to the half minute that it gives at most.
         again: how often a request that met an overloaded or restarting service is repeated, after what it asks to wait.
-            All requests may be: events carry their ids.
+            All requests may be: events carry their ids. One that had no answer in time is not: it may be under way.
     """
 
     def __init__(
@@ -162,24 +164,24 @@ class Client:
 
     def promote(self, release: int) -> Releases:
         """Make a release live; `releases` tells when it answers."""
-        return Releases.model_validate(self._ask("POST", f"/releases/{release}/promotion"))
+        return _message(self._ask("POST", f"/releases/{release}/promotion"), Releases)
 
     def ready(self) -> Health:
         """Whether the service can answer; `Refused` with status 503 where it cannot."""
         return self._get("/health/ready", Health)
 
     def _get(self, path: str, answer: type[M], **params: Any) -> M:
-        return answer.model_validate(self._ask("GET", path, params=params))
+        return _message(self._ask("GET", path, params=params), answer)
 
     def _post(self, path: str, asked: BaseModel, answer: type[M]) -> M:
-        return answer.model_validate(self._ask("POST", path, json=asked.model_dump(exclude_defaults=True)))
+        return _message(self._ask("POST", path, json=asked.model_dump(exclude_defaults=True)), answer)
 
-    def _ask(self, method: str, path: str, **content: Any) -> Any:
+    def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         for left in range(self._again, -1, -1):
             try:
                 found = self._http.request(method, path, **content)
             except httpx.TransportError as error:
-                if not left:
+                if not left or not isinstance(error, _NOT_TAKEN):
                     raise Refused(0, "no-answer", f"nobody answers at {self._http.base_url}: {error}") from error
                 _wait(None)
                 continue
@@ -189,12 +191,22 @@ class Client:
         raise AssertionError("the last try returns or raises")
 
 
-def _read(found: httpx.Response) -> Any:
+def _message(found: httpx.Response, answer: type[M]) -> M:
+    """What the service says, as this client knows it: what a later version says besides is left out."""
+    try:
+        return answer.model_validate_json(found.content, extra="ignore")
+    except ValidationError as error:
+        said = f"this is no answer of such a service: {error}"
+        raise Refused(found.status_code, "no-message", said, (), found.headers.get("X-Request-Id", "")) from error
+
+
+def _read(found: httpx.Response) -> httpx.Response:
     if found.is_success:
-        return found.json()
-    told: dict[str, Any] = {}
-    if "json" in found.headers.get("content-type", ""):
+        return found
+    told: Any = {}
+    with suppress(ValueError):  # of a proxy
         told = found.json()
+    told = told if isinstance(told, dict) else {}
     raise Refused(
         found.status_code,
         str(told.get("type", "")).rpartition(":")[2] or "failed",
@@ -205,9 +217,9 @@ def _read(found: httpx.Response) -> Any:
 
 
 def _wait(asked: str | None) -> None:
-    """As long as the service asks for, at most a little; never just as long as the others."""
+    """As long as the service asks for, at most a little, and not just as long as the others."""
     seconds = float(asked) if asked and asked.isdigit() else 0.1
-    time.sleep(min(seconds, _LONGEST_WAIT_S) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+    time.sleep(min(seconds, _LONGEST_WAIT_S) * random.uniform(1.0, 1.5))  # noqa: S311 - no secret
 
 
 def _part(text: str) -> str:

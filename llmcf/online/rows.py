@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from threading import local
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core import deadlines, settings
 from core.data.tables import remedy
-from core.errors import LlmcfError, Unavailable
+from core.errors import LlmcfError, Missing, Unavailable
 from core.settings import Workspace
 from llmcf.feature_store import redis_address, registry
 from llmcf.online.views import Row, View, key_bytes
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 Wanted = Sequence[tuple[View, Sequence[int]]]
+_SQLITE_S = 0.5  # that a view is waited for while somebody writes
 _KEYS = 65_536  # serialized keys that are kept: about 100 bytes each
 
 
@@ -57,29 +59,44 @@ def open_rows(ws: Workspace, folder: Path, release: Mapping[str, Any], key: str)
 
 
 class SqliteRows:
-    """Feast's SQLite store, read only: a table a view, a row a field."""
+    """Feast's SQLite store, read only: a table a view, a row a field; a connection for each thread.
+
+    Raises:
+        Missing: if there is no such file.
+    """
 
     def __init__(self, path: Path, project: str, key: str, remedy: str) -> None:
+        if not path.is_file():
+            raise Missing(f"{path} is not there", remedy)
         self._path, self._project, self._remedy = path, project, remedy
         self._key = lru_cache(_KEYS)(key_bytes(key))
-        self._connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        self._own = local()
 
     def read(self, wanted: Wanted) -> list[list[Row | None]]:
-        try:
-            return [self._view(view, [self._key(one) for one in ids]) for view, ids in wanted]
-        except sqlite3.Error as error:
-            raise Unavailable(f"{self._path} cannot be read ({error}); try `{self._remedy}`") from error
+        with deadlines.call(_SQLITE_S) as given:
+            try:
+                connection = self._connection(given)
+                return [self._view(connection, view, [self._key(one) for one in ids]) for view, ids in wanted]
+            except sqlite3.Error as error:
+                raise Unavailable(f"{self._path} cannot be read ({error}); try `{self._remedy}`") from error
 
     def forget(self) -> None:
         self._key.cache_clear()
 
-    def _view(self, view: View, keys: Sequence[bytes]) -> list[Row | None]:
+    def _connection(self, seconds: float) -> sqlite3.Connection:
+        """This thread's, which waits at most that long for whoever writes."""
+        if not hasattr(self._own, "connection"):
+            self._own.connection = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        self._own.connection.execute(f"PRAGMA busy_timeout={round(1e3 * seconds)}")
+        return self._own.connection
+
+    def _view(self, connection: sqlite3.Connection, view: View, keys: Sequence[bytes]) -> list[Row | None]:
         table = f'"{self._project}_{view.name}"'
         marks = ",".join("?" * len(keys))
         query = f"SELECT entity_key, feature_name, value, event_ts FROM {table} WHERE entity_key IN ({marks})"  # noqa: S608 - our own names
         found: dict[bytes, dict[str, bytes]] = {}
         times: dict[bytes, int] = {}
-        for key, name, value, time in self._connection.execute(query, keys):
+        for key, name, value, time in connection.execute(query, keys):
             found.setdefault(key, {})[name] = value
             times[key] = time
         return [(_unix(times[key]), tuple(map(found[key].get, view.fields))) if key in found else None for key in keys]

@@ -9,13 +9,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from threading import Lock
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 
 from core import settings, storage
+from core.errors import LlmcfError, Unavailable
+from core.progress import say
 from llmcf.service import keys
 from llmcf.service.keys import Key
 from llmcf.service.problems import Problem
@@ -64,16 +68,24 @@ class Door:
         self._keys: list[Key] = []
         self._per_second = settings.requests_per_second()
         self._buckets: dict[str, Bucket] = {}
+        self._failing = False  # whether the keys could not be read when it was last tried
         self._lock = Lock()
 
-    def admit(self, key: str | None, role: str) -> Key:
+    def admit(self, key: str | None, role: str, *, host: str = "") -> Key:
         """Whose key it is.
+
+        Args:
+            host: by which the caller calls the service. Where nobody needs a key it has to be one of loopback's: a page
+                of another site may have its own name lead here, and would read and write as whoever looks at it.
 
         Raises:
             Problem: 401 without a key that is known, 403 where its role is too low, 429 where it asks too often.
+            Unavailable: if there are keys, and they cannot be read.
         """
         with self._lock:
             found = self._find(key)
+            if found is _ANYBODY and not _of_loopback(host):
+                raise Problem(403, "forbidden", f"without a key this answers as localhost, not as {host[:100]}")
             if not found.allows(role):
                 raise Problem(403, "forbidden", f"this needs a key of role {role}; {found.name} has {found.role}")
             if not self._buckets.setdefault(found.digest, Bucket.full(self._per_second)).take():
@@ -88,9 +100,7 @@ class Door:
     def _find(self, key: str | None) -> Key:
         stamp = storage.stamp(keys.path())
         if stamp is not None and stamp != self._stamp:
-            self._keys, self._stamp = keys.read(), stamp
-            with suppress(OSError):  # made by a version that took no note of it
-                keys.remember()
+            self._renew(stamp)
         if self._stamp is None and self._loopback and not keys.were_made():
             return _ANYBODY
         found = keys.find(key, self._keys) if key else None
@@ -98,14 +108,38 @@ class Door:
             raise Problem(401, "unknown-key", f"send a key in the header {keys.HEADER}")
         return found
 
+    def _renew(self, stamp: storage.Stamp) -> None:
+        """Read the keys; where that fails, those that are known go on. It is tried again: rights change no stamp."""
+        try:
+            self._keys, self._stamp = keys.read(), stamp
+        except LlmcfError as error:
+            if not self._failing:
+                say(f"keys go on as they were: {error}")
+            self._failing = True
+            if self._stamp is None:  # none were read yet
+                raise Unavailable("the file of keys cannot be read; the log says why") from error
+            return
+        self._failing = False
+        with suppress(OSError):  # made by a version that took no note of it
+            keys.remember()
+
 
 def needs(role: str) -> Callable[..., Key]:
     """A dependency of routes: the key that a request came with, if its role is enough."""
 
     def check(request: Request, key: Annotated[str | None, Security(_SENT)]) -> Key:
-        return request.app.state.service.door.admit(key, role)
+        return request.app.state.service.door.admit(key, role, host=request.headers.get("host", ""))
 
     return check
+
+
+def _of_loopback(host: str) -> bool:
+    """Whether a name by which a service is called is loopback's; none is, as of what is no browser."""
+    try:
+        name = urlsplit(f"//{host}").hostname if host else "localhost"
+        return name == "localhost" or ip_address(name or "").is_loopback
+    except ValueError:
+        return False
 
 
 def here(request: Request) -> bool:

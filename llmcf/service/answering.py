@@ -119,7 +119,8 @@ def _next_page(engine: Engine, store: Store, asked: RecommendationRequest, reque
     kept = Kept(**told)
     cursors.check(engine.key, asked, kept.bound, kept.items)
     shown = replace(kept, start=start, k=asked.k)
-    store.keep(request, shown.told(), shown.texts(engine.find(shown.release), whole=False))
+    with suppress(Unavailable):  # as of the first page: an answer is one, also where it cannot be asked for again
+        store.keep(request, shown.told(), shown.texts(engine.find(shown.release), whole=False))
     page = shown.page(engine, store, first, explain=asked.explain)
     shown.count(len(page.items))
     return page.model_copy(update={"id": request})

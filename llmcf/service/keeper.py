@@ -98,11 +98,14 @@ class Keeper:
         self._try("the writer is looked after", self._intake.fill)
 
     def _try(self, what: str, step: Callable[[], object]) -> None:
-        """A file that cannot be read, or a full disk, ends no service that answers: it is said once and tried again."""
+        """Whatever cannot be done, as where a file cannot be read or holds what it should not, ends no service that
+        answers: it is said once and tried again."""
         try:
             step()
             self._failing.discard(what)
-        except (LlmcfError, OSError, ValueError) as error:  # ValueError: a file that does not hold what it should
+        except _Stopped:
+            raise
+        except Exception as error:
             if what not in self._failing:
                 say(f"the service goes on, but fails where {what}: {error!r}")
             self._failing.add(what)
@@ -164,8 +167,9 @@ class Keeper:
                 say(f"release {found.release} has to wait: {error}")
                 return
             self._refused = found.release
-            self._point_back(found.release, self._live.number)
-            say(f"release {found.release} is not taken: {error}; release {self._live.number} goes on")
+            back = self._point_back(found.release, self._live.number)
+            stays = "" if back else "; the live pointer is not moved back to it"
+            say(f"release {found.release} is not taken: {error}; release {self._live.number} goes on{stays}")
 
     def _have_answer(self, wanted: Release, meanwhile: Callable[[], object]) -> None:
         """Load a release, or have one that is loaded prove that it answers yet."""
@@ -248,11 +252,11 @@ class Keeper:
                 self._host.remove(number)
 
     def _point_back(self, refused: int, good: int) -> bool:
-        """Let the pointer name what was live before, if nobody has moved it meanwhile: a restart would serve it."""
+        """Let the pointer name what answers, if nobody has moved it meanwhile: a restart would serve what it names."""
         with suppress(LlmcfError, OSError), releases.locked(_LOCK_S):
             found = releases.pointer(self._fleet.dataset)
-            if found and found.release == refused and found.before[-1:] == [good]:
-                releases.rollback(self._fleet.dataset)
+            if found and found.release == refused:
+                releases.give_back(self._fleet.dataset, good)
                 return True
         return False
 

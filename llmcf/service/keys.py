@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from core import settings, storage
-from core.errors import UsageError, check_choice
+from core.errors import LlmcfError, UsageError, check_choice
 
 HEADER = "X-API-Key"
 ROLES = ("read", "write", "admin")  # each may do what those before it may
@@ -40,8 +40,19 @@ def path() -> Path:
 
 
 def read() -> list[Key]:
-    """All keys, oldest first."""
-    return [Key(**one) for one in storage.read_json(path())] if path().exists() else []
+    """All keys, oldest first.
+
+    Raises:
+        LlmcfError: if their file cannot be read.
+    """
+    try:
+        return [Key(**one) for one in storage.read_json(path())]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise LlmcfError(f"{path()} cannot be read ({error.strerror}); it belongs to who runs the service") from error
+    except (ValueError, TypeError) as error:
+        raise LlmcfError(f"{path()} holds no keys ({error}); bring it back, or remove it and make them anew") from error
 
 
 def were_made() -> bool:

@@ -22,6 +22,7 @@ class Protocol(Base):
     transport: asyncio.Transport
     _head: int | None = None  # bytes since a head began; None where none has, or it is whole
     _timer: asyncio.TimerHandle | None = None  # of a head that is waited for
+    _rest: asyncio.TimerHandle | None = None  # of a body whose request was answered before it was here
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -29,6 +30,7 @@ class Protocol(Base):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_more()
+        self._rest_is_here()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -40,6 +42,16 @@ class Protocol(Base):
         self._head = None
         self._wait_no_more()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """What comes yet of a refused body is thrown away, for a while: one that is cut off may never read why."""
+        super().on_response_complete()
+        if self.cycle.more_body and not self.transport.is_closing():
+            self._rest = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def on_message_complete(self) -> None:
+        self._rest_is_here()
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """What came together with the beginning of a head is not counted: it may be another request's body."""
@@ -59,6 +71,11 @@ class Protocol(Base):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _rest_is_here(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     def _over(self) -> None:
         """The head is not here. Of one that came before the answer to another, nothing is read until that is there."""

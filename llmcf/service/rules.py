@@ -3,7 +3,7 @@
     [scenes.home]
     deny = ["p7"]                       # never these
     available = "stock.txt"             # only what this file lists, an id a line; it is read again when it changes
-    drop_duplicates = true              # of two items of one title only the better
+    drop_duplicates = true              # of two items of one title only the pinned one, or the better
 
     [scenes.home.cap]
     brand = 2                           # at most two items of one brand in an answer, and on each further page of it;
@@ -177,26 +177,32 @@ def arrange(scene: Scene, item_C: np.ndarray, score_C: np.ndarray, k: int, facts
 
     Caps hold for each page, of `k` or of fewer; pins take the first places of the first page.
     """
-    boosted_C = score_C * np.array([_factor(scene, int(item), facts) for item in item_C], dtype=np.float64)
-    order = np.argsort(-boosted_C, kind="stable").tolist()
-    if scene.drop_duplicates:
-        order = _first_of_each(order, lambda at: facts.title(int(item_C[at])).casefold())
+    order = np.argsort(-score_C * _factors(scene, item_C.tolist(), facts), kind="stable").tolist()
     pinned = _pinned(scene, item_C, k, facts)
     order = [*pinned, *(at for at in order if at not in pinned)]
+    if scene.drop_duplicates:
+        order = _first_of_each(order, lambda at: facts.title(int(item_C[at])).casefold())
     order, ends = _capped(scene.cap, order, item_C, k, facts)
     return Arranged(order, ["pin" if at in pinned else "" for at in order], ends)
 
 
-def _factor(scene: Scene, item: int, facts: Facts) -> float:
-    return math.prod(one.factor for one in scene.boost if _is(one, item, facts))
+def _factors(scene: Scene, items: list[int], facts: Facts) -> np.ndarray:
+    """What each score is multiplied by."""
+    factor_C = np.ones(len(items))
+    for rule in scene.boost:
+        meant = _meant(rule, facts)
+        factor_C[[meant(item) for item in items]] *= rule.factor
+    return factor_C
 
 
-def _is(which: Which, item: int, facts: Facts) -> bool:
+def _meant(which: Which, facts: Facts) -> Callable[[int], bool]:
+    """Whether it means an item."""
     if which.brand is not None:
-        return facts.brand(item) == which.brand
+        return lambda item: facts.brand(item) == which.brand
     if which.category is not None:
-        return which.category in facts.categories(item)
-    return item in {facts.row(one) for one in which.items or ()}
+        return lambda item: which.category in facts.categories(item)
+    rows = {facts.row(one) for one in which.items or ()}
+    return rows.__contains__
 
 
 def _pinned(scene: Scene, item_C: np.ndarray, k: int, facts: Facts) -> dict[int, None]:

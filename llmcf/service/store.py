@@ -186,7 +186,7 @@ class Store:
 
     def _prune(self, connection: sqlite3.Connection) -> None:
         longest = time.time() - _KEPT_S - _WRITTEN_S  # an answer may be that much younger than its example's row
-        self._told = {one: then for one, then in self._told.items() if then > longest}
+        self._told = {one: then for one, then in dict(self._told).items() if then > longest}
         connection.execute("DELETE FROM examples WHERE time < ?", (longest,))
         connection.execute("DELETE FROM answers WHERE time < ?", (time.time() - _KEPT_S,))
         connection.execute(

@@ -78,7 +78,7 @@ def serve(
         stack.callback(fleet.stop)
         stack.enter_context(_signals(stop))
         fleet.fill()
-        url = f"http://{address}:{listening[0].getsockname()[1]}"
+        url = f"http://{f'[{address}]' if ':' in address else address}:{listening[0].getsockname()[1]}"
         admin = f"http://{LOOPBACK[0]}:{listening[1].getsockname()[1]}" if admin_port is not None else ""
         await_workers(fleet, release.number, stop)
         ready = round(time.monotonic() - start, 2)

@@ -144,12 +144,18 @@ class Trials:
 
 
 def note(place: Path) -> Note:
-    """What was noted last."""
+    """What was noted last.
+
+    Raises:
+        LlmcfError: if the file does not hold that: what was switched off would be on again.
+    """
     try:
         told = storage.read_json(place / FILE)
+        return Note(told["fault"], [Off(**one) for one in told["off"]], told["watched"])
     except FileNotFoundError:
         return Note("", [], [])
-    return Note(told["fault"], [Off(**one) for one in told["off"]], told["watched"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise LlmcfError(f"{place / FILE} does not say which arms are off ({error!r}); remove it to forget") from error
 
 
 def _all(declared: Arms) -> Iterable[tuple[str, Arm]]:

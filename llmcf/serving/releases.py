@@ -123,7 +123,10 @@ def pointer(dataset: str) -> Pointer | None:
     if not path.exists():
         return None
     known = {one.name for one in fields(Pointer)}  # a later version may write more
-    return Pointer(**{name: value for name, value in storage.read_json(path).items() if name in known})
+    try:
+        return Pointer(**{name: value for name, value in storage.read_json(path).items() if name in known})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise LlmcfError(f"{path} names no release ({error}); remove it and promote one") from error
 
 
 def live(dataset: str) -> Release | None:
@@ -212,10 +215,22 @@ def rollback(dataset: str, leaving: int | None = None) -> Release:
             f"no release of {dataset} that was live before {found.release} is kept; "
             f"`llmcf release list --dataset {dataset}` shows those there are"
         )
-    release = there[before[-1]]
-    _point(release, before[:-1], [*found.left, found.release])
+    give_back(dataset, before[-1])
+    return there[before[-1]]
+
+
+def give_back(dataset: str, good: int) -> None:
+    """Make live again what still answers; what was promoted since then, or chosen in its place, was left.
+
+    Raises:
+        LlmcfError: if nothing is live, or that release cannot be read.
+    """
+    found, release = pointer(dataset), read(dataset, good)
+    if found is None:
+        raise Missing(f"no release of {dataset} is live", _how_to_get_one(dataset))
+    before = found.before[: found.before.index(good)] if good in found.before else found.before
+    _point(release, before, [*found.left, *found.before[len(before) :], found.release])
     _link(dataset)
-    return release
 
 
 def kept(dataset: str, keep: int = KEEP) -> set[int]:

@@ -34,8 +34,12 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes that answer.", min=1)] = 2,
     models_only: Annotated[bool, typer.Option("--models-only", help="Triton alone, without the service.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Start, run the canary inference, stop.")] = False,
-    http_port: Annotated[int | None, typer.Option(help="Triton's HTTP port; a free one if not given.")] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="Triton's gRPC port; a free one if not given.")] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="Triton's HTTP port; a free one if not given.", min=1, max=65535)
+    ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Triton's gRPC port; a free one if not given.", min=1, max=65535)
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Serve the live release until interrupted: the HTTP service and its Triton; a canary inference proves it first."""

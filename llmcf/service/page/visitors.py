@@ -102,7 +102,7 @@ def local(address: str) -> str:
 
 def _visitor(request: Request, cooked: str | None, headed: str | None, role: str) -> Visitor:
     door: Door = request.app.state.service.door
-    found = door.admit(headed or cooked, role)
+    found = door.admit(headed or cooked, role, host=request.headers.get("host", ""))
     return Visitor(found, (headed or cooked or "") if found.digest else "")
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -29,7 +30,7 @@ assert not heavy, heavy
 
 
 def service(handler: Callable[[httpx.Request], httpx.Response], **options: object) -> Client:
-    return Client("http://service", transport=httpx.MockTransport(handler), **options)  # pyright: ignore[reportArgumentType]
+    return Client("http://localhost", transport=httpx.MockTransport(handler), **options)  # pyright: ignore[reportArgumentType]
 
 
 def problem(status: int, kind: str, **more: object) -> httpx.Response:
@@ -117,8 +118,39 @@ def test_where_nobody_answers_it_says_so() -> None:
     def fail(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
-    with pytest.raises(Refused, match="0 no-answer: nobody answers at http://service"):
+    with pytest.raises(Refused, match="0 no-answer: nobody answers at http://localhost"):
         service(fail).ready()
+
+
+def test_a_request_that_may_be_under_way_is_not_sent_again(waits: list[float]) -> None:
+    """A slow service would have double the work, and the caller wait for twice as long."""
+    asked: list[type[httpx.TransportError]] = []
+
+    def fail(error: type[httpx.TransportError]) -> Callable[[httpx.Request], httpx.Response]:
+        def answer(request: httpx.Request) -> httpx.Response:
+            asked.append(error)
+            raise error("no answer", request=request)
+
+        return answer
+
+    for error in (httpx.ReadTimeout, httpx.ConnectError):
+        with pytest.raises(Refused, match="0 no-answer"):
+            service(fail(error)).recommend("c0")
+    assert asked == [httpx.ReadTimeout, httpx.ConnectError, httpx.ConnectError]
+    assert len(waits) == 1
+
+
+def test_what_a_later_service_says_besides_is_left_out() -> None:
+    later = ANSWER | {"mood": "fine", "items": [one | {"colour": "red"} for one in cast(Any, ANSWER)["items"]]}
+    assert service(lambda _: httpx.Response(200, json=later)).recommend("c0").items[0].title == "One"
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"[]", b'{"id": 3}'])
+def test_what_is_no_answer_of_such_a_service_is_told_as_that(content: bytes) -> None:
+    with pytest.raises(Refused, match="200 no-message: this is no answer of such a service"):
+        service(lambda _: httpx.Response(200, content=content)).recommend("c0")
+    with pytest.raises(Refused, match="502 failed: Bad Gateway"):
+        service(lambda _: httpx.Response(502, content=content)).recommend("c0")
 
 
 def test_a_page_that_is_no_problem_is_told_by_its_status() -> None:

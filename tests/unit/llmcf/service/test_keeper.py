@@ -138,10 +138,13 @@ def test_a_file_of_arms_that_cannot_be_read_is_said_once_and_read_when_it_can_be
     assert told(kept) == {"a"}
 
 
-def test_a_pointer_that_holds_something_else_ends_nothing(kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", ["{", "{}", "null"])
+def test_a_pointer_that_holds_something_else_ends_nothing(
+    kept: Kept, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     pointer = releases._pointer_file(WS.dataset)
     before = pointer.read_text()
-    pointer.write_text("{")
+    pointer.write_text(text)
     kept.ticks(3)
     assert kept.filled == 3
     assert capsys.readouterr().err.count("fails where the live release is followed") == 1
@@ -399,4 +402,21 @@ def test_a_way_back_that_does_not_answer_is_not_taken(kept: Kept, capsys: pytest
     releases.rollback(WS.dataset)
     kept.ticks(2)
     assert kept.keeper._live.number == 2
-    assert "release 1 is not taken: the graph is gone; release 2 goes on" in capsys.readouterr().err
+    assert "release 1 is not taken: the graph is gone; release 2 goes on\n" in capsys.readouterr().err
+    found = releases.pointer(WS.dataset)
+    assert found is not None
+    assert found.release == 2, "a restart would serve what it names"
+
+
+def test_what_no_step_foresees_ends_nothing(
+    kept: Kept, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept.fleet, "fill", lambda: {}["gone"])
+    kept.ticks(3)
+    assert capsys.readouterr().err.count("fails where the workers are looked after: KeyError('gone')") == 1
+
+
+def test_a_note_of_arms_that_is_none_is_named_before_they_are_on_again(kept: Kept) -> None:
+    (kept.fleet.place / trials.FILE).write_text('{"fault": ""}')
+    with pytest.raises(LlmcfError, match="does not say which arms are off"):
+        trials.note(kept.fleet.place)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
+from core.errors import LlmcfError, Unavailable, UsageError
 from llmcf.service import keys
 from llmcf.service.access import Bucket, Door
 from llmcf.service.problems import Problem
@@ -119,3 +119,40 @@ def test_a_file_of_keys_without_a_mark_gets_one() -> None:
 
 def test_where_others_can_reach_the_service_nobody_needs_no_key() -> None:
     assert refused(Door(loopback=False), None, "read") == 401
+
+
+@pytest.mark.parametrize("text", ['[{"name": "shop"', '[{"name": "shop"}]', '"nothing"'])
+def test_a_damaged_file_of_keys_takes_none_away_that_is_known(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    key, door = keys.add("shop", "read"), Door()
+    assert door.admit(key, "read").name == "shop"
+    keys.path().write_text(text)
+    for _ in range(3):
+        assert door.admit(key, "read").name == "shop"
+    assert refused(door, "another", "read") == 401
+    assert capsys.readouterr().err.count("keys go on as they were") == 1
+    with pytest.raises(Unavailable, match="the file of keys cannot be read"):
+        Door().admit(key, "read")
+    with pytest.raises(LlmcfError, match=r"keys\.json holds no keys"):
+        keys.read()
+    keys.path().unlink()
+    again = keys.add("shop", "write")
+    assert door.admit(again, "write").name == "shop"
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        *((one, None) for one in ("localhost", "localhost:8080", "127.0.0.1:8080", "127.3.2.1", "[::1]:8080", "")),
+        *((one, 403) for one in ("evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1", "[::1")),
+    ],
+)
+def test_without_keys_it_answers_by_names_of_loopback_alone(host: str, code: int | None) -> None:
+    """A page elsewhere may let its own name lead to this machine: the browser then takes both for one site."""
+    found = None
+    try:
+        Door().admit(None, "write", host=host)
+    except Problem as problem:
+        found = problem.status
+    assert found == code
+    key = keys.add("shop", "read")
+    assert Door().admit(key, "read", host=host).name == "shop", "whoever has a key may call it as they like"

@@ -35,7 +35,7 @@ def http() -> Iterator[TestClient]:
     async def raw(request: Request) -> int:
         return len(await request.body())
 
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         yield client
 
 
@@ -184,7 +184,7 @@ def test_more_requests_than_a_worker_reads_are_a_problem_like_any_other() -> Non
 
     async def scenario() -> list[httpx.Response]:
         transport = httpx.ASGITransport(Front(app, most=2))
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             inside = [asyncio.create_task(client.get("/")) for _ in range(2)]
             await asyncio.sleep(0.01)
             over = [await client.get("/", headers={"x-request-id": "r-9"}), await client.get(LIVE)]
@@ -217,3 +217,37 @@ def test_what_is_no_http_is_told_so_in_a_problem() -> None:
     assert (told["status"], told["type"]) == (400, "urn:llmcf:problem:no-http")
     assert f"x-request-id: {told['instance'].rsplit(':', 1)[1]}".encode() in head
     assert written.closed
+
+
+def test_a_body_that_drips_after_its_answer_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.4)
+    chunk = b"5\r\nabcde\r\n"
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("no", 404)(scope, receive, send)
+
+    with listening_worker(Front(refuse)) as address, socket.create_connection(address, timeout=10) as sent:
+        sent.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+        assert sent.recv(4096).startswith(b"HTTP/1.1 404"), "who still sends is told why"
+        start = time.monotonic()
+        with pytest.raises(ConnectionError):
+            while time.monotonic() - start < 5:
+                sent.sendall(chunk)
+                time.sleep(0.02)
+        assert 0.2 < time.monotonic() - start < 3
+
+
+def test_a_body_that_ends_after_its_answer_leaves_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.4)
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("no", 404)(scope, receive, send)
+
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
+    with listening_worker(Front(refuse)) as address, socket.create_connection(address, timeout=10) as sent:
+        sent.sendall(head + b"ab")
+        assert sent.recv(4096).startswith(b"HTTP/1.1 404")
+        sent.sendall(b"cd")
+        time.sleep(0.2)
+        sent.sendall(head + b"abcd")
+        assert sent.recv(4096).startswith(b"HTTP/1.1 404")

@@ -60,7 +60,7 @@ def box(service: Service) -> Inbox:
 def http(service: Service, tmp_path: Path) -> TestClient:
     app = create_app("shop", tmp_path)
     app.state.service = service
-    return TestClient(app)  # without its lifespan, which would open releases
+    return TestClient(app, base_url="http://localhost")  # without its lifespan, which would open releases
 
 
 def send(http: TestClient, *events: dict[str, Any]) -> list[dict[str, Any]]:

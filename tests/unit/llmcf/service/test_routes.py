@@ -85,7 +85,7 @@ def asked(app: FastAPI, *requests: Callable[[httpx.AsyncClient], Awaitable[httpx
 
     async def scenario() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             heart = asyncio.create_task(beat())
             await asyncio.sleep(0.05)
             found = [await one(client) for one in requests]
@@ -192,7 +192,7 @@ def test_pages_lead_to_operations_only_where_they_are(app: FastAPI, path: str) -
     header, app.state.admin_port = {"accept": "text/html"}, 7071
 
     def at(port: int) -> Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]:
-        return lambda client: client.get(f"http://service:{port}{path}", headers=header)
+        return lambda client: client.get(f"http://localhost:{port}{path}", headers=header)
 
     found = asked(app, at(7070), at(7071))
     assert [bool(re.search('href="/operations"', page.text)) for page in found] == [False, True]

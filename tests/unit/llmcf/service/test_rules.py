@@ -99,6 +99,19 @@ def test_pins_come_first_within_their_share() -> None:
     assert arranged.placed_by == ["pin", "pin", "", "", "", ""]
 
 
+def test_of_two_items_of_one_title_the_pinned_one_is_shown() -> None:
+    alike = next(
+        (better, worse)
+        for better in ITEMS.tolist()
+        for worse in ITEMS.tolist()
+        if better < worse and TITLES[better].casefold() == TITLES[worse].casefold()
+    )
+    scene = Scene(drop_duplicates=True, pin=[Pin(items=[f"p{alike[1]}"], share=0.5)])
+    found = shown(scene, 4)
+    assert found[0] == alike[1]
+    assert alike[0] not in found
+
+
 def test_a_pin_that_is_no_candidate_is_not_shown() -> None:
     scene = Scene(pin=[Pin(items=["p7"], share=1)])
     arranged = rules.arrange(scene, ITEMS[:3], SCORES[:3], 3, FACTS)

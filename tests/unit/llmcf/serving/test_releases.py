@@ -105,6 +105,30 @@ def test_what_was_left_is_remembered_until_somebody_promotes_it(repository: Path
     assert not releases.was_left(second)
 
 
+def test_what_still_answers_is_given_back_whatever_was_promoted_or_chosen_since(repository: Path) -> None:
+    for _ in range(3):
+        write_release(WS)
+    releases.give_back(WS.dataset, 1)  # 2 and 3 were promoted before anybody looked
+    found = releases.pointer(WS.dataset)
+    assert found is not None
+    assert (found.release, found.before, found.left) == (1, [], [2, 3])
+    for number in (2, 3):
+        releases.promote(releases.read(WS.dataset, number))
+    releases.rollback(WS.dataset)
+    releases.give_back(WS.dataset, 3)  # 2, which was gone back to, does not answer
+    found = releases.pointer(WS.dataset)
+    assert found is not None
+    assert (found.release, found.before, found.left) == (3, [1], [2])
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "null", "[]", '{"release": 1}'])
+def test_a_pointer_that_is_none_is_named(repository: Path, text: str) -> None:
+    write_release(WS)
+    releases._pointer_file(WS.dataset).write_text(text)
+    with pytest.raises(LlmcfError, match=r"names no release .*; remove it and promote one"):
+        releases.pointer(WS.dataset)
+
+
 def test_rolling_back_passes_over_what_was_removed(repository: Path) -> None:
     for _ in range(3):
         write_release(WS)
