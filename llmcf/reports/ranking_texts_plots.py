@@ -14,12 +14,9 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 from core.uncertainty import mean_interval
 from llmcf.reports import ranking_controls as controls
 from llmcf.reports.measured import Cells
-from llmcf.reports.plot_style import ACCENT, GOOD, INK, PALE, STYLE
+from llmcf.reports.plot_style import ACCENT, INK, PALE, STYLE, backbone_style
 from llmcf.reports.ranking_cells import BACKBONE_NAMES, CONTROLS, GROWTH
 from ranking.registry import MODELS
-
-_SHAPES = "osD^vP"
-_COLOURS = (INK, "#d68910", GOOD, "#7d3c98", ACCENT, "#7f8c9b")  # of backbones
 
 
 def draw(cells: Cells, content: Mapping[str, dict[str, Any]], folder: Path) -> dict[str, str]:
@@ -72,15 +69,13 @@ def _growth(cells: Cells, models: list[str], path: Path) -> str:
     with mpl.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(9, 3.8), layout="constrained")
         for place, model in enumerate(models):
-            colour = _COLOURS[place]
+            shape, colour = backbone_style(place)
             found = controls.growth(cells, model)
             means = [float(np.mean(gains)) for gains in found.values()]
             low, high = np.array([mean_interval(gains) for gains in found.values()]).T
             spread = np.nan_to_num([means - low, high - means])
             title = BACKBONE_NAMES[model][0]
-            axis.errorbar(
-                list(found), means, yerr=spread, marker=_SHAPES[place], ms=5, lw=1.4, color=colour, label=title
-            )
+            axis.errorbar(list(found), means, yerr=spread, marker=shape, ms=5, lw=1.4, color=colour, label=title)
             axis.set_xscale("log")
             axis.set_xticks(list(found))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -115,8 +110,8 @@ def _content(told: Mapping[str, tuple[dict[str, float], float]], path: Path) -> 
 
 def _point(axis: Any, mean: float, at: float, interval: tuple[float, float], place: int, label: str) -> None:
     spread = None if np.isnan(interval[0]) else [[mean - interval[0]], [interval[1] - mean]]
-    colour = _COLOURS[place]
-    axis.errorbar(mean, at, xerr=spread, fmt=_SHAPES[place], color=colour, ms=6, lw=1.3, label=label)
+    shape, colour = backbone_style(place)
+    axis.errorbar(mean, at, xerr=spread, fmt=shape, color=colour, ms=6, lw=1.3, label=label)
 
 
 def _save(figure: Any, axis: Any, path: Path) -> str:

@@ -16,7 +16,7 @@ from core.segments import SEGMENTS
 from core.uncertainty import over_seeds
 from llmcf.backfill.retrieval import CONTROL
 from llmcf.reports.measured import Cells, Key, values
-from llmcf.reports.plot_style import ACCENT, GOOD, INK, PALE, STYLE
+from llmcf.reports.plot_style import ACCENT, GOOD, INK, PALE, STYLE, backbone_style
 from llmcf.reports.retrieval_cells import CONTROLS, NAMES, of_segment
 from retrieval_stage.registry import MODELS
 
@@ -24,7 +24,6 @@ _PANELS = {"hit@10": "HIT@10", "ndcg@10": "NDCG@10"}
 _COLOURS = {"none": "#7f8c9b", "llm-cf": ACCENT}
 _PAPERS = "the paper's"
 _PAPER = {"none": "None", "llm-cf": "LLM-CF"}
-_SHAPES = "osD^vP"
 
 
 def draw(cells: Cells, paper: dict[tuple[str, str, str], float], folder: Path) -> dict[str, str]:
@@ -86,8 +85,8 @@ def _segments(cells: Cells, recipe: str, path: Path) -> str:
     with mpl.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(9, 4.2), layout="constrained")
         for place, model in enumerate(models):
-            colour = plt.get_cmap("viridis")(0.15 + 0.66 * place / max(1, len(models) - 1))
-            style = {"fmt": _SHAPES[place % len(_SHAPES)], "color": colour, "ms": 6, "lw": 1}
+            shape, colour = backbone_style(place)
+            style = {"fmt": shape, "color": colour, "ms": 6, "lw": 1}
             for row, name in enumerate(SEGMENTS):
                 gains = _gains(cells, (recipe, model, "llm-cf", ""), (recipe, model, "none", ""), name)
                 if gains:
