@@ -14,6 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from core.contracts import ORDERS
 from core.errors import UsageError, check_choice
@@ -156,8 +157,22 @@ def lineage_namespace() -> str | None:
 
 
 def llm_url() -> str:
-    """An OpenAI-compatible server that generates (LLMCF_LLM_URL, `http://host:port/v1`)."""
-    return (_text("LLMCF_LLM_URL") or "http://127.0.0.1:8000/v1").rstrip("/")
+    """An OpenAI-compatible server that generates (LLMCF_LLM_URL, `http://host:port/v1`).
+
+    Raises:
+        UsageError: if it is no such address, or holds a credential, which would stand in errors and logs.
+    """
+    url = (_text("LLMCF_LLM_URL") or "http://127.0.0.1:8000/v1").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        whole = False
+    if "@" in url:
+        raise UsageError("LLMCF_LLM_URL holds a user or a password; LLMCF_LLM_KEY is the place of a credential")
+    if not whole:
+        raise UsageError(f"LLMCF_LLM_URL is {url!r}; it is an address such as http://127.0.0.1:8000/v1")
+    return url
 
 
 def llm_key() -> str:

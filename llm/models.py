@@ -10,7 +10,7 @@ from pathlib import Path
 from core import settings, steps, storage
 from core.data import tables
 from core.errors import Missing, UsageError
-from core.settings import Workspace
+from core.settings import LATEST, Workspace
 from llm import pins
 from llm.defaults import ENCODER, LLM, PINNED
 from llm.methods import METHODS, WISE, method
@@ -55,6 +55,7 @@ CARRIERS = {"llm": LLMS, "encoder": ENCODERS}
 _FAMILY = "ForCausalLM"  # what writes text, in the words of config.json
 _MUST_HAVE = {"llm": ("config.json", "tokenizer.json|tokenizer.model"), "encoder": ("config.json", "modules.json")}
 # What makes two models give different answers; everything else in the folder is description.
+_CONFIGURED = ("config.json", "modules.json", "sentence_bert_config.json", "*_Pooling/config.json")
 _HASHED = ("*.safetensors", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "*.jinja", "vocab.txt")
 
 
@@ -69,11 +70,37 @@ def find_model(ws: Workspace, name: str, *, seed: int) -> tuple[str, Path]:
     if name == "base":
         return LLM, llm_path(LLM)
     if name not in METHODS and not name.startswith(WISE):
-        return Path(name).name, llm_path(name)
+        folder = llm_path(name)
+        _check_tuned(ws, folder)
+        return folder.name if local_folder("llm", name) else Path(name).name, folder
     method(name)
     folder = tuned_folder(ws, method=name, seed=seed)
     steps.require(folder, tables.remedy(ws, f"recgen train --method {name} --seed {seed}"))
     return folder.name, folder
+
+
+def tuned_in(folder: Path) -> Workspace | None:
+    """The workspace of this home in which a model was tuned; None of any other folder."""
+    home = settings.home().resolve()
+    parts = folder.resolve().relative_to(home).parts if folder.resolve().is_relative_to(home) else ()
+    if len(parts) != 5 or parts[3] != "recgen":
+        return None
+    return Workspace(*parts[:3])
+
+
+def _check_tuned(ws: Workspace, folder: Path) -> None:
+    """Raises UsageError if a model by its folder was tuned on rows of another order, or of days not known here."""
+    if folder.resolve().parent == pins.folder(ws).resolve():
+        raise UsageError(f"{folder} is a pinned model, whose days its pin knows: take it by --model {PINNED}")
+    made = tuned_in(folder)
+    if made is None or made == ws:
+        return
+    later = made.as_of == LATEST or (ws.as_of != LATEST and made.as_of > ws.as_of)
+    if made.dataset == ws.dataset and (made.order != ws.order or later):
+        raise UsageError(
+            f"{folder} was tuned on {made.order} rows as of {made.as_of}, which {ws.order} as of {ws.as_of} must not "
+            "know; take another model, such as --model base"
+        )
 
 
 def _pinned(ws: Workspace) -> tuple[str, Path]:
@@ -166,13 +193,16 @@ def check_name(kind: str, name: str) -> str:
 def model_hash(path: Path) -> str:
     """Digest of a model's weights and tokenizer: the same on every machine, whatever the folder is called.
 
+    Of a folder that no step of ours made, the configuration counts, too: somebody may set another pooling there.
+
     Raises:
         LlmcfError: if there are no weights.
     """
-    files = sorted({file for pattern in _HASHED for file in path.glob(pattern)})
+    patterns = _HASHED if (path / steps.STAMP).is_file() else (*_HASHED, *_CONFIGURED)
+    files = sorted({file for pattern in patterns for file in path.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):
         raise Missing(f"{path} holds no *.safetensors weights", REMEDY)
-    return storage.digest([(file.name, storage.sha256(file)) for file in files])
+    return storage.digest([(str(file.relative_to(path)), storage.sha256(file)) for file in files])
 
 
 def _path(kind: str, name: str) -> Path:

@@ -22,8 +22,8 @@ Manifest = dict[str, Any]
 
 def names(folder: Path = PACKS, verb: str | None = None) -> list[str]:
     """The packs there are, or those of one verb."""
-    found = sorted(path.stem for path in folder.glob("*.parquet"))
-    return [name for name in found if verb in (None, storage.read_json(folder / f"{name}.json")["verb"])]
+    whole = (path.stem for path in folder.glob("*.parquet") if path.with_suffix(".json").is_file())
+    return [name for name in sorted(whole) if verb in (None, storage.read_json(folder / f"{name}.json")["verb"])]
 
 
 def check_name(name: str) -> str:
@@ -38,8 +38,14 @@ def check_name(name: str) -> str:
 
 
 def save(ws: Workspace, name: str, table: pa.Table, manifest: Manifest, folder: Path = PACKS) -> Path:
-    """Write a pack; the manifest gets the workspace and the file's digest. `name` has passed `check_name`."""
+    """Write a pack; the manifest gets the workspace and the file's digest. `name` has passed `check_name`.
+
+    Raises:
+        UsageError: if there is one of that name.
+    """
     file = folder / f"{check_name(name)}.parquet"
+    if name in names(folder):
+        raise UsageError(f"--name {name}: {folder} has such a pack; take another name, or remove that one")
     with storage.atomic_path(file) as beside:
         pq.write_table(table, beside, compression="zstd", compression_level=19)
     place = {"dataset": ws.dataset, "order": ws.order, "as_of": ws.as_of}

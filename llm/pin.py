@@ -11,6 +11,7 @@ from typing import Any
 
 from core import settings, steps, storage
 from core.data import tables
+from core.errors import UsageError
 from core.result import Result
 from core.settings import Workspace
 from llm import learnt, models, pins
@@ -52,7 +53,11 @@ def pin(ws: Workspace, *, model: str = PINNED, seed: int, allowed: Allowed | Non
 
 def _note(ws: Workspace, name: str, folder: Path, key: str) -> Pin:
     made = (steps.Step(folder=folder, config=None).stamp() or {}).get("config")
-    if folder.parent != models.tuned_folder(ws, method="any", seed=0).parent:
+    tuned = models.tuned_in(folder)
+    if tuned is not None and tuned != ws:
+        there = tables.remedy(tuned, f"llm pin --model {name.rpartition('-s')[0]}")
+        raise UsageError(f"{folder} was tuned in another workspace; pin it there, by `{there}`")
+    if tuned is None:
         return Pin(name=name, folder=_portable(folder), hash=key, made=made)
     until = datetime.fromtimestamp(int(tables.interactions(ws)["timestamp"].to_numpy().max()), UTC).date()
     kept = _keep(ws, folder, pins.folder(ws) / key[:16])

@@ -55,7 +55,7 @@ def open_engine(name: str, model: Path, sampling: Sampling | None = None) -> Eng
         case "server":
             from llm.engines.server_engine import ServerEngine
 
-            return ServerEngine(sampling)
+            return ServerEngine(model, sampling)
         case _:
             from llm.engines.transformers_engine import TransformersEngine
 

@@ -20,7 +20,7 @@ _WORKER = Path(__file__).with_name("worker.py")
 _TAIL_BYTES = 2000
 _GRACE_S = 10
 START_S = 900.0  # a large model loads slowly
-STALL_S = 300.0  # without any text finished, while some are under way
+STALL_S = 900.0  # without any text finished, while some are under way
 
 
 def command(python: Path, engine: str, model: Path, options: dict[str, Any]) -> list[str | Path]:

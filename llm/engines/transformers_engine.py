@@ -33,7 +33,7 @@ class TransformersEngine:
 
     def __enter__(self) -> Self:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
         processor.flush_denormals(torch.set_flush_denormal)
         self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True, padding_side="left")
@@ -42,6 +42,7 @@ class TransformersEngine:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         model: Any = AutoModelForCausalLM.from_pretrained(self._folder, local_files_only=True, dtype=dtype)
+        model.generation_config = GenerationConfig()  # a request says how it is drawn, no file of the model
         self._model = model.to(device).eval()
         if device == "cuda":
             self.batch = gpu_batch(model.config, torch.cuda.mem_get_info()[0])

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from core import environments, settings
+from llm import models
 from llm.engines.base import Sampling
 from llm.engines.process import WorkerProcess, command
 
@@ -33,8 +34,10 @@ def serve(model: Path, *, host: str, port: int) -> None:
     """Become vLLM's OpenAI-compatible server over `model`; this process ends with it. LLMCF_LLM_KEY guards it."""
     python = environments.python("vllm")
     where = ["--host", host, "--port", str(port), "--max-model-len", "2048", "--enforce-eager"]
+    names = ["--served-model-name", models.model_hash(model), str(model)]  # by which a writer knows whose texts it gets
+    names += ["--generation-config", "vllm"]  # a request says how it is drawn, no file of the model
     key = {"VLLM_API_KEY": settings.llm_key()} if settings.llm_key() else {}
-    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *where, *_DTYPE]
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *names, *where, *_DTYPE]
     os.execve(command[0], command, {**os.environ, **_VARIABLES, **key})  # noqa: S606 - our own program
 
 

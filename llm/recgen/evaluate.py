@@ -203,7 +203,9 @@ def degenerate(answer: str) -> bool:
 
 def _by_subject(path: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
             one = json.loads(line)
             found.setdefault(one["subject"], []).append({key: one[key] for key in ("question", "choices", "answer")})

@@ -128,6 +128,9 @@ def held_out(sample: Instruction) -> bool:
     return int(storage.digest(sample["messages"])[:8], 16) % _HELD_OUT == 0
 
 
+ROWS_OF = b"rows_of"  # in the metadata of a tuned model's rows: the content of the training rows that they number
+
+
 def general_file() -> Path:
     """General instructions: the shared file where there is one, else the product's own small set."""
     shared = settings.shared() / "data" / "general_instructions" / "general_instructions.jsonl"
@@ -141,16 +144,19 @@ def read_instructions(path: Path) -> list[Instruction]:
         UsageError: naming the file and line that is not such an object.
     """
     out = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
             entry = json.loads(line)
             question = "\n".join(filter(None, [entry["instruction"], entry.get("input", "")]))
             answer, source = entry["output"], entry["source"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            said = bool(question.strip() and answer.strip())
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{path}, line {number}: not an object with source, instruction, output ({error})"
             ) from None
-        if question.strip() and answer.strip():
+        if said:
             message = {"role": "user", "content": texts.clean(question, _TEXT_LIMIT)}
             out.append({"messages": [message], "answer": answer[:_TEXT_LIMIT], "source": source})
     if not out:

@@ -42,7 +42,7 @@ def score(ws: Workspace, *, model: str, seed: int, rows: int | None) -> Result:
 
     Raises:
         UsageError: if fewer than two rows are asked for, or the pinned model.
-        LlmcfError: if the model is not trained, or has seen every row.
+        Missing: if the model is not trained, or on rows of another preparation, or has seen every row.
     """
     if rows is not None and rows < 2:
         raise UsageError(f"--rows {rows}: a pair is two rows")
@@ -69,11 +69,11 @@ def pack(ws: Workspace, name: str, *, model: str, seed: int, folder: Path = pack
     """Keep what `score` has written as the pack `name`: scored rows, and trained rows without a score.
 
     Raises:
-        LlmcfError: if nothing was scored.
+        Missing: if nothing was scored, or rows of before.
     """
     author, path = _teacher(ws, model, seed)
     place = ws.path("scores", author)
-    made = steps.require(place, tables.remedy(ws, "recgen score"))
+    made = steps.require_current(place, tables.remedy(ws, "recgen score"))
     scores, trained = (pq.read_table(place / f"{file}.parquet") for file in ("scores", "trained"))
     rows = pa.concat_arrays([*scores["row"].chunks, *trained["row"].chunks])
     p_yes = pa.concat_arrays([*scores["p_yes"].chunks, pa.nulls(trained.num_rows, pa.float32())])
@@ -146,10 +146,20 @@ def _write(folder: Path, author: str, scored: pa.Table, trained: pa.Table) -> No
             pq.write_table(named, beside, compression="zstd")
 
 
+def _content(ws: Workspace) -> bytes:
+    return steps.content_of(ws.path("training")).encode()
+
+
 def unseen(ws: Workspace, model: Path) -> tuple[pa.Table, pa.Table]:
-    """The training rows that the model has not seen, and those (`row`) that trained it."""
+    """The training rows that the model has not seen, and those (`row`) that trained it.
+
+    Raises:
+        Missing: if it was tuned on rows of another preparation, whose numbers mean other rows here.
+    """
     split, seen = training_split(ws), model / "rows.parquet"
     trained = pq.read_table(seen) if seen.is_file() else pa.table({"row": pa.array([], pa.int64())})
+    if seen.is_file() and (trained.schema.metadata or {}).get(mixing.ROWS_OF) != _content(ws):
+        raise Missing(f"{model} was tuned on rows of before, or of elsewhere", tables.remedy(ws, "recgen train"))
     return split.filter(~np.isin(split["row"].to_numpy(), trained["row"].to_numpy())), trained
 
 

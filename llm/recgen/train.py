@@ -103,7 +103,8 @@ def _work(ws: Workspace, config: TuningConfig, folder: Path) -> dict[str, Any]:
     if len(samples) < config.batch * config.accumulation * config.processes * config.nodes:
         raise UsageError(f"{len(samples)} samples do not fill one step; take more rows or a smaller batch")
     _run_worker(config, samples, folder)
-    pq.write_table(rows, folder / "rows.parquet")  # who may be scored out of fold: every other row
+    told = {mixing.ROWS_OF: steps.content_of(ws.path("training"))}  # by whose numbers
+    pq.write_table(rows.replace_schema_metadata(told), folder / "rows.parquet")  # every other row is out of fold
     losses = storage.read_json(folder / "losses.json")["train"]
     if not all(map(math.isfinite, losses)):
         raise LlmcfError(f"the loss diverged at step {len(losses)}; use a smaller learning rate")

@@ -153,7 +153,7 @@ class TextMachine:
             for one in self.asked
             for name in one.names
         }
-        job = Job(folder=self.job.folder, names=self.names)
+        job = Job(folder=self.job.folder, names=list(dict.fromkeys(self.names)))  # equal prompts have one text
         self.account = fill(cache, tasks, limits, manner=manner, model=self.model, part=part, job=job, ray=self.ray)
 
     def assemble(self, folder: Path) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class TextMachine:
         dropped: Counter[str] = Counter()
         for one in self.asked:
             found = [self._row(one, entry) for name in one.names if (entry := self.texts.get(name))]
-            usable = [row for row in found if set(quality.FAULTY).isdisjoint(row["flags"])]
+            usable = [row for row in found if row["text"].strip() and set(quality.FAULTY).isdisjoint(row["flags"])]
             dropped.update({"unwritten": not found, "faulty": bool(found) and not usable})
             made += usable
         if not made:

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from core import steps
 from core.errors import LlmcfError, UsageError
+from core.settings import Workspace
 from llm import models
 from tests.tiny_llama import write
+
+WS = Workspace("movielens-100k", "published", "1998-01-09")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,28 @@ def test_what_is_not_fetched_names_the_verb(empty_home: Path) -> None:
         models.llm_path(models.LLM)
     with pytest.raises(LlmcfError, match="llmcf llm fetch --encoder BAAI/bge-base-en"):
         models.encoder_path("BAAI/bge-base-en")
+
+
+def test_the_hash_follows_a_folders_configuration_unless_a_step_made_it(folder: Path, tmp_path: Path) -> None:
+    """Somebody may mend the pooling of an encoder of their own: its vectors are others."""
+    own = shutil.copytree(folder, tmp_path / "own")
+    before = models.model_hash(own)
+    (own / "1_Pooling").mkdir()
+    (own / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    cls = models.model_hash(own)
+    (own / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": false}')
+    assert len({before, cls, models.model_hash(own)}) == 3
+    (own / steps.STAMP).write_text("{}")
+    made = models.model_hash(own)
+    (own / "config.json").write_text("{}")
+    assert models.model_hash(own) == made
+
+
+def test_a_model_by_a_folder_with_dots_has_that_folders_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores, texts and verdicts lie under it; "" and ".." would be another folder."""
+    monkeypatch.chdir(folder)
+    for name in (".", "./", str(folder / ".." / folder.name)):
+        assert models.find_model(WS, name, seed=1) == (folder.name, folder)
 
 
 def test_the_hash_follows_weights_and_tokenizer_only(folder: Path, tmp_path: Path) -> None:

@@ -46,6 +46,15 @@ def test_what_does_not_fit_is_refused(saved: Path) -> None:
         packs.opened(WS, "one", "cot generate", saved)
 
 
+def test_half_a_pack_is_in_nobodys_way_and_a_whole_one_is_not_overwritten(saved: Path) -> None:
+    (saved / "two.parquet").write_bytes(b"PAR1")  # killed before its manifest
+    assert packs.names(saved) == ["one"]
+    packs.save(WS, "two", TABLE, {"verb": "cot generate"}, saved)
+    assert packs.names(saved) == ["one", "two"]
+    with pytest.raises(UsageError, match="has such a pack; take another name"):
+        packs.save(WS, "one", TABLE, {"verb": "cot generate"}, saved)
+
+
 @pytest.mark.parametrize("name", ["../up", "a b", "", ".hidden", "a/b"])
 def test_a_name_is_no_path(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="use letters, digits"):

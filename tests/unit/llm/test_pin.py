@@ -116,6 +116,24 @@ def test_a_pinned_model_knows_no_day_that_its_workspace_has_not(tuned: Path) -> 
         models.find_model(Workspace("movielens-100k", "global-time", "1998-01-13"), "pinned", seed=1)
 
 
+def test_a_tuned_model_by_its_folder_knows_as_much(tuned: Path) -> None:
+    folder = str(tuned)
+    models.find_model(DAY, folder, seed=1)
+    for later in (DAY.as_of, "1998-01-13"):
+        models.find_model(Workspace(DAY.dataset, DAY.order, later), folder, seed=1)
+    for order, day in ((DAY.order, "1998-01-08"), ("global-time", "1998-01-13")):
+        with pytest.raises(UsageError, match=f"tuned on {DAY.order} rows as of {DAY.as_of}, which .* must not know"):
+            models.find_model(Workspace(DAY.dataset, order, day), folder, seed=1)
+    with pytest.raises(UsageError, match=r"tuned in another workspace; pin it there, by `llmcf llm pin --model recgen"):
+        pin(LATER, model=folder, seed=1)
+    kept = pin(DAY, model=folder, seed=1).artifacts["model"]
+    note = pins.read(DAY)
+    assert note is not None
+    assert (note.order, note.until) == (DAY.order, "1998-01-08")
+    with pytest.raises(UsageError, match="take it by --model pinned"):
+        models.find_model(DAY, kept, seed=1)
+
+
 def test_texts_of_a_day_before_the_pin_are_left_as_they_are_while_they_are_current(tuned: Path) -> None:
     """As where a task of a day that is done is cleared: an earlier model wrote it."""
     pin(DAY, model="recgen", seed=1)
