@@ -1,4 +1,4 @@
-"""Where things are. The only reader of os.environ; a variable that is set to nothing is unset.
+"""Where things are. The only reader of LLMCF_ addresses and secrets; a variable that is set to nothing is unset.
 
 Each is named LLMCF_*, but for those by which Kubernetes and Slurm tell a process its place among its like (`shard`),
 and those of OpenLineage (`lineage_namespace`).

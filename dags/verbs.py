@@ -48,7 +48,7 @@ PARAMETERS = {
     "events": Param("", type="string", description="Folder of hourly files, 2026-01-31T05.jsonl; empty: none come."),
     "data_engine": Param("duckdb", enum=["duckdb", "spark"], description="What `data prepare` runs on."),
     "quiet_days": Param(-1, type="integer", minimum=-1, description="Last days without data that pass; -1: warn."),
-    "negative_draws": Param(1, type="integer", minimum=1, description="Negatives that a training row has."),
+    "negative_draws": Param(1, type="integer", minimum=1, maximum=499, description="Negatives of a training row."),
     "train_recgen": Param(
         "1", enum=["never", "always", *map(str, range(1, 8))], description="On which day, beside drift; 1: Monday."
     ),

@@ -18,6 +18,7 @@ from core.markdown import table
 from core.result import Result
 from core.settings import Workspace
 from llmcf.feature_store import ledger
+from llmcf.feature_store.held import unheld
 from llmcf.service import served_log, state
 from llmcf.serving import manifest
 from llmcf.serving.manifest import Release, Unreadable
@@ -139,9 +140,8 @@ def _pushed(ws: Workspace, prepared: pa.Table) -> pa.Table:
     """The ledger's events that the prepared data does not hold, as interactions without a position."""
     events = ledger.events(ws)
     rows = {kind: vocabulary.rows(ws.dataset, kind) for kind in ("users", "items")}
-    there = set(zip(*(prepared[name].to_pylist() for name in ("user", "item", "timestamp")), strict=True))
     found = [(rows["users"][one.user], rows["items"][one.item], one.timestamp) for one in events]
-    new = [one for one in dict.fromkeys(found) if one not in there]
+    new = unheld(found, prepared)
     user, item, timestamp = zip(*new, strict=True) if new else ((), (), ())
     day = (np.array(timestamp, dtype=np.int64) // 86_400).astype(np.int32)
     columns = {"user": pa.array(user, pa.int64()), "item": pa.array(item, pa.int64())}

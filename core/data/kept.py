@@ -20,6 +20,7 @@ _FILE = "dataset.json"
 _OURS = frozenset(  # folders of the home that are no data sets
     [
         "airflow",
+        "alerts",
         "cot-cache",
         "downloads",
         "models",
@@ -27,6 +28,7 @@ _OURS = frozenset(  # folders of the home that are no data sets
         "redis",
         "results",
         "runs",
+        "service",
         "torch-extensions",
         "triton-models",
         "vector-cache",
@@ -71,8 +73,8 @@ def check_new(name: str) -> str:
     """
     if not _NAME.fullmatch(name) or len(name) > LONGEST:
         raise UsageError(
-            f"a data set cannot be called {name!r}: want at most {LONGEST} lower-case letters, digits and hyphens, "
-            "a letter first, as in my-shop"
+            f"a data set cannot be called {name!r}: want at most {LONGEST} lower-case letters, digits and single "
+            "hyphens between them, a letter first, as in my-shop"
         )
     if name in BUILT_IN:
         raise UsageError(f"{name!r} is a built-in data set; give yours another name (built in: {', '.join(BUILT_IN)})")

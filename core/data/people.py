@@ -58,7 +58,11 @@ def labels(column: pl.Series, separator: str | None, place: str) -> pl.Series:
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if column.dtype == pl.List:
-        if (inner := column.explode()).dtype != pl.String:
+        if (inner := column.explode()).dtype == pl.Binary:
+            cells = column.to_list()
+            texts = [None if cell is None else [part.decode("utf-8", "replace") for part in cell] for cell in cells]
+            return pl.Series(column.name, texts, dtype=pl.List(pl.String))
+        if inner.dtype != pl.String:
             _plain(inner.clear(), place)
         return column.cast(pl.List(pl.String))
     found = _plain(column, place).to_frame("text")

@@ -90,6 +90,9 @@ def _step(ws: Workspace, dataset: Dataset, files: Sequence[Path], rules: Protoco
         "said": dict(dataset.said),
         "words": asdict(dataset.words),
     }
+    folders = ["/".join(part for part in file.parts if "=" in part) for file in files]
+    if any(folders):
+        config["partitions"] = folders  # whose names are values
     if came := added.digest(ws):
         config["added"] = came
     return steps.Step(folder=ws.path("data"), config=config, inputs=files, code=(*CODE, *dataset.code))

@@ -44,10 +44,14 @@ class Rejects:
     lines: int = 0
     rows: list[tuple[str, int, str, str]] = field(default_factory=list)
     others: dict[str, int] = field(default_factory=dict)
+    _seen: set[tuple[str, int, str]] = field(default_factory=set)
 
     def add(self, file: str, line: int, kind: str, text: object) -> None:
-        """One line, by its 1-based number (of a table: its row)."""
+        """One line, by its 1-based number (of a table: its row); once, though its file may serve two tables."""
         assert kind in KINDS, kind
+        if (place := (file, int(line), kind)) in self._seen:
+            return
+        self._seen.add(place)
         excerpt = "".join(letter if letter.isprintable() else " " for letter in str(text)[:_EXCERPT])
         self.rows.append((file, int(line), kind, excerpt))
 

@@ -137,6 +137,6 @@ def _columnar(path: Path, name: str, kind: str) -> Table:
     try:
         reader = pl.read_parquet if kind == "parquet" else None
         frame = reader(path, glob=False, hive_partitioning=False) if reader else pl.read_ipc(path.read_bytes())
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise UsageError(f"{path} is no readable {kind.capitalize()} file: {error}") from None
     return Table(name, frame, pl.Series(range(1, len(frame) + 1), dtype=pl.Int64))

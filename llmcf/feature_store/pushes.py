@@ -6,7 +6,7 @@ killed can be repeated. What an event may be is said in core/data/events.py. Not
 
 import json
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from core.data.events import Event
 from core.data.histories import Attributes, user_states
 from core.data.popularity import Counts, log1p
 from core.errors import UsageError
+from llmcf.feature_store.held import Held
 
 LEFT_OUT = ("future", "duplicate", "late")
 _EXAMPLE = '{"user": "196", "item": "242", "timestamp": 881250949}'
@@ -67,13 +68,15 @@ class Timeline:
     times: list[int]
     prepared: int
     taken: set[tuple[int, int]] = field(init=False)
+    held: Held = field(init=False)
 
     def __post_init__(self) -> None:
         self.taken = set(zip(self.items, self.times, strict=True))
+        self.held = Held(self.items, self.times)
 
     def why_not(self, item: int | None, timestamp: int) -> str | None:
         """Why an event cannot be taken: it is there already, or older than the prepared data's newest."""
-        if (item, timestamp) in self.taken:
+        if (item, timestamp) in self.taken or self.held.holds(item, timestamp):
             return "duplicate"
         return "late" if self.prepared and timestamp < self.times[self.prepared - 1] else None
 
@@ -142,10 +145,15 @@ class Timelines:
 
         The data may have grown past an event and still lack it, so that none is late here.
         """
-        for event in sorted(accepted, key=lambda event: event.timestamp):
-            timeline, item = self._line(event), self._items[event.item]
-            if timeline.why_not(item, event.timestamp) != "duplicate":
-                timeline.insert(item, event.timestamp)
+        of_user = defaultdict[int, list[tuple[int, int]]](list)
+        for event in accepted:
+            self._line(event)
+            of_user[self._users[event.user]].append((self._items[event.item], event.timestamp))
+        for user, pushed in of_user.items():
+            timeline = self._open[user]
+            for item, timestamp in timeline.held.without(pushed):
+                if (item, timestamp) not in timeline.taken:
+                    timeline.insert(item, timestamp)
 
     def states(self, of: Set[int] | None = None) -> pa.Table:
         """`features.USER_HISTORY`: every state that pushed events brought about, oldest first for each user.

@@ -88,7 +88,10 @@ def _client(connection: str, seconds: float, *, again: int) -> "Redis":
     node, options = _parts(connection)
     host, _, port = node.partition(":")
     ours = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), again)}
-    return Redis(host=host, port=int(port), **{**ours, **options})
+    try:
+        return Redis(host=host, port=int(port), **{**ours, **options})
+    except TypeError as error:  # an option that it does not have
+        raise UsageError(f"LLMCF_REDIS: {scrub(str(error), connection)}") from None
 
 
 def require(connection: str) -> None:

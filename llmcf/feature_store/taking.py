@@ -168,7 +168,7 @@ class Taker:
             wanted = known.contents(self._ws)
             if until is not None and filled.until(self._ws, wanted) is None:
                 filled.mark(self._ws, wanted, known.tally, until=until)
-            known.stamps = _stamps(self._ws)
+            known.stamps = (*known.stamps[:_PREPARED], *_stamps(self._ws)[_PREPARED:])  # nobody else changed the others
             self._known = known
 
     def _current(self) -> Known:
@@ -192,6 +192,9 @@ class Taker:
         newest = states.filter(pa.array(np.append(user[1:] != user[:-1], True)))
         for folder in folders:
             self._write(folder, USER_STATES, newest)
+
+
+_PREPARED = 2  # of the stamps: tables that `data prepare` may replace meanwhile
 
 
 def _stamps(ws: Workspace) -> tuple[Stamp | None, ...]:

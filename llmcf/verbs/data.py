@@ -37,7 +37,9 @@ def data_prepare(
     as_of: opt.AsOf = opt.AS_OF,
     seed: opt.Seed = opt.SEED,
     max_rejects: Annotated[float, typer.Option(help="Share of the lines that may be unusable.", min=0, max=1)] = 0.01,
-    negative_draws: Annotated[int, typer.Option(help="Negatives a training row has; each epoch takes one.", min=1)] = 1,
+    negative_draws: Annotated[
+        int, typer.Option(help="Negatives a training row has; each epoch takes one.", min=1, max=499)
+    ] = 1,
     engine: Annotated[str, typer.Option(help="duckdb (this machine), or spark (LLMCF_SPARK_MASTER).")] = "duckdb",
     quiet_days: Annotated[
         int, typer.Option(help="Days before --as-of without any interaction that are allowed; -1 warns.", min=-1)
@@ -48,7 +50,8 @@ def data_prepare(
     """Raw tables to interactions, items, users and rows with frozen negatives."""
     from core.data import adding, prepare
 
-    adding.adopt(dataset, source)
+    if not dry_run:
+        adding.adopt(dataset, source)
     place = workspace(dataset, order, as_of)
     run(
         lambda: prepare.prepare(

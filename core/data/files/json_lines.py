@@ -54,8 +54,8 @@ def _object(line: str) -> dict[str, Any] | None:
 def _cells(name: str, cells: list[Any]) -> pl.Series:
     """A column of what JSON may say. Of several kinds it is text, and what no id may be ends in a zero byte there."""
     kinds = {type(cell) for cell in cells} - {type(None)}
-    if list in kinds and kinds <= {str, list}:
-        return _lists(name, [[cell] if isinstance(cell, str) else cell for cell in cells])
+    if list in kinds:
+        return _lists(name, [_as_list(cell) for cell in cells])
     if kinds == {dict}:
         return pl.Series(name, [None if cell is None else {"json": json.dumps(cell)} for cell in cells])
     if kinds == {int, float} and all(abs(cell) < _EXACT for cell in cells if isinstance(cell, int)):
@@ -66,6 +66,13 @@ def _cells(name: str, cells: list[Any]) -> pl.Series:
         return pl.Series(name, cells)
     except (TypeError, OverflowError, pl.exceptions.PolarsError):
         return _texts(name, cells)
+
+
+def _as_list(cell: Any) -> list[Any] | None:
+    """A cell among lists: one thing is a list of it, and what says that there is nothing is none."""
+    if isinstance(cell, list):
+        return cell
+    return None if cell is None or isinstance(cell, bool) or cell == {} else [cell]
 
 
 def _lists(name: str, cells: list[list[Any] | None]) -> pl.Series:

@@ -41,7 +41,7 @@ def test_a_preparation_with_a_source_keeps_the_name_too(tmp_path: Path):
     "name", ["Shop", "my_shop", "1shop", "shop-", "a--b", "", "../x", "s" * 41, "laden\u00e4", "a b"]
 )
 def test_a_name_that_could_be_no_folder_or_prefix_is_refused(tmp_path: Path, name: str):
-    with pytest.raises(UsageError, match="lower-case letters, digits and hyphens"):
+    with pytest.raises(UsageError, match="lower-case letters, digits and single hyphens"):
         add(name, Shop().write(tmp_path / "export"))
 
 

@@ -414,6 +414,7 @@ def goods(folder: Path, name: str, column: pl.Series) -> Path:
     ("column", "categories"),
     [
         (pl.Series([["a", "b"]]), ["a", "b"]),
+        (pl.Series([[b"a", b"caf\xe9"]]), ["a", "caf\ufffd"]),
         (pl.Series([["a", "b"]], dtype=pl.Array(pl.String, 2)), ["a", "b"]),
         (pl.Series([[1, 2]]), ["1", "2"]),
         (pl.Series(["a|b"], dtype=pl.Categorical), ["a", "b"]),

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from core import environments
 from core.contracts import FIRST_ID
@@ -9,7 +10,8 @@ from core.data import relational, tables
 from core.data.prepare import prepare
 from core.errors import LlmcfError, Missing, Unavailable, UsageError
 from core.settings import Workspace
-from tests.shop import Shop
+from llmcf.cli import app
+from tests.shop import Shop, describe
 
 
 @pytest.fixture
@@ -130,3 +132,49 @@ def test_a_last_day_without_data_is_told_and_refused_where_that_is_asked_for(tmp
     with pytest.raises(Unavailable, match=said):
         prepare(late, source=source, seed=1, quiet_days=0)
     assert prepare(Workspace("shop", "published"), source=source, seed=1, quiet_days=0).details["quiet_days"] == 0
+
+
+def test_a_renamed_folder_of_a_partition_is_other_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    made = Shop()
+    source = made.write(tmp_path / "export")
+    lines = (source / "clicks.csv").read_text().splitlines()
+    (source / "clicks.csv").unlink()
+    made.toml["interactions"] |= {"file": "clicks", "timestamp": "day"}
+    describe(source, made.toml)
+    rows = [line.split(",") for line in lines]
+    at, who, sku = (rows[0].index(name) for name in ("at", "who", "sku"))
+    for number in range(1, 4):
+        part = source / "clicks" / f"day=2025-03-0{number}" / "part.csv"
+        part.parent.mkdir(parents=True)
+        some = [row for row in rows[1:] if row[at].startswith(f"2025-03-0{number}")]
+        part.write_text("\n".join(["who,sku", *(f"{row[who]},{row[sku]}" for row in some)]) + "\n")
+    ws = Workspace("shop", "published")
+    assert not prepare(ws, source=source, seed=1).skipped
+    assert prepare(ws, source=source, seed=1).skipped
+    (source / "clicks" / "day=2025-03-03").rename(source / "clicks" / "day=2025-03-09")
+    assert not prepare(ws, source=source, seed=1).skipped
+
+
+def test_a_dry_run_changes_no_data_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    prepare(Workspace("shop", "published"), source=Shop().write(tmp_path / "export"), seed=1)
+    before = (tmp_path / "home" / "shop" / "dataset.json").read_text()
+    other = str(Shop().write(tmp_path / "other"))
+    asked = ["data", "prepare", "--dataset", "shop", "--source", other, "--dry-run"]
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert (tmp_path / "home" / "shop" / "dataset.json").read_text() == before
+
+
+def test_a_bad_line_of_a_file_that_serves_two_tables_counts_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    made = Shop()
+    source = made.write(tmp_path / "export")
+    made.toml["users"] = {"file": "clicks.csv", "user": "who"}
+    describe(source, made.toml)
+    names = (source / "clicks.csv").read_text().splitlines()[0].split(",")
+    nobody = {"at": "2025-03-05T00:00:00Z", "who": "x" * 257, "sku": "g1"}
+    with (source / "clicks.csv").open("a") as stream:
+        stream.write(",".join(nobody[name] for name in names) + "\n")
+    found = prepare(Workspace("shop", "published"), source=source, seed=1, max_rejects=0.05).details
+    assert found["rejects"] == {"bad_id": 1}

@@ -237,6 +237,7 @@ def test_lines_that_are_no_json_objects_are_named(tmp_path: Path):
         (["1" * 45, "1"], ["1" * 45, "1"]),
         (['["x", 1.5]', '"z"', "null", "[null]"], [["x", "1.5"], ["z"], None, [None]]),
         (['{"c": 1}', "null", '{"d": [2]}'], [{"json": '{"c": 1}'}, None, {"json": '{"d": [2]}'}]),
+        (['["x", "y"]', "{}", "0", "false", "null"], [["x", "y"], None, ["0"], None, None]),
         (['["x"]', '[["y"]]'], [[{"json": '"x"'}], [{"json": '["y"]'}]]),
     ],
 )

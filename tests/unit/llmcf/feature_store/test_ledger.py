@@ -68,6 +68,24 @@ def test_a_push_counts_in_the_next_days_workspace_until_the_files_hold_it(tmp_pa
     assert history(later, "p0") == ["g0", "g1", "g2", "g3", "g4", "g8"]
 
 
+@pytest.mark.parametrize("clock", [18.5, 18.505, 18.0], ids=["the same second", "another clock", "files of days"])
+def test_each_line_of_the_files_stands_for_one_push(tmp_path: Path, shop: Shop, clock: float):
+    tenth = ready(tmp_path, place("2025-03-10"))
+    jobs.push(tenth, [event("p0", "g8", 18.5), event("p0", "g8", 18.7), event("p1", "g8", 18.5)], now=NOW)
+    shop.click("p0", "g8", clock)
+    shop.write(tmp_path / "export")
+    later = ready(tmp_path, place("2025-03-21"))
+    assert history(later, "p0") == ["g0", "g1", "g2", "g3", "g4", "g8", "g8"], "one of the two is in the files"
+    assert history(later, "p1")[-1] == "g8", "and somebody else's is not"
+    jobs.push(later, [event("p0", "g8", 18.5), event("p0", "g8", 18.7)], now=NOW)
+    assert history(later, "p0") == ["g0", "g1", "g2", "g3", "g4", "g8", "g8"], "repeating a push is safe"
+    if clock == 18.0:  # files of days have one line of a day
+        return
+    shop.click("p0", "g8", clock + 0.2)
+    shop.write(tmp_path / "export")
+    assert history(ready(tmp_path, place("2025-03-22")), "p0") == ["g0", "g1", "g2", "g3", "g4", "g8", "g8"]
+
+
 def test_an_event_that_the_files_overtook_counts_where_its_time_belongs(tmp_path: Path, shop: Shop):
     ready(tmp_path, place("2025-03-10"))
     jobs.push(place("2025-03-10"), [event("p0", "g8", 9.2)], now=NOW)

@@ -23,6 +23,13 @@ def test_another_form_is_refused_without_repeating_it(connection):
     assert not connection or connection not in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["foo=1", "host=x"])
+def test_an_option_that_is_none_is_named(option):
+    with pytest.raises(UsageError, match=f"LLMCF_REDIS: .*{option.partition('=')[0]}") as caught:
+        redis_address.require(f"cache:6379,password=hush,{option}")
+    assert "hush" not in str(caught.value)
+
+
 def test_secrets_are_struck_out_of_a_message():
     connection = "cache:6379,password=hush,ssl_password=pssst,db=3"
     assert redis_address.scrub("3: hush, pssst", connection) == "3: ***, ***"

@@ -89,17 +89,25 @@ def test_nothing_is_read_again_while_nothing_changes(shop: Shop, monkeypatch: py
     assert (len(taken.account.accepted), taken.new_users) == (2, 0)
 
 
-@pytest.mark.parametrize("who", ["push", "prepare", "vocabulary"])
+@pytest.mark.parametrize("who", ["push", "prepare", "prepare meanwhile", "vocabulary"])
 def test_what_another_process_changed_is_read_again(shop: Shop, tmp_path: Path, who: str):
     store, taker = Store(), None
     taker = Taker(WS, store)
-    taker.take([event("p0", "g8", 18)], now=NOW)
+
+    def meanwhile(_: Known) -> None:  # nobody keeps `data prepare` from ending while rows are brought online
+        if who == "prepare meanwhile":
+            shop.click("p0", "g7", 17)
+            prepare(WS, source=shop.write(tmp_path / "export"), seed=1)
+
+    taker.take([event("p0", "g8", 18)], now=NOW, then=meanwhile)
+    if who == "prepare meanwhile":
+        ready(shop, tmp_path)
     if who == "push":
         Taker(WS, Store()).take([event("p0", "g7", 17)], now=NOW)
     elif who == "prepare":
         shop.click("p0", "g7", 17)
         ready(shop, tmp_path)
-    else:
+    elif who == "vocabulary":
         vocabulary.grow("shop", "items", ["other"])
     taker.take([event("p0", "novelty", 19)], now=NOW)
     between = [] if who == "vocabulary" else ["g7"]
