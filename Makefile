@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 LOCKS := requirements
 DATASET ?= movielens-100k
-ORDER ?= $(if $(filter movielens%,$(DATASET)),shuffled-ties,published)
-OF_DATASET = --dataset $(DATASET) --order $(ORDER)
+ORDER ?= $(if $(filter amazon-%,$(DATASET)),published)# else as the data set says
+OF_DATASET = --dataset $(DATASET) $(if $(ORDER),--order $(ORDER))
 PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 TEST_WORKERS ?= 3# tests wait for servers and processes half of their time
 ENVIRONMENTS = env-main env-triton env-openvino env-vllm env-spark env-milvus env-redis env-chromium env-ray-if-any
@@ -42,7 +42,7 @@ env-chromium: .envs/chromium/.built ## a headless browser for tests of the servi
 
 demo: ## LLM-CF on MovieLens-100K, from raw bytes to served recommendations
 	$(TIMED) environments $(MAKE) --no-print-directory -j3 env-main env-triton env-openvino
-	@.venv/bin/llmcf demo --dataset $(DATASET)
+	@.venv/bin/llmcf demo $(OF_DATASET)
 
 test: ## every check: lint, types, imports, unit, contract, golden, data, integration
 	$(TIMED) environments-and-lint $(MAKE) --no-print-directory -j10 $(ENVIRONMENTS) lint

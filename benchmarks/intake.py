@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks import measured
 from core import settings, storage
-from core.data import tables, vocabulary
+from core.data import kept, tables, vocabulary
 from core.errors import LlmcfError
 from core.progress import say
 from core.settings import Workspace
@@ -60,11 +60,11 @@ class Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="movielens-100k")
-    parser.add_argument("--order", default="shuffled-ties")
+    parser.add_argument("--order", help="(default: the data set's own)")
     parser.add_argument("--rate", type=float, default=20.0, help="events a second (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long (default: %(default)s)")
     arguments = parser.parse_args()
-    ws, figures = Workspace(arguments.dataset, arguments.order), []
+    ws, figures = Workspace(arguments.dataset, arguments.order or kept.default_order(arguments.dataset)), []
     for name, place in (("SQLite", _on_sqlite), ("Redis", _on_redis)):
         try:
             with place(ws), _writer(ws):

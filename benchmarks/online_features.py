@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks import online_stores
 from benchmarks.online_stores import Bare
 from core import machine, storage
-from core.data import tables
+from core.data import kept, tables
 from core.errors import LlmcfError
 from core.progress import say
 from core.settings import PROJECT, Workspace
@@ -59,9 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=400, help="reads of each kind (default: %(default)s)")
     parser.add_argument("--dataset", default="movielens-100k")
-    parser.add_argument("--order", default="shuffled-ties")
+    parser.add_argument("--order", help="(default: the data set's own)")
     arguments = parser.parse_args()
-    ws = Workspace(arguments.dataset, arguments.order)
+    ws = Workspace(arguments.dataset, arguments.order or kept.default_order(arguments.dataset))
     figures: list[Figure] = []
     for name, store in (("SQLite", online_stores.sqlite), ("Redis", online_stores.redis)):
         try:

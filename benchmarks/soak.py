@@ -26,6 +26,7 @@ from benchmarks.expected import faults
 from benchmarks.load import Outcome
 from benchmarks.recommend import active
 from core.contracts import TRITON_MODELS
+from core.data import kept
 from core.errors import LlmcfError, UsageError
 from core.progress import say
 from core.settings import Workspace
@@ -108,11 +109,11 @@ class Store:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="movielens-100k", help="whose live release (default: %(default)s)")
-    parser.add_argument("--order", default="shuffled-ties", help="(default: %(default)s)")
+    parser.add_argument("--order", help="(default: the data set's own)")
     parser.add_argument("--minutes", type=float, default=30.0, help="(default: %(default)s)")
     parser.add_argument("--clients", type=int, default=4, help="(default: %(default)s)")
     arguments = parser.parse_args()
-    ws = Workspace(arguments.dataset, arguments.order)
+    ws = Workspace(arguments.dataset, arguments.order or kept.default_order(arguments.dataset))
     try:
         plan = Plan(seconds=arguments.minutes * 60, clients=arguments.clients)
         release = releases.require(ws.dataset)

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import measured
 from benchmarks.refresh import Frozen, scores
 from core import uncertainty
-from core.data import tables
+from core.data import kept, tables
 from core.errors import LlmcfError
 from core.markdown import table
 from core.progress import say
@@ -33,7 +33,7 @@ _DROPPED = "examples-dropped"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="movielens-100k")
-    parser.add_argument("--order", default="shuffled-ties")
+    parser.add_argument("--order", help="(default: the data set's own)")
     parser.add_argument("--model", default="deepfm")
     parser.add_argument("--recipe", default="strict")
     parser.add_argument("--seed", type=int, default=2023)
@@ -58,7 +58,7 @@ def compared(asked: argparse.Namespace) -> tuple[dict[str, dict[str, dict[str, f
     Raises:
         LlmcfError: if the ranker was not trained.
     """
-    ws = Workspace(asked.dataset, asked.order)
+    ws = Workspace(asked.dataset, asked.order or kept.default_order(asked.dataset))
     whole = tables.training_rows(ws)
     rows = Rows.of(whole.filter(whole["split"].to_numpy(zero_copy_only=False) == "test").slice(0, asked.rows))
     label_N, user_N = rows.label_N.numpy(), rows.requests.user_B.numpy()

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -46,19 +46,29 @@ def numbered(path: Path) -> Iterator[tuple[int, Line | None]]:
             yield number, None
 
 
-def append(path: Path, line: Line, *, same: Sequence[str], earlier: Mapping[str, Any] = MappingProxyType({})) -> None:
+def append(
+    path: Path,
+    line: Line,
+    *,
+    same: Sequence[str],
+    earlier: Mapping[str, Any] = MappingProxyType({}),
+    cell: Callable[[Line], Hashable] | None = None,
+) -> None:
     """Add a line, unless there is one that equals it in every key of `same`.
 
     Processes that add to one file do so one after the other; a line that a killed one tore stays a line of its own.
 
     Args:
         earlier: what lines mean that lack a key, as they were written before there was one.
+        cell: of lines. Where it is given, reports show the last of a cell, so a line may come again after another.
     """
     new = json.loads(json.dumps(line))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # until it is closed
-        if any(all(old.get(key, earlier.get(key)) == new[key] for key in same) for old in read(path)):
+        old = read(path)
+        shown = old if cell is None else [one for one in old if cell(one) == cell(new)][-1:]
+        if any(all(one.get(key, earlier.get(key)) == new[key] for key in same) for one in shown):
             return
         start = b"" if _ends_with_newline(stream) else b"\n"
         stream.write(start + json.dumps(line, sort_keys=True).encode() + b"\n")

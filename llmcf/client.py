@@ -1,4 +1,4 @@
-"""A client of the HTTP service: `pip install llmcf[client]`, which brings httpx and pydantic and nothing that trains.
+"""A client of the HTTP service: `pip install "<checkout>[client]"` brings httpx and pydantic and nothing that trains.
 
     with Client("http://127.0.0.1:8080", key=os.environ["SHOP_KEY"]) as service:
         for one in service.recommend("c0", k=3, explain=True).items:

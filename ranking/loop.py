@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from core import memory, metrics, processor, storage
 from core.contracts import ON_SALE
+from core.errors import UsageError
 from core.progress import say, track
 from core.settings import Workspace
 from ict.resume import Checkpoint, Progress, put, untimed
@@ -89,6 +90,8 @@ def fit(
     progress, best = checkpoint.resume(live, optimizer) if checkpoint else (Progress(), {})
     if progress.epoch:
         say(f"going on after epoch {progress.epoch} of a run that was broken off")
+    if len(np.unique(labels_of(batches, valid_N))) < 2:
+        raise UsageError("the validation rows are all of one label, so that no epoch is better than another")
     while not progress.over(config.epochs, config.patience):
         epoch, start, done = progress.epoch + 1, time.monotonic(), len(progress.losses)
         for batch in _epoch(batches, rows.of_epoch(epoch if config.redraw else 1), config.batch, epoch, group):

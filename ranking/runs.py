@@ -7,7 +7,7 @@ from core.data.tables import remedy
 from core.errors import Missing
 from core.settings import Workspace
 from ranking.configs import RankerConfig
-from ranking.recipes import from_json
+from ranking.recipes import from_json, resolve
 
 FOLDER = "ranking"
 _OWN = ("averaging", "bags", "batch", "big_tables", "configs", "distributed", "embeddings", "inputs", "layers", "loop")
@@ -46,8 +46,16 @@ def told_set(ws: Workspace, recipe: str) -> str:
 
 
 def run_remedy(ws: Workspace, named: RankerConfig) -> str:
-    """The command that trains the named run."""
+    """The command that trains the run."""
     names = f"--model {named.model} --framework {named.framework} --recipe {named.recipe} --seed {named.seed}"
+    if named.variant:
+        names += f" --variant {named.variant}"
+    told = {"model": named.model, "framework": named.framework, "recipe": named.recipe, "seed": named.seed}
+    usual = resolve(ws, **told, variant=named.variant, cot_set=named.in_context.cot_set)
+    if named.epochs != usual.epochs:
+        names += f" --epochs {named.epochs}"
+    if (named.in_context.precision, named.backbone) != (usual.in_context.precision, usual.backbone):
+        names += f" --precision {named.in_context.precision}"
     return remedy(ws, f"rank train {names}")
 
 

@@ -112,21 +112,18 @@ def join(ws: Workspace, config: RankerConfig, *, processes: int, nodes: int) -> 
     return Result(verb="rank join", workspace=ws, recipe=config.recipe, seed=config.seed, seconds=seconds)
 
 
-def estimate_train(
-    ws: Workspace, *, model: str, framework: str, recipe: str = RECIPES[0], seed: int = SEED, epochs: int | None = None
-) -> Estimate:
+def estimate_train(ws: Workspace, config: RankerConfig) -> Estimate:
     """What `train` would take if it has to run, from the number of rows and rates measured on two CPU cores."""
-    config = resolve(ws, model=model, framework=framework, recipe=recipe, seed=seed, epochs=epochs)
     path = ws.path("data", "rows.parquet")
     steps.require(path.parent, remedy(ws, "data prepare"))
     rows = pq.ParquetFile(path).metadata.num_rows
-    rate, read = BACKBONES[model].row_us + _ADDED_US[framework], config.uses_examples
-    epochs = min(config.epochs, _EPOCHS)
+    rate, read = BACKBONES[config.model].row_us + _ADDED_US[config.framework], config.uses_examples
+    epochs, least = min(config.epochs, _EPOCHS), min(3, config.epochs)
     return Estimate(
         seconds=_FIXED_S[read] + rows * epochs * rate / 1e6,
         memory_mib=_MEMORY_MIB[read] + rows * 2e-3 * (2 if read else 1),
         disk_mib=8.0,
-        basis=f"{rows} rows x {epochs} epochs x {rate:.0f} us on a CPU core; it stops between 3 and {config.epochs}",
+        basis=f"{rows} rows x {epochs} epochs x {rate:.0f} us on a core; it stops between {least} and {config.epochs}",
     )
 
 

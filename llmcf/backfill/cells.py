@@ -1,7 +1,7 @@
 """Cells of a matrix, whatever their stage: what has not run is run, each finished one a line in results/<task>/."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from llmcf.backfill.workers import C, each
 
 Line = dict[str, Any]
 # What makes a line a repetition:
+_CELL = ("model", "framework", "recipe", "variant", "seed")
 _SAME = ("order", "as_of", "config", "code", "data", "of_texts", "encoders", "metrics", "segments")
 
 
@@ -80,7 +81,7 @@ def fill(
         else:
             waiting.append(config)
     for config, line in each(partial(stage.run, ws, command=command), waiting, workers):
-        measurements.append(file, line, same=_SAME)
+        measurements.append(file, line, same=_SAME, cell=_cell)
         keep(config, line)
     return Result(
         verb=f"backfill {stage.task}",
@@ -154,3 +155,16 @@ def first_lacking(ws: Workspace, needs: Sequence[tuple[Path, str]]) -> str:
         except Missing:
             return f"run `{command}` first"
     return ""
+
+
+def check_variants(asked: Sequence[str], frameworks: Sequence[str], of: Callable[[str], Collection[str]]) -> None:
+    """Raises UsageError for a variant that none of the frameworks has; `of` gives those that one has."""
+    for variant in asked:
+        if not any(variant in of(framework) for framework in frameworks):
+            run = ", ".join(frameworks)
+            raise UsageError(f"--variants {variant}: no framework has it of those that are run ({run})")
+
+
+def _cell(line: Line) -> tuple[str, ...]:
+    """What a line replaces another of."""
+    return line["order"], line["as_of"], *(str(line["config"][name]) for name in _CELL)

@@ -8,7 +8,7 @@ from typing import Any
 
 from core import machine, steps
 from core.contracts import FRAMEWORKS, RECIPES, SEED
-from core.errors import check_choice
+from core.errors import UsageError, check_choice
 from core.remedies import maker
 from core.result import Result
 from core.settings import Workspace
@@ -95,7 +95,10 @@ def _told(line: Line) -> str:
 
 
 def _same(stored: dict[str, Any], config: RankerConfig) -> bool:
-    return from_json(stored).decisive == config.decisive
+    try:
+        return stored["model"] in MODELS and from_json(stored).decisive == config.decisive
+    except UsageError:  # of a name that is no more
+        return False
 
 
 STAGE = Stage(task=TASK, run=run, needs=_needs, same=_same, told=_told)

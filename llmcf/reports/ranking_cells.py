@@ -4,9 +4,11 @@ import csv
 from dataclasses import replace
 from typing import Any
 
+from core.errors import UsageError
 from core.settings import PROJECT, Workspace
+from ranking.configs import RankerConfig
 from ranking.recipes import from_json, resolve
-from ranking.registry import BACKBONES
+from ranking.registry import BACKBONES, MODELS
 
 PAPER = PROJECT / "results" / "paper.csv"
 BACKBONE_NAMES = {name: backbone.names for name, backbone in BACKBONES.items()}  # in the paper's Table 3, in Table 5
@@ -38,7 +40,15 @@ def of_today(ws: Workspace, stored: dict[str, Any]) -> bool:
 
     Precision is a choice, and which set of texts recipe `paper` finds depends on the machine.
     """
-    config = from_json(stored)
+    if stored["model"] not in MODELS:
+        return False
+    try:
+        return _is_todays(ws, from_json(stored))
+    except UsageError:  # of a name that is no more
+        return False
+
+
+def _is_todays(ws: Workspace, config: RankerConfig) -> bool:
     chosen = (config.in_context.precision, getattr(config.backbone, "precision", ""))
     names = {"model": config.model, "framework": config.framework, "recipe": config.recipe, "seed": config.seed}
     precision = "bfloat16" if "bfloat16" in chosen else "float32"

@@ -102,11 +102,16 @@ def run_folder(ws: Workspace, model: str, choice: Choice) -> Path:
 
 
 def _runs(ws: Workspace, choices: Mapping[str, Choice]) -> list[str]:
-    """Digests of the runs' files; raises LlmcfError for one that is missing, naming its verb."""
+    """Digests of the runs' files.
+
+    Raises:
+        Missing: for one that is missing, or older than what it was made from; names its verb.
+    """
     found = []
     for model, (_, verb) in _TRAINED_BY.items():
         one = choices[model]
-        found.append(steps.require(run_folder(ws, model, one), f"{remedy(ws, verb)} {one.words}")["content"])
+        made = steps.require_current(run_folder(ws, model, one), f"{remedy(ws, verb)} {one.words}")
+        found.append(made["content"])
     return found
 
 

@@ -60,7 +60,9 @@ def parent(headers: Iterable[tuple[bytes, bytes]]) -> Parent | None:
 def check(endpoint: str | None) -> None:
     """Raises LlmcfError if spans are to be sent and OpenTelemetry is not installed."""
     if endpoint is not None and not all(find_spec(name) for name in ("opentelemetry", "opentelemetry.sdk")):
-        raise LlmcfError("LLMCF_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: `pip install llmcf[tracing]`")
+        raise LlmcfError(
+            'LLMCF_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: `pip install "<checkout>[tracing]"`'
+        )
 
 
 def start(endpoint: str | None, **resource: str) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from core.contracts import FRAMEWORKS, RETRIEVAL_FRAMEWORKS
 from core.errors import UsageError
+from core.settings import LATEST
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import group, refuse_options, verb_and_group, workspace
@@ -87,7 +88,8 @@ def backfill_ranking(
 ) -> None:
     """Train every backbone with every framework, and keep what each reaches; what is there already is not run again."""
     from llmcf.backfill import ranking
-    from ranking.recipes import VARIANTS
+    from llmcf.backfill.cells import check_variants
+    from ranking.recipes import VARIANTS, variants_of
 
     place = workspace(dataset, order, as_of)
     listed = {"backbones": _names(backbones), "frameworks": _names(frameworks), "recipes": _names(recipes)}
@@ -97,8 +99,11 @@ def backfill_ranking(
         seeds=_numbers("--seeds", seeds),
         precision=precision,
     )
+    if variants != "all":
+        check_variants(_names(variants), matrix.frameworks, variants_of)
     options = {
-        "dataset": dataset, "order": order, "backbones": backbones, "frameworks": frameworks,
+        "dataset": dataset, "order": order, "as-of": "" if as_of == LATEST else as_of,
+        "backbones": backbones, "frameworks": frameworks,
         "recipes": recipes, "variants": variants, "seeds": seeds,
         "precision": "" if precision == opt.PRECISION else precision,
     }  # fmt: skip
@@ -124,6 +129,7 @@ def backfill_retrieval(
 ) -> None:
     """Train every retrieval model with and without LLM-CF, and keep what each reaches; what is there is not run."""
     from llmcf.backfill import retrieval
+    from llmcf.backfill.cells import check_variants
     from retrieval_stage.recipes import VARIANTS
 
     place = workspace(dataset, order, as_of)
@@ -133,8 +139,11 @@ def backfill_retrieval(
         variants=tuple(VARIANTS) if variants == "all" else ("", *_names(variants)),
         seeds=_numbers("--seeds", seeds),
     )
+    if variants != "all":
+        check_variants(_names(variants), matrix.frameworks, lambda one: () if one == "none" else VARIANTS)
     options = {
-        "dataset": dataset, "order": order, "backbones": backbones, "frameworks": frameworks,
+        "dataset": dataset, "order": order, "as-of": "" if as_of == LATEST else as_of,
+        "backbones": backbones, "frameworks": frameworks,
         "recipes": recipes, "variants": variants, "seeds": seeds,
     }  # fmt: skip
     command = _command("retrieval", options)

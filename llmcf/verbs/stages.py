@@ -10,6 +10,7 @@ from core.result import Result
 from llmcf.show import run
 from llmcf.verbs import options as opt
 from llmcf.verbs.groups import check_names, group, workspace
+from ranking.configs import RankerConfig
 from ranking.recipes import READ, VARIANTS
 from ranking.registry import MODELS
 from retrieval_stage.recipes import VARIANTS as OF_RETRIEVAL
@@ -57,17 +58,14 @@ def rank_train(
     names = {"model": model, "framework": framework, "recipe": recipe, "seed": seed}
     verb = trainer.join if join else trainer.train_as
 
-    def work() -> Result:
+    def config() -> RankerConfig:
         told = told_set(place, recipe)
-        config = resolve(place, **names, epochs=epochs, variant=variant, precision=precision, cot_set=told)
-        return verb(place, config, processes=processes, nodes=nodes)
+        return resolve(place, **names, epochs=epochs, variant=variant, precision=precision, cot_set=told)
 
     run(
-        work,
+        lambda: verb(place, config(), processes=processes, nodes=nodes),
         as_json=as_json,
-        estimate=(lambda: trainer.estimate_train(place, model=model, framework=framework, recipe=recipe, epochs=epochs))
-        if dry_run
-        else None,
+        estimate=(lambda: trainer.estimate_train(place, config())) if dry_run else None,
     )
 
 

@@ -29,6 +29,20 @@ def test_a_line_is_added_once(tmp_path: Path) -> None:
     assert [line["auc"] for line in measurements.read(path)] == [0.5, 0.7]
 
 
+def test_what_was_measured_before_something_else_may_be_shown_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+
+    def add(seed: int, precision: str) -> None:
+        line = {"seed": seed, "precision": precision}
+        measurements.append(path, line, same=("seed", "precision"), cell=lambda one: one["seed"])
+
+    for precision in ("float32", "float32", "bfloat16", "float32", "float32"):
+        add(1, precision)
+    add(2, "float32")
+    shown = [(line["seed"], line["precision"]) for line in measurements.read(path)]
+    assert shown == [(1, "float32"), (1, "bfloat16"), (1, "float32"), (2, "float32")]
+
+
 def test_a_torn_line_is_told_and_spoils_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"seed": 1}\n{"seed": 2, "au')

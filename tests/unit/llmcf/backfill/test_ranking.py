@@ -24,7 +24,7 @@ from core.uncertainty import holm
 from llmcf.backfill import ranking as ranking_matrix
 from llmcf.backfill.ranking import Matrix
 from llmcf.backfill.workers import Named, each
-from llmcf.reports import measured, ranking_controls, ranking_texts_plots
+from llmcf.reports import measured, ranking_cells, ranking_controls, ranking_texts_plots
 from llmcf.reports import ranking as ranking_report
 from llmcf.reports.measured import cells_of
 from ranking.configs import RankerConfig
@@ -379,3 +379,15 @@ def test_holm_by_hand() -> None:
     nan = float("nan")
     assert holm([0.01, nan, 0.04, 0.03]) == pytest.approx([0.03, nan, 0.06, 0.06], nan_ok=True)
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("changes", [{"model": "gone"}, {"variant": "gone"}, {"framework": "gone"}, {"recipe": "gone"}])
+def test_a_line_of_a_name_that_is_no_more_is_left_out(changes: dict[str, str]) -> None:
+    """docs/add-a-backbone.md has people make lines of backbones that may go again."""
+    ws = Workspace("movielens-100k", "shuffled-ties")
+    config = resolve(ws, model="deepfm", framework="none", recipe="strict", seed=1)
+    stored = json.loads(json.dumps(asdict(config)))
+    assert ranking_cells.of_today(ws, stored)
+    assert ranking_matrix._same(stored, config)
+    assert not ranking_cells.of_today(ws, stored | changes)
+    assert not ranking_matrix._same(stored | changes, config)

@@ -59,6 +59,19 @@ def test_without_options_every_backbone_is_run_with_and_without_llm_cf(asked: di
     assert (asked["again"], asked["workers"]) == (False, 1)
 
 
+@pytest.mark.parametrize(("stage", "variant"), [("retrieval", "code"), ("ranking", "k8")])
+def test_a_variant_that_no_framework_has_is_told(asked: dict[str, Any], stage: str, variant: str) -> None:
+    """It would be left out without a word."""
+    refused = CliRunner().invoke(app, ["backfill", stage, "--frameworks", "none", "--variants", variant]).exception
+    assert isinstance(refused, UsageError)
+    assert str(refused) == f"--variants {variant}: no framework has it of those that are run (none)"
+
+
+def test_a_line_says_of_which_day_it_is(asked: dict[str, Any]) -> None:
+    assert CliRunner().invoke(app, ["backfill", "retrieval", *BEAUTY, "--as-of", "2014-01-01"]).exit_code == 0
+    assert "--as-of 2014-01-01" in asked["command"]
+
+
 def test_all_variants_are_asked_for_by_one_word(asked: dict[str, Any]) -> None:
     options = ["--backbones", "youtubednn", "--frameworks", "llm-cf", "--recipes", "best", "--variants", "all"]
     assert CliRunner().invoke(app, ["backfill", "retrieval", *options]).exit_code == 0
