@@ -22,7 +22,7 @@ log = logging.getLogger("llmcf.alerts")
 class _Stay(urllib.request.HTTPRedirectHandler):
     """A redirected POST would arrive as a GET without its message: an alert goes where it is addressed, or is lost."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: Any, **__: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """None: the redirection is an error."""
 
 

@@ -141,7 +141,7 @@ def test_a_copy_that_was_killed_is_begun_anew(ws: Workspace, monkeypatch: pytest
             patch.setattr(database, "restore_snapshot", killed)
             patch.setattr(database, "drop_snapshot", lambda *_: None)
             milvus.publish(client, ws, "cot", day(1))
-        assert len(database.list_snapshots(milvus.live_version(client, ws, "cot"))) == 1
+        assert len(database.list_snapshots(str(milvus.live_version(client, ws, "cot")))) == 1
     with milvus.connect(ws) as client:
         second = milvus.publish(client, ws, "cot", day(1))
         assert milvus.account_of(client, second)["changes"]["copied"]

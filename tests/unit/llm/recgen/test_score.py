@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -36,7 +37,7 @@ def tuned(folder: Path, told: dict[bytes, str] | None, taken: list[int]) -> Path
 
 
 def test_what_it_was_tuned_on_is_left_out(ws: Workspace, tmp_path: Path) -> None:
-    train = ROWS.filter(pa.compute.equal(ROWS["split"], "train"))["row"].to_pylist()
+    train = ROWS.filter(pc.field("split") == "train")["row"].to_pylist()
     told = {mixing.ROWS_OF: steps.content_of(ws.path("training"))}
     left, trained = unseen(ws, tuned(tmp_path / "tuned", told, train[:4]))
     assert trained["row"].to_pylist() == train[:4]
