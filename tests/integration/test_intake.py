@@ -80,7 +80,7 @@ def http(online: OnlineFeatures) -> TestClient:
     store, engine = Store(path), Live
     app = create_app(WS.dataset, state.folder(WS.dataset))
     app.state.service = Service(engine, store, Reception(WS.dataset, Inbox(path), store))  # pyright: ignore[reportArgumentType]
-    return TestClient(app)
+    return TestClient(app, base_url="http://localhost")
 
 
 @contextmanager
