@@ -7,12 +7,13 @@ that model's.
 
 import queue
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from core import settings
-from core.errors import LlmcfError, Unavailable, UsageError
+from core.errors import LlmcfError, Missing, Unavailable, UsageError
 from llm import models
 from llm.engines.base import Generation, Request, Sampling
 
@@ -58,11 +59,12 @@ class ServerEngine:
         """The id under which the server has the model."""
         if (path := str(self._folder)) in served:
             return path
-        if (digest := models.model_hash(self._folder)) in served:
-            return digest
+        with suppress(Missing):  # a machine that asks need not have the model
+            if (digest := models.model_hash(self._folder)) in served:
+                return digest
         raise UsageError(
             f"{self._url} (LLMCF_LLM_URL) serves {', '.join(served)[:200] or 'nothing'}, not {path}; start it by "
-            f"`llmcf llm serve`, or with that path or {digest} as the model's name"
+            "`llmcf llm serve`, or with that path as the model's name"
         )
 
     def __exit__(

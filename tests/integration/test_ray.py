@@ -32,6 +32,7 @@ from llm.texts.writing import Task, fill
 pytestmark = pytest.mark.integration
 MANNER = Manner(engine="server", seed=1, sampling=Sampling(), part_tokens=20, sentence=True, attempts=2)
 TEXTS = 40
+MODEL = Path("tiny")
 # A cluster that others have started, as on many machines: it knows no variable of ours.
 CLUSTER = """
 import ray, sys
@@ -59,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride] - the base class knows less
 
     def do_GET(self) -> None:
-        self._answer(200, {"data": [{"id": "tiny"}]})
+        self._answer(200, {"data": [{"id": str(MODEL)}]})
 
     def do_POST(self) -> None:
         prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["prompt"]
@@ -147,7 +148,7 @@ def tasks() -> dict[str, Task]:
 
 def written(*, ray: bool, limits: Budget | None = None, part: Part | None = None) -> Account:
     cache = TextCache(MANNER.cache_key("m"))
-    return fill(cache, tasks(), limits or Budget(), manner=MANNER, model=Path(), part=part, ray=ray)
+    return fill(cache, tasks(), limits or Budget(), manner=MANNER, model=MODEL, part=part, ray=ray)
 
 
 def texts() -> dict[str, Entry]:
