@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core import storage
+from core import steps, storage
 from core.errors import LlmcfError, UsageError
 from core.settings import Workspace
 from llm.contexts import training_split
-from llm.recgen import score
+from llm.recgen import mixing, score
 from llmcf import audit
 from tests.tiny_llama import write
 
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.integration
 def model(own: Workspace, tmp_path: Path) -> Path:
     """A model that was trained on the first hundred rows."""
     folder = write(tmp_path / "tuned")
-    pq.write_table(training_split(own).slice(0, 100).select(["row"]), folder / "rows.parquet")
+    told = {mixing.ROWS_OF: steps.content_of(own.path("training"))}
+    trained = training_split(own).slice(0, 100).select(["row"])
+    pq.write_table(trained.replace_schema_metadata(told), folder / "rows.parquet")
     return folder
 
 
