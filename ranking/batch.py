@@ -68,7 +68,7 @@ class BatchBuilder:
         text_match, sequence_N: more dense features.
         attends: whether the model reads the items of a history one by one.
         id_dropout: share of training rows whose user, and of those whose item, is shown as UNKNOWN, so that this row
-            of the tables is trained and somebody new can be served.
+            of the tables is trained and somebody new can be served. The item's brand and categories stay.
         example_dropout: share of training rows without examples.
     """
 
@@ -123,8 +123,10 @@ class BatchBuilder:
         """The batch of rows `at_B`; draws from torch's default generator where `training` drops ids."""
         requests = self.rows.requests
         user_X, item_X, history_X = requests.user_B[at_B], requests.item_B[at_B], self.histories.of_N[at_B]
+        nameless = None
         if training and self.id_dropout:
-            user_X, item_X = (self._drop(ids) for ids in (user_X, item_X))
+            user_X = user_X.masked_fill(self._drawn(user_X), UNKNOWN)
+            nameless = self._drawn(item_X).nonzero().squeeze(1)
         shown = place_BL = None
         if self.context is not None:
             examples_BK = self.context.neighbours.examples_NK[at_B]
@@ -141,7 +143,7 @@ class BatchBuilder:
                 torch.cat(parts) for parts in ((user_X, nobody_G), (item_X, item_G), (history_X, nobody_G))
             )
         return Batch(
-            self.bags(user_X, item_X, history_X),
+            self.bags(user_X, item_X, history_X, nameless),
             self.dense(at_B),
             self.rows.label_N[at_B],
             context=shown,
@@ -187,8 +189,8 @@ class BatchBuilder:
         )
         return user, item
 
-    def _drop(self, ids: Tensor) -> Tensor:
-        return ids.masked_fill(torch.rand(len(ids)) < self.id_dropout, UNKNOWN)
+    def _drawn(self, ids: Tensor) -> Tensor:
+        return torch.rand(len(ids)) < self.id_dropout
 
 
 def _texts(vectors_XE: Tensor, of_B: Tensor) -> Texts:

@@ -119,6 +119,9 @@ def test_ids_are_dropped_in_training_only() -> None:
         share = sum(bag == [UNKNOWN] for bag in bags(trained, field)) / len(at_B)
         assert 0.4 < share < 0.6
         assert [UNKNOWN] not in bags(dropping(at_B, training=False).sparse, field)
+    whole = builder(at_B, training=False).sparse
+    for field in ("brand", "category"):
+        assert bags(trained, field) == bags(whole, field), "a new item is served with what is known of it, too"
     never = replace(dropping, id_dropout=0.0)
     assert torch.equal(never(at_B, training=True).sparse.values(), never(at_B, training=False).sparse.values())
 
