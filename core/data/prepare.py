@@ -66,7 +66,8 @@ def prepare(
     done = steps.run(
         _step(ws, dataset, files, rules), lambda folder: _fill(ws, dataset, files, rules, engine, limits, folder)
     )
-    quiet.judge(done.summary["quiet_days"], ws.as_of, quiet_days)  # where it was made with other limits
+    rejects.judge_again(done.summary["lost"], max_rejects, done.folder / "rejects.jsonl")  # made with other limits
+    quiet.judge(done.summary["quiet_days"], ws.as_of, quiet_days)
     for line in intake.lines(done.summary["intake"]):
         say(f"{ws.dataset}: {line}")
     return Result(
@@ -135,7 +136,8 @@ def _fill(
     summary = _summary(folder)
     if dataset.published and ws.as_of == LATEST:
         summary["table2"] = _table2(ws.dataset, summary, dataset.counts)
-    told = {"rejects": tables.rejects.counts(), "intake": found, "quiet_days": lacking}
+    told = {"rejects": tables.rejects.counts(), "lost": rejects.share(tables.rejects)}
+    told |= {"intake": found, "quiet_days": lacking}
     return summary | told | _without_negative(made, found)
 
 

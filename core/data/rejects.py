@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,18 +151,39 @@ def judge(rejects: Rejects, limit: float, place: Path, refused: Path) -> None:
         )
 
 
+def share(rejects: Rejects) -> float:
+    """The largest share of its lines that a file lost; of one that ends early nobody knows it, and it is all."""
+    if "truncated" in rejects.counts():
+        return 1.0
+    return max((dropped / lines for _, dropped, _, lines, _ in _losses(rejects)), default=0.0)
+
+
+def judge_again(lost: float, limit: float, place: Path) -> None:
+    """Raises UsageError if what was taken under another limit is too much for this one."""
+    if lost > limit:
+        raise UsageError(
+            f"it was prepared under another limit: {lost:.1%} of the lines of a file could not be used, "
+            f"and --max-rejects allows {limit:.1%}; see {place}"
+        )
+
+
 def _too_many(rejects: Rejects, limit: float) -> tuple[str, int, int, dict[str, int]] | None:
     """The first file that lost too much: its name, what it lost, its lines and the kinds."""
+    for file, dropped, excused, lines, found in _losses(rejects):
+        if dropped > limit * lines:
+            return f" of {file}" if file else "", dropped + excused, lines, {k: found[k] for k in KINDS if found[k]}
+    return None
+
+
+def _losses(rejects: Rejects) -> Iterator[tuple[str, int, int, int, Counter[str]]]:
+    """Of each file its name, how many lines were dropped, how many more are excused, its lines and the kinds."""
     kinds: dict[str, Counter[str]] = {}
     for file, _, kind, _ in rejects.rows:
         kinds.setdefault(file if file in rejects.others else "", Counter())[kind] += 1
     for file, found in kinds.items():
         lines = max(rejects.others.get(file, rejects.lines), 1)
         excused = sum(found[kind] for kind, share in EXCUSED.items() if found[kind] <= share * lines)
-        dropped = sum(number for kind, number in found.items() if kind not in KEPT) - excused
-        if dropped > limit * lines:
-            return f" of {file}" if file else "", dropped + excused, lines, {k: found[k] for k in KINDS if found[k]}
-    return None
+        yield file, sum(number for kind, number in found.items() if kind not in KEPT) - excused, excused, lines, found
 
 
 def _listed(kinds: dict[str, int]) -> str:

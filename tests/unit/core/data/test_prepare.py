@@ -178,3 +178,15 @@ def test_a_bad_line_of_a_file_that_serves_two_tables_counts_once(tmp_path, monke
         stream.write(",".join(nobody[name] for name in names) + "\n")
     found = prepare(Workspace("shop", "published"), source=source, seed=1, max_rejects=0.05).details
     assert found["rejects"] == {"bad_id": 1}
+
+
+def test_what_was_taken_under_another_limit_is_judged_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
+    made = Shop()
+    for turn in range(6):
+        made.click("x" * 257, "g1", 1 + turn / 10)
+    source, ws = made.write(tmp_path / "export"), Workspace("shop", "published")
+    assert prepare(ws, source=source, seed=1, max_rejects=1).details["rejects"] == {"bad_id": 6}
+    with pytest.raises(UsageError, match=r"9.1% of the lines .* --max-rejects allows 1.0%"):
+        prepare(ws, source=source, seed=1)
+    assert prepare(ws, source=source, seed=1, max_rejects=0.1).skipped
