@@ -11,6 +11,8 @@ from llm.texts.recipes import ATTEMPTS, PROMPT_TOKENS, Manner
 
 SELECTIONS = ("uniform", "representative")
 COMMENTS = ("own", "none")
+_CONTEXT = 2048  # tokens of a prompt and its text, with which vLLM is started
+_GUIDED = 4  # parts of a guided text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,12 @@ class GenerateConfig:
         for option, (value, low, high) in bounds.items():
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{option} {value} is not between {low} and {high:,}")
+        parts, each = (_GUIDED if self.style == "guided" else 1), self.manner.part_tokens
+        if (longest := self.prompt_tokens + parts * each) > _CONTEXT:
+            raise UsageError(
+                f"a prompt of {self.prompt_tokens:,} tokens and {parts} x {each:,} of parts are {longest:,}, more than "
+                f"the {_CONTEXT:,} that an engine takes; lower --prompt-tokens or --part-tokens"
+            )
 
     @property
     def told(self) -> bool:

@@ -50,3 +50,10 @@ def test_a_pack_of_before_there_were_comments_is_asked_without(ws: Workspace, mo
     storage.write_json(tmp_path / "old.json", manifest | {"config": manifest["config"] | {"comments": "own"}})
     with pytest.raises(LlmcfError, match="texts are not in the pack"):
         packs.restore(ws, "old", folder=tmp_path)
+
+
+@pytest.mark.parametrize(("style", "prompt", "part"), [("guided", 1024, 300), ("free", 1900, 256), ("led", 2049, 1)])
+def test_what_no_engine_holds_is_refused(style: str, prompt: int, part: int) -> None:
+    """A worker would be killed by each such request."""
+    with pytest.raises(UsageError, match="more than the 2,048 that an engine takes; lower --prompt-tokens"):
+        GenerateConfig(style=style, prompt_tokens=prompt, part_tokens=part)
