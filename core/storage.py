@@ -72,7 +72,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def says_full(error: BaseException) -> bool:
-    """Whether an error, or what it came of, says that the disk is full: each library has an error of its own for it."""
+    """Whether an error, or what it came of, says that the disk is full: each library has an error of its own for it.
+
+    None of ours is asked: it may quote what somebody else has written.
+    """
+    if isinstance(error, LlmcfError):
+        return False
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     cause = error.__cause__ or error.__context__

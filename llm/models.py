@@ -54,8 +54,8 @@ ENCODERS = {
 CARRIERS = {"llm": LLMS, "encoder": ENCODERS}
 _FAMILY = "ForCausalLM"  # what writes text, in the words of config.json
 _MUST_HAVE = {"llm": ("config.json", "tokenizer.json|tokenizer.model"), "encoder": ("config.json", "modules.json")}
-# What makes two models give different answers; everything else in the folder is description.
 _CONFIGURED = ("config.json", "modules.json", "sentence_bert_config.json", "*_Pooling/config.json")
+# What makes two models give different answers; everything else in the folder is description.
 _HASHED = ("*.safetensors", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "*.jinja", "vocab.txt")
 
 

@@ -41,11 +41,11 @@ def save(ws: Workspace, name: str, table: pa.Table, manifest: Manifest, folder: 
     """Write a pack; the manifest gets the workspace and the file's digest. `name` has passed `check_name`.
 
     Raises:
-        UsageError: if there is one of that name.
+        UsageError: if there is another one of that name; the same may be written again.
     """
     file = folder / f"{check_name(name)}.parquet"
-    if name in names(folder):
-        raise UsageError(f"--name {name}: {folder} has such a pack; take another name, or remove that one")
+    if name in names(folder) and not pq.read_table(file).equals(table):
+        raise UsageError(f"--name {name}: {folder} has another pack of that name; take another, or remove that one")
     with storage.atomic_path(file) as beside:
         pq.write_table(table, beside, compression="zstd", compression_level=19)
     place = {"dataset": ws.dataset, "order": ws.order, "as_of": ws.as_of}

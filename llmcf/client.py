@@ -36,7 +36,7 @@ from llmcf.service.messages import (
 
 M = TypeVar("M", bound=BaseModel)
 _LONGEST_WAIT_S = 2.0
-_NOT_TAKEN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError)  # to ask again makes no double work
+_UNDER_WAY = (httpx.ReadTimeout, httpx.WriteTimeout)  # the service may still work on it; one that broke off does not
 
 
 @dataclass(slots=True)
@@ -181,7 +181,7 @@ class Client:
             try:
                 found = self._http.request(method, path, **content)
             except httpx.TransportError as error:
-                if not left or not isinstance(error, _NOT_TAKEN):
+                if not left or isinstance(error, _UNDER_WAY):
                     raise Refused(0, "no-answer", f"nobody answers at {self._http.base_url}: {error}") from error
                 _wait(None)
                 continue

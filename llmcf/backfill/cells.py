@@ -16,8 +16,8 @@ from core.settings import Workspace
 from llmcf.backfill.workers import C, each
 
 Line = dict[str, Any]
-# What makes a line a repetition:
 _CELL = ("model", "framework", "recipe", "variant", "seed")
+# What makes a line a repetition:
 _SAME = ("order", "as_of", "config", "code", "data", "of_texts", "encoders", "metrics", "segments")
 
 

@@ -46,7 +46,8 @@ class Protocol(Base):
     def on_response_complete(self) -> None:
         """What comes yet of a refused body is thrown away, for a while: one that is cut off may never read why."""
         super().on_response_complete()
-        if self.cycle.more_body and not self.transport.is_closing():
+        answered = self.cycle.response_complete  # else it is the next one's, which was sent before this answer
+        if answered and self.cycle.more_body and not self.transport.is_closing():
             self._rest = self.loop.call_later(HEAD_S, self.transport.close)
 
     def on_message_complete(self) -> None:

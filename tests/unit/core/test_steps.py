@@ -8,7 +8,7 @@ import pytest
 from safetensors import SafetensorError
 
 from core import steps, storage
-from core.errors import LlmcfError, Missing
+from core.errors import LlmcfError, Missing, UsageError
 from core.settings import Workspace
 from core.steps import Step
 
@@ -124,7 +124,14 @@ def test_a_full_disk_is_named_and_the_old_stays_whichever_library_says_it(tmp_pa
     assert sorted(tmp_path.iterdir()) == [file, folder]
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("error 28 of 30")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        ValueError("error 28 of 30"),
+        UsageError("an error in line 3: {'title': 'When the disk is full'}"),
+    ],
+)
 def test_another_failure_of_writing_is_no_full_disk(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(type(error), match="rror"), storage.atomic_path(tmp_path / "file"):
         raise error

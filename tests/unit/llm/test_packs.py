@@ -51,8 +51,10 @@ def test_half_a_pack_is_in_nobodys_way_and_a_whole_one_is_not_overwritten(saved:
     assert packs.names(saved) == ["one"]
     packs.save(WS, "two", TABLE, {"verb": "cot generate"}, saved)
     assert packs.names(saved) == ["one", "two"]
-    with pytest.raises(UsageError, match="has such a pack; take another name"):
-        packs.save(WS, "one", TABLE, {"verb": "cot generate"}, saved)
+    packs.save(WS, "one", TABLE, {"verb": "cot generate"}, saved)  # the same again
+    with pytest.raises(UsageError, match="has another pack of that name"):
+        packs.save(WS, "one", TABLE.slice(1), {"verb": "cot generate"}, saved)
+    assert packs.opened(WS, "one", "cot generate", saved)[0].equals(TABLE)
 
 
 @pytest.mark.parametrize("name", ["../up", "a b", "", ".hidden", "a/b"])
