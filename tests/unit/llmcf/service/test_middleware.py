@@ -251,3 +251,22 @@ def test_a_body_that_ends_after_its_answer_leaves_the_connection(monkeypatch: py
         time.sleep(0.2)
         sent.sendall(head + b"abcd")
         assert sent.recv(4096).startswith(b"HTTP/1.1 404")
+
+
+def test_a_request_that_was_sent_before_the_answer_to_another_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
+
+    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.1)
+        message = await receive()
+        while message.get("more_body"):
+            message = await receive()
+        await PlainTextResponse(scope["method"])(scope, receive, send)
+
+    first = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    second = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 4\r\n\r\n"
+    with listening_worker(Front(reading)) as address, socket.create_connection(address, timeout=10) as sent:
+        sent.sendall(first + second + b"ab")
+        time.sleep(0.8)
+        sent.sendall(b"cd")
+        assert all_of(sent).endswith(b"POST")
