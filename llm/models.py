@@ -190,15 +190,18 @@ def check_name(kind: str, name: str) -> str:
     raise UsageError(f"unknown {kind} {name!r}; choose one of: {choices}, a local folder, or owner/name on a hub")
 
 
-def model_hash(path: Path) -> str:
+def model_hash(path: Path, *, ours: bool = False) -> str:
     """Digest of a model's weights and tokenizer: the same on every machine, whatever the folder is called.
 
     Of a folder that no step of ours made, the configuration counts, too: somebody may set another pooling there.
 
+    Args:
+        ours: whether a step of ours is making the folder, which has no stamp yet.
+
     Raises:
         LlmcfError: if there are no weights.
     """
-    patterns = _HASHED if (path / steps.STAMP).is_file() else (*_HASHED, *_CONFIGURED)
+    patterns = _HASHED if ours or (path / steps.STAMP).is_file() else (*_HASHED, *_CONFIGURED)
     files = sorted({file for pattern in patterns for file in path.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):
         raise Missing(f"{path} holds no *.safetensors weights", REMEDY)

