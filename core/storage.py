@@ -38,7 +38,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         beside.replace(path)
     except Exception as error:
         if says_full(error):
-            raise LlmcfError(f"no space left on the disk while writing {path}; free some and run again") from error
+            raise no_space(f"writing {path}") from error
         raise
     finally:
         beside.unlink(missing_ok=True)
@@ -65,7 +65,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _replace(beside, path)
     except Exception as error:
         if says_full(error):
-            raise LlmcfError(f"no space left on the disk while writing {path}; free some and run again") from error
+            raise no_space(f"writing {path}") from error
         raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -82,6 +82,17 @@ def says_full(error: BaseException) -> bool:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     cause = error.__cause__ or error.__context__
     return bool(_FULL.search(str(error))) or (cause is not None and says_full(cause))
+
+
+def no_space(doing: str) -> LlmcfError:
+    """What is said of a full disk, whoever has met it."""
+    return LlmcfError(f"no space left on the disk while {doing}; free some and run again")
+
+
+def last_says_full(log: str) -> bool:
+    """Whether the last line that a process printed says that the disk is full; what it quotes before is not asked."""
+    lines = log.split("\n")
+    return bool(_FULL.search(next((line for line in reversed(lines) if line.strip()), "")))
 
 
 def _exchange(one: Path, other: Path) -> bool:

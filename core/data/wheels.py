@@ -41,7 +41,10 @@ def _fetch(package: str, version: str, sha256: str, folder: Path) -> Path:
         done = subprocess.run(_pip_command(package, version, scratch), capture_output=True, text=True, check=False)
         files = list(scratch.glob("*.whl"))
         if done.returncode != 0 or not files:
-            raise LlmcfError(_explain(package, version, done.stdout + done.stderr))
+            log = done.stdout + done.stderr
+            if "No space left on device" in log:
+                raise storage.no_space(f"fetching {package} {version}")
+            raise LlmcfError(_explain(package, version, log))
         found = storage.sha256(files[0])
         if found != sha256:
             raise LlmcfError(
@@ -58,8 +61,6 @@ def _pip_command(package: str, version: str, target: Path) -> list[str]:
 
 def _explain(package: str, version: str, log: str) -> str:
     """Why pip failed, in our words: its log names hosts and runs to pages."""
-    if "No space left on device" in log:
-        return f"no space left on the disk while fetching {package} {version}; free some and run again"
     if "No module named pip" in log:
         return f"{sys.executable} has no pip; run `make env` to build the main environment"
     name = f"{package.replace('-', '_')}-{version}-*.whl"

@@ -46,6 +46,8 @@ def _export(model: Path, folder: Path, python: Path, weights: str) -> dict[str, 
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENVINO_TELEMETRY": "0"},
     )
     shutil.rmtree(readable)
+    if done.returncode and storage.last_says_full(done.stderr):
+        raise storage.no_space(f"converting {model} in {folder.parent}")
     if done.returncode or not all((folder / file).exists() for file in _MADE):
         raise LlmcfError(f"OpenVINO could not convert {model}; it said:\n{done.stderr.strip()[-1500:]}")
     return {"model": str(model), "weights": weights}

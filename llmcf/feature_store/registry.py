@@ -217,7 +217,10 @@ def run(ws: Workspace, *job: str, folder: Path | None = None) -> None:
             say(f"feast: {line.rstrip()}")
         if process.wait() != 0:
             errors.seek(0)
-            raise LlmcfError(redis_address.scrub(f"Feast's {job[0]} failed:\n{_last_words(errors.read())}", redis))
+            words = _last_words(errors.read())
+            if storage.last_says_full(words):
+                raise storage.no_space(f"Feast's {job[0]} writes beside {ws.root}")
+            raise LlmcfError(redis_address.scrub(f"Feast's {job[0]} failed:\n{words}", redis))
 
 
 def _last_words(log: str) -> str:

@@ -137,6 +137,19 @@ def test_another_failure_of_writing_is_no_full_disk(tmp_path: Path, error: Excep
         raise error
 
 
+@pytest.mark.parametrize(
+    ("log", "full"),
+    [
+        ("Traceback:\n  File ...\nsqlite3.OperationalError: database or disk is full\n\n", True),
+        ("OSError: [Errno 28] No space left on device: 'x'\n", True),
+        ("a title says the disk is full\nValueError: row 3\n", False),
+        ("", False),
+    ],
+)
+def test_of_what_a_process_printed_its_last_line_says_that_the_disk_is_full(log: str, full: bool) -> None:
+    assert storage.last_says_full(log) is full
+
+
 def test_a_stamp_names_its_inputs_and_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCF_HOME", str(tmp_path / "home"))
     raw, up = tmp_path / "raw.txt", tmp_path / "home" / "up"
