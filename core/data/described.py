@@ -223,7 +223,10 @@ def _opened(folder: Path, said: Description, rejects: Rejects, notes: Notes) -> 
                 _count(part, rejects, notes, interactions=name == "interactions")
         for part in found[key]:
             _require(folder / part.name, part.frame.columns, table)
-        tables[name] = pl.concat([_chosen(part, table) for part in found[key]], how="vertical_relaxed")
+        parts = [_chosen(part, table) for part in found[key]]
+        if name == "interactions":
+            parts = times.alike(parts, table.get("unit", "s"))
+        tables[name] = pl.concat(parts, how="vertical_relaxed")
     return tables
 
 

@@ -56,6 +56,15 @@ def column(stored: pl.Series, place: str) -> pl.Series:
     return people.text(stored, place)
 
 
+def alike(parts: list[pl.DataFrame], unit: str) -> list[pl.DataFrame]:
+    """Parts of one table, whose times are moments or texts: where some are texts, moments are written in their unit."""
+    if len({part["timestamp"].dtype for part in parts}) == 1:
+        return parts
+    moment = pl.col("timestamp")
+    text = moment.dt.strftime("%+") if unit == "iso" else moment.dt.epoch(unit)  # pyright: ignore[reportArgumentType]
+    return [part.with_columns(text.cast(pl.String)) if part["timestamp"].dtype == _MOMENT else part for part in parts]
+
+
 def _written(column: pl.Series, unit: str) -> pl.Series:
     text = pl.col("text").str.strip_chars()
     if unit == "iso":

@@ -450,6 +450,29 @@ def test_parts_may_store_the_same_column_as_other_types(tmp_path: Path):
     assert found.items["categories"].to_pylist() == [["a", "b"], ["a", "b"]]
 
 
+SECONDS = pl.Series(range(1_300_000_000, 1_300_000_100))
+
+
+@pytest.mark.parametrize(
+    ("unit", "written"),
+    [
+        ("s", SECONDS),
+        ("s", SECONDS.cast(pl.String)),
+        ("ms", SECONDS * 1_000),
+        ("ns", SECONDS * 1_000_000_000),
+        ("iso", pl.from_epoch(SECONDS, "s").dt.strftime("%Y-%m-%dT%H:%M:%S")),
+    ],
+)
+def test_parts_may_store_times_and_write_them(tmp_path: Path, unit: str, written: pl.Series):
+    """As when an export changed its types: the older parts have a typed column."""
+    (tmp_path / "clicks.parquet").mkdir()
+    for number, column in enumerate((pl.from_epoch(SECONDS, "s"), written)):
+        part = clicks(t=column)[number * 50 : number * 50 + 50]
+        part.write_parquet(tmp_path / "clicks.parquet" / f"{number}.parquet")
+    (tmp_path / "dataset.toml").write_text(PARQUET + f'unit = "{unit}"\n')
+    assert read(tmp_path).interactions["timestamp"].to_pylist() == SECONDS.to_list()
+
+
 @pytest.mark.parametrize("rating", ["1e39", "inf", "-inf"])
 def test_a_rating_that_no_float32_holds_is_counted(tmp_path: Path, rating: str):
     csv = CSV.replace("t\n", "t,r\n", 1)
