@@ -44,15 +44,9 @@ def asked_again(ws: Workspace, stamp: Mapping[str, Any]) -> list[Question]:
     """
     config, summary = stamp["config"], stamp["summary"]
     if "pack" in config:
-        job, model = (
-            _limited(
-                ws,
-                packs.Pack(ws, config["pack"], generate.VERB, PACKS).manifest["config"],
-                name=config["pack"],
-                limit=config.get("limit"),
-            ),
-            models.llm_path(models.LLM),
-        )
+        held = packs.Pack(ws, config["pack"], generate.VERB, PACKS)
+        job = _limited(ws, held.manifest["config"], name=held.name, limit=config.get("limit"))
+        model = held.tokenizer()
     else:
         job = _job(ws, {**config, "model": summary["model_option"]})
         _, model = models.find_model(ws, job.config.model, seed=job.config.seed)

@@ -17,7 +17,7 @@ from core.data import tables
 from core.errors import LlmcfError, Missing, UsageError
 from core.result import Result
 from core.settings import Workspace
-from llm import models, packs
+from llm import models, packs, prompt_form
 from llm.packs import PACKS
 from llm.texts import machine
 from llm.texts.cache import Entry, TextCache
@@ -60,6 +60,24 @@ class Pack:
     def get(self, prompt_hash: str) -> Entry | None:
         return self._entries.get(prompt_hash)
 
+    def tokenizer(self) -> Path:
+        """The model by whose template and tokens the prompts are put as they were; no text is generated.
+
+        Raises:
+            Missing: if it is not here; the remedy fetches it.
+            LlmcfError: if the model of that name writes prompts in another way by now.
+        """
+        base, form = models.llm_path(models.LLM), self.manifest.get("form")  # older packs are the carried model's
+        if form in (None, prompt_form.of(base)):
+            return base
+        written = models.llm_path(self.manifest["llm"])
+        if prompt_form.of(written) != form:
+            raise LlmcfError(
+                f"the prompts of pack {self.name!r} are in another form than those of {self.manifest['llm']}: its chat "
+                "template or tokenizer has changed since; bring that version of it"
+            )
+        return written
+
     def check_answers(self, asked: Sequence[str], prompt: str) -> None:
         """Whether the pack answers what is asked now, but for what it never held and one text in a hundred.
 
@@ -99,6 +117,8 @@ def keep(ws: Workspace, name: str, verb: str, texts: Path, job_of: JobOf, folder
         "texts": len(found),
         "tokens": sum(entry.tokens for entry in found.values()),
         "terms": "written by the named model (see NOTICE); parts may repeat words of item titles and comments",
+        "form": prompt_form.of(path),
+        "llm": _base(path),
         **packs.origin(ws, path, verb, options(job.config)),
     }
     file = packs.save(ws, name, _table(found), manifest, folder)
@@ -133,8 +153,7 @@ def restore(
     """
     held = Pack(ws, name, verb, folder)
     job = job_of(held.manifest["config"])
-    tokenizer = models.llm_path(models.LLM)  # prompts are cut to tokens; no text is generated
-    texts = machine.TextMachine(job, held, author=held.manifest["author"], model=tokenizer)
+    texts = machine.TextMachine(job, held, author=held.manifest["author"], model=held.tokenizer())
 
     def work(target: Path) -> dict[str, Any]:
         held.check_answers([name for one in texts.asked for name in one.names], job.wording)
@@ -161,6 +180,15 @@ def _written(ws: Workspace, verb: str, stamp: Mapping[str, Any], job_of: JobOf) 
     if models.model_hash(path) != config["model"]:
         raise Missing(f"{job.config.model} is another model than the one that wrote these texts", remedy)
     return job, path
+
+
+def _base(model: Path) -> str:
+    """What to fetch for a model's chat template and tokens: itself, or what it was tuned from."""
+    stamp = steps.Step(folder=model, config=None).stamp() or {}
+    config, summary = stamp.get("config"), stamp.get("summary") or {}
+    if isinstance(config, dict) and "method" in config:
+        return config["model"]
+    return summary.get("name", str(model))
 
 
 def _table(found: Mapping[str, Entry]) -> pa.Table:

@@ -19,6 +19,7 @@ from llm.texts.packs import Pack
 from tests.parrot import Parrot, run, texts
 
 pytestmark = pytest.mark.integration
+llm_path = models.llm_path
 
 
 @pytest.fixture
@@ -138,3 +139,30 @@ def test_every_pack_of_the_product_is_whole(name: str) -> None:
     assert held.manifest["texts"] == len(held) > 0
     assert all(len(e.parts) == len(e.finish) for e in held._entries.values())
     assert held.manifest["config"]["engine"] in ("openvino", "transformers")
+
+
+def test_a_pack_of_a_model_with_another_chat_template_asks_for_that_model(
+    place: Workspace, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts are cut to a model's tokens and hashed in its template: by another one none would be found."""
+    other = shutil.copytree(model, tmp_path / "other")
+    file = other / "chat_template.jinja"
+    file.write_text("Some lines.\n" + file.read_text())
+    monkeypatch.setattr(models, "llm_path", lambda name: {models.LLM: model, str(other): other}[name])
+    run(place, other, Parrot())
+    before, folder = texts(place), tmp_path / "packs"
+    packs.pack(place, "other", folder=folder)
+    storage.remove(place.path("cot", "texts"))
+    packs.restore(place, "other", folder=folder)
+    assert texts(place) == before
+    file.write_text("More. " + file.read_text())
+    storage.remove(place.path("cot", "texts"))
+    with pytest.raises(
+        LlmcfError, match=r"the prompts of pack 'other' are in another form than those of .*other: its chat"
+    ):
+        packs.restore(place, "other", folder=folder)
+    manifest = storage.read_json(folder / "other.json")
+    storage.write_json(folder / "other.json", manifest | {"llm": "owner/name"})
+    monkeypatch.setattr(models, "llm_path", lambda name: model if name == models.LLM else llm_path(name))
+    with pytest.raises(LlmcfError, match="llmcf llm fetch --llm owner/name"):
+        packs.restore(place, "other", folder=folder)
