@@ -51,7 +51,7 @@ COT_INDEX = _asset("cot_index", "cot/index")
 PLAIN_RANKER = _asset("plain_ranker", "ranking/{ranker}-none-{recipe}-s{seed}")
 RANKER = _asset("ranker", "ranking/{ranker}-{framework}-{recipe}-s{seed}")
 PLAIN_RETRIEVER = _asset("plain_retriever", "retrieval/{retriever}-none-{recipe}-s{seed}")
-RETRIEVER = _asset("retriever", "retrieval/{retriever}-{framework}-{recipe}-s{seed}")
+RETRIEVER = _asset("retriever", "retrieval/{retriever}-{tower_framework}-{recipe}-s{seed}")
 FROZEN = _asset("frozen_release", "release", daily=False)
 RELEASE = _asset("release", "release:live", daily=False)
 METRICS = _asset("metrics", "metrics", daily=False)
@@ -60,7 +60,7 @@ MONITORING = _asset("monitoring", "monitoring", daily=False)
 
 def datasets(assets: Iterable[Asset], given: Mapping[str, str]) -> list[Told]:
     """The datasets of assets under a run's parameters, by lower-case name."""
-    values = {**given, "writer": _writer(given)}
+    values = {**given, "writer": _writer(given), "tower_framework": given["retriever_framework"] or given["framework"]}
     namespace = f"{os.environ.get('OPENLINEAGE_NAMESPACE') or NAMESPACE}/{given['dataset']}"
     told = []
     for daily, names in (_DATASETS[asset.name] for asset in assets):

@@ -15,7 +15,7 @@ from typing import Any
 from airflow.sdk import Asset, chain, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 from assets import COT_INDEX, FEATURES, RANKER, RETRIEVER
-from verbs import MADE_OF, usual, verb
+from verbs import MADE_OF, TOWER, usual, verb
 
 STAGES = {"features": FEATURES, "cot_index": COT_INDEX, "ranker": RANKER, "retriever": RETRIEVER}
 
@@ -36,7 +36,7 @@ def again(stage: str, asset: Asset) -> Any:
 @dag(schedule="0 12 * * *", **usual(__doc__, late_after=timedelta(hours=1)))
 def catch_up() -> None:
     options = {"--dataset": "dataset", "--order": "order", **MADE_OF}
-    pending = verb("workspace pending", options, told=True, placed=False)
+    pending = verb("workspace pending", options, given=TOWER, told=True, placed=False)
     chain(pending, [again(stage, asset)(pending.output) for stage, asset in STAGES.items()])
 
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from airflow.sdk import PartitionedAssetTimetable, chain, dag
 from assets import COT_INDEX, FROZEN, RANKER, RELEASE, RETRIEVER, TABLES, TEXTS, TRAINING, VECTORS
-from verbs import MADE_OF, usual, verb
+from verbs import MADE_OF, TOWER, usual, verb
 
 MADE, LIVE = "{{ ti.xcom_pull(task_ids='export') }}", "{{ ti.xcom_pull(task_ids='promote') }}"
 
@@ -39,6 +39,7 @@ def release() -> None:
         "export",
         MADE_OF,
         fixed="--no-promote",
+        given=TOWER,
         told=True,
         output_processor=_number,
         pool="milvus",

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from airflow.sdk import PartitionedAssetTimetable, chain, dag
 from assets import COT_INDEX, PLAIN_RETRIEVER, RETRIEVER
-from verbs import trained_on, usual, verb
+from verbs import PARAMETERS, TOWER, trained_on, usual, verb
 
 TRAIN = {"--model": "retriever", "--recipe": "recipe", "--seed": "seed"}
 
@@ -24,8 +24,9 @@ def train_retrieval() -> None:
         reads=trained_on("none"),
         writes=[PLAIN_RETRIEVER],
     )
-    options = {**TRAIN, "--framework": "framework"}
-    released = verb("retrieve train", options, pool="train", reads=trained_on(), writes=[RETRIEVER])
+    options = {**TRAIN, "--framework": "tower_framework"}
+    reads = trained_on(PARAMETERS["retriever_framework"].value or None)
+    released = verb("retrieve train", options, given=TOWER, pool="train", reads=reads, writes=[RETRIEVER])
     chain(plain, released)
 
 

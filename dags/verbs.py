@@ -63,6 +63,7 @@ PARAMETERS = {
     "ranker": Param("deepfm", enum=RANKERS),
     "retriever": Param("sasrec", enum=RETRIEVERS),
     "framework": Param("llm-cf", enum=FRAMEWORKS, description="What is released; none is trained beside it."),
+    "retriever_framework": Param("", enum=["", *FRAMEWORKS], description="Of the retriever; the same if empty."),
     "recipe": Param("best", enum=RECIPES),
     "release_check": Param("always", enum=["always", "never"], description="Hold it against what is live before."),
     "keep_days": Param(14, type="integer", minimum=1, description="Days whose workspaces stay."),
@@ -89,11 +90,13 @@ MADE_OF = {  # what a release is made of, as options
     "--ranker": "ranker",
     "--retriever": "retriever",
     "--framework": "framework",
+    "--retriever-framework": "tower_framework",
     "--recipe": "recipe",
     "--seed": "seed",
 }
 _DAY = "params.as_of or partition_key or ''"
 AS_OF = f"{{{{ {_DAY} }}}}"
+TOWER = {"tower_framework": "{{ params.retriever_framework or params.framework }}"}  # what MADE_OF is given
 WEEKDAY = f"{{{{ macros.ds_format({_DAY}, '%Y-%m-%d', '%u') if ({_DAY}) | length == 10 else '' }}}}"
 _USUAL = DeadlineReference.AVERAGE_RUNTIME(10, 1)  # where DAGRUN_QUEUED_AT is, nothing can be cleared: airflow #70368
 _LONGEST = timedelta(days=2)  # a run that never gets its turn, as where a pool is missing, fails and is told

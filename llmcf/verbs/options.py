@@ -25,6 +25,13 @@ Framework = Annotated[str, typer.Option(help=f"How the LLM's knowledge enters: {
 RetrievalFramework = Annotated[
     str, typer.Option("--framework", help=f"How the LLM's knowledge enters: {_choices(RETRIEVAL_FRAMEWORKS)}.")
 ]
+TowerFramework = Annotated[
+    str | None,
+    typer.Option(
+        "--retriever-framework",
+        help=f"Of the retriever: {_choices(RETRIEVAL_FRAMEWORKS)}; what goes with the ranker's if not given.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in this verb.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only estimate time, memory and disk.")]

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from core.contracts import RETRIEVAL_FRAMEWORKS
 from core.result import Result
 from llmcf.show import run
 from llmcf.verbs import options as opt
@@ -25,9 +24,7 @@ def export_release(
     framework: opt.Framework = "llm-cf",
     recipe: opt.Recipe = opt.RECIPE,
     retriever: Annotated[str, typer.Option(help="Retrieval backbone.")] = "sasrec",
-    retriever_framework: Annotated[
-        str | None, typer.Option(help=f"{', '.join(RETRIEVAL_FRAMEWORKS)}; what goes with the ranker's if not given.")
-    ] = None,
+    retriever_framework: opt.TowerFramework = None,
     retriever_recipe: Annotated[str | None, typer.Option(help="The ranker's if not given.")] = None,
     seed: opt.Seed = opt.SEED,
     promote: Promote = True,

@@ -63,6 +63,7 @@ def workspace_pending(
     framework: opt.Framework = "llm-cf",
     recipe: opt.Recipe = opt.RECIPE,
     retriever: Annotated[str, typer.Option(help="Retrieval backbone that is released.")] = "sasrec",
+    retriever_framework: opt.TowerFramework = None,
     seed: opt.Seed = opt.SEED,
     as_json: opt.Json = False,
 ) -> None:
@@ -74,7 +75,8 @@ def workspace_pending(
     check_names(recipe=recipe, framework=framework)
     place = workspace(dataset, order, "latest")
     ranking = Choice(backbone=ranker, framework=framework, recipe=recipe, seed=seed)
-    tower = Choice(backbone=retriever, framework=tower_framework(framework), recipe=recipe, seed=seed)
+    of_tower = retriever_framework or tower_framework(framework)
+    tower = Choice(backbone=retriever, framework=of_tower, recipe=recipe, seed=seed)
     run(
         lambda: pending.pending(place.dataset, place.order, ranking, tower, newest=newest, hours=hours),
         as_json=as_json,

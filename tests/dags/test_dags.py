@@ -180,7 +180,7 @@ def test_every_command_is_one_that_llmcf_takes(probe: dict, params: dict) -> Non
     """With the parameters' defaults in place of the variables."""
     given = {f"LLMCF_DAG_{name.upper()}": str(value or "latest") for name, (value, _) in params.items()}
     given |= {"LLMCF_DAG_COT_LIMIT": "0", "LLMCF_DAG_RECGEN_ROWS": "0", "LLMCF_DAG_PARTITION": "2026-01-31"}
-    given["LLMCF_DAG_RELEASE"] = "2"
+    given |= {"LLMCF_DAG_RELEASE": "2", "LLMCF_DAG_TOWER_FRAMEWORK": "none"}
     for text in commands(probe):
         assert verbs_of(text), text
         for line in verbs_of(text):
@@ -200,6 +200,7 @@ def test_every_parameter_is_in_the_environment_of_every_verb(probe: dict, params
                 "serve": {"LLMCF_DAG_RELEASE", "LLMCF_DAG_LIVE"},
                 "roll_back": {"LLMCF_DAG_RELEASE", "LLMCF_DAG_LIVE", "LLMCF_DAG_LOOKED"},
                 "llm_check": {"LLMCF_ALERT_WEBHOOK"},
+                **{name: {"LLMCF_DAG_TOWER_FRAMEWORK"} for name in ("export", "workspace_pending", "retrieve_train")},
             }.get(task, set())
             assert set(environment) == told | own
 

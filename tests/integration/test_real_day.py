@@ -51,6 +51,7 @@ def world(language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "engine": "openvino",
         "cot_limit": 8,
         "recipe": "strict",
+        "retriever_framework": "none",
     }
     asked = Asked(
         dataset=SHOP,
@@ -74,7 +75,7 @@ def test_a_day_becomes_a_live_release(world: World) -> None:
     assert pointer.release == 1
     release = releases.require(SHOP)
     assert release.workspace.as_of == DAY
-    assert release.stages["ranker"].framework == release.stages["user_vector"].framework == "llm-cf"
+    assert {name: one.framework for name, one in release.stages.items()} == {"ranker": "llm-cf", "user_vector": "none"}
     assert f"{SHOP}/shuffled-ties/{DAY}/cot/texts" in world.first.content
 
 
