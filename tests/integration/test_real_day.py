@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,9 @@ def world(language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     del language_model
     folder = tmp_path_factory.mktemp("real-day")
     (folder / "events").mkdir()
-    (folder / "events" / f"{HOUR}.jsonl").write_text(json.dumps(EVENT) + "\n")
+    now = datetime.now(UTC)  # an hour that ends meanwhile has a run of its own, which waits for its file
+    for hour in (HOUR, *(f"{now + timedelta(hours=more):%Y-%m-%dT%H}" for more in (-1, 0, 1))):
+        (folder / "events" / f"{hour}.jsonl").write_text(json.dumps(EVENT) + "\n")
     parameters = {
         "dataset": SHOP,
         "events": str(folder / "events"),
