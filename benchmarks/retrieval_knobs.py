@@ -1,7 +1,7 @@
 """What each known knob gives SASRec: one change to a common start at a time, then those that help together; and
 what LLM-CF's own knobs give it.
 
-    .venv/bin/python -m benchmarks.retrieval_knobs [--dataset amazon-beauty --order published] [--only NAME,NAME]
+    .venv/bin/python -m benchmarks.retrieval_knobs [--dataset amazon-beauty --order published] [--only NAME ...]
 
 Each try is one run of the real loop, one seed, measured by the tower alone, seen items taken out. A try
 that is in the page's JSON under the same configuration is not run again. Writes
@@ -138,10 +138,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="amazon-beauty")
     parser.add_argument("--order", default="published")
-    parser.add_argument("--only", default="", help="names of tries, comma-separated; all if not given")
+    parser.add_argument("--only", nargs="+", default=list(TRIES), choices=TRIES, metavar="NAME", help="of all tries")
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
-    wanted = {name: knobs for name, knobs in TRIES.items() if not chosen.only or name in chosen.only.split(",")}
+    wanted = {name: TRIES[name] for name in chosen.only}
     path = measured.RESULTS / f"{NAME}.json"
     kept = json.loads(path.read_text(encoding="utf-8"))["tries"] if path.exists() else {}
     due = {
