@@ -68,7 +68,7 @@ class Pack:
             LlmcfError: if the model of that name writes prompts in another way by now.
         """
         base, form = models.llm_path(models.LLM), self.manifest.get("form")  # older packs are the carried model's
-        if form in (None, prompt_form.of(base)):
+        if form is None or form == prompt_form.of(base):
             return base
         written = models.llm_path(self.manifest["llm"])
         if prompt_form.of(written) != form:
