@@ -109,22 +109,25 @@ def configured(knobs: Knobs) -> RetrievalConfig:
 def page(tries: dict[str, dict[str, Any]], about: str) -> str:
     """The table, the first try's figures beside each."""
     base = tries["the start"]["test"]["masked"]
+    machines, made = zip(*(found["machine"].rsplit(", ", 1) for found in tries.values()), strict=True)
     lines = [
         "# SASRec, knob by knob",
         "",
-        f"{about}. The start is recipe strict in {EPOCHS} epochs with the user's own "
-        "embedding; each row is that with what it names, the tower alone, seen items taken out. Positions count from "
-        "the newest item in all of them. Rows ran at different loads of the machine, so their seconds do not compare.",
+        f"{about}; on {'; on '.join(dict.fromkeys(machines))}. The start is recipe strict in {EPOCHS} epochs with the "
+        "user's own embedding; each row is that with what it names, the tower alone, seen items taken out. Positions "
+        "count from the newest item in all of them. Rows ran at different loads of the machine, so their seconds do "
+        "not compare, and each by the code of its day: what lies days apart may differ by that, too.",
         "",
-        "| change | test HIT@10 | NDCG@10 | HIT@10 against the start | validation HIT@10 | best epoch | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| change | test HIT@10 | NDCG@10 | HIT@10 against the start | validation HIT@10 | best epoch | seconds "
+        "| made |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name, found in tries.items():
+    for (name, found), day in zip(tries.items(), made, strict=True):
         test = found["test"]["masked"]
         gain = test["hit@10"] - base["hit@10"]
         lines.append(
             f"| {name} | {test['hit@10']:.4f} | {test['ndcg@10']:.4f} | {gain:+.4f} | {found['valid']['hit@10']:.4f} "
-            f"| {found['best_epoch']} of {found['epochs']} | {found['seconds']:.0f} |"
+            f"| {found['best_epoch']} of {found['epochs']} | {found['seconds']:.0f} | {day} |"
         )
     return "\n".join([*lines, ""])
 
@@ -157,7 +160,7 @@ def main() -> None:
             ordered = {name: kept[name] for name in TRIES if name in kept}
             storage.write_json(path, {"dataset": chosen.dataset, "order": chosen.order, "tries": ordered})
     ordered = {name: kept[name] for name in TRIES if name in kept}
-    about = f"{chosen.dataset}, {chosen.order}, seed {SEED}, {measured.sentence()}"
+    about = f"{chosen.dataset}, {chosen.order}, seed {SEED}"
     measured.write(NAME, {"dataset": chosen.dataset, "order": chosen.order, "tries": ordered}, page(ordered, about))
 
 

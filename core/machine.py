@@ -38,8 +38,9 @@ def sentence() -> str:
     """The same in one line."""
     here = describe()
     gpu = f"{here['gpu']}, " if here["gpu"] else ""
+    cores = "core" if here["cores"] == 1 else "cores"
     return (
-        f"{gpu}{here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB, {here['system']}, "
+        f"{gpu}{here['processor']}, {here['cores']} {cores}, {here['memory_gib']} GiB, {here['system']}, "
         f"Python {here['python']}, torch {here['libraries']['torch']}, {here['date']}"
     )
 

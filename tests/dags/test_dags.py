@@ -205,6 +205,14 @@ def test_every_parameter_is_in_the_environment_of_every_verb(probe: dict, params
             assert set(environment) == told | own
 
 
+@pytest.mark.parametrize(("own", "meant"), [("", "llm-cf"), ("none", "none")])
+def test_the_retriever_has_the_rankers_framework_or_its_own(probe: dict, own: str, meant: str) -> None:
+    values = {"params": {"framework": "llm-cf", "retriever_framework": own}}
+    for dag, task in (("train_retrieval", "retrieve_train"), ("release", "export"), (AGAIN, "workspace_pending")):
+        template = probe["dags"][dag]["environment"][task]["LLMCF_DAG_TOWER_FRAMEWORK"]
+        assert Environment(autoescape=True).from_string(template).render(values) == meant
+
+
 def test_the_day_is_the_partition_and_no_other_date(probe: dict) -> None:
     """A run that an asset started has no logical date, and its own date is another one when it is repeated."""
     for one in probe["dags"].values():

@@ -25,7 +25,6 @@ for size in "$@"; do
 done
 """
 DAY = """
-import sys
 from core.errors import LlmcfError
 from core.settings import Workspace
 from llmcf import dag_test

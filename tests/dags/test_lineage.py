@@ -175,6 +175,8 @@ for dag in bag.dags.values():
         more = task.partial_kwargs if task.is_mapped else vars(task)
         sides = (more.get("inlets", []), [*more.get("outlets", []), *more.get("also_writes", [])])
         found[task.task_id] = [[one.name for one in assets.datasets(side, given)] for side in sides]
+plain = assets.datasets([assets.RETRIEVER], given | {"retriever_framework": "none"})
+found["a plain retriever"] = [[], [one.name for one in plain]]
 print("DECLARED" + json.dumps(found))
 """
 
@@ -189,6 +191,12 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[set[st
     assert done.returncode == 0, done.stderr[-2000:]
     line = next(line for line in done.stdout.splitlines() if line.startswith("DECLARED"))
     return {task: (set(reads), set(writes)) for task, (reads, writes) in json.loads(line[len("DECLARED") :]).items()}
+
+
+def test_a_retriever_with_a_framework_of_its_own_is_named_by_that(
+    declared: dict[str, tuple[set[str], set[str]]],
+) -> None:
+    assert declared["a plain retriever"] == (set(), {"retrieval/sasrec-none-best-s2023"})
 
 
 class StampedError(Exception):
