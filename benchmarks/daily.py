@@ -249,7 +249,7 @@ def _ended(airflow: Airflow, dag: str, day: str, before: str, *, may_fail: bool 
     run = airflow.runs(dag).get(day)
     if run is None or run["dag_run_id"] == before:
         return False
-    assert may_fail or run["state"] != "failed", (dag, airflow.tasks(dag, run["dag_run_id"]))
+    assert may_fail or run["state"] != "failed", (dag, airflow.said(dag, run["dag_run_id"]))
     return run["state"] == "success"
 
 

@@ -8,13 +8,13 @@ Hours that passed while Airflow was down are made up for by `airflow backfill cr
 
 from datetime import timedelta
 
-from airflow.sdk import CronPartitionTimetable, dag
+from airflow.sdk import dag
 from assets import EVENTS, PUSHED
-from verbs import usual, verb
+from verbs import partitions, usual, verb
 
 
 @dag(
-    schedule=CronPartitionTimetable("5 * * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%dT%H"),
+    schedule=partitions("5 * * * *", before=1, form="%Y-%m-%dT%H"),
     **usual(__doc__, late_after=timedelta(hours=1)),
 )
 def ingest_interactions() -> None:

@@ -2,11 +2,11 @@
 
 **In**: `llmcf_ranker` and `llmcf_retriever` of the day. **Out**: `llmcf_release`. **Cost**: minutes. Nothing goes live
 whose rows break the leak rule, that is worse than the live release by more than `gates.toml` allows, or whose canary
-does not answer; what is live stays then. A day that is made up for does not replace a later one: its release stays
-aside, the last look is skipped. Where the last look fails, what was live before is live again and the run fails; a
-service under load goes back by itself. **Again**: what was released already is not released twice; what is checked,
-made live, looked at and gone back from is the release that `export` made, by its number; and what was gone back from
-goes live by a person's `llmcf release promote` alone.
+does not answer; what is live stays then. A day that is made up for does not replace a later one: its release is checked
+by its bounds alone and stays aside, the last look is skipped. Where the last look fails, what was live before is live
+again and the run fails; a service under load goes back by itself. **Again**: what was released already is not released
+twice; what is checked, made live, looked at and gone back from is the release that `export` made, by its number; and
+what was gone back from goes live by a person's `llmcf release promote` alone.
 """
 
 import json
@@ -49,6 +49,7 @@ def release() -> None:
     check = verb(
         "release check",
         {"--dataset": "dataset", "--release": "release"},
+        fixed="--onwards",
         placed=False,
         only_if='[ "$LLMCF_DAG_RELEASE_CHECK" != never ]',
         given={"release": MADE},

@@ -101,12 +101,20 @@ WEEKDAY = f"{{{{ macros.ds_format({_DAY}, '%Y-%m-%d', '%u') if ({_DAY}) | length
 _USUAL = DeadlineReference.AVERAGE_RUNTIME(10, 1)  # where DAGRUN_QUEUED_AT is, nothing can be cleared: airflow #70368
 _LONGEST = timedelta(days=2)  # a run that never gets its turn, as where a pool is missing, fails and is told
 _SKIP = 99  # the exit code that BashOperator takes for "skipped"
+_NOT_THE_LAST = timedelta(0)  # Airflow's default is the last time, where that is a tenth of the distance ago
 _FINAL = {"2": "the request is wrong", "3": "it does not pass"}  # exit codes of verbs that another try would not mend
 
 
 def days(cron: str, *, before: int = 0) -> CronPartitionTimetable:
     """A run a day, whose partition is the day on which it starts, data before its midnight; or so many days before."""
-    return CronPartitionTimetable(cron, timezone="UTC", run_offset=-before, key_format="%Y-%m-%d")
+    return partitions(cron, before=before, form="%Y-%m-%d")
+
+
+def partitions(cron: str, *, before: int, form: str) -> CronPartitionTimetable:
+    """A run each time, of the time so many before. What is switched on waits for its next time, whatever the hour."""
+    return CronPartitionTimetable(
+        cron, timezone="UTC", run_offset=-before, run_immediately=_NOT_THE_LAST, key_format=form
+    )
 
 
 def usual(doc: str | None, *, late_after: timedelta) -> dict[str, Any]:

@@ -94,6 +94,18 @@ class Airflow:
         """The state of each task."""
         return {one["task_id"]: one["state"] for one in self.instances(dag, run)}
 
+    def said(self, dag: str, run: str) -> str:
+        """What the failed tasks of a run printed last."""
+        failed = [task for task, state in self.tasks(dag, run).items() if state == "failed"]
+        logs = self.home / "logs" / f"dag_id={dag}" / f"run_id={run}"
+        lines = [
+            f"{task}: {json.loads(line).get('event')}"
+            for task in failed
+            for log in sorted((logs / f"task_id={task}").glob("*.log"))
+            for line in log.read_text(encoding="utf-8").splitlines()[-40:]
+        ]
+        return "\n".join(lines)
+
     def instances(self, dag: str, run: str) -> list[dict[str, Any]]:
         """All that is known of each task of a run."""
         place = f"dags/{dag}/dagRuns/{urllib.parse.quote(run, safe='')}/taskInstances?limit=1000"

@@ -21,7 +21,7 @@ from llmcf.gates.answering import Answering, Answers
 from llmcf.gates.deciding import Absent, Fault, Figure, Found, Sound, decide, reasons, text
 from llmcf.gates.held_out import Moment
 from llmcf.service import served_log, state
-from llmcf.serving import releases, thresholds, verdicts
+from llmcf.serving import forward, releases, thresholds, verdicts
 from llmcf.serving.manifest import Release
 from llmcf.serving.thresholds import GATES, Thresholds
 from llmcf.serving.verdicts import Gate, Verdict
@@ -30,8 +30,12 @@ ALERT = "release-check"
 TIMED = ("canary", "p50", "p99")
 
 
-def check(dataset: str, number: int | None = None) -> Result:
+def check(dataset: str, number: int | None = None, *, onwards: bool = False) -> Result:
     """Check a release, the newest one if no number is given, and keep what was found beside its manifest.
+
+    Args:
+        onwards: one of an earlier day than the live release, which does not replace that, is held against its bounds
+            alone. No promotion may rest on it while the other is live.
 
     A release that fails sends one alert; `require_passed` then objects. What is live stays as it is, either way.
 
@@ -41,7 +45,7 @@ def check(dataset: str, number: int | None = None) -> Result:
     """
     start, limits = time.monotonic(), thresholds.load(dataset)
     release = releases.require(dataset, number or _newest(dataset))
-    verdict = _verdict(release, limits)
+    verdict = _verdict(release, limits, onwards=onwards)
     with releases.locked():  # nobody removes it in these moments
         releases.read(dataset, release.number)
         written = verdicts.write(release, verdict)
@@ -93,18 +97,21 @@ class _Asked:
     compared: str
 
 
-def _verdict(release: Release, limits: Thresholds) -> Verdict:
-    against, manifest = verdicts.against(release), verdicts.digest(release)
+def _verdict(release: Release, limits: Thresholds, *, onwards: bool = False) -> Verdict:
+    against, manifest, alone = verdicts.against(release), verdicts.digest(release), "no other release is live"
+    if onwards and (later := forward.later_live(release)):
+        against, alone = None, f"release {later.number} of {later.as_of}, a later day, stays live"
+        say(f"{alone}: release {release.number} of {release.as_of} is held against its bounds alone")
     found: dict[str, Found] = {}
-    asked = _guarded(lambda: _asked(release, against, limits))
+    asked = _guarded(lambda: _asked(release, against, limits, alone=alone))
     if isinstance(asked, Fault):
         compared = asked.why
         found |= dict.fromkeys((*figures.METRICS, *TIMED), asked)
     else:
         found |= {name: figures.measure(name, asked.told, asked.live_told, limits) for name in figures.METRICS}
-        timed, alone = _timed(asked, limits)
+        timed, untimed = _timed(asked, limits)
         found |= timed
-        compared = "; ".join(filter(None, (asked.compared, alone)))
+        compared = "; ".join(filter(None, (asked.compared, untimed)))
     others: Mapping[str, Callable[[], Found]] = {
         "leaks": lambda: _leaks(release),
         "skew": lambda: _skew(release.dataset),
@@ -135,16 +142,19 @@ def _guarded(measure: Callable[[], Any]) -> Any:
         return Fault(str(error))
 
 
-def _asked(release: Release, against: int | None, limits: Thresholds) -> _Asked:
+def _asked(release: Release, against: int | None, limits: Thresholds, *, alone: str) -> _Asked:
     """Both releases asked; the live one alone may fail to answer, which is then told and compared with nothing;
     whether it may pass so is the thresholds' matter.
+
+    Args:
+        alone: why there is none to compare with, where `against` is None.
 
     Raises:
         LlmcfError: if the release cannot be asked, or there are no held-out rows.
     """
     ws, other, why = release.workspace, None, ""
     if against is None:
-        why = "no other release is live"
+        why = alone
     else:
         try:
             live = releases.require(release.dataset, against)

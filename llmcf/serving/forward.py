@@ -46,7 +46,7 @@ def why_not(release: Release) -> str | None:
     another."""
     dataset, number = release.dataset, release.number
     by_name = f"`llmcf release promote --dataset {dataset} --release {number}`"
-    if later := _later_live(release):
+    if later := later_live(release):
         return (
             f"release {number} is of {release.as_of}, and the live release {later.number} of {later.as_of}, which "
             f"stays live; {by_name} goes back to it"
@@ -61,7 +61,7 @@ def why_not(release: Release) -> str | None:
     return None
 
 
-def _later_live(release: Release) -> Release | None:
+def later_live(release: Release) -> Release | None:
     """The live release, if it is of the same order and a later day; `latest` is no day."""
     found = releases.pointer(release.dataset)
     live = next((one for one in releases.of(release.dataset) if found and one.number == found.release), None)

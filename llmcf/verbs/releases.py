@@ -60,12 +60,18 @@ def release_check(
     number: Annotated[
         int | None, typer.Option("--release", help="Number of the release; the newest one if not given.", min=1)
     ] = None,
+    onwards: Annotated[
+        bool,
+        typer.Option(
+            "--onwards", help="By its bounds alone where a later day's is live, which a promotion may not rest on."
+        ),
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Hold a release against its thresholds and the live release, on the same held-out rows; nothing goes live."""
     from llmcf.gates import check
 
-    run(lambda: check.check(known(dataset), number), as_json=as_json, verify=check.require_passed)
+    run(lambda: check.check(known(dataset), number, onwards=onwards), as_json=as_json, verify=check.require_passed)
 
 
 @release.command("promote")

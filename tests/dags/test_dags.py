@@ -28,13 +28,22 @@ MADE_UP_FOR = "backfill_metrics"  # by Airflow's backfills
 AGAIN = "catch_up"  # sends other DAGs' events again, with their partitions, and has none
 PROBE = """
 import hashlib, json, pathlib, sys
+import datetime
 import airflow.sdk, airflow.providers.standard.operators.bash
+from airflow.timetables import trigger
 from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.serialization.serialized_objects import DagSerialization
 def assets(condition):
     if hasattr(condition, "name"):
         return [condition.name]
     return [name for one in getattr(condition, "objects", ()) for name in assets(one)]
+def waits(dag):
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+    if not hasattr(timetable, "_calc_first_run"):
+        return None
+    last = timetable._align_to_prev(trigger.coerce_datetime(trigger.utcnow()))
+    trigger.utcnow = lambda: last + datetime.timedelta(minutes=1)
+    return (timetable._calc_first_run() - last).total_seconds() > 0
 bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=pathlib.Path(sys.argv[1]), bundle_name="dags-folder")
 print("PROBE" + json.dumps({
     "errors": {str(k): str(v) for k, v in bag.import_errors.items()},
@@ -51,6 +60,7 @@ print("PROBE" + json.dumps({
         "outlets": {t.task_id: [a.name for a in t.outlets] for t in dag.tasks if t.outlets},
         "read": sorted(assets(getattr(dag.timetable, "asset_condition", None))),
         "partitioned": type(dag.timetable).__name__,
+        "waits": waits(dag),
         "offset": getattr(dag.timetable, "run_offset", 0) or 0,
         "late": [[type(d.reference).__name__, d.callback.path] for d in dag.deadline or []],
         "told": bool(dag.on_failure_callback),
@@ -264,6 +274,15 @@ def test_each_is_partitioned_documented_and_told_of(probe: dict) -> None:
         assert one["told"] and one["bounded"], name
         for part in ("**In**", "**Out**", "**Cost**", "**Again**"):
             assert part in one["doc"], f"{name} does not say {part}"
+
+
+def test_one_that_is_switched_on_just_after_its_time_waits_for_the_next(probe: dict) -> None:
+    """Else the hour at which somebody looks decides whether a day runs that nobody asked for."""
+    scheduled = {
+        name: one["waits"] for name, one in probe["dags"].items() if one["waits"] is not None and name != AGAIN
+    }
+    assert {"materialize_features", "ingest_interactions", "housekeeping"} <= set(scheduled)
+    assert set(scheduled.values()) == {True}, scheduled
 
 
 def test_a_failed_task_is_tried_again_and_none_runs_for_ever(probe: dict) -> None:

@@ -366,3 +366,29 @@ def test_a_live_release_that_cannot_be_asked_is_told_and_not_compared(two: tuple
     assert why in refused["not_compared"]
     assert (allowed["state"], allowed["against"]) == ("passed", 1)
     assert why in allowed["not_compared"]
+
+
+def test_where_the_other_learnt_every_row_there_is_nothing_to_ask(
+    two: tuple[Release, Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_out, "_unlearnt", lambda tested, others: np.zeros(tested.num_rows, dtype=bool))
+    assert held_out.moments(DAYS[0], two, users=10_000) == []
+    found = check.check(DATASET, 1).details
+    assert found["state"].startswith("failed: auc, gauc, logloss, ")
+    assert "no held-out rows that neither release may have learnt from" in found["gates"][0]["reason"]
+
+
+def test_a_day_that_is_made_up_for_is_held_against_its_bounds_and_no_promotion_rests_on_that(
+    two: tuple[Release, Release],
+) -> None:
+    releases.promote(two[1])
+    try:
+        assert check.check(DATASET, 1).details["against"] == 2
+        found = check.check(DATASET, 1, onwards=True).details
+        with pytest.raises(LlmcfError, match="compared with release none, and 2 is live"):
+            verdicts.require_passed(two[0])
+    finally:
+        releases.promote(two[0])
+    assert found["against"] is None
+    assert found["not_compared"] == f"release 2 of {two[1].as_of}, a later day, stays live"
+    assert all(gate["live"] is None for gate in found["gates"])
