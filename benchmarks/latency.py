@@ -26,7 +26,7 @@ from core.settings import PROJECT, Workspace
 from ict import onnx
 from llmcf.serving import releases
 from llmcf.serving.manifest import Release
-from llmcf.serving.triton_client import Client, canary, open_locally
+from llmcf.serving.triton_client import Client, LocalModels, canary
 from llmcf.serving.triton_server import run_triton
 from tests import synthetic_release
 
@@ -80,12 +80,13 @@ def measure(release: Release, seconds: float) -> tuple[list[Figure], str]:
     figures = []
     with run_triton(release.models) as server, Client(server, release.stages) as client:
         canary(server, release.models, release.stages)
-        for model, stage in release.stages.items():
-            local = open_locally(release.models / model / str(stage.version) / "model.onnx", model)
+        local = LocalModels(release.models, release.stages)
+        for model in release.stages:
             for batch in BATCHES:
                 pool = questions(release, model, batch)
-                for what, call in ((TRITON, partial(client.infer, model)), (LOCAL, local)):
-                    figures.append(_figure(what, model, batch, [partial(call, arrays) for arrays in pool], seconds))
+                for what, call in ((TRITON, client.infer), (LOCAL, local.infer)):
+                    calls = [partial(call, model, arrays) for arrays in pool]
+                    figures.append(_figure(what, model, batch, calls, seconds))
         figures.append(_figure(EMPTY, "", 0, [client.server_version], seconds))
         return figures, client.server_version()
 
