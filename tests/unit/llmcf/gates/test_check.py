@@ -61,7 +61,7 @@ def test_without_the_live_release_the_bounds_alone_pass_nothing_unless_that_is_a
     """What has no margin, and what is not of the live release, decides as ever."""
     monkeypatch.setattr(check.verdicts, "against", lambda release: against)
     monkeypatch.setattr(check.verdicts, "digest", lambda release: "")
-    monkeypatch.setattr(check, "_asked", lambda *_: replace(ASKED, compared=WHY))
+    monkeypatch.setattr(check, "_asked", lambda *_, **__: replace(ASKED, compared=WHY))
     monkeypatch.setattr(check, "_rows", lambda asked: {})
     good = {"logloss": 0.5, "ece": 0.0}
     monkeypatch.setattr(check.figures, "measure", lambda name, *_: deciding.Figure(value=good.get(name, 0.99)))
