@@ -11,7 +11,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -122,7 +122,7 @@ def _limits(release: Release) -> dict[str, int]:
     return {"user": release.users_end, "item": release.items_end, "history": release.items_end, "examples": examples}
 
 
-def _figure(what: str, model: str, batch: int, calls: list[Callable[[], object]], seconds: float) -> Figure:
+def _figure(what: str, model: str, batch: int, calls: Sequence[Callable[[], object]], seconds: float) -> Figure:
     for number in range(_WARM_UP):
         calls[number % len(calls)]()
     taken: list[float] = []
