@@ -114,7 +114,7 @@ def _moments(tested: pa.Table, taken: pa.Table) -> Iterator[Moment]:
     dense = np.stack([tested[name].to_numpy() for name in DENSE], axis=1).astype(np.float32)
     history = np.array(tested["history"].to_pylist(), dtype=np.int64)
     own_N, item_N = taken["user"].to_numpy(), taken["item"].to_numpy().astype(np.int64)  # by user and position
-    starts = np.flatnonzero(np.append(True, (np.diff(user) != 0) | (np.diff(position) != 0))[: len(user)])
+    starts = np.flatnonzero(np.append(True, (np.diff(user) != 0) | (np.diff(position) != 0)))
     for first, end in itertools.pairwise([*starts, len(user)]):
         if not (label[first:end] == 1).any():
             continue

@@ -37,11 +37,12 @@ def assets(condition):
     if hasattr(condition, "name"):
         return [condition.name]
     return [name for one in getattr(condition, "objects", ()) for name in assets(one)]
+NOW = trigger.coerce_datetime(trigger.utcnow())
 def waits(dag):
     timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
     if not hasattr(timetable, "_calc_first_run"):
         return None
-    last = timetable._align_to_prev(trigger.coerce_datetime(trigger.utcnow()))
+    last = timetable._align_to_prev(NOW)
     trigger.utcnow = lambda: last + datetime.timedelta(minutes=1)
     return (timetable._calc_first_run() - last).total_seconds() > 0
 bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=pathlib.Path(sys.argv[1]), bundle_name="dags-folder")
