@@ -15,11 +15,27 @@ T = TypeVar("T")
 
 def open_store(folder: Path) -> "FeatureStore":
     """The store configured by `folder`/feature_store.yaml."""
-    with _unchecked(), _alone(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Feast's own classes
+    with _quickly():
         from feast import FeatureStore
 
         return FeatureStore(repo_path=str(folder.absolute()))
+
+
+def import_feast() -> None:
+    """Import what opening a store will: for a process that has to wait for something else before it can."""
+    with _quickly():
+        import feast
+
+        from llmcf.feature_store import asof_store
+
+        del feast, asof_store
+
+
+@contextmanager
+def _quickly() -> Iterator[None]:
+    with _unchecked(), _alone(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Feast's own classes
+        yield
 
 
 @contextmanager

@@ -94,7 +94,7 @@ class Engine:
         self.dataset = dataset
         self.place = place
         self.key = cursors.secret(place)
-        self._kept = place / "of-milvus"
+        self._kept = copies.folder(dataset)
         self._timeout_s = timeout_s
         self._clients, self._lock, self._stop = local(), Lock(), Event()
         self._stores: dict[Workspace, Breaker] = {}  # of the feature stores: an arm's may fail alone
@@ -256,14 +256,12 @@ class Engine:
         state.switched(self.place, os.getpid(), wanted.live)
 
     def _forget(self, gone: Sequence[Loaded]) -> None:
-        """What is let go is no part any more, nor are a store and copies that nobody reads."""
+        """What is let go is no part any more, nor is a store that nobody reads."""
         for one in gone:
             one.breaker.reset()
         read = {one.release.workspace for one in (*self._held.loaded, *self._held.others)}
         for ws in {one.release.workspace for one in gone} - read:
             self._stores.pop(ws).reset()
-        named = {name for one in (*self._held.loaded, *self._held.others) for name in one.release.collections.values()}
-        copies.prune(self._kept, named)
 
     def _others(self, numbers: Sequence[int], wanted: Serving, held: dict[int, Loaded]) -> Iterator[Loaded]:
         """Those beside the live one: nobody goes without an answer because an earlier or an arm's cannot be loaded."""

@@ -4,6 +4,7 @@
 worker holds them all and writes down, in `workers/<pid>.json`, when it has switched.
 """
 
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from core import settings, storage
 from llmcf.serving import arms
 from llmcf.serving.arms import Arms
 from llmcf.serving.triton_server import Server
+
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,12 @@ def read(place: Path) -> Serving | None:
         return None
     server = Server(**{**told["server"], "log": Path(told["server"]["log"])})
     return Serving(tuple(told["releases"]), server, Arms.model_validate(told.get("arms", {})))
+
+
+def await_serving(place: Path) -> None:
+    """Until something is served: for a worker, which ends with its supervisor."""
+    while not serving_file(place).exists():
+        time.sleep(_POLL_S)
 
 
 def switched(place: Path, pid: int, live: int) -> None:

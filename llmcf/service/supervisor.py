@@ -66,18 +66,19 @@ def serve(
         listening = [stack.enter_context(_listen(address, port))]
         if admin_port is not None:
             listening.append(stack.enter_context(_listen(LOOPBACK[0], admin_port, "--admin-port")))
+        metrics = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-metrics-")))
+        fleet = Fleet(release.dataset, place, listening, workers, metrics)
+        intake = Intake(release.dataset, metrics)
+        stack.callback(fleet.stop)
+        fleet.fill()  # they import what they need while Triton starts
         running = stack.enter_context(host(release, http_port=http_port, grpc_port=grpc_port))
         trials = Trials(release.dataset, place, running)
         trials.follow()
         state.write(place, Serving((release.number,), running.server, trials.on))
         stack.callback(state.serving_file(place).unlink, missing_ok=True)
-        metrics = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmcf-metrics-")))
-        fleet = Fleet(release.dataset, place, listening, workers, metrics)
-        intake = Intake(release.dataset, metrics)
         stack.callback(intake.stop)
-        stack.callback(fleet.stop)
+        stack.callback(fleet.stop)  # before Triton goes
         stack.enter_context(_signals(stop))
-        fleet.fill()
         url = f"http://{f'[{address}]' if ':' in address else address}:{listening[0].getsockname()[1]}"
         admin = f"http://{LOOPBACK[0]}:{listening[1].getsockname()[1]}" if admin_port is not None else ""
         await_workers(fleet, release.number, stop)
@@ -122,6 +123,7 @@ def _alone(dataset: str) -> Iterator[Path]:
         raise LlmcfError(f"another `llmcf serve` of {dataset} runs on this home; stop it first") from None
     try:
         shutil.rmtree(place / "workers", ignore_errors=True)  # of a service that was killed
+        state.serving_file(place).unlink(missing_ok=True)
         yield place
     finally:
         lock.release()

@@ -15,11 +15,15 @@ def main() -> None:
     memory.collect_rarely()
     import uvicorn
 
+    from llmcf.feature_store import opening
+    from llmcf.service import state
     from llmcf.service.app import create_app
     from llmcf.service.protocol import Protocol
 
     dataset, place = sys.argv[1], Path(sys.argv[2])
     listening, *admin = (socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[3:])
+    opening.import_feast()
+    state.await_serving(place)
     loopback = ip_address(listening.getsockname()[0]).is_loopback
     admin_port = admin[0].getsockname()[1] if admin else None
     config = uvicorn.Config(

@@ -1,7 +1,8 @@
-"""What workers have read of Milvus, in files beside the service: who starts while Milvus is away goes on with them.
+"""What was read of Milvus, in files beside the service, which starts from them: Milvus takes ten times as long.
 
-A collection never changes, and its name has a digest of its rows, so a file of that name holds the collection. It is
-Arrow's file format and, behind it, the SHA-256 of that: a file that was damaged is as good as none.
+A collection never changes, and its name has a digest of its rows, so a file of that name holds the collection. With it
+stands what it was found to go with (llmcf/serving/held.py): for a release that is made otherwise there is no copy. It
+is Arrow's file format and, behind it, the SHA-256 of that: a file that was damaged is as good as none.
 """
 
 import hashlib
@@ -14,23 +15,29 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import feather
 
-from core import storage
+from core import settings, storage
 
 _KIND = ".arrow"
+_FIT = b"fit"
 _DIGEST = hashlib.sha256().digest_size
 _OLD_S = 3600.0  # a file that is written beside its place, and no younger, is of a worker that was killed
 
 
-def keep(folder: Path, collection: str, columns: Mapping[str, np.ndarray]) -> None:
-    """Write the columns of a collection, (N,) or (N, X), unless they are there.
+def folder(dataset: str) -> Path:
+    """Where those of a data set are."""
+    return settings.home() / dataset / "service" / "of-milvus"
+
+
+def keep(folder: Path, collection: str, columns: Mapping[str, np.ndarray], fit: str) -> None:
+    """Write the columns of a collection, (N,) or (N, X), and what it goes with, unless they are there.
 
     Raises:
         OSError, ValueError, LlmcfError: if they cannot be written; nothing is lost by it but the copy.
     """
     path = folder / f"{collection}{_KIND}"
-    if _whole(path) is not None:
+    if read(folder, collection, fit) is not None:
         return
-    table = pa.table({name: _arrow(values) for name, values in columns.items()})
+    table = pa.table({name: _arrow(values) for name, values in columns.items()}).replace_schema_metadata({_FIT: fit})
     storage.private_folder(folder)
     with storage.atomic_path(path) as beside:
         feather.write_feather(table, str(beside), compression="uncompressed", chunksize=max(1, len(table)))
@@ -39,14 +46,16 @@ def keep(folder: Path, collection: str, columns: Mapping[str, np.ndarray]) -> No
             stream.write(digest)
 
 
-def read(folder: Path, collection: str) -> dict[str, np.ndarray] | None:
-    """The columns of a collection, mapped and not to be written to; None if there is no whole file of it."""
+def read(folder: Path, collection: str, fit: str) -> dict[str, np.ndarray] | None:
+    """The columns of a collection, mapped and not to be written to; None if there is no whole file of it that fits."""
     found = _whole(folder / f"{collection}{_KIND}")
     if found is None:
         return None
     try:
         table = feather.read_table(pa.BufferReader(found))
     except (OSError, pa.ArrowInvalid):
+        return None
+    if (table.schema.metadata or {}).get(_FIT) != fit.encode():
         return None
     return {name: _numpy(table[name].combine_chunks()) for name in table.column_names}
 

@@ -11,7 +11,7 @@ from core.errors import check_choice
 from core.result import Result
 from core.settings import Workspace
 from llmcf.feature_store import registry
-from llmcf.serving import assemble, forward, releases, thresholds
+from llmcf.serving import assemble, forward, loading, releases, thresholds
 from llmcf.serving.assemble import Choice, Made, Plan
 from llmcf.serving.manifest import Release
 from llmcf.serving.pruning import prune
@@ -56,6 +56,7 @@ def released(verb: str, plan: Plan, start: float, *, promote: bool) -> Result:
         thresholds.load(plan.ws.dataset)  # whether they can be read shows before minutes of work
     found = assemble.current(plan)
     release = found or assemble.make(plan)
+    loading.keep(release)
     if promote and forward.promote(release):
         prune(release.dataset)
     return _result(verb, release, skipped=found is not None, seconds=time.monotonic() - start)

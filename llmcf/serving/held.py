@@ -44,6 +44,12 @@ def require(client: "MilvusClient", release: Release, *kinds: str) -> None:
         _check_width(client, release, named["items"])
 
 
+def fit(release: Release) -> str:
+    """What a collection must go with to be read for the release: its encoder, and the width of its user vectors."""
+    (vector,) = release.stages["user_vector"].outputs
+    return f"{release.encoder} {vector.shape}"
+
+
 def _check_encoder(client: "MilvusClient", release: Release, name: str) -> None:
     from ict import milvus
 

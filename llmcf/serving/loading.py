@@ -37,8 +37,8 @@ def collections(
 
     Args:
         without_examples: leave them out, for when Milvus has lost them.
-        kept: the folder of what was read before (llmcf/serving/copies.py), for when Milvus does not give it; what it
-            gives is kept there.
+        kept: the folder of what was read before (llmcf/serving/copies.py), which is read in place of Milvus; what it
+            lacks is read of Milvus and kept there.
 
     Raises:
         Missing: if Milvus does not hold one of them any more; Unfit if one is of another encoder or width than the
@@ -47,24 +47,29 @@ def collections(
     from ict.replica import Stored
     from retrieval_stage.items import ItemReplica
 
-    kinds = ("items", "cot") if "cot" in release.collections and not without_examples else ("items",)
+    kinds = tuple(kind for kind in _kinds(release) if not (without_examples and kind == "cot"))
     read = _columns(release, kinds, kept)
     items = ItemReplica.of(release.collections["items"], read["items"])
     return _search(release, items), _examples(Stored.of(read["cot"]), release) if "cot" in read else None
 
 
-def _columns(release: Release, kinds: Sequence[str], kept: Path | None) -> dict[str, Columns]:
-    """What Milvus holds of these kinds, by kind; what is kept of them where it does not give it."""
+def keep(release: Release) -> None:
+    """Keep what Milvus holds of a new release beside the service, which then starts without asking Milvus."""
     try:
-        found = _of_milvus(release, kinds)
-    except held.Unfit:
-        raise
+        _columns(release, _kinds(release), copies.folder(release.dataset))
     except LlmcfError as error:
-        copied = _of_copies(release, kinds, kept)
-        if copied is None:
-            raise
-        say(f"release {release.number} is read as Milvus held it before: {error}")
+        say(f"no copy of what Milvus holds is kept: {error}")
+
+
+def _kinds(release: Release) -> tuple[str, ...]:
+    return ("items", "cot") if "cot" in release.collections else ("items",)
+
+
+def _columns(release: Release, kinds: Sequence[str], kept: Path | None) -> dict[str, Columns]:
+    """What Milvus holds of these kinds, by kind; of the copies that are kept where there are whole ones of all."""
+    if kept is not None and (copied := _of_copies(release, kinds, kept)) is not None:
         return copied
+    found = _of_milvus(release, kinds)
     if kept is not None:
         _keep(release, found, kept)
     return found
@@ -84,9 +89,9 @@ def _of_milvus(release: Release, kinds: Sequence[str]) -> dict[str, Columns]:
     return found
 
 
-def _of_copies(release: Release, kinds: Sequence[str], kept: Path | None) -> dict[str, Columns] | None:
+def _of_copies(release: Release, kinds: Sequence[str], kept: Path) -> dict[str, Columns] | None:
     """All of them, or None."""
-    found = {kind: copies.read(kept, release.collections[kind]) for kind in kinds} if kept else {}
+    found = {kind: copies.read(kept, release.collections[kind], held.fit(release)) for kind in kinds}
     whole = {kind: columns for kind, columns in found.items() if columns is not None}
     return whole if len(whole) == len(kinds) else None
 
@@ -94,7 +99,7 @@ def _of_copies(release: Release, kinds: Sequence[str], kept: Path | None) -> dic
 def _keep(release: Release, found: dict[str, Columns], kept: Path) -> None:
     try:
         for kind, columns in found.items():
-            copies.keep(kept, release.collections[kind], columns)
+            copies.keep(kept, release.collections[kind], columns, held.fit(release))
     except (OSError, ValueError, LlmcfError) as error:  # a full disk, a type that Arrow lacks: no copy is needed now
         say(f"no copy of what Milvus holds is kept: {error}")
 

@@ -4,13 +4,13 @@ from collections.abc import Collection
 
 from core.progress import say
 from core.settings import Workspace
-from llmcf.serving import manifest, releases
+from llmcf.serving import copies, manifest, releases
 
 KINDS = ("cot", "items")
 
 
 def prune(dataset: str, keep: int = releases.KEEP) -> list[int]:
-    """Remove all but `keep` releases of a data set and what only they read in Milvus; repeat it if it was killed.
+    """Remove all but `keep` releases of a data set, what only they read in Milvus, and its copies; repeat it if killed.
 
     For whoever is `releases.making`. The lock of pointers is held only until those that go are set aside. Then their
     collections go, then their folders: as long as one is there, the next run knows what it named. Nothing in Milvus
@@ -26,6 +26,7 @@ def prune(dataset: str, keep: int = releases.KEEP) -> list[int]:
         named = {name for claim in staying for name in claim.collections}
         for ws in {claim.workspace for claim in [*staying, *releases.leaving(dataset)] if claim.workspace}:
             drop_unnamed(ws, named)
+        copies.prune(copies.folder(dataset), named)
     return releases.finish(dataset)
 
 

@@ -83,7 +83,7 @@ class Recommender:
 
         Args:
             without_examples: leave those out, for when Milvus has lost them: every score is then that without any.
-            kept: where a service keeps what it reads of Milvus, and reads it where Milvus does not give it.
+            kept: where a service keeps what it has read of Milvus, and reads it from then on.
 
         Raises:
             LlmcfError: if a collection it names is gone, or the feature store is not ready.

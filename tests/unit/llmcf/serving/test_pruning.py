@@ -3,10 +3,11 @@
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.settings import Workspace
-from llmcf.serving import manifest, pruning, releases
+from llmcf.serving import copies, held, manifest, pruning, releases
 from llmcf.serving.manifest import Release
 from tests.synthetic_release import write_release
 
@@ -36,8 +37,12 @@ def test_what_a_release_of_another_contract_names_stays_as_long_as_it_does(
     assert pruning.prune(WS.dataset, keep=2) == []
     assert all(names == {"old_v1", "new_v1"} for names in kept.values()), "or nothing is dropped, if it does not say"
     kept.clear()
+    place = copies.folder(WS.dataset)
+    for name in ("old_v1", "new_v1"):
+        copies.keep(place, name, {"id": np.arange(3)}, held.fit(old))
     assert pruning.prune(WS.dataset, keep=1) == [1]
     assert all(names == {"new_v1"} for names in kept.values())
+    assert [path.stem for path in place.iterdir()] == ["new_v1"]
     assert WS in kept
 
 
