@@ -11,6 +11,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from core.contracts import FIRST_ID
 from retrieval_stage import evaluation
 from retrieval_stage.controls import Evidence
 from retrieval_stage.evaluation import Score
@@ -46,12 +47,15 @@ class Blend:
         """The weights with the best NDCG@10 on validation rows, seen items taken out; the smaller of equals.
 
         That of unseen items is chosen after the others: it only moves all of them against the items that were learnt.
+        Then the catalogue ends with validation: an unseen item that nobody had taken by then was not there yet, and is
+        no reason to hold back those that were.
         """
         index_N = evaluation.tuning_rows(sequences)
         found = self._best(self._grid([name for name in self.evidence if name != UNSEEN]), score, sequences, index_N)
         if UNSEEN not in self.evidence:
             return found
-        return self._best([found | {UNSEEN: weight} for weight in WEIGHTS[UNSEEN]], score, sequences, index_N)
+        choices = [found | {UNSEEN: weight} for weight in WEIGHTS[UNSEEN]]
+        return self._best(choices, _of_then(score, sequences), sequences, index_N)
 
     def _best(
         self, choices: list[dict[str, float]], score: Score, sequences: Sequences, index_N: Tensor
@@ -66,6 +70,19 @@ class Blend:
     def _grid(self, names: list[str]) -> list[dict[str, float]]:
         chosen = product(*(WEIGHTS[name] for name in names))
         return [dict(zip(names, one, strict=True)) for one in chosen]
+
+
+def _of_then(score: Score, sequences: Sequences) -> Score:
+    """The same of the items that training or validation rows took; -inf of all others."""
+
+    def of_then(index_B: Tensor) -> Tensor:
+        score_BV = score(index_B)
+        gone_V = torch.ones(score_BV.shape[1], dtype=torch.bool)
+        for split in ("train", "valid"):
+            gone_V[sequences.item_N[sequences.of_split(split)] - FIRST_ID] = False
+        return score_BV.masked_fill_(gone_V, -torch.inf)
+
+    return of_then
 
 
 def _gain(parts: dict[str, Tensor], weights: dict[str, float], sequences: Sequences, index_B: Tensor) -> float:

@@ -1,11 +1,13 @@
 """Scores with evidence added: the sum, and weights that are chosen on validation rows alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from core.contracts import FIRST_ID
+from core.contracts import FIRST_ID, SPLITS
 from retrieval_stage import evaluation
 from retrieval_stage.blend import UNSEEN, WEIGHTS, Blend
 from retrieval_stage.evaluation import Score
@@ -79,3 +81,28 @@ def test_unseen_items_are_lifted_where_validation_takes_them(share: float, wante
     chosen = blend.tuned(noise(1), SEQUENCES)
     assert list(chosen) == ["graph", "text", UNSEEN]
     assert (chosen[UNSEEN] > 0) == wanted
+
+
+def test_what_nobody_had_taken_by_the_end_of_validation_holds_no_unseen_item_back() -> None:
+    """It was not there yet: that it would be in the others' way says nothing of the weight."""
+    taken = {name: SEQUENCES.item_N[SEQUENCES.of_split(name)] - FIRST_ID for name in SPLITS}
+    later = int(taken["test"][0])
+    sequences = replace(SEQUENCES, item_N=SEQUENCES.item_N.clone())
+    earlier_N = torch.cat([sequences.of_split(name) for name in ("train", "valid")])
+    earlier_N = earlier_N[sequences.item_N[earlier_N] - FIRST_ID == later]
+    sequences.item_N[earlier_N] = FIRST_ID + (later + 1) % ITEMS
+    found = sequences.item_N[sequences.of_split("valid")] - FIRST_ID
+    unseen_V = torch.zeros(ITEMS)
+    unseen_V[[int(found[0]), later]] = 1
+
+    def score(index_B: Tensor) -> Tensor:
+        score_BV = 0.1 * noise(1)(index_B) + 3 * knows("valid")(index_B)
+        score_BV[:, found[0]] -= 3  # it takes a weight to find it
+        score_BV[:, later] += 2.5  # and the same weight puts this one before all that is right
+        return score_BV
+
+    blend = Blend({UNSEEN: lambda index_B: unseen_V.repeat(len(index_B), 1)})
+    assert blend.tuned(score, sequences)[UNSEEN] == 1
+    everybody = replace(sequences, item_N=sequences.item_N.clone())
+    everybody.item_N[everybody.of_split("train")[0]] = FIRST_ID + later
+    assert blend.tuned(score, everybody)[UNSEEN] == 0, "what was there is in the way"
