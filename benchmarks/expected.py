@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isclose
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from llmcf.serving.question import Question
 from llmcf.serving.recommender import Recommender
 from llmcf.serving.triton_client import open_locally
 
+_CLOSE = 1e-3  # of what two items are ordered by, by which they may change places
 TOLERANCE = 2e-4  # of a score, which the load rounds to four digits
 
 
@@ -54,10 +56,12 @@ class _Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """An answer that is right: items in order, and the score of every candidate by its raw id (None: unscored)."""
+    """An answer that is right: items in order; the score of every candidate, and what it is ordered by, by its raw id
+    (None: unscored)."""
 
     items: list[str]
     scores: dict[str, float] | None
+    worth: dict[str, float]
 
 
 class Expected:
@@ -88,11 +92,11 @@ class Expected:
     def _ranked(self, recommender: Recommender, user: str, rung: str, k: int) -> Ranked:
         question, names = Question(user=user, count=CANDIDATES), recommender.catalogue
         found = recommender.popular(question) if rung == POPULAR else recommender.rank(self._client, question)
-        score_C = np.linspace(1.0, 0.5, len(found.item_C)) if found.score_C is None else found.score_C
-        order = rules.arrange(Scene(), found.item_C, score_C, k, rules.facts(names)).order[:k]
+        worth_C = np.linspace(1.0, 0.5, len(found.item_C)) if found.worth_C is None else found.worth_C
+        order = rules.arrange(Scene(), found.item_C, worth_C, k, rules.facts(names)).order[:k]
         raw = [names.item_ids[row] for row in found.item_C.tolist()]
         scores = None if found.score_C is None else dict(zip(raw, found.score_C.tolist(), strict=True))
-        return Ranked([raw[at] for at in order], scores)
+        return Ranked([raw[at] for at in order], scores, dict(zip(raw, worth_C.tolist(), strict=True)))
 
 
 def faults(dataset: str, answers: Sequence[Answer], k: int) -> list[str]:
@@ -103,14 +107,16 @@ def faults(dataset: str, answers: Sequence[Answer], k: int) -> list[str]:
 
 
 def _difference(answer: Answer, right: Ranked) -> str:
-    """Two items whose scores are closer than rounding may change places, and nothing else may."""
+    """Two items that are closer than rounding may change places, and nothing else may."""
     if right.scores is None or answer.scores is None:
         same = answer.items == right.items and right.scores is None and answer.scores is None
         return "" if same else f"{answer.items} in place of {right.items}"
     if len(answer.items) != len(right.items) or len(set(answer.items)) < len(answer.items):
         return f"{len(answer.items)} items in place of {len(right.items)}"
     for place, (item, score) in enumerate(zip(answer.items, answer.scores, strict=True)):
-        own, best = right.scores.get(item), right.scores[right.items[place]]
-        if own is None or abs(own - score) > TOLERANCE or abs(best - score) > TOLERANCE:
-            return f"place {place + 1} has {item} with {score}, not {right.items[place]} with {best:.4f} (own: {own})"
+        own, wanted = right.scores.get(item), right.items[place]
+        if own is None or abs(own - score) > TOLERANCE:
+            return f"place {place + 1} has {item} with {score}, which has {own}"
+        if not isclose(right.worth[item], right.worth[wanted], rel_tol=_CLOSE):
+            return f"place {place + 1} has {item}, not {wanted}"
     return ""

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -47,6 +48,7 @@ from tests.running_service import Running, run_service
 _A_KEY = 4  # clients: so that rates of keys refuse nobody
 _PROMOTION_S = 60.0
 _FLOOR_CALLS = 300
+_BESIDE_S = 0.05  # between two looks at how quick an answer without work is beside the most clients
 _NO_OP = """
 import json
 
@@ -114,18 +116,20 @@ def measure(
         with run_service(ws.dataset, folder / "log", "--workers", str(arguments.workers)) as service:
             service.said("intake of", 120)
             url = service.http.base_url
-            idle = _floor(lambda: _live(url.host, url.port or 0))
+            live = partial(_live, url.host, url.port or 0)
+            idle, beside = _floor(live), list[float]()
             plan = load.Plan(
                 host=url.host, port=url.port or 0, users=users, clients=_A_KEY, seconds=_PROMOTION_S, k=K, keys=secrets
             )
-            asked, answers = _loads(service, chosen, plan, folder, admin, arguments)
+            asked, answers = _loads(service, chosen, plan, folder, admin, arguments, lambda: beside.append(_ms(live)))
             promoted = None
             if len(chosen) > 1:
                 numbers = [release.number for release in chosen.values()]
                 say(f"promotions and rollbacks under {plan.clients} clients for {plan.seconds:g} s")
                 promoted = promotion.measure(service, ws.dataset, numbers, plan, folder, admin, arguments.held)
         wrong = faults(ws.dataset, answers, K)
-        floors = {"an HTTP answer without work": idle, **_floors(ws, first, bare, users, folder)}
+        loaded = {f"an HTTP answer without work, beside {max(arguments.clients)} clients": _percentiles(beside)}
+        floors = {"an HTTP answer without work": idle, **loaded, **_floors(ws, first, bare, users, folder)}
     seconds = arguments.seconds * arguments.rounds
     return service_page.Found(
         levels=[service_page.level(framework, n, rows, seconds) for (framework, n), rows in asked.items()],
@@ -145,8 +149,12 @@ def _loads(
     folder: Path,
     admin: str,
     arguments: argparse.Namespace,
+    beside: Callable[[], object],
 ) -> tuple[dict[tuple[str, int], list[Asked]], list[Answer]]:
-    """The requests by framework and clients, and the answers to compare; each release is made live in turn."""
+    """The requests by framework and clients, and the answers to compare; each release is made live in turn.
+
+    `beside` is called now and then while the most clients ask.
+    """
     asked: dict[tuple[str, int], list[Asked]] = {}
     answers: list[Answer] = []
     for _ in range(arguments.rounds):
@@ -154,7 +162,9 @@ def _loads(
             promotion.make_live(service, release.dataset, release.number, admin)
             for clients in arguments.clients:
                 say(f"{framework}: {clients} clients for {arguments.seconds:g} s")
-                outcome = _loaded(replace(plan, clients=clients, seconds=arguments.seconds, stages=True), folder)
+                busiest = clients == max(arguments.clients)
+                given = replace(plan, clients=clients, seconds=arguments.seconds, stages=True)
+                outcome = _loaded(given, folder, beside if busiest else lambda: None)
                 asked.setdefault((framework, clients), []).extend(outcome.asked)
                 answers += outcome.answers[: arguments.held]
     return asked, answers
@@ -192,9 +202,12 @@ def _cold_start(ws: Workspace, folder: Path, workers: int) -> float:
         return round(time.perf_counter() - start, 2)
 
 
-def _loaded(plan: load.Plan, folder: Path) -> load.Outcome:
+def _loaded(plan: load.Plan, folder: Path, beside: Callable[[], object]) -> load.Outcome:
     process = load.start(plan, folder)
-    if process.wait():
+    while process.poll() is None:
+        time.sleep(_BESIDE_S)
+        beside()
+    if process.returncode:
         raise LlmcfError(f"the load ended with {process.returncode}")
     return load.read(folder)
 
@@ -244,12 +257,16 @@ def _without_work(release: Release, repository: Path) -> Path:
 
 
 def _floor(call: Callable[[], object]) -> tuple[float, float]:
-    spent = []
-    for number in range(-10, _FLOOR_CALLS):
-        start = time.perf_counter()
-        call()
-        if number >= 0:
-            spent.append((time.perf_counter() - start) * 1e3)
+    return _percentiles([_ms(call) for _ in range(10 + _FLOOR_CALLS)][10:])
+
+
+def _ms(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
+def _percentiles(spent: Sequence[float]) -> tuple[float, float]:
     p50, p99 = np.percentile(spent, [50, 99])
     return round(float(p50), 3), round(float(p99), 3)
 

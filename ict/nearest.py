@@ -21,7 +21,7 @@ NOTHING = -np.inf  # the score of "no example"
 NEAR = HISTORIES = 128  # on Beauty 1 candidate in 200 is then scored in full; 1 kB an item and label
 _HALF = np.float32(sqrt(0.5))  # a key holds this share of each half
 _ALIKE = 1e-6  # scores this close may have changed places by rounding
-_BLOCK = 512  # items whose lists are made at once
+_BLOCK = 128  # items whose lists are made at once: a request may wait for one block
 _RECENT = 16  # histories whose scores are kept: a request asks for its user's twice
 _Pair = tuple[np.ndarray, np.ndarray]  # numbers or places (C, k), and scores (C, k)
 

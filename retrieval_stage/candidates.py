@@ -3,6 +3,7 @@
 NumPy and SciPy alone. Suffixes: W width of the vectors, L history length, P followers, C candidates.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,14 @@ class CandidateSearch:
     weight: float = 0.0
 
     def search(
-        self, vector_W: np.ndarray, history_L: np.ndarray, day: int, k: int, rule: Filter
+        self,
+        vector_W: np.ndarray,
+        history_L: np.ndarray,
+        day: int,
+        k: int,
+        rule: Filter,
+        *,
+        also: Sequence[int] = (),
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items for one user: ids and scores, (C,), best first, ties by lower id; fewer where fewer may be.
 
@@ -36,17 +44,21 @@ class CandidateSearch:
 
         Args:
             day: of the request; only steps of days before count.
+            also: ids that are found whether they are among the k best or not, as far as `rule` lets them through.
         """
         ids_1k, score_1k = self.items.search(vector_W[None], k, [rule])
         found_C = ids_1k[0] != PAD
-        dense_C, score_C = ids_1k[0][found_C], score_1k[0][found_C]
-        if self.graph is None:
-            return dense_C, score_C
-        follower_P, strength_P = self.graph.after(history_L, day)
-        item_C, score_C = self.items.exact.scores(vector_W, np.union1d(dense_C, follower_P), rule)
+        item_C, score_C = ids_1k[0][found_C], score_1k[0][found_C]
+        if self.graph is None and not also:
+            return item_C, score_C
+        nobody = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+        follower_P, strength_P = nobody if self.graph is None else self.graph.after(history_L, day)
+        ranked = np.union1d(np.union1d(item_C, follower_P), np.asarray(also, dtype=np.int64))
+        item_C, score_C = self.items.exact.scores(vector_W, ranked, rule)
         added_C = np.zeros_like(score_C)
         _, at, of = np.intersect1d(item_C, follower_P, assume_unique=True, return_indices=True)
         added_C[at] = strength_P[of]
         score_C = score_C + np.float32(self.weight) * added_C
-        best = np.argsort(-score_C, kind="stable")[:k]
+        best = np.argsort(-score_C, kind="stable")
+        best = np.concatenate([best[:k], best[k:][np.isin(item_C[best[k:]], also)]])
         return item_C[best], score_C[best]

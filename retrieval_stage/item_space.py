@@ -49,6 +49,17 @@ class ItemSpace:
             raise LlmcfError("this release places no item that it has not learnt; those of LLM-CF or recipe best do")
         return self._joined(self.text_map(text_XE), text_XE, unseen=1)
 
+    def with_last_text(self, vector_W: np.ndarray, evidence_E: np.ndarray) -> np.ndarray:
+        """A user's vector, (W,), whose texts' evidence is this one: for a last item whose text no graph knows.
+
+        Args:
+            evidence_E: the item's text vector times the texts' weight.
+        """
+        if not self.with_text:
+            return vector_W
+        end = len(vector_W) - self.with_unseen
+        return np.concatenate([vector_W[: end - len(evidence_E)], evidence_E, vector_W[end:]], dtype=np.float32)
+
     def _joined(self, item_XD: np.ndarray, text_XE: np.ndarray | None, *, unseen: int) -> np.ndarray:
         parts = [item_XD]
         if self.with_text:

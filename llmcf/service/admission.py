@@ -21,14 +21,19 @@ class Admission:
         """Requests that are worked on or wait."""
         return self._here
 
+    @property
+    def full(self) -> bool:
+        """Whether who comes now is refused."""
+        return self._here >= self._active + self._waiting
+
     async def enter(self, seconds: float) -> None:
         """Take a place, which `leave` gives back; waits at most `seconds`.
 
         Raises:
             Problem: 503 if the line is full, 504 if the time is over before it is this request's turn.
         """
-        if self._here >= self._active + self._waiting:
-            raise Problem(503, "overloaded", "more requests than the service can do", headers={"Retry-After": "1"})
+        if self.full:
+            raise overloaded()
         self._here += 1
         try:
             await asyncio.wait_for(self._free.acquire(), seconds)
@@ -42,3 +47,8 @@ class Admission:
         """Give the place back, when the work itself has ended: later than its request, if that ran out of time."""
         self._here -= 1
         self._free.release()
+
+
+def overloaded() -> Problem:
+    """For one request too many."""
+    return Problem(503, "overloaded", "more requests than the service can do", headers={"Retry-After": "1"})

@@ -64,7 +64,7 @@ def _categories(recommender: Recommender, names: Sequence[str]) -> list[int]:
 
 def arrange(recommender: Recommender, scene: Scene, ranked: Ranking, k: int) -> Arranged:
     """The scene's rules over the ranking; what no model scored keeps its order."""
-    score_C = ranked.score_C
-    if score_C is None:
-        score_C = np.linspace(1.0, 0.5, len(ranked.item_C))
-    return rules.arrange(scene, ranked.item_C, score_C, k, rules.facts(recommender.catalogue))
+    worth_C = ranked.worth_C
+    if worth_C is None:
+        worth_C = np.linspace(1.0, 0.5, len(ranked.item_C))
+    return rules.arrange(scene, ranked.item_C, worth_C, k, rules.facts(recommender.catalogue))

@@ -236,11 +236,11 @@ def main() -> None:
     """Exit code 1 where there is another writer, or nothing is live."""
     dataset, stop, start = sys.argv[1], Flag(), time.monotonic()
     memory.keep_made()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     try:
         with alone(dataset):
-            writer = Writer(dataset, Inbox(state.folder(dataset) / "service.db"))
+            writer = Writer(dataset, Inbox(state.folder(dataset) / "service.db"))  # a signal ends it: nothing has begun
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
             storage.write_json(note(dataset), {"pid": os.getpid(), "seconds": round(time.monotonic() - start, 1)})
             say(f"intake of {dataset} is ready ({time.monotonic() - start:.1f} s)")
             writer.run(stop)

@@ -8,7 +8,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmcf.service import problems
+from llmcf.service.admission import overloaded
 from llmcf.service.messages import LONGEST_MS
 from llmcf.service.problems import Problem
 
@@ -26,6 +27,7 @@ HEAD_S = 5.0  # from its beginning, for a request's address and headers to be he
 _BODY_S = 5.0  # from a request's beginning, or until its deadline where that is later, for its body to be here
 MOST = 512  # requests of one worker that have begun, also those whose bodies are still on their way
 LIVE = "/health/live"  # is answered however many there are
+_QUEUED = frozenset({("POST", "/recommendations"), ("POST", "/scores")})  # what takes one place in the line
 REQUEST_ID = "X-Request-Id"
 TIMEOUT = "X-Timeout-Ms"
 DEADLINE_MS = 1000  # where the caller names none
@@ -45,16 +47,17 @@ class Front:
 
     Args:
         most: requests that may be here at once.
+        full: whether who asks for work now is refused: it is, before anything is read of it.
     """
 
-    def __init__(self, app: ASGIApp, *, most: int = MOST) -> None:
-        self._app, self._most, self._here = app, most, 0
+    def __init__(self, app: ASGIApp, *, most: int = MOST, full: Callable[[], bool] = lambda: False) -> None:
+        self._app, self._most, self._full, self._here = app, most, full, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
+        start, status, route = time.perf_counter(), 500, "none"
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         request = headers.get(b"x-request-id", "")
         request = request if _ID.fullmatch(request) else new_id()
@@ -76,6 +79,9 @@ class Front:
             if self._here > self._most and scope["path"] != LIVE:
                 raise _too_many()
             seconds = _timeout(headers) / 1e3
+            if (scope["method"], scope["path"]) in _QUEUED and self._full():
+                route = scope["path"]
+                raise overloaded()
             scope["state"]["deadline"] = time.monotonic() + seconds
             _check_head(scope)
             _check_query(scope["query_string"])
@@ -88,7 +94,7 @@ class Front:
             await respond(problem, request)(scope, receive, answer)
         finally:
             self._here -= 1
-            route = getattr(scope.get("route"), "path_format", "none")
+            route = getattr(scope.get("route"), "path_format", route)
             ANSWERS.labels(route, str(status)).inc()
             SECONDS.labels(route).observe(time.perf_counter() - start)
 

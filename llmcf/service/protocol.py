@@ -1,8 +1,10 @@
 """HTTP as uvicorn reads it; but what it cannot read is answered as a problem, too, with a request's id, and of a head
-without end no more is kept than a request may have, nor is one waited for without end."""
+without end no more is kept than a request may have, nor is one waited for without end. No connection lasts for ever:
+those of a worker that died go to the others, and would stay there when another has taken its place."""
 
 import asyncio
 import json
+import random
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -15,17 +17,21 @@ if TYPE_CHECKING:
 else:
     from uvicorn.protocols.http.auto import AutoHTTPProtocol as Base
 
+_LONGEST_S = 30.0  # that a connection answers requests, or up to twice that: so they do not all end at once
+
 
 class Protocol(Base):
     """Of one connection."""
 
     transport: asyncio.Transport
+    _end: float = 0.0  # the next request from then on is the connection's last
     _head: int | None = None  # bytes since a head began; None where none has, or it is whole
     _timer: asyncio.TimerHandle | None = None  # of a head that is waited for
     _rest: asyncio.TimerHandle | None = None  # of a body whose request was answered before it was here
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        self._end = self.loop.time() + _LONGEST_S * (1 + random.random())  # noqa: S311 - no secret
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -42,6 +48,8 @@ class Protocol(Base):
         self._head = None
         self._wait_no_more()
         super().on_headers_complete()
+        if self.cycle is not None and self.loop.time() > self._end:
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         """What comes yet of a refused body is thrown away, for a while: one that is cut off may never read why."""

@@ -11,7 +11,7 @@
 
     [[scenes.home.boost]]
     brand = "Acme"                      # or category = "...", or items = ["..."]
-    factor = 1.2                        # of the score
+    factor = 1.2                        # of the odds by which it is ordered
 
     [[scenes.home.pin]]
     items = ["p3", "p9"]
@@ -172,12 +172,12 @@ class Arranged:
     ends: list[int] = field(default_factory=list)
 
 
-def arrange(scene: Scene, item_C: np.ndarray, score_C: np.ndarray, k: int, facts: Facts) -> Arranged:
+def arrange(scene: Scene, item_C: np.ndarray, worth_C: np.ndarray, k: int, facts: Facts) -> Arranged:
     """Apply a scene's rules to ranked candidates; of what is left, the first `k`, and the rest behind them.
 
     Caps hold for each page, of `k` or of fewer; pins take the first places of the first page.
     """
-    order = np.argsort(-score_C * _factors(scene, item_C.tolist(), facts), kind="stable").tolist()
+    order = np.argsort(-worth_C * _factors(scene, item_C.tolist(), facts), kind="stable").tolist()
     pinned = _pinned(scene, item_C, k, facts)
     order = [*pinned, *(at for at in order if at not in pinned)]
     if scene.drop_duplicates:
@@ -187,7 +187,7 @@ def arrange(scene: Scene, item_C: np.ndarray, score_C: np.ndarray, k: int, facts
 
 
 def _factors(scene: Scene, items: list[int], facts: Facts) -> np.ndarray:
-    """What each score is multiplied by."""
+    """What the worth of each is multiplied by."""
     factor_C = np.ones(len(items))
     for rule in scene.boost:
         meant = _meant(rule, facts)

@@ -79,12 +79,14 @@ class Ranking:
     """Candidates, best first: rows (C,) and P(click) (C,), None where no model was asked; what was shown of each,
     and the as-of features that it had, (C, len(DENSE)).
 
+    `worth_C` is what they are ordered by (`together`), P(click) where no search found them, None where that is.
     `person` is None for somebody of whom nothing is known.
     """
 
     person: Person | None
     item_C: np.ndarray
     score_C: np.ndarray | None
+    worth_C: np.ndarray | None = None
     shown: "Shown | None" = None
     dense_CX: np.ndarray | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
@@ -99,11 +101,28 @@ class Ranking:
         shown = self.shown and replace(
             self.shown, examples_CK=self.shown.examples_CK[at], similarity_CK=self.shown.similarity_CK[at]
         )
-        score_C, dense_CX = (None if one is None else one[at] for one in (self.score_C, self.dense_CX))
-        return replace(self, item_C=self.item_C[at], score_C=score_C, shown=shown, dense_CX=dense_CX)
+        by_place = {"score_C": self.score_C, "worth_C": self.worth_C, "dense_CX": self.dense_CX}
+        taken = {name: None if one is None else one[at] for name, one in by_place.items()}
+        return replace(self, item_C=self.item_C[at], shown=shown, **taken)
 
     def examples(self, at: int) -> tuple[list[int], list[float]]:
         """Numbers and similarities of the examples that the ranker read with one candidate; empty without."""
         if self.shown is None:
             return [], []
         return self.shown.examples_CK[at].tolist(), self.shown.similarity_CK[at].tolist()
+
+
+def together(score_C: np.ndarray, found_C: np.ndarray) -> np.ndarray:
+    """What candidates are ordered by, (C,): the ranker's odds of a click times the item search's likelihood.
+
+    Both stages learnt against items drawn at random, so the log of either is an estimate of how likely the user is to
+    take the item next, up to a constant of the request; their sum is better than either
+    (benchmarks/results/new_items.md).
+
+    Args:
+        score_C: P(click).
+        found_C: scores of the item search, as of its softmax over the catalogue.
+    """
+    sure = 1e-6  # a ranker that is surer is told apart by the search alone
+    score_C = np.clip(score_C.astype(np.float64), sure, 1 - sure)
+    return score_C / (1 - score_C) * np.exp(found_C - found_C.max(initial=-np.inf))

@@ -25,7 +25,7 @@ from llmcf.serving.answers import Answer, Evidence, Recommendation
 from llmcf.serving.catalogue import Catalogue, Users
 from llmcf.serving.manifest import Release
 from llmcf.serving.newcomers import Newcomers
-from llmcf.serving.question import CANDIDATES, Person, Question, Ranking, Stopwatch
+from llmcf.serving.question import CANDIDATES, Person, Question, Ranking, Stopwatch, together
 
 if TYPE_CHECKING:
     from ict.replica import ServingReplica
@@ -133,9 +133,9 @@ class Recommender:
         if person is None:
             return self.popular(asked, watch)
         if asked.candidates is None:
-            item_C = self._candidates(client, person, asked, watch)
+            item_C, found_C = self._candidates(client, person, asked, watch)
         else:
-            item_C = self._let_through(asked.candidates, self._rule(person, asked))
+            item_C, found_C = self._let_through(asked.candidates, self._rule(person, asked)), None
         if not len(item_C):
             return Ranking(person=person, item_C=item_C, score_C=np.empty(0), milliseconds=watch.taken)
         with watch.stage("examples"):
@@ -144,20 +144,24 @@ class Recommender:
             dense_CX = self._dense(person, item_C)
         with watch.stage("ranker"):
             score_C = self._score(client, person, item_C, dense_CX, shown)
+        worth_C = score_C if found_C is None else together(score_C, found_C)
         found = Ranking(
             person=person,
             item_C=item_C,
             score_C=score_C,
+            worth_C=worth_C,
             shown=shown,
             dense_CX=dense_CX,
             milliseconds=watch.taken,
         )
-        return found.take(np.argsort(-score_C, kind="stable").tolist())
+        return found.take(np.argsort(-worth_C, kind="stable").tolist())
 
     def find(self, client: Models, asked: Question) -> np.ndarray:
         """The candidates as the item search puts them, best first, unranked, (C,); nothing for somebody unknown."""
         person = self._person(asked)
-        return np.empty(0, dtype=np.int64) if person is None else self._candidates(client, person, asked, Stopwatch())
+        return (
+            np.empty(0, dtype=np.int64) if person is None else self._candidates(client, person, asked, Stopwatch())[0]
+        )
 
     def popular(self, asked: Question, watch: Stopwatch | None = None) -> Ranking:
         """The items most taken lately, or the question's own candidates as far as it allows them; unscored."""
@@ -247,21 +251,27 @@ class Recommender:
             state=state,
         )
 
-    def _candidates(self, client: Models, person: Person, asked: Question, watch: Stopwatch) -> np.ndarray:
-        """The items that the user's vector and the blended evidence find, without those the user has taken: (C,)."""
+    def _candidates(
+        self, client: Models, person: Person, asked: Question, watch: Stopwatch
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The items that the user's vector and the blended evidence find, without those the user has taken, and their
+        scores, (C,) each."""
         with watch.stage("user examples"):
             shown = self._examples_for("user_vector", person, None)
         with watch.stage("user vector"):
             vector_1W = client.infer("user_vector", {**_person_rows(person, 1), **_example_rows(shown, 1)})["vector"]
         with watch.stage("item search"):
+            vector_W, today = self._with_last_text(vector_1W[0], person), self.features.today()
             rule = self._rule(person, asked)
-            today = self.features.today()
-            item_C, _ = self.search.search(vector_1W[0], person.history_L, today, asked.count, rule)
-            if asked.added:
-                exact = self.items.exact
-                there = np.isin(asked.added, exact.ids_N[exact.mask(rule)])
-                item_C = np.concatenate([item_C, np.setdiff1d(np.asarray(asked.added)[there], item_C)])
-        return item_C
+            return self.search.search(vector_W, person.history_L, today, asked.count, rule, also=asked.added)
+
+    def _with_last_text(self, vector_W: np.ndarray, person: Person) -> np.ndarray:
+        """The user's vector with the text of the last item, where that came after the release."""
+        last = np.asarray(person.state["history"][-1:], dtype=np.int64)
+        if self.new is None or not self.new.among(last).any():
+            return vector_W
+        weight = np.float32(self.release.blend.get("text", 0.0))
+        return self.search.space.with_last_text(vector_W, weight * self.new.texts_of(last)[0])
 
     def _rule(self, person: Person, asked: Question) -> Filter:
         """What may come up: what the question allows, without what the person has taken."""

@@ -64,6 +64,23 @@ def test_it_is_the_top_of_the_catalogue_ties_and_all(seed: int, with_graph: bool
     assert bool(lifted) == with_graph, "the graph brings items that the index alone does not"
 
 
+@pytest.mark.parametrize("with_graph", [True, False])
+def test_what_is_wanted_beside_is_found_with_its_own_score(with_graph: bool) -> None:
+    search, drawn = world(3)
+    if not with_graph:
+        search = CandidateSearch(items=search.items, space=SPACE)
+    vector_W, history_L = np.array([2, -1, 1, 1], dtype=np.float32), drawn.integers(0, 120, HISTORY)
+    ids = search.items.exact.ids_N.tolist()
+    absent = next(one for one in range(2, 120) if one not in ids)
+    rule = Filter(deny=[ids[4]])
+    whole = dict(zip(*by_brute_force(search, vector_W, history_L, 120, rule), strict=True))
+    plain = list(whole)[:5]
+    also = [ids[4], absent, plain[2], list(whole)[-1], list(whole)[20]]
+    item_C, score_C = search.search(vector_W, history_L, DAY, 5, rule, also=also)
+    assert item_C.tolist() == [*plain, also[4], also[3]]
+    assert score_C.tolist() == [whole[item] for item in item_C.tolist()]
+
+
 def test_nothing_left_is_nothing() -> None:
     search, _ = world(1)
     ids, scores = search.search(np.ones(4, dtype=np.float32), np.arange(HISTORY), DAY, 5, Filter(deny=range(120)))

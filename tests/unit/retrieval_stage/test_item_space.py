@@ -28,3 +28,17 @@ def test_an_unseen_item_is_placed_by_its_text_alone() -> None:
     assert ItemSpace.under({}, MAP).place(TEXT_XE).tolist() == [[4, 5]] * 3
     with pytest.raises(LlmcfError, match="places no item that it has not learnt"):
         ItemSpace(with_text=True).place(TEXT_XE)
+
+
+@pytest.mark.parametrize(
+    ("blend", "expected"),
+    [
+        ({"text": 2.0, "unseen": 1.0}, [1, 7, 8, 5]),
+        ({"text": 2.0}, [1, 2, 7, 8]),
+        ({"unseen": 1.0}, [1, 2, 3, 5]),
+    ],
+)
+def test_the_texts_evidence_of_a_user_is_put_in_its_place(blend: dict[str, float], expected: list[float]) -> None:
+    vector_W, evidence_E = np.array([1, 2, 3, 5], dtype=np.float32), np.array([7, 8], dtype=np.float32)
+    found = ItemSpace.under(blend, None).with_last_text(vector_W, evidence_E)
+    assert (found.tolist(), found.dtype) == (expected, np.float32)

@@ -156,6 +156,23 @@ def test_a_head_that_is_not_here_in_time_is_not_waited_for(monkeypatch: pytest.M
             assert told, "and the half request after it is not waited for"
 
 
+def test_a_connection_ends_with_the_first_answer_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client is told, and comes again, by chance to another worker."""
+    monkeypatch.setattr(protocol, "_LONGEST_S", 0.1)
+    asked = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+    with (
+        listening_worker(Front(PlainTextResponse("done"))) as address,
+        socket.create_connection(address, timeout=10) as sent,
+    ):
+        sent.sendall(asked)
+        assert b"connection: close" not in sent.recv(4096)
+        time.sleep(0.3)
+        sent.sendall(asked)
+        told = all_of(sent)
+        assert told.startswith(b"HTTP/1.1 200"), "nothing is lost"
+        assert b"connection: close" in told
+
+
 def test_a_head_without_end_is_refused_and_not_kept() -> None:
     """By a worker as it runs, over a socket."""
     with listening_worker(Front(PlainTextResponse("done"))) as address:
@@ -196,6 +213,41 @@ def test_more_requests_than_a_worker_reads_are_a_problem_like_any_other() -> Non
     assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
     assert (refused.json()["type"], refused.headers["x-request-id"]) == ("urn:llmcf:problem:overloaded", "r-9")
     assert [one.status_code for one in answered] == [200] * 4
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "refused"),
+    [("POST", "/recommendations", True), ("POST", "/scores", True), ("GET", "/recommendations", False)]
+    + [("POST", path, False) for path in ("/events", "/recommendations/batch", "/releases/3/promotion")],
+)
+def test_where_the_line_is_full_work_is_refused_before_anything_is_read(method: str, path: str, refused: bool) -> None:
+    line = {"full": False}
+    read: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        read.append(scope["path"])
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async def scenario() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(Front(app, full=lambda: line["full"]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            first = await client.request(method, path, content=b"no JSON")
+            line["full"] = True
+            return [first, await client.request(method, path, content=b"no JSON")]
+
+    before = _counted(path)
+    free, busy = asyncio.run(scenario())
+    assert free.status_code == 200
+    assert busy.status_code == (503 if refused else 200)
+    assert read == [path] * (1 if refused else 2)
+    assert _counted(path) - before == (1 if refused else 0)
+    if refused:
+        assert (busy.headers["retry-after"], busy.json()["type"]) == ("1", "urn:llmcf:problem:overloaded")
+        assert "connection" not in busy.headers, "it comes again"
+
+
+def _counted(route: str) -> float:
+    return middleware.ANSWERS.labels(route, "503")._value.get()
 
 
 def test_what_is_no_http_is_told_so_in_a_problem() -> None:
