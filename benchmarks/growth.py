@@ -67,13 +67,16 @@ def main() -> None:
     for copies in sorted(options.copies):
         given_up = {stage for figure in figures for stage in figure.failed}
         figures.append(measure(source, copies, given_up))
-    written = page(figures)
-    if not options.trial:
-        slopes = {stage: exponent(figures, stage) for stage in STAGES}
-        account = {"figures": [asdict(figure) for figure in figures], "exponents": slopes}
-        measured.write("growth", account, written)
-        plot(figures, measured.RESULTS / "growth.svg")
-    say(written)
+        if not options.trial:  # after each size: the larger ones take hours
+            _write(figures)
+    say(page(figures))
+
+
+def _write(figures: list[Figure]) -> None:
+    slopes = {stage: exponent(figures, stage) for stage in STAGES}
+    account = {"figures": [asdict(figure) for figure in figures], "exponents": slopes}
+    measured.write("growth", account, page(figures))
+    plot(figures, measured.RESULTS / "growth.svg")
 
 
 def measure(source: Path, copies: int, given_up: set[str]) -> Figure:
@@ -182,7 +185,7 @@ def page(figures: list[Figure]) -> str:
         f"`data prepare`, `features build`, `features join` and the search for in-context examples on copies of "
         f"{DATASET}, each with users and items of its own; start of the process included, but for the search, which is "
         f"timed over {_BATCHES} batches and told for all rows. Examples are a tenth of the rows, vectors invented.",
-        f"On {measured.sentence()}. `python -m benchmarks.growth`",
+        f"On {measured.sentence()}. `python -m benchmarks.growth --copies {' '.join(str(f.copies) for f in figures)}`",
         "",
         f"Seconds grow with the interactions to the power of: {told}; 1 is linear." if told else "One size alone.",
         "",

@@ -199,7 +199,7 @@ def plot(account: "Account", path: Path) -> None:
                 kill.part, (kill.at, 1), xycoords=("data", "axes fraction"), rotation=90, fontsize=7, va="top"
             )
         for axes in (memory, rate):
-            axes.legend(frameon=False, fontsize=8, loc="lower right")
+            axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         errors.set(xlabel="seconds", xlim=(0, account.plan.seconds))
         with storage.atomic_path(path) as beside:
             figure.savefig(beside, format="svg", metadata={"Date": None})

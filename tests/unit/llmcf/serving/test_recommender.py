@@ -167,8 +167,8 @@ def test_a_last_item_that_came_after_the_release_lends_its_text(searching: Recom
         text_NE=np.array([[1], [-1]], dtype=np.float32),
     )
     search = replace(searching.search, space=ItemSpace(with_text=True))
-    whole = replace(searching, search=search, new=new)
-    whole.release.blend = {"text": 4.0}
+    release = cast(Any, SimpleNamespace(**vars(searching.release), blend={"text": 4.0}))
+    whole = replace(searching, release=release, search=search, new=new)
     seen = []
     for last in (3, 200, 201):
         state = {"history": [2, last], "activity": 0.7}
