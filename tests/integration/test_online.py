@@ -3,7 +3,8 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -90,10 +91,20 @@ def test_items_come_best_first_and_none_was_taken_before(
     ws: Workspace, client: Client, recommender: Recommender
 ) -> None:
     user = tables.users(ws)["raw_id"][3].as_py()
-    answer = recommender.recommend(client, user, 10)
-    scores = [item.score for item in answer.items]
-    assert len(scores) == 10
-    assert scores == sorted(scores, key=lambda score: -(score or 0.0))
+    told = {}
+
+    def infer(model: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        told[model] = client.infer(model, arrays)
+        return told[model]
+
+    answer = recommender.recommend(cast(Any, SimpleNamespace(infer=infer)), user, 10)
+    score_C = np.array([item.score for item in answer.items])
+    assert len(score_C) == 10
+    exact, rows = recommender.items.exact, [recommender.catalogue.rows[item.item] for item in answer.items]
+    assert recommender.search.graph is None
+    found_C = exact.vectors_NX[np.searchsorted(exact.ids_N, rows)] @ told["user_vector"]["vector"][0]
+    worth_C = np.log(score_C / (1 - score_C)) + found_C
+    assert (np.diff(worth_C) < 1e-4).all(), "of both stages together"
     row = recommender.users.row_of(user)
     assert row is not None
     taken = {recommender.catalogue.item_ids[item] for item in recommender.taken(row).tolist()}
