@@ -37,7 +37,7 @@ from llmcf.online.reader import USER
 from llmcf.online.views import views
 from llmcf.service import keys
 from llmcf.service.asking import CANDIDATES
-from llmcf.serving import releases
+from llmcf.serving import loading, releases
 from llmcf.serving.manifest import Release
 from llmcf.serving.question import Question
 from llmcf.serving.recommender import Recommender
@@ -112,6 +112,7 @@ def measure(
         folder = Path(name)
         first = next(iter(chosen.values()))
         releases.promote(first)
+        loading.keep(first)  # as `llmcf export` has in the home where it was made
         starts = [_cold_start(ws, folder, arguments.workers) for _ in range(arguments.starts)]
         with run_service(ws.dataset, folder / "log", "--workers", str(arguments.workers)) as service:
             service.said("intake of", 120)
