@@ -5,7 +5,8 @@
 
 A copy has users and items of its own, so that everything grows alike: users, items, interactions, rows and examples.
 Each verb runs in a process of its own, start included. Examples are a tenth of the rows, with invented vectors, and
-their search is timed over some batches of requests and told for all rows: its cost is rows times examples. A stage that
+their search is timed over some batches of requests and told for all rows: its cost is rows times examples. Seconds are
+of the processor, all threads together: what else runs on the machine changes them little. A stage that
 fails, or would not fit into memory, is told as such and not tried on more copies. Needs the prepared Parquet of the
 data set in LLMCF_SHARED. Writes benchmarks/results/growth.{json,md,svg}; `--trial` prints the page instead.
 """
@@ -115,12 +116,12 @@ def _run(found: Figure, stage: str, command: list[str], home: Path, given_up: se
     except LlmcfError as error:
         found.failed[stage] = str(error).splitlines()[-1][:120]
         return False
-    found.seconds[stage], found.peak_mib[stage] = round(spent.seconds, 2), spent.peak_mib
+    found.seconds[stage], found.peak_mib[stage] = round(spent.cpu, 2), spent.peak_mib
     return True
 
 
 def search() -> float:
-    """Seconds that the exact search takes for all training rows of this home, from some batches of them."""
+    """Seconds of the processor that the exact search takes for all training rows of this home, from some batches."""
     import torch
 
     from ict.examples import ExampleSet, Requests
@@ -137,12 +138,12 @@ def search() -> float:
     exact = ExactSearch(examples.candidates(), vectors_VE, NeighbourConfig(stage="ranking", recipe="strict", seed=1))
     requests = Requests.of(rows)
     starts = torch.linspace(0, max(0, len(rows) - _BATCH), _BATCHES).long().tolist()
-    begun, asked = time.perf_counter(), 0
+    begun, asked = time.process_time(), 0
     for start in starts:
         batch = requests.slice(start, start + _BATCH)
         exact.best(batch)
         asked += len(batch)
-    return (time.perf_counter() - begun) * len(rows) / asked
+    return (time.process_time() - begun) * len(rows) / asked
 
 
 def exponent(figures: list[Figure], stage: str) -> float | None:
@@ -189,7 +190,7 @@ def page(figures: list[Figure]) -> str:
         "",
         f"Seconds grow with the interactions to the power of: {told}; 1 is linear." if told else "One size alone.",
         "",
-        "Seconds:",
+        "Seconds of the processor, all threads together (on two cores it takes half as long at best):",
         "",
         *table(lambda figure: figure.seconds, ".1f"),
         "",
@@ -216,7 +217,7 @@ def plot(figures: list[Figure], path: Path) -> None:
             size = [one.interactions / 1e6 for one in known]
             time_axis.plot(size, [one.seconds[stage] for one in known], "o-", label=stage)
             memory_axis.plot(size, [one.peak_mib[stage] / 1024 for one in known], "o-", label=stage)
-        time_axis.set(xscale="log", yscale="log", xlabel="interactions, millions", ylabel="seconds")
+        time_axis.set(xscale="log", yscale="log", xlabel="interactions, millions", ylabel="seconds of the processor")
         memory_axis.set(xscale="log", yscale="log", xlabel="interactions, millions", ylabel="peak memory, GiB")
         time_axis.legend(frameon=False)
         with storage.atomic_path(path) as beside:

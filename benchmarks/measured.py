@@ -17,10 +17,12 @@ RESULTS = PROJECT / "benchmarks" / "results"
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds from start to end, and the largest resident set in MiB of the process or one of its children."""
+    """Seconds from start to end, the largest resident set in MiB of the process or one of its children, and the
+    seconds of the processor that it and they took, all threads together."""
 
     seconds: float
     peak_mib: int
+    cpu: float
 
 
 def run(
@@ -51,7 +53,7 @@ def run(
         if process.returncode not in done:
             words = log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
             raise LlmcfError("\n".join([f"{' '.join(command)} failed:", *words]))
-    return Spent(seconds, usage.ru_maxrss // 1024)
+    return Spent(seconds, usage.ru_maxrss // 1024, usage.ru_utime + usage.ru_stime)
 
 
 def write(name: str, account: dict[str, Any], page: str) -> None:
