@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,19 +73,19 @@ class Service:
             Problem: 503 if too many wait, 504 if the time is over; the thread then ends its work unseen, soon.
         """
         end = time.monotonic() + seconds
-        await self.admission.enter(seconds)
+        begun = await self.admission.enter(seconds)
         if (left := end - time.monotonic()) <= 0:
-            self.admission.leave()
+            self.admission.leave(begun)
             raise _late()
-        return await _within(self.pool, work, left, self._ended)
+        return await _within(self.pool, work, left, partial(self._ended, begun))
 
     async def aside(self, work: Callable[[], T], seconds: float) -> T:
         """As `do`, but past the queue: for who looks after the service, most of all when it has too much to do."""
         return await _within(None, work, seconds, _unseen)
 
-    def _ended(self, done: asyncio.Future[Any]) -> None:
+    def _ended(self, begun: float, done: asyncio.Future[Any]) -> None:
         """A thread is free again. What went wrong in one that nobody waits for any more is taken note of here."""
-        self.admission.leave()
+        self.admission.leave(begun)
         _unseen(done)
 
 

@@ -18,11 +18,11 @@ from llmcf.service.service import Service
 
 async def hold(door: Admission, until: asyncio.Event, seconds: float = 5.0) -> str:
     try:
-        await door.enter(seconds)
+        begun = await door.enter(seconds)
     except Problem as problem:
         return problem.kind
     await until.wait()
-    door.leave()
+    door.leave(begun)
     return "done"
 
 
@@ -43,6 +43,29 @@ def test_what_is_over_the_line_is_refused_at_once_and_the_rest_is_done() -> None
     assert took < 0.5
 
 
+def test_a_line_that_takes_longer_than_there_is_time_is_none_to_stand_in() -> None:
+    """Work takes 0.1 s here, so the line that is left takes 0.3 s."""
+
+    async def scenario() -> tuple[str, str, str]:
+        door, until = Admission(2, 20), asyncio.Event()
+        until.set()
+
+        async def work() -> None:
+            begun = await door.enter(60.0)
+            await asyncio.sleep(0.1)
+            door.leave(begun)
+
+        for _ in range(20):
+            await asyncio.gather(work(), work())
+        crowd = [asyncio.create_task(work()) for _ in range(6)]
+        await asyncio.sleep(0)
+        short, long = await hold(door, until, 0.2), asyncio.create_task(hold(door, until, 5.0))
+        await asyncio.gather(*crowd)
+        return short, await long, await hold(door, until, 0.05)
+
+    assert asyncio.run(scenario()) == ("overloaded", "done", "done"), "who finds no line is never sent away"
+
+
 def test_who_waits_too_long_is_told_and_leaves_the_line() -> None:
     async def scenario() -> str:
         door, until = Admission(1, 1), asyncio.Event()
@@ -61,14 +84,14 @@ def test_who_waits_too_long_is_told_and_leaves_the_line() -> None:
 def test_who_goes_away_while_waiting_leaves_the_line() -> None:
     async def scenario() -> None:
         door = Admission(1, 1)
-        await door.enter(1.0)
+        begun = await door.enter(1.0)
         waiting = asyncio.create_task(door.enter(5.0))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert door.load == 1
-        door.leave()
+        door.leave(begun)
         assert door.load == 0
 
     asyncio.run(scenario())
