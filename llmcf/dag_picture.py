@@ -69,6 +69,13 @@ class Dag:
             depth[task] = max((depth[one] + 1 for one in before), default=0)
         return [[task for task in depth if depth[task] == at] for at in range(max(depth.values()) + 1)]
 
+    def just_before(self, task: str) -> list[str]:
+        """The tasks that it follows, without those that another one of them follows."""
+        follows: dict[str, set[str]] = {}
+        for one, before in self.after.items():
+            follows[one] = set(before).union(*(follows[other] for other in before))
+        return [one for one in self.after[task] if not any(one in follows[other] for other in self.after[task])]
+
 
 def read() -> list[Dag]:
     """The DAGs of the project's folder: a day's chain in its order, then the others by name.
@@ -171,7 +178,7 @@ def _draw(
         widest = max(_wide(_label(dag, task)) for task in column)
         for task, at in zip(column, _lines(middle, len(column)), strict=True):
             _task(axes, dag, task, (left, at, widest))
-            for start in [ends[one] for one in dag.after[task]] or [(_MARGIN + wide, place) for _, place in heads]:
+            for start in [ends[one] for one in dag.just_before(task)] or [(_MARGIN + wide, place) for _, place in heads]:
                 _arrow(axes, start, (left, at))
             ends[task] = (left + widest, at)
             for number, asset in enumerate(dag.renewed.get(task, [])):

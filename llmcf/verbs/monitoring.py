@@ -21,7 +21,7 @@ def monitor(
     textfile: Annotated[
         Path | None, typer.Option(help="Also write the text for Prometheus here, for a node_exporter; ends in .prom.")
     ] = None,
-    fail_on_alert: Annotated[bool, typer.Option("--fail-on-alert", help="Exit code 1 if there is an alert.")] = False,
+    fail_on_alert: Annotated[bool, typer.Option("--fail-on-alert", help="Exit code 3 if there is an alert.")] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Measure drift, texts, scores, recommendations and online features of a day; a page, figures, alerts."""

@@ -70,6 +70,12 @@ def test_tasks_stand_behind_all_that_they_follow() -> None:
     assert dag.columns() == [["a", "c"], ["b"], ["d"]]
 
 
+def test_no_arrow_goes_past_a_task_that_lies_between() -> None:
+    after = {"a": [], "b": ["a"], "c": ["a", "b"], "d": ["a", "c"], "e": ["a"]}
+    dag = Dag(name="x", cron="", read=[], after=after, renewed={})
+    assert {task: dag.just_before(task) for task in after} == {"a": [], "b": ["a"], "c": ["b"], "d": ["c"], "e": ["a"]}
+
+
 @pytest.mark.parametrize(
     ("cron", "said"),
     [("0 2 * * *", "02:00 UTC"), ("5 * * * *", "every hour, :05"), ("0 2 * * 1", "0 2 * * 1")],
