@@ -172,13 +172,14 @@ def _draw(
             _named(axes, name, (_MARGIN, at, wide), colours[name], gid=f"{dag.name}<{name}")
         else:
             axes.text(_MARGIN + wide / 2, at, name, size=9, color=INK, ha="center", va="center")
+    first = [(_MARGIN + wide, at) for _, at in heads]
     ends: dict[str, tuple[float, float]] = {}
     left = _MARGIN + wide + _GAP
     for column in dag.columns():
         widest = max(_wide(_label(dag, task)) for task in column)
         for task, at in zip(column, _lines(middle, len(column)), strict=True):
             _task(axes, dag, task, (left, at, widest))
-            for start in [ends[one] for one in dag.just_before(task)] or [(_MARGIN + wide, place) for _, place in heads]:
+            for start in [ends[one] for one in dag.just_before(task)] or first:
                 _arrow(axes, start, (left, at))
             ends[task] = (left + widest, at)
             for number, asset in enumerate(dag.renewed.get(task, [])):
