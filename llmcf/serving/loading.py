@@ -62,7 +62,7 @@ def keep(release: Release) -> None:
 
 
 def _kinds(release: Release) -> tuple[str, ...]:
-    return ("items", "cot") if "cot" in release.collections else ("items",)
+    return tuple(kind for kind in ("items", "cot") if kind in release.collections)
 
 
 def _columns(release: Release, kinds: Sequence[str], kept: Path | None) -> dict[str, Columns]:
