@@ -9,8 +9,8 @@ import time
 
 from llmcf.service.problems import Problem
 
-_LATE = 0.8  # of a request's time: a line that takes longer is none to stand in
-_NEWEST = 0.1  # what the newest counts in the mean of how long work takes
+_LATE = 0.6  # of a request's time: a line that takes longer, on average, is none to stand in
+_NEWEST = 0.25  # what the newest counts in the mean of how long work takes
 
 
 class Admission:
