@@ -129,7 +129,7 @@ def served(release: Release, data: TowerData, monkeypatch: pytest.MonkeyPatch) -
             asked = Question(user=raw)
             person = before._person(asked)
             assert isinstance(person, Person)
-            found.append(before._candidates(client, person, asked, Stopwatch())[:10])
+            found.append(before._candidates(client, person, asked, Stopwatch())[0][:10])
     return found
 
 
