@@ -8,8 +8,6 @@ import sys
 from ipaddress import ip_address
 from pathlib import Path
 
-_SWITCH_S = 0.001  # after which a thread that computes lets the event loop refuse or take in the next request
-
 
 def main() -> None:
     from core import memory
@@ -28,7 +26,6 @@ def main() -> None:
     state.await_serving(place)
     loopback = ip_address(listening.getsockname()[0]).is_loopback
     admin_port = admin[0].getsockname()[1] if admin else None
-    sys.setswitchinterval(_SWITCH_S)
     config = uvicorn.Config(
         create_app(dataset, place, loopback=loopback, admin_port=admin_port),
         log_level="warning",
