@@ -1,4 +1,4 @@
-"""What was read of Milvus, in files beside the service, which starts from them: Milvus takes ten times as long.
+"""What was read of Milvus, in files beside the service, which starts from them: Milvus takes many times as long.
 
 A collection never changes, and its name has a digest of its rows, so a file of that name holds the collection. With it
 stands what it was found to go with (llmcf/serving/held.py): for a release that is made otherwise there is no copy. It

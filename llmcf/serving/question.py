@@ -116,8 +116,7 @@ def together(score_C: np.ndarray, found_C: np.ndarray) -> np.ndarray:
     """What candidates are ordered by, (C,): the ranker's odds of a click times the item search's likelihood.
 
     Both stages learnt against items drawn at random, so the log of either is an estimate of how likely the user is to
-    take the item next, up to a constant of the request; their sum is better than either
-    (benchmarks/results/new_items.md).
+    take the item next, up to a constant of the request, and their sum is another, of equal parts.
 
     Args:
         score_C: P(click).

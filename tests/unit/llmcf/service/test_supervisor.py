@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from core.errors import UsageError
-from llmcf.service import rules
-from llmcf.service.supervisor import serve
+from llmcf.service import rules, state
+from llmcf.service.supervisor import _alone, serve
 
 RELEASE = cast(Any, SimpleNamespace(dataset="shop"))
 
@@ -38,3 +38,13 @@ def test_rules_that_name_no_file_start_no_service() -> None:
 def test_what_cannot_be_served_is_told(asked: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         serve(RELEASE, **asked)
+
+
+def test_workers_wait_for_what_this_service_serves_and_not_one_that_was_killed() -> None:
+    place = state.folder("shop")
+    (place / "workers").mkdir(parents=True)
+    state.serving_file(place).write_text("{}")
+    with _alone("shop") as opened:
+        assert opened == place
+        assert state.read(place) is None
+        assert state.workers(place) == {}

@@ -7,9 +7,10 @@ import pytest
 
 from core.errors import UsageError
 from core.settings import Workspace
-from llmcf.serving import forward, releases
-from llmcf.serving.assemble import Choice
-from llmcf.serving.export import export
+from llmcf.serving import assemble, forward, loading, releases
+from llmcf.serving.assemble import Choice, Plan
+from llmcf.serving.export import export, released
+from llmcf.serving.manifest import Release
 from tests.synthetic_release import write_release
 
 WS = Workspace("movielens-100k", "shuffled-ties")
@@ -31,6 +32,16 @@ TOWER = replace(RANKER, backbone="sasrec")
 def test_a_name_that_no_training_knows_is_refused_with_the_choices(ranker: dict, tower: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         export(WS, replace(RANKER, **ranker), replace(TOWER, **tower))
+
+
+@pytest.mark.usefixtures("repository")
+def test_what_milvus_holds_of_a_release_is_kept_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, kept = write_release(WS), list[Release]()
+    monkeypatch.setattr(assemble, "current", lambda _: made)
+    monkeypatch.setattr(loading, "keep", kept.append)
+    plan = Plan(ws=WS, source=made.source, choices={}, write={}, collections={})
+    released("export", plan, 0.0, promote=False)
+    assert kept == [made]
 
 
 @pytest.mark.parametrize(
