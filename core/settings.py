@@ -332,6 +332,14 @@ def requests_per_second() -> float:
     return float(text)
 
 
+def requests_at_once() -> int:
+    """How many requests each worker of the service works on at once (LLMCF_REQUESTS_AT_ONCE).
+
+    More of them help where their parts are far away; on the machine itself they keep each other, and refusals, waiting.
+    """
+    return int(_number("LLMCF_REQUESTS_AT_ONCE", _text("LLMCF_REQUESTS_AT_ONCE") or "2", least=1, whole=True))
+
+
 def alert_webhook() -> str | None:
     """Where alerts are posted as JSON (LLMCF_ALERT_WEBHOOK, `https://host/path`); never logged.
 

@@ -18,7 +18,7 @@ class Admission:
 
     def __init__(self, active: int, waiting: int) -> None:
         self._free = asyncio.Semaphore(active)
-        self._active, self._waiting, self._here = active, waiting, 0
+        self.active, self._waiting, self._here = active, waiting, 0
         self._work_s = 0.0  # that one takes, on average
 
     @property
@@ -27,9 +27,13 @@ class Admission:
         return self._here
 
     @property
-    def full(self) -> bool:
-        """Whether who comes now is refused."""
-        return self._here >= self._active + self._waiting
+    def busy(self) -> bool:
+        """Whether who comes now waits."""
+        return self._here >= self.active
+
+    def full(self, coming: int = 0) -> bool:
+        """Whether who asks now is refused, where `coming` requests are here or about to enter."""
+        return max(self._here, coming) >= self.active + self._waiting
 
     async def enter(self, seconds: float) -> float:
         """Take a place, which `leave` gives back; waits at most `seconds`. Returns when work began, for `leave`.
@@ -38,8 +42,8 @@ class Admission:
             Problem: 503 if the line is full, or so slow that the answer would be too late; 504 if the time is over
                 before it is this request's turn all the same.
         """
-        too_late = (self._here + 1) / self._active * self._work_s > _LATE * seconds
-        if self.full or (too_late and self._here >= self._active):
+        too_late = (self._here + 1) / self.active * self._work_s > _LATE * seconds
+        if self.full() or (too_late and self.busy):
             raise overloaded()
         self._here += 1
         try:

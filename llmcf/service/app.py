@@ -48,7 +48,7 @@ def create_app(dataset: str, place: Path, *, loopback: bool = True, admin_port: 
         redoc_url=None,
     )
     app.state.admin_port = admin_port
-    app.add_middleware(Front, full=lambda: app.state.service.admission.full)
+    app.add_middleware(Front, full=lambda working: app.state.service.admission.full(working))
     app.add_middleware(Traced)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(LlmcfError, _ours)

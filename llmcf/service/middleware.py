@@ -47,11 +47,14 @@ class Front:
 
     Args:
         most: requests that may be here at once.
-        full: whether who asks for work now is refused: it is, before anything is read of it.
+        full: whether who asks for work now is refused, told how many such requests are whole and not yet answered. It
+            is asked before anything is read of a request, and again when it is whole: then it counts, and not before,
+            so that no slow body keeps a place from others.
     """
 
-    def __init__(self, app: ASGIApp, *, most: int = MOST, full: Callable[[], bool] = lambda: False) -> None:
-        self._app, self._most, self._full, self._here = app, most, full, 0
+    def __init__(self, app: ASGIApp, *, most: int = MOST, full: Callable[[int], bool] = lambda _: False) -> None:
+        self._app, self._most, self._full = app, most, full
+        self._here = self._working = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,7 +66,8 @@ class Front:
         request = request if _ID.fullmatch(request) else new_id()
         scope.setdefault("state", {})["request_id"] = request
 
-        limited = _Limited(receive)
+        works = (scope["method"], scope["path"]) in _QUEUED
+        limited = _Limited(receive, self._begin if works else _nothing)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -79,9 +83,9 @@ class Front:
             if self._here > self._most and scope["path"] != LIVE:
                 raise _too_many()
             seconds = _timeout(headers) / 1e3
-            if (scope["method"], scope["path"]) in _QUEUED and self._full():
+            if works:
                 route = scope["path"]
-                raise overloaded()
+                self._refuse_if_full()
             scope["state"]["deadline"] = time.monotonic() + seconds
             _check_head(scope)
             _check_query(scope["query_string"])
@@ -94,9 +98,19 @@ class Front:
             await respond(problem, request)(scope, receive, answer)
         finally:
             self._here -= 1
+            self._working -= works and limited.begun
             route = getattr(scope.get("route"), "path_format", route)
             ANSWERS.labels(route, str(status)).inc()
             SECONDS.labels(route).observe(time.perf_counter() - start)
+
+    def _begin(self) -> None:
+        """A request for work is whole; Problem 503 if it is one too many."""
+        self._refuse_if_full()
+        self._working += 1
+
+    def _refuse_if_full(self) -> None:
+        if self._full(self._working):
+            raise overloaded()
 
 
 def new_id() -> str:
@@ -105,11 +119,13 @@ def new_id() -> str:
 
 
 class _Limited:
-    """Receives a body up to LARGEST, in some seconds; `refused` says that it was larger or took longer."""
+    """Receives a body up to LARGEST, in some seconds; `refused` says that it was larger, took longer, or was not
+    wanted by `begin`, which is called when it is whole; `begun` says that it was."""
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive, self._read, self._whole = receive, 0, False
+    def __init__(self, receive: Receive, begin: Callable[[], None]) -> None:
+        self._receive, self._begin, self._read, self._whole = receive, begin, 0, False
         self._end = 0.0
+        self.begun = False
         self.refused: Problem | None = None
 
     def expect(self, headers: MutableMapping[bytes, str], seconds: float) -> None:
@@ -132,7 +148,18 @@ class _Limited:
         if self._read > LARGEST:
             self.refused = _too_large()
             raise self.refused
+        if self._whole and message["type"] == "http.request":
+            try:
+                self._begin()
+            except Problem as problem:
+                self.refused = problem
+                raise
+            self.begun = True
         return message
+
+
+def _nothing() -> None:
+    """Begins a request that takes no place in the line."""
 
 
 def respond(problem: Problem, request: str) -> JSONResponse:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core import deadlines
+from core import deadlines, settings
 from llmcf.service.access import Door
 from llmcf.service.admission import Admission
 from llmcf.service.engine import Engine
@@ -21,7 +21,7 @@ from llmcf.service.reception import Reception
 from llmcf.service.shadow import Shadow
 from llmcf.service.store import Store
 
-ACTIVE, WAITING = 4, 16  # requests of one worker
+WAITING = 16  # requests of one worker
 T = TypeVar("T")
 
 
@@ -33,14 +33,15 @@ class Service:
     store: Store
     reception: Reception
     door: Door = field(default_factory=Door)
-    admission: Admission = field(default_factory=lambda: Admission(ACTIVE, WAITING))
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(ACTIVE, "work"))
+    admission: Admission = field(default_factory=lambda: Admission(settings.requests_at_once(), WAITING))
+    pool: ThreadPoolExecutor = field(init=False)
     probe: Probe = field(init=False)
     shadow: Shadow = field(init=False)
 
     def __post_init__(self) -> None:
+        self.pool = ThreadPoolExecutor(self.admission.active, "work")
         self.probe = Probe(lambda: self.engine.probe())
-        self.shadow = Shadow(self.engine, self.store, lambda: self.admission.load >= ACTIVE)
+        self.shadow = Shadow(self.engine, self.store, lambda: self.admission.busy)
 
     @classmethod
     def open(cls, dataset: str, place: Path, *, loopback: bool) -> "Service":

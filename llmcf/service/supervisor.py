@@ -58,6 +58,7 @@ def serve(
     settings.feast_ui()  # a wrong address is found now
     tracing.check(settings.otlp_endpoint())
     settings.requests_per_second()
+    settings.requests_at_once()
     taken = house.load(release.dataset)
     start, stop = time.monotonic(), Event()
     with ExitStack() as stack:

@@ -12,12 +12,13 @@ import httpx
 import psutil
 import pytest
 
+from core import settings
 from core.data import tables
 from core.settings import Workspace
 from ict import milvus
 from ict.index import index
 from llmcf.service import keys, state
-from llmcf.service.service import ACTIVE, WAITING
+from llmcf.service.service import WAITING
 from llmcf.serving.manifest import Release
 from tests.online_release import make_release
 from tests.running_service import Running, run_service
@@ -144,7 +145,7 @@ def test_what_is_over_the_line_is_refused_at_once_and_told_when_to_ask_again(
                 found = await client.post("/recommendations", json={"user": user, "k": 3}, headers=headers)
                 return time.monotonic() - start, found
 
-            return await asyncio.gather(*(one(number) for number in range(4 * (ACTIVE + WAITING))))
+            return await asyncio.gather(*(one(number) for number in range(4 * (settings.requests_at_once() + WAITING))))
 
     with stopped(online):
         told = asyncio.run(burst())

@@ -20,10 +20,9 @@ from llmcf.service.messages import (
 from llmcf.service.middleware import seconds_left
 from llmcf.service.openapi import problems_of
 from llmcf.service.problems import Problem
-from llmcf.service.service import ACTIVE, Service
+from llmcf.service.service import Service
 
 router = APIRouter(tags=["recommendations"])
-TOGETHER = ACTIVE // 2  # entries of a batch that are worked on at once: it fills no line, and others get in beside it
 
 
 @router.post("/recommendations", responses=problems_of(503, 504))
@@ -36,10 +35,13 @@ async def recommend(
 
 @router.post("/recommendations/batch", responses=problems_of(503, 504))
 async def recommend_batch(asked: BatchRequest, request: Request, after: BackgroundTasks, who: Reader) -> BatchAnswer:
-    """Several requests at once; each is answered or refused by itself, in its place."""
+    """Several requests at once; each is answered or refused by itself, in its place.
+
+    It fills no line: others get in beside the entries that are worked on.
+    """
     service: Service = request.app.state.service
     service.door.charge(who, len(asked.requests) - 1)  # the first was paid for at the door
-    turn = asyncio.Semaphore(TOGETHER)
+    turn = asyncio.Semaphore(max(1, service.admission.active // 2))
 
     async def entry(number: int, one: RecommendationRequest) -> BatchEntry:
         try:

@@ -191,6 +191,15 @@ def test_a_rate_is_a_positive_number(text: str, monkeypatch: pytest.MonkeyPatch)
     assert settings.requests_per_second() == 0.5
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "nan"])
+def test_requests_at_once_are_a_whole_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCF_REQUESTS_AT_ONCE", text)
+    with pytest.raises(UsageError, match=f"LLMCF_REQUESTS_AT_ONCE '?{text}"):
+        settings.requests_at_once()
+    monkeypatch.setenv("LLMCF_REQUESTS_AT_ONCE", "8")
+    assert settings.requests_at_once() == 8
+
+
 @pytest.mark.parametrize(
     ("told", "namespace"),
     [

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from threading import Event
 from typing import Any, cast
@@ -101,7 +100,7 @@ def test_work_that_outlives_its_request_keeps_its_place() -> None:
     """Else requests that run out of time would pile up in front of threads that are still busy with the ones before."""
 
     async def scenario() -> tuple[str, str, int]:
-        service = Service(*[cast(Any, None)] * 3, admission=Admission(1, 0), pool=ThreadPoolExecutor(1))
+        service = Service(*[cast(Any, None)] * 3, admission=Admission(1, 0))
         busy = Event()
         first = await outcome(service, busy.wait, 0.05)
         second = await outcome(service, lambda: True, 0.5)
@@ -126,7 +125,7 @@ def test_work_knows_how_long_it_is_waited_for() -> None:
     """Less what it waited for its turn; and so does what goes past the queue."""
 
     async def scenario() -> tuple[float, float, float]:
-        service = Service(*[cast(Any, None)] * 3, admission=Admission(1, 1), pool=ThreadPoolExecutor(1))
+        service = Service(*[cast(Any, None)] * 3, admission=Admission(1, 1))
         first = asyncio.create_task(service.do(lambda: time.sleep(0.2), 60.0))
         await asyncio.sleep(0.01)
         later = asyncio.create_task(service.do(deadlines.left, 60.0))
@@ -156,7 +155,7 @@ def test_what_goes_past_the_queue_keeps_to_its_time() -> None:
 
 def test_work_that_fails_gives_its_place_back() -> None:
     async def scenario() -> None:
-        service = Service(*[cast(Any, None)] * 3, admission=Admission(1, 0), pool=ThreadPoolExecutor(1))
+        service = Service(*[cast(Any, None)] * 3, admission=Admission(1, 0))
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
                 await service.do(lambda: 1 // 0, 1.0)

@@ -229,7 +229,7 @@ def test_where_the_line_is_full_work_is_refused_before_anything_is_read(method: 
         await PlainTextResponse("done")(scope, receive, send)
 
     async def scenario() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(Front(app, full=lambda: line["full"]))
+        transport = httpx.ASGITransport(Front(app, full=lambda _: line["full"]))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             first = await client.request(method, path, content=b"no JSON")
             line["full"] = True
@@ -244,6 +244,41 @@ def test_where_the_line_is_full_work_is_refused_before_anything_is_read(method: 
     if refused:
         assert (busy.headers["retry-after"], busy.json()["type"]) == ("1", "urn:llmcf:problem:overloaded")
         assert "connection" not in busy.headers, "it comes again"
+
+
+def test_a_request_counts_from_when_it_is_whole_until_it_is_answered() -> None:
+    """Else all that are being read would get the one place that is free, and a slow body would keep it from others."""
+    parsed: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        message = await receive()
+        while message.get("more_body"):
+            message = await receive()
+        parsed.append(len(message["body"]))
+        await asyncio.sleep(0.05)
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async def slow(more: asyncio.Event) -> AsyncIterator[bytes]:
+        yield b"{"
+        await more.wait()
+        yield b"}"
+
+    async def scenario() -> tuple[list[int], int, int]:
+        transport = httpx.ASGITransport(Front(app, full=lambda working: working >= 2))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            more = asyncio.Event()
+            late = [asyncio.create_task(client.post("/scores", content=slow(more))) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            quick = await asyncio.gather(*(client.post("/scores", content=b"{}") for _ in range(6)))
+            more.set()
+            ended = await asyncio.gather(*late)
+            again = await client.post("/scores", content=b"{}")
+            return [one.status_code for one in quick], sum(one.status_code == 200 for one in ended), again.status_code
+
+    quick, late, again = asyncio.run(scenario())
+    assert sorted(quick) == [200] * 2 + [503] * 4
+    assert (late, again) == (2, 200)
+    assert len(parsed) == 5, "what is refused is not read by anybody"
 
 
 def _counted(route: str) -> float:
