@@ -24,7 +24,10 @@ _LOCK = Lock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is asked: `k` items for one of the users at a time, within `timeout_ms`; `keys` are dealt to the clients."""
+    """What is asked: `k` items for one of the users at a time, within `timeout_ms`; `keys` are dealt to the clients.
+
+    Clients that are refused wait a tenth of a second; `patient` ones as long as they are told, as `llmcf.client` does.
+    """
 
     host: str
     port: int
@@ -35,6 +38,7 @@ class Plan:
     timeout_ms: int = 1000
     keys: Sequence[str] = ()
     stages: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,12 @@ def _client(plan: Plan, number: int, outcome: Outcome, places: dict[Any, int]) -
     while time.monotonic() < end:
         user, at = draw.choice(plan.users), time.time()
         body, begun = json.dumps({"user": user, "k": plan.k}).encode(), time.perf_counter()
+        told_to_wait = 0.0
         try:
             connection.request("POST", "/recommendations", body, headers)
             response = connection.getresponse()
             status, told = response.status, response.read()
+            told_to_wait = float(response.getheader("Retry-After", "0"))
         except (OSError, http.client.HTTPException):
             connection.close()
             status, told = 0, b""
@@ -115,7 +121,7 @@ def _client(plan: Plan, number: int, outcome: Outcome, places: dict[Any, int]) -
             stages = found["served_by"]["milliseconds"] if plan.stages else {}
         outcome.asked.append(Asked(at, round(spent, 3), status, place, stages))
         if status != 200:
-            time.sleep(_PAUSE_S)
+            time.sleep(told_to_wait * draw.uniform(1.0, 1.5) if plan.patient and told_to_wait else _PAUSE_S)
     connection.close()
 
 

@@ -133,8 +133,8 @@ def measure(
         floors = {"an HTTP answer without work": idle, **loaded, **_floors(ws, first, bare, users, folder)}
     seconds = arguments.seconds * arguments.rounds
     return service_page.Found(
-        levels=[service_page.level(framework, n, rows, seconds) for (framework, n), rows in asked.items()],
-        stages={one: service_page.stages(asked[one, min(arguments.clients)]) for one in chosen},
+        levels=[service_page.level(*load, rows, seconds) for load, rows in asked.items()],
+        stages={one: service_page.stages(asked[one, min(arguments.clients), False]) for one in chosen},
         floors=floors,
         starts=starts,
         held=len(answers),
@@ -151,22 +151,23 @@ def _loads(
     admin: str,
     arguments: argparse.Namespace,
     beside: Callable[[], object],
-) -> tuple[dict[tuple[str, int], list[Asked]], list[Answer]]:
-    """The requests by framework and clients, and the answers to compare; each release is made live in turn.
+) -> tuple[dict[tuple[str, int, bool], list[Asked]], list[Answer]]:
+    """The requests by framework, clients and whether they were patient, and the answers to compare.
 
-    `beside` is called now and then while the most clients ask.
+    Each release is made live in turn; the most clients ask once more, patiently. `beside` is called now and then while
+    they ask and are not.
     """
-    asked: dict[tuple[str, int], list[Asked]] = {}
+    asked: dict[tuple[str, int, bool], list[Asked]] = {}
     answers: list[Answer] = []
+    most = max(arguments.clients)
     for _ in range(arguments.rounds):
         for framework, release in chosen.items():
             promotion.make_live(service, release.dataset, release.number, admin)
-            for clients in arguments.clients:
-                say(f"{framework}: {clients} clients for {arguments.seconds:g} s")
-                busiest = clients == max(arguments.clients)
-                given = replace(plan, clients=clients, seconds=arguments.seconds, stages=True)
-                outcome = _loaded(given, folder, beside if busiest else lambda: None)
-                asked.setdefault((framework, clients), []).extend(outcome.asked)
+            for clients, patient in [*((number, False) for number in arguments.clients), (most, True)]:
+                say(f"{framework}: {clients} {'patient ' * patient}clients for {arguments.seconds:g} s")
+                given = replace(plan, clients=clients, seconds=arguments.seconds, stages=True, patient=patient)
+                outcome = _loaded(given, folder, beside if clients == most and not patient else lambda: None)
+                asked.setdefault((framework, clients, patient), []).extend(outcome.asked)
                 answers += outcome.answers[: arguments.held]
     return asked, answers
 

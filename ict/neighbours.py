@@ -24,7 +24,8 @@ from ict.examples import Candidates, ExampleSet, Requests, eligible, history_vec
 
 STAGES = ("ranking", "retrieval")
 SOURCES = ("ict/config.py", "ict/examples.py", "ict/filters.py", "ict/neighbours.py")
-_BATCH = 4096
+_BATCH = 4096  # rows that are searched at once, at most
+_SCORES = 1 << 26  # and their scores: 256 MiB, and twice that of masks and parts beside them, however many examples
 _FILE = "neighbours.safetensors"
 
 
@@ -131,9 +132,9 @@ def search_exact(examples: ExampleSet, requests: Requests, config: NeighbourConf
 def _best_of_all(examples: ExampleSet, requests: Requests, config: NeighbourConfig) -> tuple[Tensor, Tensor]:
     """The neighbours of every request, best first, positives first: as `ExactSearch.best`."""
     search = ExactSearch(examples.candidates(), examples.item_vectors_VE, config)
-    starts = range(0, len(requests), _BATCH)
+    starts = range(0, len(requests), search.batch)
     parts = [
-        search.best(requests.slice(start, start + _BATCH))
+        search.best(requests.slice(start, start + search.batch))
         for start in track(starts, total=len(starts), what=f"{config.stage} neighbours, batches")
     ]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
@@ -149,6 +150,11 @@ class ExactSearch:
         self.history_keys_EM, self.item_keys_EM = candidates.key_MX.T.contiguous().chunk(2)
         of_label = [torch.nonzero(candidates.label_M == label).flatten() for label in (1, 0)]
         self.groups = of_label if config.constrained else [torch.arange(len(candidates.label_M))]
+
+    @property
+    def batch(self) -> int:
+        """How many requests to ask for at once: fewer, the more examples there are, so that memory is bounded."""
+        return max(1, min(_BATCH, _SCORES // len(self.candidates.label_M)))
 
     def __call__(self, requests: Requests) -> tuple[Tensor, Tensor]:
         """Return example numbers (B, K), in a seeded random order, and similarities (B, K)."""

@@ -10,11 +10,11 @@ from benchmarks.service_page import REST, Found
 
 def test_refusals_are_told_apart_from_answers_and_failures() -> None:
     asked = [Asked(0, 10.0 + n, 200, 0) for n in range(5)] + [Asked(0, 2.0, 503, -1), Asked(0, 4.0, 429, -1)]
-    found = service_page.level("llm-cf", 16, [*asked, Asked(0, 1000.0, 504, -1)], 10.0)
+    found = service_page.level("llm-cf", 16, False, [*asked, Asked(0, 1000.0, 504, -1)], 10.0)
     assert (found.answers, found.failed, found.per_second) == (5, 1, 0.5)
     assert (found.p50_ms, found.refused) == (12.0, 0.25)
     assert found.refused_p99_ms == pytest.approx(3.98)
-    assert service_page.level("none", 1, asked[:2], 10.0).refused_p99_ms is None
+    assert service_page.level("none", 1, False, asked[:2], 10.0).refused_p99_ms is None
 
 
 def test_what_lies_between_the_stages_and_the_client_is_told_last() -> None:
@@ -25,7 +25,7 @@ def test_what_lies_between_the_stages_and_the_client_is_told_last() -> None:
 
 def test_what_is_wanted_stands_beside_what_was_measured() -> None:
     levels = [
-        service_page.level(name, n, [Asked(0, 10.0 * n, 200, 0)], 1.0)
+        service_page.level(name, n, False, [Asked(0, 10.0 * n, 200, 0)], 1.0)
         for name in ("llm-cf", "none")
         for n in (1, 4, 16)
     ]
@@ -33,6 +33,15 @@ def test_what_is_wanted_stands_beside_what_was_measured() -> None:
     for words in ("10.0 ms", "1.00", "40.0 ms", "1.0 and 1.0", "4.0 s"):
         assert words in text
     assert "refusals" not in text
+
+
+def test_refusals_of_patient_clients_are_told_apart() -> None:
+    asked = {patient: [Asked(0, ms, 503, -1)] for patient, ms in ((False, 30.0), (True, 8.0))}
+    levels = [service_page.level("llm-cf", 64, patient, rows, 1.0) for patient, rows in asked.items()]
+    told = service_page._judged(Found(levels=levels, stages={}, floors={}, starts=[4.0]))
+    assert ["30.0 ms" in row for row in told if "refusals" in row] == [True]
+    assert ["8.0 ms" in row for row in told if "wait as told" in row] == [True]
+    assert [service_page._row(one)[1] for one in levels] == ["64", "64, patient"]
 
 
 def test_what_was_compared_and_what_switches_cost_is_told() -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from core.errors import UsageError
+from ict import neighbours
 from ict.examples import Requests, eligible, keys
-from ict.neighbours import NeighbourConfig, search_exact, shuffled_order
+from ict.neighbours import ExactSearch, NeighbourConfig, search_exact, shuffled_order
 from tests import in_memory
 
 ROWS = in_memory.training_rows()
@@ -35,6 +36,19 @@ def test_neighbours_are_the_best_eligible_ones_of_each_label(recipe: str) -> Non
         assert scores[row, numbers].tolist() == pytest.approx(similarity_NK[row, shown].tolist(), abs=1e-5)
         assert allowed[row, numbers].all()
         assert len(set(numbers.tolist())) == len(numbers)
+
+
+def test_the_more_examples_the_fewer_rows_are_searched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the scores in memory are bounded; what is found is the same."""
+    search = ExactSearch(EXAMPLES.candidates(), EXAMPLES.item_vectors_VE, config("strict"))
+    at_once = search_exact(EXAMPLES, REQUESTS, config("strict"))
+    monkeypatch.setattr(neighbours, "_SCORES", 3 * len(EXAMPLES.row_M) + 1)
+    assert search.batch == 3
+    in_parts = search_exact(EXAMPLES, REQUESTS, config("strict"))
+    assert in_parts[0].equal(at_once[0])
+    assert torch.allclose(in_parts[1], at_once[1], atol=1e-6)
+    monkeypatch.setattr(neighbours, "_SCORES", 1)
+    assert search.batch == 1, "one is always searched"
 
 
 @pytest.mark.parametrize("stage", ["ranking", "retrieval"])
