@@ -26,7 +26,8 @@ _LOCK = Lock()
 class Plan:
     """What is asked: `k` items for one of the users at a time, within `timeout_ms`; `keys` are dealt to the clients.
 
-    Clients that are refused wait a tenth of a second; `patient` ones as long as they are told, as `llmcf.client` does.
+    Clients that are refused wait a tenth of a second; `patient` ones as long as they are told, and up to half as long
+    again.
     """
 
     host: str

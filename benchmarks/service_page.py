@@ -91,7 +91,7 @@ def page(found: Found, chosen: Mapping[str, Release], store: str, workers: int, 
         "",
         f"`POST /recommendations` for ten items out of 200 candidates of {first.dataset} ({first.order}); {workers} "
         f"workers, online store on {store}. Clients are closed loops in another process, on this machine as all else. "
-        "One that is refused asks again after a tenth of a second; a patient one when it is told to, after a second.",
+        "One that is refused asks again after a tenth of a second, a patient one when it is told to.",
         f"{measured.sentence()}. `{command}`",
         "",
         *(f"- {_NAMES[name]}: {_told(release)}" for name, release in chosen.items()),

@@ -153,7 +153,7 @@ class ExactSearch:
 
     @property
     def batch(self) -> int:
-        """How many requests to ask for at once: fewer, the more examples there are, so that memory is bounded."""
+        """How many requests to ask for at once: fewer, the more examples there are, so that scores are bounded."""
         return max(1, min(_BATCH, _SCORES // len(self.candidates.label_M)))
 
     def __call__(self, requests: Requests) -> tuple[Tensor, Tensor]:

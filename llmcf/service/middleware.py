@@ -47,7 +47,7 @@ class Front:
 
     Args:
         most: requests that may be here at once.
-        full: whether who asks for work now is refused, told how many such requests are whole and not yet answered. It
+        full: whether who asks for work now is refused, told how many such requests are whole and have no answer. It
             is asked before anything is read of a request, and again when it is whole: then it counts, and not before,
             so that no slow body keeps a place from others.
     """
@@ -67,7 +67,7 @@ class Front:
         scope.setdefault("state", {})["request_id"] = request
 
         works = (scope["method"], scope["path"]) in _QUEUED
-        limited = _Limited(receive, self._begin if works else _nothing)
+        limited = _Limited(receive, self._begin if works else None)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -75,6 +75,7 @@ class Front:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
+                self._end(limited)  # before it is sent: who reads no answers keeps no place
                 message["headers"] = [*message["headers"], (b"x-request-id", request.encode())]
             await send(message)
 
@@ -98,7 +99,7 @@ class Front:
             await respond(problem, request)(scope, receive, answer)
         finally:
             self._here -= 1
-            self._working -= works and limited.begun
+            self._end(limited)
             route = getattr(scope.get("route"), "path_format", route)
             ANSWERS.labels(route, str(status)).inc()
             SECONDS.labels(route).observe(time.perf_counter() - start)
@@ -107,6 +108,11 @@ class Front:
         """A request for work is whole; Problem 503 if it is one too many."""
         self._refuse_if_full()
         self._working += 1
+
+    def _end(self, limited: "_Limited") -> None:
+        """The work for a request is done, if it was begun; once."""
+        self._working -= limited.begun
+        limited.begun = False
 
     def _refuse_if_full(self) -> None:
         if self._full(self._working):
@@ -120,9 +126,9 @@ def new_id() -> str:
 
 class _Limited:
     """Receives a body up to LARGEST, in some seconds; `refused` says that it was larger, took longer, or was not
-    wanted by `begin`, which is called when it is whole; `begun` says that it was."""
+    wanted by `begin`, which is called when it is whole; `begun` says that it was, and the work goes on."""
 
-    def __init__(self, receive: Receive, begin: Callable[[], None]) -> None:
+    def __init__(self, receive: Receive, begin: Callable[[], None] | None) -> None:
         self._receive, self._begin, self._read, self._whole = receive, begin, 0, False
         self._end = 0.0
         self.begun = False
@@ -148,7 +154,7 @@ class _Limited:
         if self._read > LARGEST:
             self.refused = _too_large()
             raise self.refused
-        if self._whole and message["type"] == "http.request":
+        if self._begin and self._whole and message["type"] == "http.request":
             try:
                 self._begin()
             except Problem as problem:
@@ -156,10 +162,6 @@ class _Limited:
                 raise
             self.begun = True
         return message
-
-
-def _nothing() -> None:
-    """Begins a request that takes no place in the line."""
 
 
 def respond(problem: Problem, request: str) -> JSONResponse:

@@ -37,11 +37,11 @@ async def recommend(
 async def recommend_batch(asked: BatchRequest, request: Request, after: BackgroundTasks, who: Reader) -> BatchAnswer:
     """Several requests at once; each is answered or refused by itself, in its place.
 
-    It fills no line: others get in beside the entries that are worked on.
+    It fills no line: only some entries at a time stand in it, and others get in between.
     """
     service: Service = request.app.state.service
     service.door.charge(who, len(asked.requests) - 1)  # the first was paid for at the door
-    turn = asyncio.Semaphore(max(1, service.admission.active // 2))
+    turn = asyncio.Semaphore(max(2, service.admission.active // 2))
 
     async def entry(number: int, one: RecommendationRequest) -> BatchEntry:
         try:

@@ -42,6 +42,11 @@ def test_what_is_over_the_line_is_refused_at_once_and_the_rest_is_done() -> None
     assert took < 0.5
 
 
+def test_the_line_is_full_for_those_who_are_about_to_enter_it_too() -> None:
+    door = Admission(2, 3)
+    assert [door.full(coming) for coming in (0, 4, 5)] == [False, False, True]
+
+
 def test_a_line_that_takes_longer_than_there_is_time_is_none_to_stand_in() -> None:
     """Work takes 0.1 s here, so the line that is left takes 0.3 s."""
 

@@ -281,6 +281,45 @@ def test_a_request_counts_from_when_it_is_whole_until_it_is_answered() -> None:
     assert len(parsed) == 5, "what is refused is not read by anybody"
 
 
+async def _asked(front: Front, send: Send) -> None:
+    scope = {"type": "http", "method": "POST", "path": "/scores", "raw_path": b"/scores", "query_string": b""}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    await front({**scope, "headers": []}, receive, send)
+
+
+@pytest.mark.parametrize("end", ["answered", "failed", "left", "unread"])
+def test_no_request_keeps_a_place_once_it_is_answered_or_over(end: str) -> None:
+    """Also one whose answer is never read: many of those would shut a worker for all others."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert front._working == 1
+        if end == "failed":
+            raise ZeroDivisionError
+        if end == "left":
+            raise asyncio.CancelledError
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async def sent(_: Any) -> None:
+        if end == "unread":
+            await asyncio.Event().wait()
+
+    async def scenario() -> int:
+        asked = asyncio.create_task(_asked(front, sent))
+        await asyncio.wait([asked], timeout=0.05)
+        assert asked.done() == (end != "unread")
+        left = front._working
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        return left + abs(front._working)
+
+    front = Front(app)
+    assert asyncio.run(scenario()) == 0
+
+
 def _counted(route: str) -> float:
     return middleware.ANSWERS.labels(route, "503")._value.get()
 
