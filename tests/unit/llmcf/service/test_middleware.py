@@ -138,13 +138,13 @@ def test_a_head_that_is_not_here_in_time_is_not_waited_for(monkeypatch: pytest.M
         await PlainTextResponse("done")(scope, receive, send)
 
     with listening_worker(Front(slowly)) as address:
+        start = time.monotonic()  # a busy machine may stand still right after the connection
         with socket.create_connection(address, timeout=10) as sent:
-            start = time.monotonic()
             for sign in b"GET / H":
                 sent.sendall(bytes([sign]))
                 time.sleep(0.03)
             answer = all_of(sent)
-            assert 0.3 <= time.monotonic() - start < 3
+            assert 0.3 <= time.monotonic() - start < 4.5, "not after the 5 s that it is otherwise"
             assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "urn:llmcf:problem:slow-head"
         with socket.create_connection(address, timeout=10) as sent:
