@@ -133,7 +133,7 @@ def measure(
         floors = {"an HTTP answer without work": idle, **loaded, **_floors(ws, first, bare, users, folder)}
     seconds = arguments.seconds * arguments.rounds
     return service_page.Found(
-        levels=[service_page.level(*load, rows, seconds) for load, rows in asked.items()],
+        levels=[service_page.level(*which, rows, seconds) for which, rows in asked.items()],
         stages={one: service_page.stages(asked[one, min(arguments.clients), False]) for one in chosen},
         floors=floors,
         starts=starts,
