@@ -46,8 +46,13 @@ _FINE = {"0", "99"}  # done, skipped
 
 
 def environment() -> dict[str, str]:
-    """The process environment of a local Airflow; `llmcf` is found on its PATH."""
+    """The process environment of a local Airflow; `llmcf` is found on its PATH.
+
+    SQLite has one writer. Airflow's parts wait for each other for its usual five seconds and then fail, the API with
+    500; on a busy machine that is too short.
+    """
     return {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:///${AIRFLOW_HOME}/airflow.db?timeout=60",  # Airflow expands it
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "AIRFLOW_HOME": str(settings.home() / "airflow"),

@@ -61,7 +61,7 @@ class Airflow:
         headers = {"content-type": "application/json", "authorization": f"Bearer {self._token()}"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.address}/api/v2/{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:  # longer than it waits for its database
             text = answer.read()
         return json.loads(text) if text else None
 
