@@ -3,12 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from core.settings import PROJECT
+from llmcf.service.admission import Admission
 from llmcf.service.app import create_app
+from llmcf.service.middleware import Front
 
 WORKER = """
 import sys
@@ -44,3 +48,11 @@ def test_a_wrong_method_is_told_all_that_the_address_takes(method: str, path: st
     assert answer.status_code == 405
     assert answer.headers["allow"] == allowed
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_front_refuses_for_those_who_are_about_to_enter_too() -> None:
+    app = create_app("shop", Path("nowhere"))
+    app.state.service = SimpleNamespace(admission=Admission(1, 1))
+    (front,) = (one for one in app.user_middleware if one.cls is Front)
+    full: Any = front.kwargs["full"]
+    assert [full(working) for working in (0, 1, 2)] == [False, False, True]
