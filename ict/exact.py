@@ -60,28 +60,38 @@ class Exact:
         ids_Bk = np.array([ids for ids, _ in found], dtype=np.int64).reshape(shape)
         return ids_Bk, np.array([scores for _, scores in found], dtype=score_BN.dtype).reshape(shape)
 
-    def scores(self, query_X: np.ndarray, ids_M: np.ndarray, rule: Filter) -> tuple[np.ndarray, np.ndarray]:
-        """Those of some ids, ascending, that there are and that `rule` lets through, and their inner products.
+    def scores(self, query_X: np.ndarray, rule: Filter) -> np.ndarray:
+        """Inner products of one query with all rows, (N,); -inf where `rule` does not let a row through.
 
         Raises:
             UsageError: as `search` does.
         """
+        score_N = query_X @ (self.vectors_NX.T if self.across_XN is None else self.across_XN)
+        score_N[~self.mask(rule)] = NOTHING
+        return score_N
+
+    def places(self, ids_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of those of some ids that there are, (P,), and which of the ids these are, (P,)."""
         place_M = np.searchsorted(self.ids_N, ids_M).clip(max=len(self.ids_N) - 1)
-        place_M = place_M[self.ids_N[place_M] == ids_M]
-        asked = {name: values[place_M] for name, values in {"id": self.ids_N, **self.columns}.items()}
-        place_M = place_M[rule.mask(asked)]
-        return self.ids_N[place_M], self.vectors_NX[place_M] @ query_X
+        there_P = np.flatnonzero(self.ids_N[place_M] == ids_M)
+        return place_M[there_P], there_P
 
     def mask(self, rule: Filter) -> np.ndarray:
         """True where `rule` lets a row through, (N,)."""
         return rule.mask({"id": self.ids_N, **self.columns})
 
     def _best(self, score_N: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of one query; only rows as good as the k-th best are sorted."""
-        places = np.arange(len(score_N))
-        if k < len(score_N):
-            places = np.flatnonzero(score_N >= np.partition(score_N, -k)[-k])
-        best = places[np.argsort(-score_N[places], kind="stable")][:k]
+        """Of one query."""
+        best = top(score_N, k)
         short = k - len(best)
         ids_k = np.where(score_N[best] == NOTHING, PAD, self.ids_N[best])
         return np.pad(ids_k, (0, short)), np.pad(score_N[best], (0, short), constant_values=NOTHING)
+
+
+def top(score_N: np.ndarray, k: int) -> np.ndarray:
+    """Places of the k best scores, or all where there are fewer, best first, ties by lower place; only those as good as
+    the k-th best are sorted."""
+    places = np.arange(len(score_N))
+    if k < len(score_N):
+        places = np.flatnonzero(score_N >= np.partition(score_N, -k)[-k])
+    return places[np.argsort(-score_N[places], kind="stable")][:k]

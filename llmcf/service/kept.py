@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from core.errors import LlmcfError
 from llmcf.service import arm_counts, cursors
 from llmcf.service.asking import CANDIDATES
@@ -71,8 +73,9 @@ class Kept:
     def of(cls, found: Found, way: Way, asked: RecommendationRequest, arranged: Arranged) -> "Kept":
         loaded, ranked = found.loaded, found.ranked
         names, order = loaded.recommender.catalogue, arranged.order
-        rows = ranked.item_C[order].tolist()
-        read = [ranked.examples(at) for at in order]
+        ranked = ranked.take(order)
+        rows = ranked.item_C.tolist()
+        examples, similarities = ranked.examples()
         return cls(
             release=loaded.release.number,
             user=asked.user,
@@ -81,10 +84,10 @@ class Kept:
             note=found.note if rows else "",
             items=[names.item_ids[row] for row in rows],
             titles=[names.names[row] for row in rows],
-            scores=None if ranked.score_C is None else [round(one, 6) for one in ranked.score_C[order].tolist()],
+            scores=None if ranked.score_C is None else ranked.score_C.astype(np.float64).round(6).tolist(),
             placed_by=arranged.placed_by,
-            examples=[numbers for numbers, _ in read],
-            similarities=[[round(one, 4) for one in found] for _, found in read],
+            examples=examples,
+            similarities=similarities,
             milliseconds=ranked.milliseconds,
             experiment=way.experiment,
             arm=way.arm,

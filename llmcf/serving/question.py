@@ -105,11 +105,13 @@ class Ranking:
         taken = {name: None if one is None else one[at] for name, one in by_place.items()}
         return replace(self, item_C=self.item_C[at], shown=shown, **taken)
 
-    def examples(self, at: int) -> tuple[list[int], list[float]]:
-        """Numbers and similarities of the examples that the ranker read with one candidate; empty without."""
+    def examples(self) -> tuple[list[list[int]], list[list[float]]]:
+        """Numbers and similarities of the examples that the ranker read with each candidate; empty without."""
         if self.shown is None:
-            return [], []
-        return self.shown.examples_CK[at].tolist(), self.shown.similarity_CK[at].tolist()
+            nothing: list = [[] for _ in self.item_C]
+            return nothing, nothing
+        similarity_CK = self.shown.similarity_CK.astype(np.float64).round(4)  # as float32 it would have more digits
+        return self.shown.examples_CK.tolist(), similarity_CK.tolist()
 
 
 def together(score_C: np.ndarray, found_C: np.ndarray) -> np.ndarray:

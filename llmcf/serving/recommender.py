@@ -192,7 +192,8 @@ class Recommender:
         """One of the ranked items, by raw id and title."""
         row = int(ranked.item_C[at])
         score = None if ranked.score_C is None else round(float(ranked.score_C[at]), 6)
-        evidence = self.evidence(*ranked.examples(at)) if with_evidence else []
+        numbers, similarities = ranked.examples()
+        evidence = self.evidence(numbers[at], similarities[at]) if with_evidence else []
         names = self.catalogue
         return Recommendation(item=names.item_ids[row], title=names.names[row], score=score, evidence=evidence)
 

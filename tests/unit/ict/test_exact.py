@@ -45,8 +45,12 @@ def test_the_same_as_sorting_everything(k: int) -> None:
         np.testing.assert_array_equal(scores[row][found[row] != PAD], score[order][there])
 
 
-def test_scores_of_some_rows_are_those_of_the_search() -> None:
-    ids, scores = ROWS.scores(ACROSS[0], np.array([2, 3, 8, 9, 12]), Filter(before=4))
-    assert ids.tolist() == [3, 8], "neither what there is not nor what is filtered"
-    assert scores.tolist() == [1.0, 1.0]
-    assert len(ROWS.scores(ACROSS[0], np.array([], dtype=np.int64), Filter())[0]) == 0
+@pytest.mark.parametrize("rows", [ROWS, ROWS.for_single_queries()])
+def test_scores_of_all_rows_are_those_of_the_search(rows: Exact) -> None:
+    assert rows.scores(ACROSS[0], Filter(before=4)).tolist() == [1.0, 0.0, 1.0, -np.inf]
+
+
+def test_places_are_of_the_ids_that_there_are() -> None:
+    places, there = ROWS.places(np.array([2, 3, 8, 12]))
+    assert (places.tolist(), there.tolist()) == ([0, 2], [1, 2])
+    assert [len(one) for one in ROWS.places(np.array([], dtype=np.int64))] == [0, 0]

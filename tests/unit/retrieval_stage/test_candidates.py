@@ -1,4 +1,4 @@
-"""The union of two short lists is the top of the whole catalogue."""
+"""What is found is the top of the whole catalogue, ties and all."""
 
 import subprocess
 import sys
