@@ -1,7 +1,7 @@
 """What becomes of a generated text before it is kept (METHOD 5), and what its words alone say against it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from core.data import texts
@@ -17,13 +17,14 @@ FLAGS = {
 }
 FAULTY = ("empty", "repetition", "language", "refusal")  # such a text is asked for again, and dropped at last
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_SENTENCE = re.compile(r"(?<=[.!?])(?<!\b[Nn][Oo]\.)\s+|(?<=\b[Nn][Oo]\.)\s+(?!\d)")  # "No. 5" is a name
 _WHO = r"(?:the|this) (?:person|user|viewer|customer|reader)|he|she|they"
 _VERB = r"(?:like|enjoy|love|choose|pick|watch|buy|take|purchase|click|accept|appreciate|reject|dislike|hate|skip)"
 _PAST = r"(?:liked|enjoyed|loved|chose|picked|watched|bought|took|purchased|clicked|accepted|rejected|disliked|skipped)"
 _ITEM = r"(?:it\b|this\b|the (?:new )?(?:film|movie|product|item)\b)"
 _DECISION = re.compile(
-    rf"\b(?:yes|no)\s*[,.!:]|\bthe answer\b|\blabel\b"
+    r"\byes\s*[,.!:]|(?:^|[,;:.!?\"'(]\s*|\b(?:is|be|so|says?)\s+)no\s*[,.!:](?!\s*\d)"  # no "No. 5", no "Model No."
+    r"|\bthe answer\b|\b(?:the|this|its|true|target|correct) label\b|\blabel\s*(?:is\b|was\b|[=:])"  # no "Black Label"
     rf"|\b(?:{_WHO})\s+(?:will|would|won't|wouldn't|did|didn't|does|doesn't|do|don't|is likely to|is unlikely to)"
     rf"\s+(?:\w+\s+){{0,2}}?{_VERB}\b"
     rf"|\b(?:{_WHO})\s+(?:\w+ly\s+)?{_PAST}\s+{_ITEM}",
@@ -73,7 +74,7 @@ def finish(openings: Sequence[str], parts: Sequence[str], *, strip_decision: boo
         start = texts.clean(opening, TEXT_LIMIT)
         sentences = split_sentences(said)
         if strip_decision:
-            sentences = [one for one in sentences if not (states_decision(one) or states_decision(_glued(start, one)))]
+            sentences = [one for one in sentences if not _decides(start, one)]
         first = bool(sentences) and said.startswith(sentences[0])
         kept.append(_glued(start, " ".join(sentences)) if first or not start else " ".join([f"{start}.", *sentences]))
     return " ".join(text for text in kept if text)
@@ -90,7 +91,11 @@ def flags(openings: Sequence[str], parts: Sequence[str], finish: Sequence[str]) 
         "language": sum(word in _COMMON for word in words) < _FEWEST_COMMON * len(words),
         "refusal": bool(_REFUSAL.search(said)),
         "truncated": 2 * list(finish).count("length") >= len(finish),
-        "decision": any(map(states_decision, split_sentences(joined(openings, parts)))),
+        "decision": any(
+            _decides(texts.clean(opening, TEXT_LIMIT), one)
+            for opening, part in zip(openings, parts, strict=False)
+            for one in split_sentences(part)
+        ),
     }
     return [name for name in FLAGS if found[name]]
 
@@ -98,6 +103,13 @@ def flags(openings: Sequence[str], parts: Sequence[str], finish: Sequence[str]) 
 def undecided(text: str) -> str:
     """The text without the sentences that say whether the person chose the item: what may be shown of any text."""
     return " ".join(one for one in split_sentences(text) if not states_decision(one))
+
+
+def decided(text: str, quoted: Iterable[str] = ()) -> bool:
+    """Whether the text says that the person chose the item or not, in words that are not `quoted`, as titles are."""
+    for name in sorted(filter(None, quoted), key=len, reverse=True):  # a title may hold another
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "something", text)
+    return any(map(states_decision, split_sentences(text)))
 
 
 def states_decision(sentence: str) -> bool:
@@ -114,6 +126,12 @@ def copied_share(text: str, source: str, *, run: int = 3) -> float:
     known = set(zip(*(theirs[start:] for start in range(run)), strict=False))
     runs = list(zip(*(ours[start:] for start in range(run)), strict=False))
     return sum(one in known for one in runs) / len(runs) if runs else 0.0
+
+
+def _decides(opening: str, sentence: str) -> bool:
+    """Whether a sentence states the decision, alone or as the end of its opening; what that quotes is not its own."""
+    glued = _glued(opening, sentence)
+    return states_decision(sentence) or any(match.end() > len(opening) for match in _DECISION.finditer(glued))
 
 
 def _glued(opening: str, said: str) -> str:

@@ -19,7 +19,8 @@ from core.remedies import cot_verbs, maker
 from core.result import Result
 from core.settings import Workspace
 from ict.neighbours import NeighbourConfig, neighbours_step
-from llm import quality
+from llm import contexts, quality
+from llm.texts import wording
 
 _PARTS = {
     "training rows joined by Feast (features join)": ("training", "rows.parquet"),
@@ -121,7 +122,7 @@ def _examples(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
         wrong = audit.example_set_violations(rows, number[name])
         yield Check(claim=f"an in-context example is a training row{of_set}", rows=len(table), violations=wrong)
         claim = f"a chain of thought does not state the outcome{of_set}"
-        yield Check(claim=claim, rows=len(table), violations=_told(folder / "texts", table))
+        yield Check(claim=claim, rows=len(table), violations=_told(ws, rows, folder / "texts", table))
     for folder in _neighbours(ws):
         if not _stale(ws, folder):
             claim = f"{folder.name}: examples are of earlier days, never the row itself, its pair or its position"
@@ -161,12 +162,19 @@ def _scores(ws: Workspace, rows: pa.Table) -> Iterator[Check]:
             yield Check(claim=claim, rows=len(scores), violations=wrong)
 
 
-def _told(folder: Path, texts: pa.Table) -> np.ndarray:
-    """Examples whose text states the outcome, where the recipe of the texts in `folder` forbids it."""
+def _told(ws: Workspace, rows: pa.Table, folder: Path, texts: pa.Table) -> np.ndarray:
+    """Examples whose text states the outcome, where the recipe of the texts in `folder` forbids it.
+
+    The titles that a text quotes are not its words: "The Answer" is a film.
+    """
     if _config(folder)["recipe"] not in RULES:
         return np.empty(0, dtype=np.int64)
-    told = [any(map(quality.states_decision, quality.split_sentences(text))) for text in texts["text"].to_pylist()]
-    return texts["row"].to_numpy()[np.array(told, dtype=bool)]
+    written = dict(zip(*(texts[name].to_pylist() for name in ("row", "text")), strict=True))
+    suspect = {row: text for row, text in written.items() if quality.decided(text)}
+    of_suspects = rows.filter(pa.array(np.isin(rows["row"].to_numpy(), list(suspect))))
+    quoted = {one.row: wording.quoted(one) for one in contexts.contexts(ws, of_suspects)}
+    told = [row for row, text in suspect.items() if quality.decided(text, quoted.get(row, ()))]
+    return np.array(told, dtype=np.int64)
 
 
 def _text(checks: list[Check], missing: list[str]) -> str:

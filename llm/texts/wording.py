@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from llm.contexts import Item
+from llm.contexts import Context, Item
 from llm.prompts import Message
 
 NAMED = 2  # history items that an opening names
@@ -23,3 +23,9 @@ def short(item: Item) -> str:
     for mark in (",", " (", " - ", ";"):
         head = head.partition(mark)[0] or head
     return head if len(head) <= _SHORT else head[: _SHORT + 1].rpartition(" ")[0] or head[:_SHORT]
+
+
+def quoted(context: Context) -> set[str]:
+    """What a text about this row may quote of the data: titles, whole and short, brands and kinds."""
+    items = (*context.history, context.target)
+    return {words for one in items for words in (one.title, short(one), one.brand, one.kind, one.kind.lower()) if words}

@@ -18,6 +18,11 @@ OPENINGS = ("The person, who watched Heat, cares about", "Alien, of horror, is a
         "The person liked it.",
         "She probably bought the product.",
         "The person is unlikely to watch it.",
+        "So no, it does not fit.",
+        "The match is no.",
+        "No.",
+        'Asked for a verdict: "No."',
+        "The label is 1.",
     ],
 )
 def test_a_stated_decision_is_seen(sentence: str) -> None:
@@ -32,10 +37,46 @@ def test_a_stated_decision_is_seen(sentence: str) -> None:
         "A person who watched Heat (crime) will find in Alien (horror) more tension.",
         "The film brings variety after so many comedies.",
         "There is no violence in it.",
+        "The person, who bought Revlon Ceramic Stone Nail File Model No., cares about nails.",
+        "Spornette No.215 Super Looper Hair Brush, of hair care, is for curls.",
+        "No. 5 by Chanel for Women, of fragrance, is for evenings.",
+        "BelleSha Smooth Silky Glowing Hair No, of hair care, is for shine.",
+        "NYX Cosmetics Black Label Lipstick, of makeup, is for lips.",
     ],
 )
 def test_reasoning_is_not_taken_for_a_decision(sentence: str) -> None:
     assert not quality.states_decision(sentence)
+
+
+def test_a_number_ends_no_sentence() -> None:
+    """A perfume's name, which lost what was said of it."""
+    text = "No. 5 by Chanel is for evenings. No. It adds Model no. 2 too! Yes."
+    assert quality.split_sentences(text) == [
+        "No. 5 by Chanel is for evenings.",
+        "No.",
+        "It adds Model no. 2 too!",
+        "Yes.",
+    ]
+    assert quality.part(" the scent of No. 5 and soap. More.", "stop", sentence=True) == "the scent of No. 5 and soap."
+
+
+def test_what_is_quoted_is_no_decision() -> None:
+    text = "The person, who watched Yes, Giorgio and The Answer, cares about song."
+    assert quality.decided(text)
+    assert not quality.decided(text, ["Giorgio", "Yes, Giorgio", "The Answer", ""])
+    assert quality.decided(f"{text} Yes, it fits.", ["Yes, Giorgio", "The Answer"])
+    assert quality.decided("The person liked it.", ["It"]), "a film's name, and a word"
+
+
+@pytest.mark.parametrize("title", ["The Answer", "Yes, Giorgio", "Stone Nail File Model No."])
+def test_an_opening_that_quotes_such_a_title_keeps_its_sentence(title: str) -> None:
+    openings = (f"The person, who bought {title}, cares about",)
+    assert quality.finish(openings, ["nails."], strip_decision=True) == f"{openings[0]} nails."
+    assert "decision" not in quality.flags(openings, ["nails that are strong and that they can have."], ["stop"])
+    told = "nails. The person will like it."
+    assert quality.finish(openings, [told], strip_decision=True) == f"{openings[0]} nails."
+    assert "decision" in quality.flags(openings, [told], ["stop"])
+    assert quality.finish(("The person",), ["will like it."], strip_decision=True) == "The person."
 
 
 def test_what_is_shown_of_a_text_says_no_decision() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -29,6 +30,11 @@ def planted(rows: pa.Table, name: str, row: int, value: object) -> pa.Table:
     """The rows with one value changed."""
     values = rows[name].to_pylist()
     values[row] = value
+    return planted_column(rows, name, values)
+
+
+def planted_column(rows: pa.Table, name: str, values: list) -> pa.Table:
+    """The rows with another column."""
     return rows.set_column(rows.schema.get_field_index(name), name, pa.array(values, rows.schema.field(name).type))
 
 
@@ -177,6 +183,31 @@ def test_neighbours_that_a_training_would_read_are_checked(own: Workspace):
     result = verb.leaks(own).details
     assert result["violations"] == 0
     assert "stale, so no training reads it: ranking-strict" in result["text"]
+
+
+def test_a_text_that_states_the_outcome_is_caught_and_a_title_is_none(own: Workspace, monkeypatch):
+    rows, items = tables.training_rows(own), tables.items(own)
+    in_memory.write_cot_set(own, in_memory.example_set(rows, items=len(items)))
+    texts, claim = own.path("cot", "texts"), "a chain of thought does not state the outcome"
+    table = pq.read_table(texts / "texts.parquet")
+    first, second = table["row"][0].as_py(), table["row"][1].as_py()
+    about = rows["item"][rows["row"].to_pylist().index(first)].as_py()
+    film = planted(items, "title", items["item"].to_pylist().index(about), "The Answer, Yes! (1997)")
+    monkeypatch.setattr(tables, "items", lambda ws: film)
+
+    def caught(*written: str) -> list[int]:
+        said = [*written, *table["text"].to_pylist()[len(written) :]]
+        storage.write_table(texts / "texts.parquet", planted_column(table, "text", said), schemas.COT_TEXTS)
+        size = (texts / "texts.parquet").stat().st_size
+        stamp = storage.read_json(texts / "step.json") | {"outputs": {"texts.parquet": size}}
+        storage.write_json(texts / "step.json", stamp)
+        (check,) = (one for one in verb.leaks(own).details["checks"] if one["claim"] == claim)
+        return check["first"]
+
+    assert caught("The Answer, of drama, is about a riddle.", "The Answer, of drama, is about a riddle.") == [second]
+    assert caught("The Answer, of drama, is about a riddle. The person will like it.", "Yes.") == [first, second]
+    assert caught("The Answer, of drama, is about a riddle.", "It is quiet.") == []
+    assert caught() == [], "and so they stay for others"
 
 
 def test_an_in_sample_score_is_caught(rows):
