@@ -211,9 +211,13 @@ def plot(figures: list[Figure], path: Path) -> None:
             size = [one.interactions / 1e6 for one in known]
             time_axis.plot(size, [one.seconds[stage] for one in known], "o-", label=stage)
             memory_axis.plot(size, [one.peak_mib[stage] / 1024 for one in known], "o-", label=stage)
-        time_axis.set(xscale="log", yscale="log", xlabel="interactions, millions", ylabel="seconds of the processor")
-        memory_axis.set(xscale="log", yscale="log", xlabel="interactions, millions", ylabel="peak memory, GiB")
-        time_axis.legend(frameon=False)
+        sizes = [round(one.interactions / 1e6, 1) for one in figures]
+        for axis, what in ((time_axis, "seconds of the processor"), (memory_axis, "peak memory, GiB")):
+            axis.set(xscale="log", yscale="log", xlabel="interactions, millions", ylabel=what)
+            axis.set_xticks(sizes, map(str, sizes))
+            axis.minorticks_off()
+        memory_axis.set_yticks(gib := [0.5, 1, 2, 4, 8, 16], map(str, gib))
+        figure.legend(*time_axis.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
         with storage.atomic_path(path) as beside:
             figure.savefig(beside, format="svg", metadata={"Date": None})
         plt.close(figure)
