@@ -216,7 +216,7 @@ def plot(figures: list[Figure], path: Path) -> None:
             axis.set(xscale="log", yscale="log", xlabel="interactions, millions", ylabel=what)
             axis.set_xticks(sizes, map(str, sizes))
             axis.minorticks_off()
-        memory_axis.set_yticks(gib := [0.5, 1, 2, 4, 8, 16], map(str, gib))
+        memory_axis.set_yticks(gib := [0.5, 1, 2, 4, 8, 16, 32], map(str, gib))
         figure.legend(*time_axis.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
         with storage.atomic_path(path) as beside:
             figure.savefig(beside, format="svg", metadata={"Date": None})

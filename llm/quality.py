@@ -22,9 +22,10 @@ _WHO = r"(?:the|this) (?:person|user|viewer|customer|reader)|he|she|they"
 _VERB = r"(?:like|enjoy|love|choose|pick|watch|buy|take|purchase|click|accept|appreciate|reject|dislike|hate|skip)"
 _PAST = r"(?:liked|enjoyed|loved|chose|picked|watched|bought|took|purchased|clicked|accepted|rejected|disliked|skipped)"
 _ITEM = r"(?:it\b|this\b|the (?:new )?(?:film|movie|product|item)\b)"
+_NO_NAME = r"(?:^|[^\w\s]\s*|\b[a-z]\w*\s+)"  # before a capital: after another capital it is part of a name
 _DECISION = re.compile(
-    r"\byes\s*[,.!:]|(?:^|[,;:.!?\"'(]\s*|\b(?:is|be|so|says?)\s+)no\s*[,.!:](?!\s*\d)"  # no "No. 5", no "Model No."
-    r"|\bthe answer\b|\b(?:the|this|its|true|target|correct) label\b|\blabel\s*(?:is\b|was\b|[=:])"  # no "Black Label"
+    rf"\byes\s*[,.!:]|(?-i:\bno|{_NO_NAME}(?:No|NO))\s*[,.!:](?!\s*\d)"  # no "no. 5", no "File Model No."
+    rf"|\bthe answer\b|(?-i:\blabel\b|{_NO_NAME}(?:Label|LABEL)\b)"  # no "Black Label Lipstick"
     rf"|\b(?:{_WHO})\s+(?:will|would|won't|wouldn't|did|didn't|does|doesn't|do|don't|is likely to|is unlikely to)"
     rf"\s+(?:\w+\s+){{0,2}}?{_VERB}\b"
     rf"|\b(?:{_WHO})\s+(?:\w+ly\s+)?{_PAST}\s+{_ITEM}",
@@ -106,10 +107,15 @@ def undecided(text: str) -> str:
 
 
 def decided(text: str, quoted: Iterable[str] = ()) -> bool:
-    """Whether the text says that the person chose the item or not, in words that are not `quoted`, as titles are."""
-    for name in sorted(filter(None, quoted), key=len, reverse=True):  # a title may hold another
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "something", text)
-    return any(map(states_decision, split_sentences(text)))
+    """Whether the text says that the person chose the item or not. What lies within a name that is `quoted`, such as a
+    title, and the mark behind it, says nothing; what a name is only a part of does."""
+    names = [
+        found.span() for name in filter(None, quoted) for found in re.finditer(rf"{re.escape(name)}\s*[,.!:]?", text)
+    ]
+    return any(
+        not any(start <= match.start() and match.end() <= end for start, end in names)
+        for match in _DECISION.finditer(text)
+    )
 
 
 def states_decision(sentence: str) -> bool:

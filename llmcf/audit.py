@@ -169,11 +169,11 @@ def _told(ws: Workspace, rows: pa.Table, folder: Path, texts: pa.Table) -> np.nd
     """
     if _config(folder)["recipe"] not in RULES:
         return np.empty(0, dtype=np.int64)
-    written = dict(zip(*(texts[name].to_pylist() for name in ("row", "text")), strict=True))
-    suspect = {row: text for row, text in written.items() if quality.decided(text)}
-    of_suspects = rows.filter(pa.array(np.isin(rows["row"].to_numpy(), list(suspect))))
+    written = zip(*(texts[name].to_pylist() for name in ("row", "text")), strict=True)
+    suspect = [(row, text) for row, text in written if quality.decided(text)]
+    of_suspects = rows.filter(pa.array(np.isin(rows["row"].to_numpy(), [row for row, _ in suspect])))
     quoted = {one.row: wording.quoted(one) for one in contexts.contexts(ws, of_suspects)}
-    told = [row for row, text in suspect.items() if quality.decided(text, quoted.get(row, ()))]
+    told = [row for row, text in suspect if quality.decided(text, quoted.get(row, ()))]
     return np.array(told, dtype=np.int64)
 
 

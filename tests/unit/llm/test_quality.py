@@ -23,6 +23,9 @@ OPENINGS = ("The person, who watched Heat, cares about", "Alien, of horror, is a
         "No.",
         'Asked for a verdict: "No."',
         "The label is 1.",
+        "Label 1, as it seems.",
+        "It is a clear no.",
+        "They say No.",
     ],
 )
 def test_a_stated_decision_is_seen(sentence: str) -> None:
@@ -65,7 +68,8 @@ def test_what_is_quoted_is_no_decision() -> None:
     assert quality.decided(text)
     assert not quality.decided(text, ["Giorgio", "Yes, Giorgio", "The Answer", ""])
     assert quality.decided(f"{text} Yes, it fits.", ["Yes, Giorgio", "The Answer"])
-    assert quality.decided("The person liked it.", ["It"]), "a film's name, and a word"
+    assert quality.decided("The person liked the movie.", ["movie", "The", "the movie"]), "a name that is a part of it"
+    assert quality.decided("Dull. No, it does not fit.", ["Dull", "fit"])
 
 
 @pytest.mark.parametrize("title", ["The Answer", "Yes, Giorgio", "Stone Nail File Model No."])
