@@ -6,7 +6,7 @@ searched by a matrix product. Milvus itself gives the same answer (tests prove i
 Suffixes: V items of the index, B users, W width, C categories an item, k results.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -123,20 +123,6 @@ class ItemReplica:
 
     def __contains__(self, item: int) -> bool:
         return bool(np.isin(item, self.exact.ids_N, assume_unique=True))
-
-    def search(
-        self, vector_BW: np.ndarray, k: int, filters: Sequence[Filter] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best items of each user by inner product: ids and scores, (B, k), best first, ties by lower id.
-
-        Args:
-            filters: for each user what may come up. Where fewer than k items are left, the rest is PAD with a score of
-                -inf.
-
-        Raises:
-            UsageError: if the collection lacks what a filter asks for.
-        """
-        return self.exact.search(vector_BW, k, filters)
 
 
 def _checks(item_ids: np.ndarray, facts: Facts | None) -> dict[str, list[Filter]]:

@@ -106,9 +106,9 @@ def test_a_release_of_before_accounts_is_read_as_it_was(tmp_path: Path, monkeypa
         stored = ItemReplica.read(client, "old_items")
     np.testing.assert_array_equal(replica.stored.key_MX, EXAMPLES.candidates().key_MX.numpy())
     assert replica.evidence(7)["text"] == "text 7"
-    assert stored.search(np.eye(1, 4, dtype=np.float32), 1, [Filter(deny=[3])])[0].tolist() == [[2]]
+    assert stored.exact.search(np.eye(1, 4, dtype=np.float32), 1, [Filter(deny=[3])])[0].tolist() == [[2]]
     with pytest.raises(UsageError, match="have no categories"):
-        stored.search(np.eye(1, 4, dtype=np.float32), 1, [Filter(categories=[3])])
+        stored.exact.search(np.eye(1, 4, dtype=np.float32), 1, [Filter(categories=[3])])
 
 
 def test_examples_of_another_encoder_than_the_releases_are_refused(

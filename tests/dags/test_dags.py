@@ -104,6 +104,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+def test_a_local_airflow_waits_for_its_database(home: Path) -> None:
+    """Longer than SQLite's five seconds, after which its parts fail; in the home that it is told."""
+    code = """
+import json
+from airflow import settings
+(place,), options = settings.engine.dialect.create_connect_args(settings.engine.url)
+print("PROBE" + json.dumps({"place": place, "seconds": options.get("timeout")}))
+"""
+    assert probed(home, code) == {"place": str(home / "airflow.db"), "seconds": 60}
+
+
 @pytest.fixture(scope="module")
 def probe(home: Path) -> dict:
     return parsed(home)

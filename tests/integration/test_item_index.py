@@ -43,7 +43,7 @@ def test_replica_equals_milvus(published: Workspace) -> None:
     exclude = [generator.choice(IDS, count, replace=False).tolist() for count in (0, 1, 5, 50, 100, 200, 280, 295)]
     with milvus.connect(published) as client:
         replica = items.ItemReplica.read(client, milvus.open_live(client, published, items.KIND, "llmcf export").name)
-        ids, scores = replica.search(users, 10, [Filter(deny=unwanted) for unwanted in exclude])
+        ids, scores = replica.exact.search(users, 10, [Filter(deny=unwanted) for unwanted in exclude])
         for number, unwanted in enumerate(exclude):
             assert not set(ids[number].tolist()) & set(unwanted)
             rule = f"id not in {unwanted}" if unwanted else ""
@@ -70,11 +70,11 @@ def test_the_account_tells_of_every_filter_and_of_what_the_vectors_are(published
 
 def test_fewer_items_than_asked_for_are_filled_up_with_padding(published: Workspace) -> None:
     replica = read(published)
-    ids, scores = replica.search(VECTORS[:1], 10, [Filter(deny=IDS[3:])])
+    ids, scores = replica.exact.search(VECTORS[:1], 10, [Filter(deny=IDS[3:])])
     assert sorted(ids[0, :3].tolist()) == IDS[:3].tolist()
     assert ids[0, 3:].tolist() == [PAD] * 7
     assert np.isneginf(scores[0, 3:]).all()
-    ids, scores = replica.search(VECTORS[:2], ITEMS + 2)
+    ids, scores = replica.exact.search(VECTORS[:2], ITEMS + 2)
     assert ids.shape == scores.shape == (2, ITEMS + 2)
     assert (ids[:, -2:] == PAD).all()
 

@@ -59,7 +59,7 @@ def test_it_is_the_top_of_the_catalogue_ties_and_all(seed: int, with_graph: bool
         rule = Filter(deny=drawn.choice(120, int(drawn.integers(0, 80)), replace=False))
         found = search.search(vector_W, history_L, DAY, k, rule)
         assert tuple(part.tolist() for part in found) == by_brute_force(search, vector_W, history_L, k, rule)
-        dense = search.items.search(vector_W[None], k, [rule])[0][0]
+        dense = search.items.exact.search(vector_W[None], k, [rule])[0][0]
         lifted += len(np.setdiff1d(found[0], dense))
     assert bool(lifted) == with_graph, "the graph brings items that the index alone does not"
 

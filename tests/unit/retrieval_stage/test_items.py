@@ -66,7 +66,9 @@ def test_a_version_is_tried_with_as_many_seen_items_as_people_have() -> None:
 def test_a_replica_filters_each_user_by_itself() -> None:
     columns = {"categories": np.array([[5], [6], [5]]), "first_day": np.array([1, 2, 3])}
     replica = items.ItemReplica("c", Exact(np.array([2, 3, 4]), np.eye(3, dtype=np.float32), columns))
-    ids, _ = replica.search(np.ones((3, 3), dtype=np.float32), 3, [Filter(categories=[5]), Filter(on_sale=3), Filter()])
+    ids, _ = replica.exact.search(
+        np.ones((3, 3), dtype=np.float32), 3, [Filter(categories=[5]), Filter(on_sale=3), Filter()]
+    )
     assert ids.tolist() == [[2, 4, PAD], [2, 3, PAD], [2, 3, 4]]
     assert 3 in replica
     assert 9 not in replica
